@@ -1,0 +1,266 @@
+//! The flags of `evenkeel`: anvil's names, meanings and defaults, and our own.
+//!
+//! Each flag is also an `EVENKEEL_*` variable and a key of `evenkeel.toml`; [`crate::layers`] adds
+//! both to the command, so a flag is declared once, here.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::styling};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "evenkeel",
+    version,
+    about = "An Ethereum node on fair async actors. Bare `evenkeel` runs a devnet.",
+    args_conflicts_with_subcommands = true,
+    styles = styling::Styles::styled()
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) dev: DevArgs,
+}
+
+/// What to do, when it is not the devnet.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a devnet node (the default).
+    Dev(Box<DevArgs>),
+    /// Look into a database.
+    Db {
+        #[command(subcommand)]
+        command: DbCommand,
+    },
+}
+
+/// What to do with a database.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Check every block, root and index of a database that no node has open.
+    Verify {
+        /// The database's folder.
+        #[arg(long, value_name = "DIR")]
+        datadir: PathBuf,
+    },
+}
+
+/// How transactions are sorted in the mempool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OrderArg {
+    /// By what they pay the block's producer.
+    Fees,
+    /// By arrival.
+    Fifo,
+}
+
+/// Flags of the devnet.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Read more settings from this file instead of ./evenkeel.toml.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) wallet: WalletArgs,
+    #[command(flatten)]
+    pub(crate) mining: MiningArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+    #[command(flatten)]
+    pub(crate) evm: EvmArgs,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// Who has money at the start.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Accounts")]
+pub(crate) struct WalletArgs {
+    /// Number of dev accounts.
+    #[arg(short, long, value_name = "NUM", default_value_t = 10)]
+    pub(crate) accounts: usize,
+    /// Balance of every dev account, in ether.
+    #[arg(long, value_name = "NUM", default_value_t = 10_000)]
+    pub(crate) balance: u64,
+    /// BIP-39 phrase the dev accounts are derived from.
+    #[arg(short, long, value_name = "PHRASE", conflicts_with_all = ["mnemonic_random", "mnemonic_seed_unsafe"])]
+    pub(crate) mnemonic: Option<String>,
+    /// Make up a BIP-39 phrase of this many words.
+    #[arg(long, value_name = "WORDS", num_args = 0..=1, default_missing_value = "12", conflicts_with = "mnemonic_seed_unsafe")]
+    pub(crate) mnemonic_random: Option<usize>,
+    /// Make a BIP-39 phrase from a number. Never use its keys outside tests.
+    #[arg(long, value_name = "SEED", visible_alias = "mnemonic-seed")]
+    pub(crate) mnemonic_seed_unsafe: Option<u64>,
+    /// Derivation path of the dev keys; the account's index is appended.
+    #[arg(long, value_name = "PATH", default_value = "m/44'/60'/0'/0/")]
+    pub(crate) derivation_path: String,
+    /// Accept transactions from any sender, unsigned.
+    #[arg(long, visible_alias = "auto-unlock")]
+    pub(crate) auto_impersonate: bool,
+}
+
+/// When blocks are made and what goes in.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Mining")]
+pub(crate) struct MiningArgs {
+    /// Make a block every so many seconds (0.05 and more) instead of one per burst of transactions.
+    #[arg(short, long, value_name = "SECONDS", visible_alias = "blockTime", value_parser = parse_block_time)]
+    pub(crate) block_time: Option<Duration>,
+    /// Make blocks only when asked (evm_mine).
+    #[arg(long, visible_alias = "no-mine", conflicts_with = "block_time")]
+    pub(crate) no_mining: bool,
+    /// Make a block at every interval and for every transaction.
+    #[arg(long, requires = "block_time")]
+    pub(crate) mixed_mining: bool,
+    /// How transactions are sorted in the mempool.
+    #[arg(long, value_enum, default_value_t = OrderArg::Fees)]
+    pub(crate) order: OrderArg,
+    /// Most transactions in a block.
+    #[arg(long, value_name = "NUM")]
+    pub(crate) max_transactions: Option<usize>,
+}
+
+/// Where and how JSON-RPC is served.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerArgs {
+    /// Port of HTTP and WebSocket; 0 takes a free one.
+    #[arg(short, long, value_name = "NUM", default_value_t = 8545)]
+    pub(crate) port: u16,
+    /// Addresses to listen on.
+    #[arg(long, value_name = "IP", value_delimiter = ',', default_value = "127.0.0.1")]
+    pub(crate) host: Vec<IpAddr>,
+    /// The CORS `allow_origin` header.
+    #[arg(long, value_name = "ORIGIN", default_value = "*")]
+    pub(crate) allow_origin: String,
+    /// Send no CORS headers.
+    #[arg(long, conflicts_with = "allow_origin")]
+    pub(crate) no_cors: bool,
+    /// Accept request bodies of any size (up to 1 GiB).
+    #[arg(long)]
+    pub(crate) no_request_size_limit: bool,
+    /// Longest a call, estimate or trace may take from its arrival: 5s, 500ms, 0 for no limit.
+    #[arg(long = "rpc.evmtimeout", id = "rpc.evmtimeout", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) evm_timeout: Duration,
+    /// Most gas a call may use; no cap unless given.
+    #[arg(long = "rpc.gascap", id = "rpc.gascap", value_name = "GAS")]
+    pub(crate) gas_cap: Option<u64>,
+}
+
+/// What the chain is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Chain")]
+pub(crate) struct ChainArgs {
+    /// Start from this genesis file (geth's format) instead of the dev genesis.
+    #[arg(long, value_name = "FILE", visible_alias = "chain")]
+    pub(crate) init: Option<PathBuf>,
+    /// The chain id [default: 31337].
+    #[arg(long, value_name = "ID")]
+    pub(crate) chain_id: Option<u64>,
+    /// The EVM's rules: prague, cancun, .. [default: latest].
+    #[arg(long, value_name = "FORK")]
+    pub(crate) hardfork: Option<String>,
+    /// Gas limit of a block [default: 30000000].
+    #[arg(long, value_name = "GAS")]
+    pub(crate) gas_limit: Option<u64>,
+    /// Base fee of the first block, in wei [default: 1000000000].
+    #[arg(long, value_name = "WEI", visible_alias = "base-fee")]
+    pub(crate) block_base_fee_per_gas: Option<u64>,
+    /// Lowest gas price that is accepted, in wei.
+    #[arg(long, value_name = "WEI")]
+    pub(crate) gas_price: Option<u128>,
+    /// Timestamp of the genesis block [default: now].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timestamp: Option<u64>,
+    /// Number of the genesis block.
+    #[arg(long, value_name = "NUM")]
+    pub(crate) number: Option<u64>,
+    /// Do not predeploy the deterministic CREATE2 factory.
+    #[arg(long, visible_alias = "no-create2")]
+    pub(crate) disable_default_create2_deployer: bool,
+}
+
+/// What an execution may do.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "EVM")]
+pub(crate) struct EvmArgs {
+    /// Largest contract code, in bytes (EIP-170).
+    #[arg(long, value_name = "BYTES", conflicts_with = "disable_code_size_limit")]
+    pub(crate) code_size_limit: Option<usize>,
+    /// No limit on contract code (EIP-170).
+    #[arg(long)]
+    pub(crate) disable_code_size_limit: bool,
+    /// Let a transaction or call ask for more gas than a block has.
+    #[arg(long, conflicts_with = "gas_limit")]
+    pub(crate) disable_block_gas_limit: bool,
+    /// Enforce EIP-7825's limit on a transaction's gas.
+    #[arg(long, visible_alias = "tx-gas-limit")]
+    pub(crate) enable_tx_gas_limit: bool,
+    /// Suggest no priority fee.
+    #[arg(long, visible_alias = "no-priority-fee")]
+    pub(crate) disable_min_priority_fee: bool,
+    /// Let transactions into the mempool that their sender cannot pay now.
+    #[arg(long)]
+    pub(crate) disable_pool_balance_checks: bool,
+    /// Memory an execution may use, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+    pub(crate) memory_limit: usize,
+}
+
+/// How the node runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Node")]
+pub(crate) struct NodeArgs {
+    /// Keep the chain in this folder; without it, in memory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: Option<PathBuf>,
+    /// Seed of everything random in the node: keys, ids, jitter.
+    #[arg(long, value_name = "NUM")]
+    pub(crate) seed: Option<u64>,
+    /// Worker threads; 0 means one per core.
+    #[arg(short = 'j', long, value_name = "NUM", visible_alias = "jobs", default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Write accounts, keys and fees to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_out: Option<PathBuf>,
+    /// Print nothing.
+    #[arg(short, long, visible_alias = "silent")]
+    pub(crate) quiet: bool,
+}
+
+/// Seconds with a fraction, 0.05 and more.
+fn parse_block_time(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("expected seconds, found {text:?}"))?;
+    if !(0.05..=1e9).contains(&seconds) {
+        return Err(format!("expected 0.05 to 1e9 seconds, found {text}"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// geth's way to write a time: `5s`, `500ms`, `1m`, or `0`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("expected a time such as 5s, 500ms or 1m, found {text:?}");
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(expected)?;
+    let (number, unit) = text.split_at(unit_at);
+    let seconds_per_unit = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(expected()),
+    };
+    let number: f64 = number.parse().map_err(|_| expected())?;
+    Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|_| expected())
+}
+
+/// The dev account of anvil, hardhat and us.
+pub(crate) const MNEMONIC_DEFAULT: &str =
+    "test test test test test test test test test test test junk";
+

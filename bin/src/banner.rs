@@ -1,0 +1,75 @@
+//! What the devnet prints when it is up, in anvil's layout.
+
+use std::{fmt::Write as _, net::SocketAddr};
+
+use alloy_primitives::{Address, B256, hex};
+
+/// All that the banner tells.
+pub(crate) struct Banner<'a> {
+    pub(crate) accounts: Vec<(Address, B256)>,
+    pub(crate) ether_each: u64,
+    /// The phrase and the derivation path.
+    pub(crate) wallet: (&'a str, &'a str),
+    pub(crate) chain_id: u64,
+    pub(crate) base_fee: Option<u64>,
+    pub(crate) gas_limit: u64,
+    pub(crate) timestamp: u64,
+    pub(crate) number: u64,
+    pub(crate) head: u64,
+    pub(crate) database: String,
+    pub(crate) listening: &'a [SocketAddr],
+}
+
+const LOGO: &str = r"
+                                _                   _
+     _____   _____  _ __   | | __  ___   ___ | |
+    / _ \ \ / / _ \| '_ \  | |/ / / _ \ / _ \| |
+   |  __/\ V /  __/| | | | |   < |  __/|  __/| |
+    \___| \_/ \___||_| |_| |_|\_\ \___| \___||_|
+";
+
+impl Banner<'_> {
+    /// The banner as text.
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::from(LOGO);
+        self.write(&mut out).expect("writing to a String cannot fail");
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "\n    {}\n    fair async actors, one scheduler\n", env!("CARGO_PKG_VERSION"))?;
+        let ether = self.ether_each;
+        writeln!(out, "Available Accounts\n==================\n")?;
+        for (index, (address, _)) in self.accounts.iter().enumerate() {
+            writeln!(out, "({index}) {address} ({ether}.000000000000000000 ETH)")?;
+        }
+        writeln!(out, "\nPrivate Keys\n==================\n")?;
+        for (index, (_, key)) in self.accounts.iter().enumerate() {
+            writeln!(out, "({index}) 0x{}", hex::encode(key))?;
+        }
+        let (phrase, path) = self.wallet;
+        writeln!(out, "\nWallet\n==================")?;
+        writeln!(out, "Mnemonic:          {phrase}\nDerivation path:   {path}\n")?;
+        let base_fee = self.base_fee.map_or_else(|| "none".to_owned(), |fee| fee.to_string());
+        let head = if self.head == self.number {
+            self.number.to_string()
+        } else {
+            format!("{} (head: {})", self.number, self.head)
+        };
+        for (title, value) in [
+            ("Chain ID", self.chain_id.to_string()),
+            ("Base Fee", base_fee),
+            ("Gas Limit", self.gas_limit.to_string()),
+            ("Genesis Timestamp", self.timestamp.to_string()),
+            ("Genesis Number", head),
+            ("Database", self.database.clone()),
+        ] {
+            writeln!(out, "\n{title}\n==================\n\n{value}")?;
+        }
+        writeln!(out)?;
+        for address in self.listening {
+            writeln!(out, "Listening on {address}")?;
+        }
+        Ok(())
+    }
+}

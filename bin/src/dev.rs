@@ -1,0 +1,286 @@
+//! Runs a devnet node: settings in, banner out, until a signal ends it.
+
+use std::{fs, io::Write as _, net::SocketAddr, path::Path, time::Duration};
+
+use alloy_primitives::{U256, keccak256};
+use anyhow::{Context, Result, bail, ensure};
+use evenkeel_chain::{ChainSpec, DevAccounts, DevOptions, Fork};
+use evenkeel_node::{Config, Mining, Node, Order, PoolConfig, RpcConfig, Server, start};
+use evenkeel_runtime::{Class, Spawn, StopReason, System, ThreadsConfig};
+use evenkeel_state::{Database, Options};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    args::{ChainArgs, DevArgs, MNEMONIC_DEFAULT, MiningArgs, OrderArg, WalletArgs},
+    banner::Banner,
+};
+
+/// How long the processes may take to end once asked to.
+const STOP_MAX: Duration = Duration::from_secs(10);
+/// A time that no request reaches, for `--rpc.evmtimeout 0`.
+const NO_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Largest request body under `--no-request-size-limit`.
+const REQUEST_BYTES_UNLIMITED: usize = 1 << 30;
+const WEI_PER_ETHER: u64 = 1_000_000_000_000_000_000;
+
+/// Runs until SIGTERM, Ctrl-C or a failure of the node.
+///
+/// # Errors
+///
+/// What is wrong with the settings, the genesis, the database or the port; nothing is written then.
+pub(crate) fn run(args: &DevArgs) -> Result<()> {
+    let system = System::threads(threads(args)).context("cannot start the scheduler")?;
+    let accounts = dev_accounts(&args.wallet, args.node.seed)?;
+    let options = Options { path: args.node.datadir.clone(), ..Options::default() };
+    let spec = chain_spec(args, &accounts, &options, system.wall_clock())?;
+    let addresses: Vec<_> =
+        args.server.host.iter().map(|ip| SocketAddr::new(*ip, args.server.port)).collect();
+
+    // The port before the database: a busy one must leave nothing behind.
+    let server = Server::bind(&system, &addresses)?;
+    let database = Database::open(&options, &spec)?;
+    let node = start(&system, config(args, &accounts), spec, database);
+    let listening = server.serve(&system, &node)?;
+    if let Some(path) = &args.node.config_out {
+        let text = config_out(args, &accounts, &node);
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if !args.node.quiet {
+        let banner = banner(args, &accounts, &node, &listening).text();
+        // A closed pipe is no reason to end a node.
+        let _ = std::io::stdout().write_all(banner.as_bytes());
+    }
+
+    stop_on_signals(&system);
+    match system.wait_stopped() {
+        StopReason::Asked => {
+            system.stop(STOP_MAX);
+            Ok(())
+        }
+        reason => bail!("the node stopped: {reason}"),
+    }
+}
+
+fn threads(args: &DevArgs) -> ThreadsConfig {
+    let config = ThreadsConfig { seed: args.node.seed, ..ThreadsConfig::default() };
+    match args.node.threads {
+        0 => config,
+        workers => ThreadsConfig { workers, compute_threads: workers, ..config },
+    }
+}
+
+/// Ends the system on SIGTERM and Ctrl-C.
+fn stop_on_signals(system: &System) {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let stopping = system.clone();
+        let waiting = async move {
+            // Where a signal cannot be listened for, its default ends the process.
+            if let Ok(mut arrivals) = signal(kind) {
+                arrivals.recv().await;
+                stopping.request_stop(StopReason::Asked);
+            }
+        };
+        drop(system.spawn_future(Spawn::new("signals", Class::System), waiting));
+    }
+}
+
+/// The node's settings from the flags.
+fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
+    let (server, evm) = (&args.server, &args.evm);
+    let defaults = RpcConfig::default();
+    let timeout = if server.evm_timeout.is_zero() { NO_TIMEOUT } else { server.evm_timeout };
+    let rpc = RpcConfig {
+        evm_timeout: timeout,
+        gas_cap: server.gas_cap,
+        memory_bytes_max: evm.memory_limit,
+        cors: (!server.no_cors).then(|| vec![server.allow_origin.clone()]),
+        request_bytes_max: if server.no_request_size_limit {
+            REQUEST_BYTES_UNLIMITED
+        } else {
+            defaults.request_bytes_max
+        },
+        ..defaults
+    };
+    let order = match args.mining.order {
+        OrderArg::Fees => Order::Fees,
+        OrderArg::Fifo => Order::Fifo,
+    };
+    let pool = PoolConfig {
+        order,
+        min_gas_price: args.chain.gas_price,
+        check_balance: !evm.disable_pool_balance_checks,
+        ..PoolConfig::default()
+    };
+    Config {
+        mining: mining(&args.mining),
+        txs_per_block_max: args.mining.max_transactions,
+        gas_limit: gas_limit(args),
+        pool,
+        rpc,
+        code_size_max: if evm.disable_code_size_limit {
+            Some(usize::MAX)
+        } else {
+            evm.code_size_limit
+        },
+        has_tx_gas_cap: evm.enable_tx_gas_limit,
+        is_gas_checked: !evm.disable_block_gas_limit,
+        accounts: accounts.clone(),
+        auto_impersonate: args.wallet.auto_impersonate,
+        has_priority_fee: !evm.disable_min_priority_fee,
+    }
+}
+
+fn mining(args: &MiningArgs) -> Mining {
+    match args.block_time {
+        None if args.no_mining => Mining::None,
+        None => Mining::Automine,
+        Some(interval) if args.mixed_mining => Mining::Mixed(interval),
+        Some(interval) => Mining::Interval(interval),
+    }
+}
+
+fn banner<'a>(
+    args: &'a DevArgs,
+    accounts: &'a DevAccounts,
+    node: &Node,
+    listening: &'a [SocketAddr],
+) -> Banner<'a> {
+    let genesis = &node.spec.genesis;
+    let keys = accounts.signers().iter().map(|signer| (signer.address(), signer.to_bytes()));
+    let database = args.node.datadir.as_ref();
+    Banner {
+        accounts: keys.collect(),
+        ether_each: args.wallet.balance,
+        wallet: (accounts.mnemonic(), accounts.derivation_path()),
+        chain_id: node.spec.chain_id,
+        base_fee: genesis.base_fee,
+        gas_limit: gas_limit(args).unwrap_or(genesis.gas_limit),
+        timestamp: genesis.timestamp,
+        number: genesis.number,
+        head: node.durable.get().header.number,
+        database: database.map_or_else(|| "memory".to_owned(), |path| path.display().to_string()),
+        listening,
+    }
+}
+
+/// What `--config-out` writes: anvil's keys.
+fn config_out(args: &DevArgs, accounts: &DevAccounts, node: &Node) -> String {
+    let keys: Vec<_> = accounts.signers().iter().map(|signer| signer.to_bytes()).collect();
+    let base_fee = node.spec.genesis.base_fee.unwrap_or_default();
+    json!({
+        "available_accounts": accounts.addresses(),
+        "private_keys": keys,
+        "wallet": {
+            "mnemonic": accounts.mnemonic(),
+            "derivation_path": accounts.derivation_path(),
+        },
+        "base_fee": base_fee.to_string(),
+        "gas_price": args.chain.gas_price.unwrap_or_else(|| u128::from(base_fee)).to_string(),
+        "gas_limit": gas_limit(args).map(|limit| limit.to_string()),
+        "genesis_timestamp": node.spec.genesis.timestamp.to_string(),
+    })
+    .to_string()
+}
+
+fn dev_accounts(args: &WalletArgs, seed: Option<u64>) -> Result<DevAccounts> {
+    let (path, count) = (args.derivation_path.as_str(), args.accounts);
+    let entropy_of = |seed: u64| {
+        let hash = keccak256(seed.to_be_bytes());
+        <[u8; 16]>::try_from(&hash[..16]).expect("16 bytes of 32")
+    };
+    let made_up = |entropy| DevAccounts::random(entropy, path, count);
+    let accounts = match (&args.mnemonic, args.mnemonic_random, args.mnemonic_seed_unsafe) {
+        (_, _, Some(seed)) => made_up(entropy_of(seed)),
+        (_, Some(words), _) => {
+            ensure!(words == 12, "--mnemonic-random: only 12 words are supported, found {words}");
+            made_up(seed.map_or_else(random_entropy, |seed| Ok(entropy_of(seed)))?)
+        }
+        (phrase, None, None) => {
+            let phrase = phrase.as_deref().unwrap_or(MNEMONIC_DEFAULT);
+            DevAccounts::from_mnemonic(phrase, path, count)
+        }
+    };
+    Ok(accounts?)
+}
+
+/// Keys must be unguessable, so this is the one place that asks the operating system.
+fn random_entropy() -> Result<[u8; 16]> {
+    let mut entropy = [0; 16];
+    let mut source = fs::File::open("/dev/urandom").context("no source of entropy")?;
+    std::io::Read::read_exact(&mut source, &mut entropy).context("no entropy")?;
+    Ok(entropy)
+}
+
+/// The chain to run: the datadir's own if it has one, else that of the flags.
+fn chain_spec(
+    args: &DevArgs,
+    accounts: &DevAccounts,
+    options: &Options,
+    now: Duration,
+) -> Result<ChainSpec> {
+    let chain = &args.chain;
+    let file = chain.init.as_deref().map(genesis_file).transpose()?;
+    let stored = Database::stored_spec(options)?;
+    match (file, stored) {
+        // Database::open compares the two and names both.
+        (Some(asked), _) => Ok(asked),
+        (None, Some(stored)) => {
+            refuse_other_chain(chain, &stored)?;
+            Ok(stored)
+        }
+        (None, None) => dev_chain(args, accounts, now),
+    }
+}
+
+fn genesis_file(path: &Path) -> Result<ChainSpec> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    ChainSpec::from_genesis_json(&text).with_context(|| format!("{shown} is not a genesis file"))
+}
+
+/// Flags that would make another chain than the datadir's are a mistake, not a wish.
+fn refuse_other_chain(asked: &ChainArgs, stored: &ChainSpec) -> Result<()> {
+    let genesis = &stored.genesis;
+    let fork = asked.hardfork.as_deref().map(str::parse::<Fork>).transpose()?;
+    let conflicts = [
+        ("--chain-id", asked.chain_id, stored.chain_id),
+        ("--timestamp", asked.timestamp, genesis.timestamp),
+        ("--number", asked.number, genesis.number),
+    ];
+    for (flag, asked, stored) in conflicts {
+        if let Some(asked) = asked.filter(|asked| *asked != stored) {
+            bail!("{flag} {asked}, but the chain in the datadir was made with {stored}");
+        }
+    }
+    let stored = stored.genesis_fork();
+    if let Some(asked) = fork.filter(|asked| *asked != stored) {
+        bail!("--hardfork {asked}, but the chain in the datadir was made with {stored}");
+    }
+    Ok(())
+}
+
+fn dev_chain(args: &DevArgs, accounts: &DevAccounts, now: Duration) -> Result<ChainSpec> {
+    let chain = &args.chain;
+    let defaults = DevOptions::default();
+    let balance = U256::from(args.wallet.balance) * U256::from(WEI_PER_ETHER);
+    Ok(ChainSpec::dev(&DevOptions {
+        chain_id: chain.chain_id.unwrap_or(defaults.chain_id),
+        fork: chain.hardfork.as_deref().map_or(Ok(defaults.fork), str::parse)?,
+        gas_limit: gas_limit(args).unwrap_or(defaults.gas_limit),
+        base_fee: chain.block_base_fee_per_gas.unwrap_or(defaults.base_fee),
+        timestamp: chain.timestamp.unwrap_or(now.as_secs()),
+        number: chain.number.unwrap_or(defaults.number),
+        accounts: accounts.addresses().into_iter().map(|address| (address, balance)).collect(),
+        create2_factory: !chain.disable_default_create2_deployer,
+        ..defaults
+    }))
+}
+
+/// The block gas limit that the flags ask for, if any.
+fn gas_limit(args: &DevArgs) -> Option<u64> {
+    // anvil's meaning of "no limit": one that nothing reaches.
+    let unlimited = args.evm.disable_block_gas_limit.then_some(u64::MAX >> 1);
+    args.chain.gas_limit.or(unlimited)
+}
+

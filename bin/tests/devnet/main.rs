@@ -1,0 +1,129 @@
+//! The real binary as its users meet it: started, asked, killed, restarted, misused.
+
+mod process;
+
+use std::{path::Path, process::Command};
+
+use process::{Devnet, fails, folder};
+use serde_json::{Value, json};
+
+/// First two dev accounts of the well-known phrase.
+const ALICE: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+const BOB: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+
+fn transfer(value: &str) -> Value {
+    json!([{ "from": ALICE, "to": BOB, "value": value }])
+}
+
+/// Goal: a bare start answers as anvil does, mines a transfer at once, and ends on SIGTERM with 0.
+#[test]
+fn defaults_are_anvils_and_a_transfer_is_mined() {
+    let mut node = Devnet::start(&[]);
+    assert_eq!(node.call("eth_chainId", json!([])), "0x7a69");
+    assert_eq!(node.call("net_version", json!([])), "31337");
+    assert_eq!(node.call("eth_blockNumber", json!([])), "0x0");
+    assert_eq!(node.call("eth_accounts", json!([])).as_array().map(Vec::len), Some(10));
+    let rich = "0x21e19e0c9bab2400000";
+    assert_eq!(node.call("eth_getBalance", json!([ALICE, "latest"])), rich);
+
+    let hash = node.call("eth_sendTransaction", transfer("0x1"));
+    let receipt = node.receipt(&hash);
+    assert_eq!(receipt["status"], "0x1");
+    assert_eq!(receipt["blockNumber"], "0x1");
+    assert_eq!(node.call("eth_getBalance", json!([BOB, "latest"])), "0x21e19e0c9bab2400001");
+    assert_eq!(node.call("eth_getBalance", json!([BOB, "0x0"])), rich, "the past is kept");
+
+    assert_eq!(node.terminate(), Some(0));
+}
+
+/// Goal: what was served survives kill -9 unchanged, and the database verifies.
+#[test]
+fn served_receipts_survive_kill_minus_nine() {
+    let data = folder("kill");
+    let flags = ["--datadir", data.to_str().expect("a UTF-8 path")];
+    let mut node = Devnet::start(&flags);
+    let hashes: Vec<Value> =
+        (1..=20).map(|n| node.call("eth_sendTransaction", transfer(&format!("{n:#x}")))).collect();
+    let served: Vec<Value> = hashes.iter().map(|hash| node.receipt(hash)).collect();
+    node.kill();
+
+    let mut node = Devnet::start(&flags);
+    let again: Vec<Value> = hashes.iter().map(|hash| node.receipt(hash)).collect();
+    assert_eq!(again, served);
+    assert_eq!(node.terminate(), Some(0));
+
+    let verify = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["db", "verify", "--datadir"])
+        .arg(&data)
+        .output()
+        .expect("the binary runs");
+    assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stderr));
+}
+
+/// Goal: every misuse ends with one clear line, a failing exit code, and nothing written.
+#[test]
+fn misuse_is_one_clear_line() {
+    fails(&["--no-such-flag"], "--no-such-flag");
+    fails(&["--block-time", "0.001"], "0.05");
+    fails(&["--hardfork", "marmalade"], "marmalade");
+    fails(&["--mnemonic", "not a phrase"], "mnemonic");
+
+    let node = Devnet::start(&[]);
+    fails(&["--port", &node.port().to_string()], "in use");
+
+    let bad = folder("bad-genesis");
+    std::fs::create_dir_all(&bad).expect("a folder in target");
+    let genesis = bad.join("genesis.json");
+    std::fs::write(&genesis, "{ \"config\": 7 }").expect("a file in target");
+    let data = bad.join("data");
+    let (genesis, data) = (genesis.to_str().expect("UTF-8"), data.to_str().expect("UTF-8"));
+    fails(&["--init", genesis, "--datadir", data], "genesis.json");
+    assert!(!Path::new(data).exists(), "a refused start writes nothing");
+
+    let data = folder("locked");
+    let data = data.to_str().expect("UTF-8");
+    let holder = Devnet::start(&["--datadir", data]);
+    fails(&["--datadir", data], "another process");
+    drop(holder);
+    fails(&["--datadir", data, "--chain-id", "5"], "31337");
+}
+
+/// Goal: the file and the environment set what a flag sets, in the stated order.
+#[test]
+fn settings_come_from_flag_then_environment_then_file() {
+    let place = folder("layers");
+    std::fs::create_dir_all(&place).expect("a folder in target");
+    let file = place.join("settings.toml");
+    let text = "chain-id = 7\naccounts = 3\n[rpc]\nevmtimeout = \"2s\"\n";
+    std::fs::write(&file, text).expect("a file in target");
+    let file = file.to_str().expect("UTF-8");
+
+    let mut node = Devnet::start_with(&["--config", file], &[("EVENKEEL_ACCOUNTS", "4")]);
+    assert_eq!(node.call("eth_chainId", json!([])), "0x7");
+    assert_eq!(node.call("eth_accounts", json!([])).as_array().map(Vec::len), Some(4));
+    assert_eq!(node.terminate(), Some(0));
+
+    std::fs::write(place.join("settings.toml"), "chian-id = 7\n").expect("a file in target");
+    fails(&["--config", file], "chian-id");
+}
+
+/// Goal: an ethers script sends a transfer, deploys, reads logs and follows new heads.
+#[test]
+fn an_ethers_script_works() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("bin lies in the root");
+    let modules = root.join("target/peers/node_modules");
+    let has_node = Command::new("node").arg("--version").output().is_ok();
+    if !has_node || !modules.join("ethers").exists() {
+        eprintln!("SKIPPED: no node or no ethers; scripts/peers installs ethers to target/peers");
+        return;
+    }
+    let node = Devnet::start(&[]);
+    let script = Command::new("node")
+        .arg(root.join("scripts/clients/ethers.mjs"))
+        .env("RPC_URL", format!("http://127.0.0.1:{}", node.port()))
+        .output()
+        .expect("node runs");
+    let text = String::from_utf8_lossy(&script.stdout);
+    let errors = String::from_utf8_lossy(&script.stderr);
+    assert!(script.status.success(), "{text}\n{errors}");
+}

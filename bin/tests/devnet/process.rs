@@ -1,0 +1,148 @@
+//! One `evenkeel` process on a free loopback port, and a JSON-RPC client of a few lines.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+/// A running devnet; killed when dropped.
+pub(crate) struct Devnet {
+    child: Child,
+    port: u16,
+    connection: BufReader<TcpStream>,
+}
+
+impl Devnet {
+    /// Starts the binary on a free port and waits until it says that it listens.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[])
+    }
+
+    /// The same with environment variables.
+    pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(["--port", "0"])
+            .args(flags)
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut output = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut seen = String::new();
+        let port = loop {
+            let mut line = String::new();
+            let read = output.read_line(&mut line).expect("its output is text");
+            assert!(read > 0, "it ended before it listened:\n{seen}");
+            if let Some(address) = line.trim().strip_prefix("Listening on 127.0.0.1:") {
+                break address.parse().expect("a port");
+            }
+            seen.push_str(&line);
+        };
+        // Keep the pipe drained: a full one would stop the node.
+        child.stdout = Some(output.into_inner());
+        Self { child, port, connection: connect(port) }
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The result of one call; panics on a JSON-RPC error.
+    pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut answer = self.post(&request.to_string());
+        assert!(answer.get("error").is_none(), "{method} {request}: {answer}");
+        answer["result"].take()
+    }
+
+    /// The receipt of a transaction, as soon as it is mined.
+    pub(crate) fn receipt(&mut self, hash: &Value) -> Value {
+        for _ in 0..100_000 {
+            let receipt = self.call("eth_getTransactionReceipt", json!([hash]));
+            if !receipt.is_null() {
+                return receipt;
+            }
+        }
+        panic!("transaction {hash} was not mined in 100,000 looks");
+    }
+
+    fn post(&mut self, body: &str) -> Value {
+        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
+        let stream = self.connection.get_mut();
+        write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).expect("it reads");
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            self.connection.read_line(&mut line).expect("a header line");
+            let line = line.trim().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.connection.read_exact(&mut body).expect("the whole body");
+        serde_json::from_slice(&body).expect("a JSON answer")
+    }
+
+    /// Asks the node to end (SIGTERM) and returns its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success(), "the node was gone already");
+        self.child.wait().expect("it is our child").code()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our child");
+    }
+}
+
+impl Drop for Devnet {
+    fn drop(&mut self) {
+        // Both fail when it has ended, which is fine here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn connect(port: u16) -> BufReader<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_nodelay(true).expect("a TCP option");
+    BufReader::new(stream)
+}
+
+/// A folder of this test alone, not there yet.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).expect("our own folder");
+    }
+    folder
+}
+
+/// Runs the binary with `flags`; it shall fail at once and name `word` in one line.
+pub(crate) fn fails(flags: &[&str], word: &str) {
+    let mut arguments = flags.to_vec();
+    if !flags.contains(&"--port") {
+        arguments.extend(["--port", "0"]);
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(&arguments)
+        .output()
+        .expect("the binary runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{flags:?} shall fail");
+    assert!(errors.contains(word), "{flags:?} shall name {word:?}, said:\n{errors}");
+    let first = errors.lines().next().unwrap_or_default();
+    assert!(first.starts_with("error"), "{flags:?}: {errors}");
+    assert!(!errors.contains("panicked"), "{flags:?}: {errors}");
+}

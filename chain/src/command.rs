@@ -1,0 +1,167 @@
+//! What an operator of a dev chain may order.
+//!
+//! A command reaches the engine like any other consensus input, in one order with blocks, so that
+//! what it does is as deterministic as they are.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+
+/// An order to the engine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Make blocks now; with an interval their timestamps are that many seconds apart.
+    Mine {
+        /// How many; at most [`crate::limits::MINE_BLOCKS_MAX`].
+        blocks: u64,
+        /// Seconds between their timestamps; None: the engine's own rule.
+        interval_secs: Option<u64>,
+    },
+    /// A block for every transaction as it becomes ready, or not.
+    SetAutomine(bool),
+    /// A block every so often; None stops it.
+    SetInterval(Option<Duration>),
+    /// Moves the clock of the chain by so many seconds.
+    IncreaseTime(i64),
+    /// Sets the clock of the chain, in seconds since the Unix epoch.
+    SetTime(u64),
+    /// Timestamp of the next block, in seconds since the Unix epoch.
+    SetNextTimestamp(u64),
+    /// Seconds between the timestamps of any two blocks; None: by the clock.
+    SetTimestampInterval(Option<u64>),
+    /// Base fee of the next block, in wei per gas.
+    SetNextBaseFee(u64),
+    /// Gas limit of every block from the next on.
+    SetGasLimit(u64),
+    /// Fee recipient of every block from the next on.
+    SetCoinbase(Address),
+    /// `PREVRANDAO` of the next block.
+    SetNextPrevRandao(B256),
+    /// Changes the state outside of any transaction.
+    Cheat(Cheat),
+    /// Marks the present so that it can be returned to.
+    Snapshot,
+    /// Returns to a mark; it and all later ones are gone then.
+    Revert(u64),
+    /// Asks how the engine is set.
+    Status,
+}
+
+/// A change of the state outside of any transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cheat {
+    /// Sets a balance, in wei.
+    SetBalance(Address, U256),
+    /// Adds to a balance, in wei; saturates.
+    AddBalance(Address, U256),
+    /// Sets a nonce.
+    SetNonce(Address, u64),
+    /// Sets the code of an account.
+    SetCode(Address, Bytes),
+    /// Sets one storage slot.
+    SetStorageAt(Address, U256, B256),
+}
+
+/// What came of a [`Command`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is done, and nothing is to be said of it.
+    Done,
+    /// Hashes of the blocks made, in order.
+    Blocks(Vec<B256>),
+    /// Number of the mark.
+    Snapshot(u64),
+    /// Whether there was such a mark.
+    Reverted(bool),
+    /// Offset of the chain's clock from the real one.
+    Seconds(i64),
+    /// How the engine is set.
+    Status(EngineStatus),
+}
+
+/// How the engine is set.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EngineStatus {
+    /// A block for every transaction.
+    pub automine: bool,
+    /// Time between blocks, if they are made by the clock.
+    pub interval: Option<Duration>,
+    /// Offset of the chain's clock from the real one, in seconds.
+    pub time_offset_secs: i64,
+    /// Timestamp ordered for the next block.
+    pub next_timestamp: Option<u64>,
+    /// Gas limit of the next block.
+    pub gas_limit: u64,
+    /// Fee recipient of the next block.
+    pub coinbase: Address,
+}
+
+/// Why a [`Command`] is refused; nothing has changed then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Time does not run backwards on a chain.
+    #[error("Timestamp error: {found} is lower than or equal to previous block's timestamp {head}")]
+    TimestampTooLow {
+        /// Seconds ordered.
+        found: u64,
+        /// Seconds of the head.
+        head: u64,
+    },
+    /// The clock of the chain would leave the range of a timestamp.
+    #[error("time offset of {found} seconds is out of range")]
+    TimeOutOfRange {
+        /// Seconds ordered.
+        found: i64,
+    },
+    /// More blocks at once than anyone means.
+    #[error("cannot mine {found} blocks at once, limit {limit}")]
+    TooManyBlocks {
+        /// Blocks ordered.
+        found: u64,
+        /// Most that may be.
+        limit: u64,
+    },
+    /// No block may have this gas limit.
+    #[error("gas limit {found} is not within {min}..={max}")]
+    GasLimitOutOfRange {
+        /// Gas ordered.
+        found: u64,
+        /// Lowest.
+        min: u64,
+        /// Highest.
+        max: u64,
+    },
+    /// Blocks have no base fee before London.
+    #[error("no base fee before the London fork")]
+    NoBaseFee,
+    /// An interval of nothing would make blocks without end.
+    #[error("block interval must be positive")]
+    IntervalZero,
+    /// This engine takes no such orders.
+    #[error("not supported by this consensus engine")]
+    Unsupported,
+    /// Commands queue up faster than they are carried out.
+    #[error("engine is busy")]
+    Busy,
+    /// The node is going down.
+    #[error("engine stopped")]
+    Stopped,
+}
+
+impl CommandError {
+    /// JSON-RPC error code.
+    #[must_use]
+    pub const fn code(&self) -> i64 {
+        match self {
+            Self::TimestampTooLow { .. }
+            | Self::TimeOutOfRange { .. }
+            | Self::TooManyBlocks { .. }
+            | Self::GasLimitOutOfRange { .. }
+            | Self::NoBaseFee
+            | Self::IntervalZero => -32602,
+            Self::Unsupported => -32601,
+            Self::Busy => -32005,
+            Self::Stopped => -32603,
+        }
+    }
+}

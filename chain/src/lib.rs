@@ -1,0 +1,46 @@
+//! Says what a block is: ids, transactions, headers, genesis, encodings, sender recovery.
+//!
+//! Pure: no clock, no I/O, no randomness. Types are alloy's where alloy has them; this crate adds
+//! what a node must know beside them: who sent a transaction ([`RecoveredTx`]), which rules hold
+//! at a block ([`ChainSpec`], [`Fork`]), and whether a header may follow another
+//! ([`check_header`]).
+
+mod accounts;
+mod attributes;
+mod block;
+mod command;
+mod dev;
+mod fork;
+mod genesis;
+mod id;
+mod intrinsic;
+pub mod limits;
+pub mod recover;
+mod rules;
+mod spec;
+mod spec_json;
+mod tx;
+
+pub use accounts::{AccountsError, DERIVATION_PATH, DevAccounts, MNEMONIC};
+pub use alloy_consensus::Header;
+pub use alloy_eips::eip4895::Withdrawal;
+pub use alloy_eips::eip7840::BlobParams;
+pub use alloy_genesis::GenesisAccount;
+pub use attributes::BlockAttributes;
+pub use block::{
+    BlockDecodeError, BodyError, SealedBlock, UnrecoveredBlock, logs_bloom, ommers_hash,
+    receipts_root, transactions_root, withdrawals_root,
+};
+pub use command::{Cheat, Command, CommandError, EngineStatus, Outcome};
+pub use dev::{CREATE2_FACTORY, DevOptions};
+pub use fork::{Fork, UnknownFork};
+pub use genesis::GenesisError;
+pub use id::Height;
+pub use intrinsic::{IntrinsicGas, intrinsic_gas};
+pub use recover::{SignatureError, recover_all};
+pub use rules::{HeaderError, check_header};
+pub use spec::{ChainSpec, Genesis, Timestamps};
+pub use tx::{RecoveredTx, TxDecodeError, TxEnvelope, TypedTransaction, UnrecoveredTx};
+
+/// Outcome of a transaction; encoded with its type and bloom as Ethereum does.
+pub type Receipt = alloy_consensus::EthereumReceipt;

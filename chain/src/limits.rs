@@ -1,0 +1,32 @@
+//! Every bound of this crate: value, unit, why.
+
+/// Bytes of one transaction in EIP-2718 form; geth's `txMaxSize` (4 slots of 32 KiB).
+pub const TX_SIZE_BYTES_MAX: usize = 128 * 1024;
+/// The same under the name the contracts between the crates use.
+pub const TX_SIZE_MAX: usize = TX_SIZE_BYTES_MAX;
+/// Bytes of RLP a block may have: EIP-7934 (10 MiB less 2 MiB for the consensus layer).
+pub const BLOCK_SIZE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of `extra_data` on Ethereum chains (yellow paper, 4.4.4).
+pub const EXTRA_DATA_BYTES_MAX: usize = 32;
+/// Lowest gas limit of a block (geth `MinGasLimit`).
+pub const GAS_LIMIT_MIN: u64 = 5_000;
+/// Highest gas limit of a block (geth `MaxGasLimit`): it must fit a signed word.
+pub const GAS_LIMIT_MAX: u64 = i64::MAX as u64;
+/// A child's gas limit differs from its parent's by less than `parent / 1024`.
+pub const GAS_LIMIT_BOUND_DIVISOR: u64 = 1_024;
+/// Wei per gas when London starts (EIP-1559).
+pub const BASE_FEE_INITIAL: u64 = 1_000_000_000;
+/// Bytes of init code (EIP-3860), twice the code size bound of EIP-170.
+pub const INIT_CODE_BYTES_MAX: usize = 2 * 24_576;
+/// Gas one transaction may ask for since Osaka (EIP-7825).
+pub const TX_GAS_LIMIT_MAX: u64 = 1 << 24;
+/// Blobs a block may be configured to have; what a proposal's commitment list holds (EIP-4844).
+pub const BLOBS_MAX: u64 = 4_096;
+/// Dev accounts one node derives; each costs a point multiplication at start (a guess: 10 s).
+pub const DEV_ACCOUNTS_MAX: usize = 100_000;
+/// Blocks one `Mine` command may ask for; `anvil_mine` of more is a typing error.
+pub const MINE_BLOCKS_MAX: u64 = 10_000_000;
+
+const _: () = assert!(TX_SIZE_BYTES_MAX < BLOCK_SIZE_BYTES_MAX);
+const _: () = assert!(INIT_CODE_BYTES_MAX < TX_SIZE_BYTES_MAX);
+const _: () = assert!(GAS_LIMIT_MIN < GAS_LIMIT_MAX);

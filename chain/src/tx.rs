@@ -1,0 +1,337 @@
+//! Transactions: decoded once, sender recovered once, then shared.
+//!
+//! Pure. Source: EIP-2718 and the EIPs of types 1, 2 and 4.
+//!
+//! # Invariants
+//!
+//! - C1: what decodes, encodes to the same bytes; so its hash is the hash of what was sent.
+//! - C2: no input makes [`RecoveredTx::decode`] panic or hold more than its size.
+//! - C3: an impersonated transaction says so for ever: its signature is `(r = sender, s = 1)`,
+//!   which no key can produce for that sender, since the sender is the hash of what it recovers to.
+
+use std::sync::Arc;
+
+use alloy_consensus::{
+    EthereumTxEnvelope, EthereumTypedTransaction, Transaction, TxEip4844, TxLegacy, TxType,
+    transaction::RlpEcdsaDecodableTx,
+};
+use alloy_eips::eip2718::{Decodable2718, Eip2718Error, Encodable2718};
+use alloy_primitives::{Address, B256, Bytes, ChainId, Signature, TxKind, U256};
+
+use crate::{fork::Fork, limits::TX_SIZE_BYTES_MAX, recover, recover::SignatureError};
+
+/// A signed transaction; blob sidecars are never in it.
+pub type TxEnvelope = EthereumTxEnvelope<TxEip4844>;
+/// The same without its signature.
+pub type TypedTransaction = EthereumTypedTransaction<TxEip4844>;
+
+const IMPERSONATED_S: U256 = U256::from_limbs([1, 0, 0, 0]);
+
+/// Why bytes are not a transaction we take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TxDecodeError {
+    /// Nothing was sent.
+    #[error("typed transaction too short")]
+    Empty,
+    /// Longer than any transaction may be.
+    #[error("oversized data: transaction size {found}, limit {limit}")]
+    TooLarge {
+        /// Bytes sent.
+        found: usize,
+        /// Bytes a transaction may have.
+        limit: usize,
+    },
+    /// A blob transaction: this chain carries no blobs.
+    #[error("transaction type not supported: tx type 3 (blob) not supported by this pool")]
+    Blob,
+    /// No such type of transaction.
+    #[error("transaction type not supported")]
+    UnknownType {
+        /// The type byte.
+        found: u8,
+    },
+    /// Not the encoding its type has.
+    #[error("rlp: {0}")]
+    Rlp(#[from] alloy_rlp::Error),
+    /// Something follows the transaction.
+    #[error("rlp: {found} bytes after the transaction")]
+    TrailingBytes {
+        /// Bytes left over.
+        found: usize,
+    },
+    /// The same transaction has a shorter encoding, so the hash of these bytes is not its own.
+    #[error("rlp: non-canonical transaction encoding")]
+    NotCanonical,
+}
+
+impl TxDecodeError {
+    /// Returns true if no honest peer relays such bytes.
+    #[must_use]
+    pub const fn is_offence(&self) -> bool {
+        match self {
+            // A peer may know newer types, or have blobs on its chain.
+            Self::Blob | Self::UnknownType { .. } => false,
+            Self::Empty
+            | Self::TooLarge { .. }
+            | Self::Rlp(_)
+            | Self::TrailingBytes { .. }
+            | Self::NotCanonical => true,
+        }
+    }
+}
+
+/// A transaction of which nobody has checked the signature.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnrecoveredTx {
+    tx: TxEnvelope,
+    hash: B256,
+    size_bytes: usize,
+}
+
+impl UnrecoveredTx {
+    /// Hashes and measures a transaction that was decoded elsewhere (a block, a JSON request).
+    #[must_use]
+    pub fn new(tx: TxEnvelope) -> Self {
+        let hash = *tx.tx_hash();
+        let size_bytes = tx.encode_2718_len();
+        Self { tx, hash, size_bytes }
+    }
+
+    /// The transaction.
+    #[must_use]
+    pub const fn tx(&self) -> &TxEnvelope {
+        &self.tx
+    }
+
+    /// Its hash.
+    #[must_use]
+    pub const fn hash(&self) -> &B256 {
+        &self.hash
+    }
+
+    /// Length of its EIP-2718 encoding.
+    #[must_use]
+    pub const fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// Finds out who signed it; about 50 us.
+    ///
+    /// # Errors
+    ///
+    /// As [`recover::secp256k1()`].
+    pub fn recover(self) -> Result<Arc<RecoveredTx>, SignatureError> {
+        let sender = recover::secp256k1(self.tx.signature(), &self.tx.signature_hash())?;
+        Ok(self.with_sender(sender))
+    }
+
+    /// The same by the rules of `fork`: before Homestead a high s was no fault (EIP-2).
+    ///
+    /// # Errors
+    ///
+    /// As [`recover::secp256k1()`], but [`SignatureError::HighS`] before Homestead.
+    pub fn recover_at(self, fork: Fork) -> Result<Arc<RecoveredTx>, SignatureError> {
+        if fork >= Fork::Homestead {
+            return self.recover();
+        }
+        let sender = recover::secp256k1_any_s(self.tx.signature(), &self.tx.signature_hash())?;
+        Ok(self.with_sender(sender))
+    }
+
+    /// Takes the caller's word for who signed it (a cache by hash, our own database).
+    #[must_use]
+    pub fn with_sender(self, sender: Address) -> Arc<RecoveredTx> {
+        let Self { tx, hash, size_bytes } = self;
+        Arc::new(RecoveredTx { tx, hash, sender, size_bytes })
+    }
+}
+
+/// A transaction whose sender is known; immutable, shared by `Arc`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecoveredTx {
+    tx: TxEnvelope,
+    hash: B256,
+    sender: Address,
+    size_bytes: usize,
+}
+
+impl RecoveredTx {
+    /// Decodes the EIP-2718 network form of types 0, 1, 2 and 4.
+    ///
+    /// O(n) in the length of `raw`, which is bounded first.
+    ///
+    /// # Errors
+    ///
+    /// [`TxDecodeError`]; a blob transaction is refused by name.
+    pub fn decode(raw: &[u8]) -> Result<UnrecoveredTx, TxDecodeError> {
+        if raw.len() > TX_SIZE_BYTES_MAX {
+            return Err(TxDecodeError::TooLarge { found: raw.len(), limit: TX_SIZE_BYTES_MAX });
+        }
+        let Some(&first) = raw.first() else { return Err(TxDecodeError::Empty) };
+        let mut rest = raw;
+        let tx = match first {
+            3 => return Err(TxDecodeError::Blob),
+            // EIP-2718: type 0 is only written untagged, as the list it always was.
+            0 | 5..=0x7f => return Err(TxDecodeError::UnknownType { found: first }),
+            1 | 2 | 4 => TxEnvelope::decode_2718(&mut rest).map_err(|error| match error {
+                Eip2718Error::RlpError(error) => TxDecodeError::Rlp(error),
+                _ => TxDecodeError::UnknownType { found: first },
+            })?,
+            0x80.. => TxEnvelope::Legacy(TxLegacy::rlp_decode_signed(&mut rest)?),
+        };
+        if !rest.is_empty() {
+            return Err(TxDecodeError::TrailingBytes { found: rest.len() });
+        }
+        let tx = UnrecoveredTx::new(tx);
+        // C1: checked by hash, which is at hand, instead of encoding once more.
+        if tx.hash != alloy_primitives::keccak256(raw) || tx.size_bytes != raw.len() {
+            return Err(TxDecodeError::NotCanonical);
+        }
+        Ok(tx)
+    }
+
+    /// A transaction of a sender whose key nobody here has; see C3.
+    ///
+    /// Two of the same sender, nonce and content have the same hash, as signed ones have.
+    #[must_use]
+    pub fn impersonated(unsigned: TypedTransaction, sender: Address) -> Arc<Self> {
+        let signature =
+            Signature::new(U256::from_be_bytes(sender.into_word().0), IMPERSONATED_S, false);
+        Self::from_parts(unsigned.into_envelope(signature), sender)
+    }
+
+    /// Takes the caller's word for the sender, as [`UnrecoveredTx::with_sender`].
+    #[must_use]
+    pub fn from_parts(tx: TxEnvelope, sender: Address) -> Arc<Self> {
+        UnrecoveredTx::new(tx).with_sender(sender)
+    }
+
+    /// The transaction.
+    #[must_use]
+    pub const fn tx(&self) -> &TxEnvelope {
+        &self.tx
+    }
+
+    /// Its hash.
+    #[must_use]
+    pub const fn hash(&self) -> &B256 {
+        &self.hash
+    }
+
+    /// Who signed it, or is impersonated.
+    #[must_use]
+    pub const fn sender(&self) -> Address {
+        self.sender
+    }
+
+    /// Length of its EIP-2718 encoding.
+    #[must_use]
+    pub const fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// Whether the signature is made up (C3).
+    #[must_use]
+    pub fn is_impersonated(&self) -> bool {
+        let signature = self.tx.signature();
+        signature.s() == IMPERSONATED_S
+            && signature.r() == U256::from_be_bytes(self.sender.into_word().0)
+    }
+
+    /// Its EIP-2718 type.
+    #[must_use]
+    pub const fn tx_type(&self) -> TxType {
+        self.tx.tx_type()
+    }
+
+    /// The chain it is for; None for a transaction from before EIP-155.
+    #[must_use]
+    pub fn chain_id(&self) -> Option<ChainId> {
+        self.tx.chain_id()
+    }
+
+    /// Number of the sender's transactions before it.
+    #[must_use]
+    pub fn nonce(&self) -> u64 {
+        self.tx.nonce()
+    }
+
+    /// Gas it may use.
+    #[must_use]
+    pub fn gas_limit(&self) -> u64 {
+        self.tx.gas_limit()
+    }
+
+    /// Wei per gas it pays at most; the gas price before EIP-1559.
+    #[must_use]
+    pub fn max_fee_per_gas(&self) -> u128 {
+        self.tx.max_fee_per_gas()
+    }
+
+    /// Wei per gas the fee recipient gets at most; the gas price before EIP-1559.
+    #[must_use]
+    pub fn max_priority_fee_per_gas(&self) -> u128 {
+        self.tx.max_priority_fee_per_gas().unwrap_or_else(|| self.tx.max_fee_per_gas())
+    }
+
+    /// Wei sent along.
+    #[must_use]
+    pub fn value(&self) -> U256 {
+        self.tx.value()
+    }
+
+    /// Whom it calls, or that it creates a contract.
+    #[must_use]
+    pub fn kind(&self) -> TxKind {
+        self.tx.kind()
+    }
+
+    /// Call data or init code.
+    #[must_use]
+    pub fn input(&self) -> &Bytes {
+        self.tx.input()
+    }
+
+    /// Whether it creates a contract.
+    #[must_use]
+    pub fn is_create(&self) -> bool {
+        self.tx.is_create()
+    }
+
+    /// Wei per gas the fee recipient gets at this base fee; None if it does not pay the base fee.
+    #[must_use]
+    pub fn effective_tip(&self, base_fee: u64) -> Option<u128> {
+        let above_base = self.max_fee_per_gas().checked_sub(u128::from(base_fee))?;
+        Some(above_base.min(self.max_priority_fee_per_gas()))
+    }
+
+    /// Wei per gas it pays at this base fee; None is a block from before London.
+    #[must_use]
+    pub fn effective_gas_price(&self, base_fee: Option<u64>) -> u128 {
+        let Some(base_fee) = base_fee.map(u128::from) else { return self.max_fee_per_gas() };
+        self.max_fee_per_gas().min(base_fee.saturating_add(self.max_priority_fee_per_gas()))
+    }
+
+    /// Wei the sender must have: value and all gas at the highest price. None: above 2^256.
+    #[must_use]
+    pub fn cost_max(&self) -> Option<U256> {
+        U256::from(self.gas_limit())
+            .checked_mul(U256::from(self.max_fee_per_gas()))?
+            .checked_add(self.value())
+    }
+
+    /// Its EIP-2718 encoding.
+    #[must_use]
+    pub fn encoded(&self) -> Bytes {
+        let mut out = Vec::with_capacity(self.size_bytes);
+        self.tx.encode_2718(&mut out);
+        assert_eq!(out.len(), self.size_bytes, "C1: the encoding of a transaction never changes");
+        out.into()
+    }
+
+    /// Takes the transaction out.
+    #[must_use]
+    pub fn into_tx(self) -> TxEnvelope {
+        self.tx
+    }
+}

@@ -1,0 +1,324 @@
+//! The actor that runs an engine: it feeds it events, carries its effects out, keeps replies.
+//!
+//! | message | what follows |
+//! |---|---|
+//! | `Event` | one step of the engine |
+//! | `Command` | the same; the reply is kept under a ticket until the engine answers |
+//! | `Deadline` | the same, if the engine's deadline has come |
+//! | `Resend` | effects that found a full mailbox are tried again |
+//!
+//! No effect may be lost: one that finds the executor's mailbox full waits in the outbox, and all
+//! later ones behind it. The outbox is bounded by what the engine may have under way: one build, a
+//! barrier, and an effect for each ticket. An executor that is gone ends this actor.
+//!
+//! Not to be restarted alone: what the executor has built for a former engine is unknown to a new
+//! one. `node` lets its end stop the node.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
+
+use alloy_primitives::B256;
+use evenkeel_chain::{BlockAttributes, Cheat, Command, CommandError, Outcome};
+use evenkeel_runtime::{
+    Actor, Address, Answer, Class, Ctx, Flow, Message, Port, Reply, SendError, Spawn, Time,
+    TimerId, Undelivered, reply,
+};
+
+use crate::{
+    engine::{Effect, Engine, Event, Head, Now},
+    limits::{COMMANDS_QUEUED_MAX, RESEND_DELAY, TICKETS_MAX},
+};
+
+/// What becomes of an order to the executor; an error has its reason for the log.
+pub type OrderReply<T> = Reply<Result<T, String>>;
+
+/// What the operator is told.
+type CommandReply = Reply<Result<Outcome, CommandError>>;
+
+/// What the actor takes.
+pub enum ConsensusMessage {
+    /// From the executor (`Built`, `Empty`, `BuildFailed`, `Verdict`), the writer (`Applied`, one
+    /// for each block of a commit, none for a revert), or the pool (`PoolReady`).
+    Event(Event),
+    /// From the operator; through [`command_port`].
+    Command {
+        /// The order.
+        command: Command,
+        /// Told once.
+        reply: CommandReply,
+    },
+    /// To itself: the engine's deadline.
+    Deadline {
+        /// The deadline as it was.
+        at: Time,
+    },
+    /// To itself: the outbox is to be tried again.
+    Resend,
+}
+
+impl Message for ConsensusMessage {
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Command { command: Command::Cheat(Cheat::SetCode(_, code)), .. } => {
+                64 + code.len()
+            }
+            Self::Event(_) | Self::Command { .. } | Self::Deadline { .. } | Self::Resend => 64,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Event(_) => "event",
+            Self::Command { .. } => "command",
+            Self::Deadline { .. } => "deadline",
+            Self::Resend => "resend",
+        }
+    }
+}
+
+/// Where the effects of an engine go.
+#[derive(Clone)]
+pub struct ConsensusPorts {
+    /// To the executor: id and attributes.
+    pub build: Port<(u64, BlockAttributes)>,
+    /// To the executor.
+    pub finalize: Port<B256>,
+    /// To the executor.
+    pub discard: Port<B256>,
+    /// To the executor; answered when durable.
+    pub cheat: Port<(Cheat, OrderReply<()>)>,
+    /// To the executor; answered when durable.
+    pub mark: Port<OrderReply<u64>>,
+    /// To the executor: the mark; answered when durable, None if there is no such mark.
+    pub revert: Port<(u64, OrderReply<Option<Head>>)>,
+    /// To the pool; may be lost, as the pool learns it with the block.
+    pub next_base_fee: Port<u64>,
+}
+
+/// A door for commands that always leaves room in the mailbox for the executor's messages.
+///
+/// A command that finds no room is answered `Busy`, one that comes after the end `Stopped`; so the
+/// port itself never refuses.
+pub fn command_port(consensus: &Address<ConsensusMessage>) -> Port<(Command, CommandReply)> {
+    let consensus = consensus.clone();
+    Port::new(move |(command, reply): (Command, CommandReply)| {
+        if consensus.queued() >= COMMANDS_QUEUED_MAX {
+            reply.send(Err(CommandError::Busy));
+            return Ok(());
+        }
+        let (error, message) = match consensus.send(ConsensusMessage::Command { command, reply }) {
+            Ok(()) => return Ok(()),
+            Err(SendError::Full(message)) => (CommandError::Busy, message),
+            Err(SendError::Closed(message)) => (CommandError::Stopped, message),
+        };
+        if let ConsensusMessage::Command { reply, .. } = message {
+            reply.send(Err(error));
+        }
+        Ok(())
+    })
+}
+
+/// Runs an engine.
+pub struct Consensus<E: Engine> {
+    engine: E,
+    ports: ConsensusPorts,
+    tickets: BTreeMap<u64, CommandReply>,
+    next_ticket: u64,
+    /// Effects of the present turn, and those that found a full mailbox.
+    outbox: VecDeque<Effect>,
+    is_resend_set: bool,
+    deadline: Option<(Time, TimerId)>,
+    /// Kept so that its room is not allocated in every turn.
+    effects: Vec<Effect>,
+}
+
+impl<E: Engine> Consensus<E> {
+    /// Runs `engine`, whose effects go to `ports`.
+    pub fn new(engine: E, ports: ConsensusPorts) -> Self {
+        Self {
+            engine,
+            ports,
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            outbox: VecDeque::new(),
+            is_resend_set: false,
+            deadline: None,
+            effects: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, event: Event, ctx: &mut Ctx<'_, ConsensusMessage>) {
+        let now = Now { at: ctx.now(), wall: ctx.wall_clock() };
+        let mut effects = mem::take(&mut self.effects);
+        self.engine.step(now, event, &mut effects);
+        self.outbox.extend(effects.drain(..));
+        self.effects = effects;
+    }
+
+    /// Keeps the reply and returns its ticket; without room for it answers at once.
+    fn issue(&mut self, reply: CommandReply) -> Option<u64> {
+        if self.tickets.len() >= TICKETS_MAX {
+            reply.send(Err(CommandError::Busy));
+            return None;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.tickets.insert(ticket, reply);
+        Some(ticket)
+    }
+
+    /// Carries effects out, in order, until one finds no room.
+    fn flush(&mut self, ctx: &mut Ctx<'_, ConsensusMessage>) -> Flow {
+        while let Some(effect) = self.outbox.pop_front() {
+            match self.carry_out(&effect, ctx) {
+                Ok(()) => {}
+                Err(Undelivered::Full) => {
+                    self.outbox.push_front(effect);
+                    if !mem::replace(&mut self.is_resend_set, true) {
+                        ctx.send_after(RESEND_DELAY, ConsensusMessage::Resend);
+                    }
+                    break;
+                }
+                Err(Undelivered::Closed) => return self.stop(),
+            }
+        }
+        self.set_timer(ctx);
+        Flow::Next
+    }
+
+    fn carry_out(
+        &mut self,
+        effect: &Effect,
+        ctx: &Ctx<'_, ConsensusMessage>,
+    ) -> Result<(), Undelivered> {
+        match effect {
+            Effect::Build { id, attributes } => self.ports.build.send((*id, attributes.clone())),
+            Effect::Finalize { hash } => self.ports.finalize.send(*hash),
+            Effect::Discard { hash } => self.ports.discard.send(*hash),
+            Effect::Cheat { cheat, ticket } => {
+                let (reply, answer) = reply();
+                self.ports.cheat.send((cheat.clone(), reply))?;
+                let ticket = *ticket;
+                relay(ctx, answer, move |result| Event::CheatDone { ticket, result });
+                Ok(())
+            }
+            Effect::Mark { ticket } => {
+                let (reply, answer) = reply();
+                self.ports.mark.send(reply)?;
+                let ticket = *ticket;
+                relay(ctx, answer, move |result| Event::Marked { ticket, result });
+                Ok(())
+            }
+            Effect::Revert { mark, ticket } => {
+                let (reply, answer) = reply();
+                self.ports.revert.send((*mark, reply))?;
+                let ticket = *ticket;
+                relay(ctx, answer, move |result| Event::Reverted { ticket, result });
+                Ok(())
+            }
+            Effect::Answer { ticket, outcome } => {
+                let reply = self.tickets.remove(ticket).expect("an engine answers a command once");
+                reply.send(outcome.clone());
+                Ok(())
+            }
+            Effect::SetNextBaseFee(base_fee) => {
+                // Losable: the pool corrects itself with the next block.
+                let _ = self.ports.next_base_fee.send(*base_fee);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_timer(&mut self, ctx: &mut Ctx<'_, ConsensusMessage>) {
+        let wanted = self.engine.next_deadline();
+        if self.deadline.as_ref().map(|(at, _)| *at) == wanted {
+            return;
+        }
+        if let Some((_, timer)) = self.deadline.take() {
+            ctx.cancel(timer);
+        }
+        self.deadline = wanted.map(|at| (at, ctx.send_at(at, ConsensusMessage::Deadline { at })));
+    }
+
+    /// The executor is gone: the node is going down.
+    fn stop(&mut self) -> Flow {
+        for (_, reply) in mem::take(&mut self.tickets) {
+            reply.send(Err(CommandError::Stopped));
+        }
+        Flow::Stop
+    }
+}
+
+/// Turns the executor's answer into an event, which is kept until it finds room.
+fn relay<T: Send + 'static>(
+    ctx: &Ctx<'_, ConsensusMessage>,
+    answer: Answer<Result<T, String>>,
+    into: impl FnOnce(Result<T, String>) -> Event + Send + 'static,
+) {
+    let system = ctx.system().clone();
+    let consensus = ctx.me().clone();
+    let wait = async move {
+        let result = answer.await.unwrap_or_else(|lost| Err(lost.to_string()));
+        let mut message = ConsensusMessage::Event(into(result));
+        while let Err(SendError::Full(refused)) = consensus.send(message) {
+            message = refused;
+            system.sleep_until(system.now() + RESEND_DELAY).await;
+        }
+    };
+    // Dropping the handle detaches the process.
+    drop(ctx.system().spawn_future(Spawn::new("consensus answer", Class::Consensus), wait));
+}
+
+/// Engines have no log, so the reasons that only a log wants are written here.
+fn log_failure(event: &Event) {
+    match event {
+        Event::BuildFailed { id, reason } => tracing::warn!(id, reason, "build failed"),
+        Event::CheatDone { result: Err(reason), .. } => tracing::warn!(reason, "cheat failed"),
+        Event::Marked { result: Err(reason), .. } => tracing::warn!(reason, "snapshot failed"),
+        Event::Reverted { result: Err(reason), .. } => tracing::warn!(reason, "revert failed"),
+        Event::PoolReady { .. }
+        | Event::Built { .. }
+        | Event::Empty { .. }
+        | Event::Verdict { .. }
+        | Event::Applied { .. }
+        | Event::CheatDone { .. }
+        | Event::Marked { .. }
+        | Event::Reverted { .. }
+        | Event::Deadline
+        | Event::Command { .. } => {}
+    }
+}
+
+impl<E: Engine> Actor for Consensus<E> {
+    type Message = ConsensusMessage;
+
+    fn start(&mut self, ctx: &mut Ctx<'_, ConsensusMessage>) -> Flow {
+        self.set_timer(ctx);
+        Flow::Next
+    }
+
+    fn handle(&mut self, message: ConsensusMessage, ctx: &mut Ctx<'_, ConsensusMessage>) -> Flow {
+        match message {
+            ConsensusMessage::Event(event) => {
+                log_failure(&event);
+                self.step(event, ctx);
+            }
+            ConsensusMessage::Command { command, reply } => {
+                if let Some(ticket) = self.issue(reply) {
+                    self.step(Event::Command { command, ticket }, ctx);
+                }
+            }
+            ConsensusMessage::Deadline { at } => {
+                // One that was put off is on its way already when another is set.
+                if self.deadline.as_ref().is_some_and(|(set, _)| *set == at) {
+                    self.deadline = None;
+                    self.step(Event::Deadline, ctx);
+                }
+            }
+            ConsensusMessage::Resend => self.is_resend_set = false,
+        }
+        self.flush(ctx)
+    }
+}

@@ -1,0 +1,40 @@
+//! Every bound of this crate: value, unit, why.
+
+use std::time::Duration;
+
+/// Commands that wait for a build to end. One build lasts well under a second, and an operator's
+/// scripts wait for their answers; more than this is a loop gone wild.
+pub const COMMANDS_WAITING_MAX: usize = 1_024;
+/// Blocks one `Mine` may ask for: its answer is their hashes, 32 MiB at this many.
+pub const MINE_BLOCKS_MAX: u64 = 1_000_000;
+/// Blocks all `Mine`s together may still be owed: 64 MiB of hashes.
+pub const MINE_BLOCKS_OWED_MAX: u64 = 2 * MINE_BLOCKS_MAX;
+/// `Mine`s worked on at the same time, one block each in turn.
+pub const MINE_JOBS_MAX: usize = 1_024;
+/// Failed builds in a row after which a `Mine` is given up and answered.
+pub const MINE_FAILURES_MAX: u32 = 5;
+/// Blocks finalized and not yet durable while another is built; the executor's own bound on blocks
+/// that wait for the disk is the harder one (a guess: hides one slow sync).
+pub const UNAPPLIED_MAX: usize = 8;
+/// Wait after a first failed build; doubled by each further one.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
+/// The longest wait between failed builds: an operator who repairs something sees it soon.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// Latest second a clock may be set to: far from where adding to it could overflow.
+pub const TIMESTAMP_MAX: u64 = 1 << 62;
+
+/// Commands without an answer yet: waiting in the engine, being mined, or at the executor.
+pub const TICKETS_MAX: usize = 4_096;
+/// Items in the mailbox of the actor.
+pub const MAILBOX_ITEMS_MAX: usize = 8_192;
+/// Bytes in the mailbox of the actor; commands with code in them are the big ones.
+pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Commands are refused at the door while this many messages are queued, so that what the executor
+/// and the pool say always finds room.
+pub const COMMANDS_QUEUED_MAX: usize = MAILBOX_ITEMS_MAX / 2;
+/// Wait before an effect is tried again that found the executor's mailbox full.
+pub const RESEND_DELAY: Duration = Duration::from_millis(1);
+
+const _: () = assert!(MINE_BLOCKS_MAX <= evenkeel_chain::limits::MINE_BLOCKS_MAX);
+const _: () = assert!(COMMANDS_WAITING_MAX + MINE_JOBS_MAX < TICKETS_MAX);
+const _: () = assert!(TICKETS_MAX < MAILBOX_ITEMS_MAX);

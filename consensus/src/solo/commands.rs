@@ -1,0 +1,177 @@
+//! What each command does to a `Solo` engine.
+//!
+//! Modes change as anvil's do: automine turned on replaces the interval, an interval automine,
+//! and an interval of nothing leaves only `Mine`. Automine off leaves the interval of a mixed mode.
+
+use std::time::Duration;
+
+use evenkeel_chain::{
+    Command, CommandError, EngineStatus, Outcome,
+    limits::{GAS_LIMIT_MAX, GAS_LIMIT_MIN},
+};
+
+use super::{clock, machine::Solo, machine::is_barrier, slots::Slots};
+use crate::{
+    engine::{Effect, Now},
+    limits::COMMANDS_WAITING_MAX,
+};
+
+impl Solo {
+    /// A command comes in: it is carried out now, or waits for the build in flight.
+    pub(super) fn command(
+        &mut self,
+        now: Now,
+        ticket: u64,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) {
+        // Reads only, so that it can be seen what a stuck engine is stuck with.
+        if command == Command::Status {
+            return answer(effects, ticket, Ok(Outcome::Status(self.status())));
+        }
+        if self.is_free() && self.waiting.is_empty() && !is_barrier(&command) {
+            return self.carry_out(now, ticket, command, effects);
+        }
+        if self.waiting.len() >= COMMANDS_WAITING_MAX {
+            return answer(effects, ticket, Err(CommandError::Busy));
+        }
+        if matches!(command, Command::Revert(_)) {
+            self.revoke_build();
+        }
+        self.waiting.push_back((ticket, command));
+    }
+
+    /// Carries a command out, with no build in flight; a barrier, with every block durable.
+    pub(super) fn carry_out(
+        &mut self,
+        now: Now,
+        ticket: u64,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) {
+        assert!(self.is_free(), "S1: commands come between builds");
+        let outcome = match command {
+            Command::Mine { blocks: 0, .. } => Ok(Outcome::Blocks(Vec::new())),
+            Command::Mine { blocks, interval_secs } => {
+                match self.mine(ticket, blocks, interval_secs) {
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                }
+            }
+            Command::SetAutomine(is_on) => Ok(self.set_automine(is_on)),
+            Command::SetInterval(interval) => self.set_interval(now, interval),
+            Command::IncreaseTime(secs) => {
+                self.clock.increase(now.wall, secs).map(Outcome::Seconds)
+            }
+            Command::SetTime(timestamp) => {
+                self.clock.set(now.wall, timestamp).map(Outcome::Seconds)
+            }
+            Command::SetNextTimestamp(timestamp) => {
+                self.clock.set_next(timestamp, self.tip.timestamp).map(|()| Outcome::Done)
+            }
+            Command::SetTimestampInterval(secs) => self.set_timestamp_interval(secs),
+            Command::SetNextBaseFee(base_fee) => self.set_next_base_fee(base_fee, effects),
+            Command::SetGasLimit(gas_limit) => self.set_gas_limit(gas_limit),
+            Command::SetCoinbase(coinbase) => {
+                self.coinbase = coinbase;
+                Ok(Outcome::Done)
+            }
+            Command::SetNextPrevRandao(prev_randao) => {
+                self.next_prev_randao = Some(prev_randao);
+                Ok(Outcome::Done)
+            }
+            Command::Status => Ok(Outcome::Status(self.status())),
+            Command::Cheat(cheat) => {
+                // The executor takes it before any later build, as messages keep their order.
+                effects.push(Effect::Cheat { cheat, ticket });
+                return;
+            }
+            Command::Snapshot => {
+                self.barrier = Some(ticket);
+                effects.push(Effect::Mark { ticket });
+                return;
+            }
+            Command::Revert(mark) => {
+                self.barrier = Some(ticket);
+                effects.push(Effect::Revert { mark, ticket });
+                return;
+            }
+        };
+        answer(effects, ticket, outcome);
+    }
+
+    fn status(&self) -> EngineStatus {
+        EngineStatus {
+            automine: self.is_automine,
+            interval: self.slots.as_ref().map(Slots::interval),
+            time_offset_secs: self.clock.offset_secs(),
+            next_timestamp: self.clock.next_timestamp(),
+            gas_limit: self.gas_limit,
+            coinbase: self.coinbase,
+        }
+    }
+
+    fn mine(
+        &mut self,
+        ticket: u64,
+        blocks: u64,
+        interval_secs: Option<u64>,
+    ) -> Result<(), CommandError> {
+        let interval_secs = interval_secs.unwrap_or(0);
+        clock::check_range(interval_secs)?;
+        self.jobs.add(ticket, blocks, interval_secs)
+    }
+
+    fn set_automine(&mut self, is_on: bool) -> Outcome {
+        if is_on && !self.is_automine {
+            self.slots = None;
+        }
+        self.is_automine = is_on;
+        Outcome::Done
+    }
+
+    fn set_interval(
+        &mut self,
+        now: Now,
+        interval: Option<Duration>,
+    ) -> Result<Outcome, CommandError> {
+        if interval.is_some_and(|interval| interval.is_zero()) {
+            return Err(CommandError::IntervalZero);
+        }
+        self.is_automine = false;
+        self.slots = interval.map(|interval| Slots::new(now.at, interval));
+        Ok(Outcome::Done)
+    }
+
+    fn set_timestamp_interval(&mut self, secs: Option<u64>) -> Result<Outcome, CommandError> {
+        clock::check_range(secs.unwrap_or(0))?;
+        self.clock.set_spacing(secs);
+        Ok(Outcome::Done)
+    }
+
+    fn set_next_base_fee(
+        &mut self,
+        base_fee: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, CommandError> {
+        if !self.tip.has_base_fee {
+            return Err(CommandError::NoBaseFee);
+        }
+        self.next_base_fee = Some(base_fee);
+        effects.push(Effect::SetNextBaseFee(base_fee));
+        Ok(Outcome::Done)
+    }
+
+    fn set_gas_limit(&mut self, gas_limit: u64) -> Result<Outcome, CommandError> {
+        if !(GAS_LIMIT_MIN..=GAS_LIMIT_MAX).contains(&gas_limit) {
+            let (min, max) = (GAS_LIMIT_MIN, GAS_LIMIT_MAX);
+            return Err(CommandError::GasLimitOutOfRange { found: gas_limit, min, max });
+        }
+        self.gas_limit = gas_limit;
+        Ok(Outcome::Done)
+    }
+}
+
+fn answer(effects: &mut Vec<Effect>, ticket: u64, outcome: Result<Outcome, CommandError>) {
+    effects.push(Effect::Answer { ticket, outcome });
+}

@@ -1,0 +1,168 @@
+//! Actors that stand before the pool: what they refuse costs the pool nothing.
+//!
+//! | message | sends |
+//! |---|---|
+//! | `Raw`, `Known` | `Admit` to the pool with the reply, or answers it with the refusal |
+//! | `Gossip` | `Admit` for each, one slice per transaction |
+//!
+//! Recovering a sender is the dearest step of admission, so there is one of these per worker.
+
+use std::{fmt, sync::Arc};
+
+use alloy_primitives::{B256, Bytes};
+use evenkeel_chain::{ChainSpec, RecoveredTx};
+use evenkeel_runtime::{Actor, Address, Answer, Ctx, Flow, Published, SendError, reply};
+use evenkeel_state::Durable;
+
+use crate::{
+    checks::{NextBlock, check_stateless},
+    config::AdmissionConfig,
+    error::PoolError,
+    limits::RECOVER_REDUCTIONS,
+    message::{AdmissionMessage, AdmitReply, PoolMessage},
+};
+
+/// Decodes, recovers, checks what needs no state.
+pub struct Admission {
+    config: AdmissionConfig,
+    spec: Arc<ChainSpec>,
+    durable: Published<Durable>,
+    pool: Address<PoolMessage>,
+    /// What is left of a gossip message, last first.
+    gossip: Vec<Bytes>,
+}
+
+impl Admission {
+    /// Checks by the rules of the block after the durable head.
+    #[must_use]
+    pub const fn new(
+        config: AdmissionConfig,
+        spec: Arc<ChainSpec>,
+        durable: Published<Durable>,
+        pool: Address<PoolMessage>,
+    ) -> Self {
+        Self { config, spec, durable, pool, gossip: Vec::new() }
+    }
+
+    fn offer_raw(
+        &self,
+        raw: &Bytes,
+        reply: Option<AdmitReply>,
+        ctx: &mut Ctx<'_, AdmissionMessage>,
+    ) {
+        let tx = RecoveredTx::decode(raw).map_err(PoolError::from).and_then(|tx| {
+            ctx.consume(RECOVER_REDUCTIONS);
+            Ok(tx.recover()?)
+        });
+        match tx {
+            Ok(tx) => self.offer(tx, reply),
+            Err(error) => answer(reply, error),
+        }
+    }
+
+    fn offer(&self, tx: Arc<RecoveredTx>, reply: Option<AdmitReply>) {
+        let next = NextBlock::after(&self.spec, &self.durable.get().header);
+        if let Err(error) = check_stateless(&tx, &next, &self.config) {
+            return answer(reply, error);
+        }
+        let error = match self.pool.send(PoolMessage::Admit { tx, reply }) {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        let reason = refusal(&error);
+        if let PoolMessage::Admit { reply, .. } = error.into_inner() {
+            answer(reply, reason);
+        }
+    }
+}
+
+impl Actor for Admission {
+    type Message = AdmissionMessage;
+
+    fn handle(&mut self, message: AdmissionMessage, ctx: &mut Ctx<'_, AdmissionMessage>) -> Flow {
+        match message {
+            AdmissionMessage::Raw { raw, reply } => self.offer_raw(&raw, Some(reply), ctx),
+            AdmissionMessage::Known { tx, reply } => self.offer(tx, Some(reply)),
+            AdmissionMessage::Gossip { raws } => {
+                self.gossip = raws;
+                self.gossip.reverse();
+                return self.resume(ctx);
+            }
+        }
+        Flow::Next
+    }
+
+    fn resume(&mut self, ctx: &mut Ctx<'_, AdmissionMessage>) -> Flow {
+        while let Some(raw) = self.gossip.pop() {
+            self.offer_raw(&raw, None, ctx);
+            if ctx.left() == 0 && !self.gossip.is_empty() {
+                return Flow::More;
+            }
+        }
+        Flow::Next
+    }
+}
+
+/// All admission actors; what is sent goes to the one with the shortest queue.
+#[derive(Clone)]
+pub struct Admissions(Arc<[Address<AdmissionMessage>]>);
+
+impl Admissions {
+    /// Spreads over these.
+    ///
+    /// # Panics
+    ///
+    /// If there are none.
+    #[must_use]
+    pub fn new(addresses: Vec<Address<AdmissionMessage>>) -> Self {
+        assert!(!addresses.is_empty(), "somebody has to admit transactions");
+        Self(addresses.into())
+    }
+
+    /// Sends; never waits. What finds no room is answered so; gossip is dropped then.
+    pub fn send(&self, message: AdmissionMessage) {
+        let shortest = self.0.iter().min_by_key(|address| address.queued());
+        let shortest = shortest.expect("there is one, by the check in `new`");
+        let Err(error) = shortest.send(message) else { return };
+        let reason = refusal(&error);
+        match error.into_inner() {
+            AdmissionMessage::Raw { reply, .. } | AdmissionMessage::Known { reply, .. } => {
+                answer(Some(reply), reason);
+            }
+            AdmissionMessage::Gossip { .. } => {}
+        }
+    }
+
+    /// Offers EIP-2718 bytes.
+    pub fn raw(&self, raw: Bytes) -> Answer<Result<B256, PoolError>> {
+        let (reply, answer) = reply();
+        self.send(AdmissionMessage::Raw { raw, reply });
+        answer
+    }
+
+    /// Offers what was signed here, or is impersonated.
+    pub fn known(&self, tx: Arc<RecoveredTx>) -> Answer<Result<B256, PoolError>> {
+        let (reply, answer) = reply();
+        self.send(AdmissionMessage::Known { tx, reply });
+        answer
+    }
+}
+
+impl fmt::Debug for Admissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Admissions").field(&self.0.len()).finish()
+    }
+}
+
+fn refusal<M>(error: &SendError<M>) -> PoolError {
+    match error {
+        SendError::Full(_) => PoolError::Busy,
+        SendError::Closed(_) => PoolError::Closed,
+    }
+}
+
+fn answer(reply: Option<AdmitReply>, error: PoolError) {
+    if let Some(reply) = reply {
+        reply.send(Err(error));
+    }
+}

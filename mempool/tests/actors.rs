@@ -1,0 +1,242 @@
+//! Admission and pool as actors on the simulated system, over a database in memory.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use alloy_consensus::{SignableTransaction, TxEip1559};
+use alloy_primitives::{B256, Bytes, TxKind, U256};
+use alloy_signer::SignerSync;
+use evenkeel_chain::{
+    ChainSpec, DERIVATION_PATH, DevAccounts, DevOptions, MNEMONIC, RecoveredTx, TypedTransaction,
+};
+use evenkeel_mempool::{
+    Admission, AdmissionConfig, AdmissionMessage, Admissions, BestTxs, PendingFeed, PoolActor,
+    PoolBoards, PoolConfig, PoolError, PoolMessage, PoolPorts, PoolReady, Query, Remove,
+};
+use evenkeel_runtime::{
+    Address, Class, Faults, MailboxSpec, Overflow, Port, Published, Publisher, Simulation, Spawn,
+    System, Undelivered, published, reply,
+};
+use evenkeel_state::{Account, ChangeSet, Committed, Database, Durable, Options};
+
+const ACCOUNTS: usize = 5;
+
+struct House {
+    simulation: Simulation,
+    accounts: DevAccounts,
+    database: Database,
+    durable: Publisher<Durable>,
+    admissions: Admissions,
+    pool: Address<PoolMessage>,
+    best: Published<BestTxs>,
+    feed: Published<PendingFeed>,
+    signals: Arc<Mutex<Vec<PoolReady>>>,
+}
+
+/// Two admission actors and a pool; the first `deaf` signals find no room at the engine.
+fn house(seed: u64, deaf: usize) -> House {
+    let accounts =
+        DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, ACCOUNTS).expect("dev accounts");
+    let ether = U256::from(10).pow(U256::from(18));
+    let funds = accounts.addresses().into_iter().map(|a| (a, ether)).collect();
+    let spec = Arc::new(ChainSpec::dev(&DevOptions { accounts: funds, ..DevOptions::default() }));
+    let options = Options { path: None, cache_bytes: 0, fsync: false };
+    let database = Database::open(&options, &spec).expect("a database in memory");
+    let (durable, durable_reader) = published(database.durable());
+
+    let simulation = System::simulated(seed, Faults::default());
+    let system = simulation.system().clone();
+    let mailbox = |name, items_max| MailboxSpec {
+        name,
+        items_max,
+        bytes_max: 1 << 20,
+        overflow: Overflow::Reject,
+    };
+    let (pool, pool_mailbox) = system.mailbox(mailbox("pool", 1_024));
+    let (best_board, best) = published(BestTxs::default());
+    let (feed_board, feed) = published(PendingFeed::default());
+    let signals = Arc::new(Mutex::new(Vec::new()));
+    let ears = (Arc::clone(&signals), Mutex::new(deaf));
+    let ready = Port::new(move |signal| {
+        let mut deaf = ears.1.lock().expect("no test panics with it");
+        if *deaf > 0 {
+            *deaf -= 1;
+            return Err(Undelivered::Full);
+        }
+        ears.0.lock().expect("no test panics with it").push(signal);
+        Ok(())
+    });
+    let mut actor = Some(PoolActor::new(
+        PoolConfig::default(),
+        Arc::clone(&spec),
+        durable_reader.clone(),
+        PoolBoards { best: best_board, feed: feed_board },
+        PoolPorts { ready, announce: Port::null() },
+    ));
+    let make = move || actor.take().expect("it does not panic");
+    system.spawn(Spawn::new("pool", Class::Mempool), pool_mailbox, make);
+    let admissions = (0..2).map(|_| {
+        let (address, inbox) = system.mailbox::<AdmissionMessage>(mailbox("admission", 512));
+        let (spec, durable, pool) = (Arc::clone(&spec), durable_reader.clone(), pool.clone());
+        let config = AdmissionConfig::default();
+        system.spawn(Spawn::new("admission", Class::Mempool), inbox, move || {
+            Admission::new(config.clone(), Arc::clone(&spec), durable.clone(), pool.clone())
+        });
+        address
+    });
+    let admissions = Admissions::new(admissions.collect());
+    House { simulation, accounts, database, durable, admissions, pool, best, feed, signals }
+}
+
+impl House {
+    fn raw(&self, from: usize, nonce: u64) -> Bytes {
+        let tx: TypedTransaction = TxEip1559 {
+            chain_id: 31_337,
+            nonce,
+            gas_limit: 21_000,
+            max_fee_per_gas: 3_000_000_000,
+            max_priority_fee_per_gas: 1_000_000_000,
+            to: TxKind::Call(self.accounts.addresses()[0]),
+            ..TxEip1559::default()
+        }
+        .into();
+        let signer = self.accounts.signer(from);
+        let signature = signer.sign_hash_sync(&tx.signature_hash()).expect("a key signs");
+        RecoveredTx::from_parts(tx.into_envelope(signature), signer.address()).encoded()
+    }
+
+    fn ask<T: Send>(&mut self, query: impl FnOnce(evenkeel_runtime::Reply<T>) -> PoolMessage) -> T {
+        let (reply, mut answer) = reply();
+        assert!(self.pool.send(query(reply)).is_ok(), "the mailbox has room");
+        self.simulation.run_until_idle();
+        answer.try_take().expect("the pool answers").expect("and lives")
+    }
+
+    fn status(&mut self) -> (usize, usize) {
+        self.ask(|reply| PoolMessage::Query(Query::Status { reply }))
+    }
+}
+
+/// Goal: a burst from all senders, nonces out of order, over two admission actors: every one is
+/// answered with its hash, all become ready, the builder sees each sender's in order, and the
+/// burst is published a few times, not once for each.
+#[test]
+fn a_burst_is_admitted_in_any_order_and_published_once() {
+    for seed in 0..5 {
+        let mut house = house(seed, 0);
+        let count = ACCOUNTS * 40;
+        let mut answers = Vec::new();
+        for nonce in (0..40).rev() {
+            for from in 0..ACCOUNTS {
+                answers.push(house.admissions.raw(house.raw(from, nonce)));
+            }
+        }
+        house.simulation.run_until_idle();
+        for answer in &mut answers {
+            let answer = answer.try_take().expect("all are answered").expect("by a live pool");
+            answer.expect("all are good");
+        }
+        assert_eq!(house.status(), (count, 0));
+        let mut next = [0; ACCOUNTS];
+        for tx in house.best.get().iter() {
+            let from = house.accounts.addresses().iter().position(|a| *a == tx.sender());
+            let next = &mut next[from.expect("one of ours")];
+            assert_eq!(tx.nonce(), *next);
+            *next += 1;
+        }
+        assert_eq!(next, [40; ACCOUNTS]);
+        assert_eq!(house.feed.get().since(0).0.len(), count);
+        let signals = house.signals.lock().expect("not poisoned").clone();
+        assert!(!signals.is_empty() && signals.len() < count / 4, "{} signals", signals.len());
+        assert_eq!(signals.iter().map(|signal| signal.arrived).sum::<usize>(), count);
+        assert!(house.best.version() < count as u64 / 4);
+    }
+}
+
+/// Goal: bad bytes are answered by name, never by silence, and nothing of them stays.
+#[test]
+fn bad_bytes_are_refused_by_name() {
+    let mut house = house(1, 0);
+    let good = house.raw(0, 0);
+    let mut forged = good.to_vec();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    let gossip = vec![Bytes::from_static(b"\x02"), good.clone(), Bytes::new()];
+    house.admissions.send(AdmissionMessage::Gossip { raws: gossip });
+    house.simulation.run_until_idle();
+    let mut ask = |raw: Bytes| {
+        let mut answer = house.admissions.raw(raw);
+        house.simulation.run_until_idle();
+        answer.try_take().expect("answered").expect("by a live pool")
+    };
+    assert_eq!(ask(good), Err(PoolError::AlreadyKnown));
+    assert!(matches!(ask(Bytes::from_static(b"\x03\xc0")), Err(PoolError::Decode(_))));
+    // Another signature, so another sender, who has nothing; or nobody at all.
+    let error = ask(forged.into()).expect_err("nobody signed it").to_string();
+    assert!(
+        error.starts_with("insufficient funds") || error.contains("recovery failed"),
+        "{error}"
+    );
+    assert_eq!(house.status(), (1, 0));
+}
+
+/// Goal: a full mailbox refuses at once with an error instead of growing or falling silent.
+#[test]
+fn a_flood_is_refused_not_kept() {
+    let mut house = house(2, 0);
+    let raws: Vec<Bytes> = (0..2_000).map(|nonce| house.raw(1, nonce % 3)).collect();
+    let mut answers: Vec<_> = raws.into_iter().map(|raw| house.admissions.raw(raw)).collect();
+    house.simulation.run_until_idle();
+    let answers: Vec<Result<B256, PoolError>> = answers
+        .iter_mut()
+        .map(|answer| answer.try_take().expect("answered").expect("by a live pool"))
+        .collect();
+    let busy = answers.iter().filter(|answer| **answer == Err(PoolError::Busy)).count();
+    assert!(busy > 0 && answers.iter().any(Result::is_ok), "{busy} of 2000 refused");
+    assert_eq!(house.status(), (3, 0));
+}
+
+/// Goal: a new head drops what is mined and wakes the engine for what is left; a signal that the
+/// engine had no room for comes again.
+#[test]
+fn a_new_head_moves_the_pool_and_signals_are_not_lost() {
+    let mut house = house(3, 2);
+    let answers: Vec<_> = (0..6).map(|nonce| house.admissions.raw(house.raw(0, nonce))).collect();
+    house.simulation.run_for(Duration::from_secs(1));
+    drop(answers);
+    assert_eq!(house.status(), (6, 0));
+    let last = house.signals.lock().expect("not poisoned").last().copied();
+    assert_eq!(last.map(|signal| signal.pending), Some(6));
+
+    // As if four were mined: a cheat that moves the nonce is a head like any other.
+    let sender = house.accounts.addresses()[0];
+    let old = house.database.durable().view.account(sender).expect("readable").expect("funded");
+    let mut changes = ChangeSet::default();
+    changes.accounts.insert(sender, Some(Account { nonce: 4, ..old }));
+    let durable = house.database.commit_diff(&Arc::new(changes)).expect("memory does not fail");
+    house.durable.set(durable.clone());
+    house.signals.lock().expect("not poisoned").clear();
+    let committed = Committed { blocks: Vec::new(), durable: Arc::new(durable), reverted: false };
+    assert!(house.pool.send(PoolMessage::Committed(Arc::new(committed))).is_ok());
+    house.simulation.run_for(Duration::from_secs(1));
+    assert_eq!(house.status(), (2, 0));
+    let signals = house.signals.lock().expect("not poisoned").clone();
+    assert_eq!(signals, [PoolReady { pending: 2, arrived: 0 }]);
+    let nonces: Vec<u64> = house.best.get().iter().map(|tx| tx.nonce()).collect();
+    assert_eq!(nonces, [4, 5]);
+
+    let hash = *house.best.get().iter().next().expect("one is left").hash();
+    let dropped = PoolMessage::Unexecutable(vec![(hash, "nonce too low".to_owned())]);
+    assert!(house.pool.send(dropped).is_ok());
+    assert_eq!(house.status(), (0, 1));
+    let reason = house.ask(|reply| PoolMessage::Query(Query::Dropped { hash, reply }));
+    assert_eq!(reason.as_deref(), Some("nonce too low"));
+    let nonce = house.ask(|reply| PoolMessage::Query(Query::PendingNonce { sender, reply }));
+    assert_eq!(nonce, Some(4));
+    let all = Remove::All;
+    let count = house.ask(|reply| PoolMessage::Remove { which: all, reply: Some(reply) });
+    assert_eq!((count, house.status()), (1, (0, 0)));
+    assert!(house.best.get().is_empty());
+}

@@ -1,0 +1,35 @@
+//! The node's [`Api`] behind the server.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::{
+    api::{self, Api, Request},
+    dispatch::{BodyLimits, Dispatch, Patience, Rules},
+    envelope::EnvelopeLimits,
+    error::RpcError,
+};
+
+impl Dispatch for Api {
+    fn rules(&self) -> Rules {
+        let config = &self.config;
+        Rules {
+            body: BodyLimits {
+                envelope: EnvelopeLimits {
+                    bytes_max: config.request_bytes_max,
+                    batch_max: config.batch_max,
+                    depth_max: config.depth_max,
+                },
+                response_bytes_max: config.response_bytes_max,
+            },
+            connections_max: config.connections_max,
+            cors: config.cors.clone(),
+            patience: Patience::default(),
+        }
+    }
+
+    async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<Box<RawValue>, RpcError> {
+        api::dispatch(self, request).await
+    }
+}

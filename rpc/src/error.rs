@@ -1,0 +1,90 @@
+//! What a client is told when its request fails: code, text, data.
+//!
+//! Codes and texts are geth's, because clients match on them.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use serde_json::value::RawValue;
+
+/// The `error` member of an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message} (code {code})")]
+pub struct RpcError {
+    /// JSON-RPC error code.
+    pub code: i64,
+    /// What went wrong, for people and for clients that match on geth's texts.
+    pub message: Cow<'static, str>,
+    /// Revert data and the like; already JSON.
+    pub data: Option<Box<RawValue>>,
+}
+
+impl RpcError {
+    /// An error without data.
+    pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+
+    /// Adds `data`, which is JSON.
+    #[must_use]
+    pub fn with_data(mut self, data: Box<RawValue>) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// -32700: the body is not JSON.
+    pub fn parse() -> Self {
+        Self::new(-32_700, "parse error")
+    }
+
+    /// -32600: JSON, but no request.
+    pub fn invalid_request(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(-32_600, text)
+    }
+
+    /// -32601: there is no such method.
+    pub fn method_not_found(name: &str) -> Self {
+        Self::new(-32_601, format!("the method {name} does not exist/is not available"))
+    }
+
+    /// -32602: the parameters do not fit the method.
+    pub fn invalid_params(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(-32_602, text)
+    }
+
+    /// -32603: our fault.
+    pub fn internal(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(-32_603, text)
+    }
+
+    /// -32000: geth's code for what has none of its own.
+    pub fn server(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(-32_000, text)
+    }
+
+    /// -32001: what was asked for is not here.
+    pub fn resource_not_found(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(-32_001, text)
+    }
+
+    /// -32003: the answer is over the limit.
+    pub fn response_too_large() -> Self {
+        Self::new(-32_003, "response too large")
+    }
+
+    /// -32005: a limit of this node was reached.
+    pub fn limit(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(-32_005, text)
+    }
+
+    /// Appends the error object as JSON.
+    pub(crate) fn write_json(&self, out: &mut String) {
+        let message = serde_json::to_string(&self.message).expect("a string is always JSON");
+        write!(out, r#"{{"code":{},"message":{message}"#, self.code)
+            .expect("writing to a string never fails");
+        if let Some(data) = &self.data {
+            out.push_str(r#","data":"#);
+            out.push_str(data.get());
+        }
+        out.push('}');
+    }
+}

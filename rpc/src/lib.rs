@@ -1,0 +1,34 @@
+//! Speaks Ethereum JSON-RPC over HTTP and WebSocket.
+//!
+//! Two halves meet in [`Dispatch`](dispatch::Dispatch): the server ([`server`], [`body`], [`envelope`],
+//! [`session`], [`client`]) knows bytes, connections and limits, and no method; the methods
+//! ([`api`], `methods`) know the chain, and no socket.
+
+pub mod accounts;
+mod adapter;
+pub mod api;
+pub mod body;
+pub mod client;
+pub mod dispatch;
+pub mod envelope;
+pub mod error;
+pub mod filters;
+pub mod flags;
+pub mod limits;
+mod log_query;
+mod methods;
+mod params;
+mod position;
+mod refusal;
+mod render;
+pub mod server;
+pub mod session;
+
+pub use accounts::Accounts;
+pub use api::{Api, EngineCall, METHODS, Request, RpcConfig, dispatch};
+pub use client::Client;
+pub use error::RpcError;
+pub use filters::Filters;
+pub use flags::Flags;
+pub use server::{Bound, ServeError, ServerConfig, serve};
+pub use session::{Outbox, Session, SubscriptionId};

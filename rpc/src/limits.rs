@@ -1,0 +1,80 @@
+//! Limits of the server: value, unit, why. Those of the methods are in `methods/limits.rs`.
+//!
+//! What a user may set is in [`RpcConfig`](crate::api::RpcConfig); the rest is fixed here. None of
+//! the numbers comes from a bench yet unless it says so.
+
+use std::time::Duration;
+
+/// Nesting of JSON in a request body. The deepest a real request needs is a dozen levels (typed
+/// data, block overrides); `serde_json` itself gives up at 128.
+pub const DEPTH_MAX: usize = 64;
+const _: () = assert!(DEPTH_MAX < 128);
+
+/// Bytes of a method's name, so that an answer never echoes a megabyte. geth has the same number.
+pub const METHOD_BYTES_MAX: usize = 2_048;
+
+/// Items of one batch that are worked at the same time. Enough to keep 64 workers busy; a batch
+/// never has more than this many answers waiting for an earlier one.
+pub const BATCH_FANOUT: usize = 64;
+
+/// Bodies larger than this are parsed on the compute pool: a turn stays below about 200 us at
+/// 1 GB/s.
+pub const PARSE_INLINE_BYTES_MAX: usize = 128 * 1024;
+
+/// Bytes of a body that cost one reduction (25 ns) to parse: about 1 GB/s.
+pub const BYTES_PER_REDUCTION: usize = 25;
+
+/// Bytes of bodies that all connections together may hold while they are read (HTTP) and worked.
+/// Above it a request is refused with -32005 (and 503); bodies below [`BODY_FREE_BYTES`] are not counted.
+pub const BODIES_BYTES_MAX: usize = 512 << 20;
+
+/// Bodies up to this size are not counted: 1,000 connections hold 16 MB of them.
+pub const BODY_FREE_BYTES: usize = 16 * 1024;
+const _: () = assert!(BODY_FREE_BYTES < BODIES_BYTES_MAX);
+
+/// How long a connection may take to send a whole request head, from its start or from the last
+/// answer. So it is both the keep-alive time and what stops a slow-header attack. geth's is 120 s.
+pub const IDLE_MAX: Duration = Duration::from_mins(1);
+
+/// How long a request body may take to arrive after its head, as geth's `ReadTimeout`.
+pub const BODY_READ_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of a refused body that are read and thrown away, so that the client sees the refusal and
+/// not a reset of its connection.
+pub const DRAIN_BYTES_MAX: usize = 64 << 20;
+
+/// How long a client may take none of the bytes that wait for it.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes hyper reads at once, and so about half the largest request head.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the accept loop rests when the process is out of file descriptors.
+pub const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// Clients whose shares are remembered. Above it idle ones are forgotten, and if none is idle all
+/// newcomers divide one share.
+pub const CLIENTS_MAX: usize = 4_096;
+
+/// Bytes of an API key; a longer one is ignored and the client goes by its address.
+pub const API_KEY_BYTES_MAX: usize = 256;
+
+/// Requests of one WebSocket that are worked at the same time. At this number we stop reading, so
+/// that TCP pushes back.
+pub const SOCKET_CALLS_MAX: usize = 64;
+
+/// Subscriptions of one WebSocket.
+pub const SUBSCRIPTIONS_MAX: usize = 1_024;
+
+/// Messages that may wait for one WebSocket: a few seconds of a busy log subscription. A
+/// notification beyond it closes the connection; an answer waits, and nothing is read meanwhile.
+pub const OUTBOX_ITEMS_MAX: usize = 8_192;
+
+/// Bytes that may wait for one WebSocket. One larger message may be there if it is alone.
+pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
+
+/// How often a WebSocket is pinged. It is closed if nothing came from it between two pings.
+pub const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a closing WebSocket may take to accept our close frame.
+pub const CLOSE_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,164 @@
+//! Executions nobody keeps: `eth_call`, `eth_estimateGas` and the traces.
+//!
+//! Each runs as an actor of its own in the client's share, under the client's deadline. Dropping
+//! the answer (the client hung up) cancels it within one slice.
+
+use std::sync::Arc;
+
+use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_primitives::{B256, Bytes};
+use alloy_rpc_types_eth::{
+    BlockOverrides, TransactionRequest,
+    state::{EvmOverrides, StateOverride},
+};
+use alloy_rpc_types_trace::geth::{
+    GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace,
+};
+use evenkeel_vm::{CallJob, CallKind, CallOutcome, TraceJob, spawn_call, spawn_trace};
+
+use super::transactions;
+use crate::{
+    api::{Api, Request},
+    client::Client,
+    error::RpcError,
+    params::{Object, Params, refuse},
+    position,
+    render::{Answered, answer, quantity},
+};
+
+/// `eth_call`: on the latest block if none is named.
+pub(super) async fn call(api: &Api, request: Request<'_>) -> Answered {
+    let asked = Asked::new(request, BlockNumberOrTag::Latest)?;
+    match asked.run(api, request.client, CallKind::Call).await? {
+        CallOutcome::Output(output) => answer::<Bytes>(&output),
+        CallOutcome::Gas(_) | CallOutcome::Trace(_) => Err(wrong_kind()),
+    }
+}
+
+/// `eth_estimateGas`: on the pending block if none is named, as anvil does, so that an estimate
+/// sees a clock that was turned and no block mined since.
+pub(super) async fn estimate_gas(api: &Api, request: Request<'_>) -> Answered {
+    let asked = Asked::new(request, BlockNumberOrTag::Pending)?;
+    quantity(asked.estimate(api, request.client).await?)
+}
+
+/// The gas `call` needs on the pending block.
+pub(super) async fn estimate_for(
+    api: &Api,
+    client: &Client,
+    call: TransactionRequest,
+) -> Result<u64, RpcError> {
+    let block = BlockNumberOrTag::Pending.into();
+    Asked { call, block, overrides: EvmOverrides::default() }.estimate(api, client).await
+}
+
+/// `debug_traceCall`
+pub(super) async fn trace_call(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 3)?;
+    let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
+    let block = params.block(1)?;
+    let Object(options) = params
+        .optional::<Object<GethDebugTracingCallOptions>>(2)?
+        .unwrap_or(Object(GethDebugTracingCallOptions::default()));
+    if options.tx_index.is_some() {
+        return Err(refuse(2, "txIndex is not supported"));
+    }
+    let overrides = EvmOverrides {
+        state: options.state_overrides,
+        block: options.block_overrides.map(Box::new),
+    };
+    let asked = Asked { call: checked(call)?, block, overrides };
+    match asked.run(api, request.client, CallKind::Trace(options.tracing_options)).await? {
+        CallOutcome::Trace(trace) => answer::<GethTrace>(&trace),
+        CallOutcome::Output(_) | CallOutcome::Gas(_) => Err(wrong_kind()),
+    }
+}
+
+/// `debug_traceTransaction`
+pub(super) async fn trace_transaction(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let hash = params.required::<B256>(0)?;
+    let Object(options) = params
+        .optional::<Object<GethDebugTracingOptions>>(1)?
+        .unwrap_or(Object(GethDebugTracingOptions::default()));
+    let durable = api.durable.get();
+    let not_found = || RpcError::server("transaction not found");
+    let location = durable.chain.transaction(hash)?.ok_or_else(not_found)?;
+    let block = durable.chain.block(location.height)?.ok_or_else(not_found)?;
+    let parent = location.height.prev().ok_or_else(not_found)?;
+    let job = TraceJob {
+        parent_view: durable.chain.view_at(parent)?.ok_or_else(position::header_not_found)?,
+        block,
+        index: transactions::index_of(location),
+        spec: Arc::clone(&api.spec),
+        options,
+        limits: api.limits(request.client),
+    };
+    let trace = spawn_trace(&api.system, &request.client.share, job);
+    let trace = trace.await.map_err(|lost| RpcError::internal(format!("trace: {lost}")))??;
+    answer(&trace)
+}
+
+/// What a client asked to execute.
+struct Asked {
+    call: TransactionRequest,
+    block: BlockId,
+    overrides: EvmOverrides,
+}
+
+impl Asked {
+    /// The arguments `call, block, state overrides, block overrides`.
+    fn new(request: Request<'_>, default: BlockNumberOrTag) -> Result<Self, RpcError> {
+        let params = Params::new(request.params, 4)?;
+        let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
+        let block = params.optional::<BlockId>(1)?.unwrap_or_else(|| default.into());
+        let state = params.optional::<Object<StateOverride>>(2)?.map(|Object(state)| state);
+        let block_overrides = params.optional::<Object<BlockOverrides>>(3)?;
+        let overrides =
+            EvmOverrides { state, block: block_overrides.map(|Object(block)| Box::new(block)) };
+        Ok(Self { call: checked(call)?, block, overrides })
+    }
+
+    async fn estimate(self, api: &Api, client: &Client) -> Result<u64, RpcError> {
+        match self.run(api, client, CallKind::EstimateGas).await? {
+            CallOutcome::Gas(gas) => Ok(gas),
+            CallOutcome::Output(_) | CallOutcome::Trace(_) => Err(wrong_kind()),
+        }
+    }
+
+    async fn run(
+        self,
+        api: &Api,
+        client: &Client,
+        kind: CallKind,
+    ) -> Result<CallOutcome, RpcError> {
+        let durable = api.durable.get();
+        let (view, header) = position::environment(api, &durable, self.block).await?;
+        let job = CallJob {
+            view,
+            header,
+            spec: Arc::clone(&api.spec),
+            request: self.call,
+            state_overrides: self.overrides.state,
+            block_overrides: self.overrides.block.map(|block| *block),
+            kind,
+            limits: api.limits(client),
+        };
+        let outcome = spawn_call(&api.system, &client.share, job);
+        Ok(outcome.await.map_err(|lost| RpcError::internal(format!("call: {lost}")))??)
+    }
+}
+
+/// Refuses a call whose `data` and `input` differ, in geth's words.
+pub(super) fn checked(call: TransactionRequest) -> Result<TransactionRequest, RpcError> {
+    if call.input.unique_input().is_err() {
+        return Err(RpcError::server(
+            "both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data",
+        ));
+    }
+    Ok(call)
+}
+
+fn wrong_kind() -> RpcError {
+    RpcError::internal("the call ended as another kind of call")
+}

@@ -1,0 +1,48 @@
+//! `debug_getRaw*`: consensus encodings.
+
+use alloy_consensus::TxReceipt as _;
+use alloy_eips::{BlockId, eip2718::Encodable2718 as _};
+use alloy_primitives::Bytes;
+use evenkeel_chain::Height;
+use evenkeel_state::Durable;
+
+use super::chain_reads::executed;
+use crate::{
+    api::{Api, Request},
+    error::RpcError,
+    params::Params,
+    position::{self, At, header_not_found},
+    render::{Answered, answer},
+};
+
+/// `debug_getRawBlock`
+pub(super) fn raw_block(api: &Api, request: Request<'_>) -> Answered {
+    let durable = api.durable.get();
+    let block = durable.chain.block(height(api, &durable, request)?)?;
+    answer(&Bytes::from(block.ok_or_else(header_not_found)?.encode_rlp()))
+}
+
+/// `debug_getRawHeader`
+pub(super) fn raw_header(api: &Api, request: Request<'_>) -> Answered {
+    let durable = api.durable.get();
+    let header = position::header_at(&durable, height(api, &durable, request)?)?;
+    let (header, _) = header.ok_or_else(header_not_found)?;
+    answer(&Bytes::from(alloy_rlp::encode(&*header)))
+}
+
+/// `debug_getRawReceipts`
+pub(super) fn raw_receipts(api: &Api, request: Request<'_>) -> Answered {
+    let durable = api.durable.get();
+    let height = height(api, &durable, request)?;
+    let (_, receipts) = executed(&durable, height)?.ok_or_else(header_not_found)?;
+    let encoded = receipts.iter().map(|receipt| receipt.with_bloom_ref().encoded_2718().into());
+    answer(&encoded.collect::<Vec<Bytes>>())
+}
+
+fn height(api: &Api, durable: &Durable, request: Request<'_>) -> Result<Height, RpcError> {
+    let id = Params::new(request.params, 1)?.required::<BlockId>(0)?;
+    match position::locate(api, durable, id)?.ok_or_else(header_not_found)? {
+        At::Block(height) => Ok(height),
+        At::Pending => Err(RpcError::server("the pending block has no encoding yet")),
+    }
+}

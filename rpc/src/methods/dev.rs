@@ -1,0 +1,428 @@
+//! `evm_*`, `anvil_*`, `hardhat_*`: what the operator of a dev chain orders.
+//!
+//! Orders that change the chain go to the engine and are answered when they are durable, so that
+//! the next read sees them. Numbers may be hex or decimal, as in anvil.
+
+use std::time::Duration;
+
+use alloy_primitives::{B256, Bytes, U256};
+use evenkeel_chain::{Cheat, Command, Height, Outcome};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{dev_pool, fees::gas_price_now, limits::MINE_BLOCKS_MAX};
+use crate::{
+    api::{Api, Request},
+    error::RpcError,
+    params::{Arg, Number, Params, Refusal, Slot},
+    position::{header_not_found, next_base_fee, order, status},
+    render::{self, Answered, answer, null, quantity},
+};
+
+/// Orders `command`; the answer is `null`.
+async fn obey(api: &Api, command: Command) -> Answered {
+    order(api, command).await?;
+    null()
+}
+
+/// Orders a change of the state; the answer is `null`.
+async fn cheat(api: &Api, cheat: Cheat) -> Answered {
+    obey(api, Command::Cheat(cheat)).await
+}
+
+fn odd_outcome(outcome: &Outcome) -> RpcError {
+    RpcError::internal(format!("unexpected outcome of the engine: {outcome:?}"))
+}
+
+/// `anvil_mine`, `hardhat_mine`: blocks, seconds between them.
+pub(super) async fn mine(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let blocks = params.optional(0)?.unwrap_or(1);
+    mine_blocks(api, blocks, params.optional(1)?).await?;
+    null()
+}
+
+/// `evm_mine`: the answer is `0x0`, as in every node that has it.
+pub(super) async fn evm_mine(api: &Api, request: Request<'_>) -> Answered {
+    mine_with_options(api, request).await?;
+    quantity(0_u8)
+}
+
+/// `evm_mine_detailed`, `anvil_mine_detailed`: the mined blocks.
+pub(super) async fn mine_detailed(api: &Api, request: Request<'_>) -> Answered {
+    let hashes = mine_with_options(api, request).await?;
+    let durable = api.durable.get();
+    let mut blocks = Vec::with_capacity(hashes.len());
+    for hash in hashes {
+        let height: Height = durable.chain.height_of(hash)?.ok_or_else(header_not_found)?;
+        let block = durable.chain.block(height)?.ok_or_else(header_not_found)?;
+        blocks.push(render::block(&block, true).await?);
+    }
+    answer(&blocks)
+}
+
+async fn mine_with_options(api: &Api, request: Request<'_>) -> Result<Vec<B256>, RpcError> {
+    let params = Params::new(request.params, 1)?;
+    let MineOptions { timestamp, blocks } = params.optional(0)?.unwrap_or_default();
+    if let Some(timestamp) = timestamp {
+        order(api, Command::SetNextTimestamp(timestamp)).await?;
+    }
+    mine_blocks(api, blocks.unwrap_or(1), None).await
+}
+
+async fn mine_blocks(
+    api: &Api,
+    blocks: u64,
+    interval_secs: Option<u64>,
+) -> Result<Vec<B256>, RpcError> {
+    if blocks > MINE_BLOCKS_MAX {
+        let text = format!("cannot mine {blocks} blocks at once, limit {MINE_BLOCKS_MAX}");
+        return Err(RpcError::invalid_params(text));
+    }
+    if blocks == 0 {
+        return Ok(Vec::new());
+    }
+    match order(api, Command::Mine { blocks, interval_secs }).await? {
+        Outcome::Blocks(hashes) => Ok(hashes),
+        Outcome::Done => Ok(Vec::new()),
+        other => Err(odd_outcome(&other)),
+    }
+}
+
+/// The argument of `evm_mine`: a timestamp, or an object with it and a number of blocks.
+#[derive(Default)]
+struct MineOptions {
+    timestamp: Option<u64>,
+    blocks: Option<u64>,
+}
+
+impl Arg for MineOptions {
+    fn parse(raw: &RawValue) -> Result<Self, Refusal> {
+        #[derive(serde::Deserialize)]
+        struct Options<'a> {
+            #[serde(borrow)]
+            timestamp: Option<&'a RawValue>,
+            #[serde(borrow)]
+            blocks: Option<&'a RawValue>,
+        }
+        if !raw.get().starts_with('{') {
+            return Ok(Self { timestamp: Some(u64::parse(raw)?), blocks: None });
+        }
+        let options: Options<'_> =
+            serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
+        Ok(Self {
+            timestamp: options.timestamp.map(u64::parse).transpose()?,
+            blocks: options.blocks.map(u64::parse).transpose()?,
+        })
+    }
+}
+
+/// `evm_snapshot`, `anvil_snapshot`
+pub(super) async fn snapshot(api: &Api, request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    match order(api, Command::Snapshot).await? {
+        Outcome::Snapshot(id) => quantity(id),
+        other => Err(odd_outcome(&other)),
+    }
+}
+
+/// `evm_revert`, `anvil_revert`: false if there is no such snapshot.
+pub(super) async fn revert(api: &Api, request: Request<'_>) -> Answered {
+    let Number(id) = Params::new(request.params, 1)?.required(0)?;
+    let Ok(id) = u64::try_from(id) else { return answer(&false) };
+    match order(api, Command::Revert(id)).await? {
+        Outcome::Reverted(is_reverted) => answer(&is_reverted),
+        other => Err(odd_outcome(&other)),
+    }
+}
+
+/// `evm_setAutomine`, `anvil_setAutomine`
+pub(super) async fn set_automine(api: &Api, request: Request<'_>) -> Answered {
+    let is_on = Params::new(request.params, 1)?.required(0)?;
+    obey(api, Command::SetAutomine(is_on)).await
+}
+
+/// `anvil_getAutomine`, `hardhat_getAutomine`
+pub(super) async fn automine(api: &Api, request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    match order(api, Command::Status).await? {
+        Outcome::Status(status) => answer(&status.automine),
+        other => Err(odd_outcome(&other)),
+    }
+}
+
+/// `evm_setIntervalMining`, `anvil_setIntervalMining`: seconds, which may be broken; 0 ends it.
+pub(super) async fn set_interval(api: &Api, request: Request<'_>) -> Answered {
+    let Interval(interval) = Params::new(request.params, 1)?.required(0)?;
+    obey(api, Command::SetInterval(interval)).await
+}
+
+struct Interval(Option<Duration>);
+
+impl Arg for Interval {
+    fn parse(raw: &RawValue) -> Result<Self, Refusal> {
+        let duration = match raw.get().parse::<f64>() {
+            Ok(secs) => Duration::try_from_secs_f64(secs).map_err(|error| error.to_string())?,
+            Err(_) => Duration::from_secs(u64::parse(raw)?),
+        };
+        Ok(Self(Some(duration).filter(|duration| !duration.is_zero())))
+    }
+}
+
+/// `anvil_getIntervalMining`: seconds; null when there is no interval.
+pub(super) async fn interval(api: &Api, request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    match order(api, Command::Status).await? {
+        Outcome::Status(status) => match status.interval {
+            Some(interval) if interval.subsec_nanos() == 0 => answer(&interval.as_secs()),
+            Some(interval) => answer(&interval.as_secs_f64()),
+            None => null(),
+        },
+        other => Err(odd_outcome(&other)),
+    }
+}
+
+/// `evm_increaseTime`, `anvil_increaseTime`: the whole offset in seconds.
+pub(super) async fn increase_time(api: &Api, request: Request<'_>) -> Answered {
+    let secs = Params::new(request.params, 1)?.required(0)?;
+    seconds(order(api, Command::IncreaseTime(secs)).await?)
+}
+
+/// `evm_setTime`, `anvil_setTime`
+pub(super) async fn set_time(api: &Api, request: Request<'_>) -> Answered {
+    let secs = Params::new(request.params, 1)?.required(0)?;
+    seconds(order(api, Command::SetTime(secs)).await?)
+}
+
+fn seconds(outcome: Outcome) -> Answered {
+    match outcome {
+        Outcome::Seconds(secs) => answer(&secs),
+        Outcome::Done => null(),
+        other => Err(odd_outcome(&other)),
+    }
+}
+
+/// `evm_setNextBlockTimestamp`, `anvil_setNextBlockTimestamp`
+pub(super) async fn set_next_timestamp(api: &Api, request: Request<'_>) -> Answered {
+    let secs = Params::new(request.params, 1)?.required(0)?;
+    obey(api, Command::SetNextTimestamp(secs)).await
+}
+
+/// `anvil_setBlockTimestampInterval`
+pub(super) async fn set_timestamp_interval(api: &Api, request: Request<'_>) -> Answered {
+    let secs = Params::new(request.params, 1)?.required(0)?;
+    obey(api, Command::SetTimestampInterval(Some(secs))).await
+}
+
+/// `anvil_removeBlockTimestampInterval`
+pub(super) async fn remove_timestamp_interval(api: &Api, request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    order(api, Command::SetTimestampInterval(None)).await?;
+    answer(&true)
+}
+
+/// `evm_setBlockGasLimit`, `anvil_setBlockGasLimit`
+pub(super) async fn set_gas_limit(api: &Api, request: Request<'_>) -> Answered {
+    let gas = Params::new(request.params, 1)?.required(0)?;
+    order(api, Command::SetGasLimit(gas)).await?;
+    answer(&true)
+}
+
+/// `anvil_setNextBlockBaseFeePerGas`, `hardhat_setNextBlockBaseFeePerGas`
+pub(super) async fn set_base_fee(api: &Api, request: Request<'_>) -> Answered {
+    let wei = Params::new(request.params, 1)?.required(0)?;
+    let head = api.durable.get().header.number;
+    order(api, Command::SetNextBaseFee(wei)).await?;
+    dev_pool::set_base_fee(api, wei)?;
+    api.flags.set_base_fee_after(head, wei);
+    null()
+}
+
+/// `anvil_setNextBlockPrevRandao`, `hardhat_setPrevRandao`
+pub(super) async fn set_prev_randao(api: &Api, request: Request<'_>) -> Answered {
+    let value = Params::new(request.params, 1)?.required(0)?;
+    obey(api, Command::SetNextPrevRandao(value)).await
+}
+
+/// `anvil_setCoinbase`, `hardhat_setCoinbase`
+pub(super) async fn set_coinbase(api: &Api, request: Request<'_>) -> Answered {
+    let address = Params::new(request.params, 1)?.required(0)?;
+    obey(api, Command::SetCoinbase(address)).await
+}
+
+/// `anvil_setBalance`, `hardhat_setBalance`, `tenderly_setBalance`
+pub(super) async fn set_balance(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let Number(wei) = params.required(1)?;
+    cheat(api, Cheat::SetBalance(params.required(0)?, wei)).await
+}
+
+/// `anvil_addBalance`, `hardhat_addBalance`, `tenderly_addBalance`
+pub(super) async fn add_balance(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let Number(wei) = params.required(1)?;
+    cheat(api, Cheat::AddBalance(params.required(0)?, wei)).await
+}
+
+/// `anvil_setNonce`, `hardhat_setNonce`, `evm_setAccountNonce`
+pub(super) async fn set_nonce(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    cheat(api, Cheat::SetNonce(params.required(0)?, params.required(1)?)).await
+}
+
+/// `anvil_setCode`, `hardhat_setCode`
+pub(super) async fn set_code(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let code = params.required::<Bytes>(1)?;
+    cheat(api, Cheat::SetCode(params.required(0)?, code)).await
+}
+
+/// `anvil_setStorageAt`, `hardhat_setStorageAt`: the answer is `true`.
+pub(super) async fn set_storage_at(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 3)?;
+    let (address, Slot(slot), Slot(value)) =
+        (params.required(0)?, params.required(1)?, params.required(2)?);
+    let value = B256::from(value);
+    order(api, Command::Cheat(Cheat::SetStorageAt(address, slot, value))).await?;
+    answer(&true)
+}
+
+/// `anvil_impersonateAccount`, `hardhat_impersonateAccount`
+pub(super) fn impersonate(api: &Api, request: Request<'_>) -> Answered {
+    let address = Params::new(request.params, 1)?.required(0)?;
+    if !api.accounts.impersonate(address) {
+        return Err(RpcError::limit("too many impersonated accounts"));
+    }
+    null()
+}
+
+/// `anvil_stopImpersonatingAccount`, `hardhat_stopImpersonatingAccount`
+pub(super) fn stop_impersonating(api: &Api, request: Request<'_>) -> Answered {
+    api.accounts.stop_impersonating(Params::new(request.params, 1)?.required(0)?);
+    null()
+}
+
+/// `anvil_autoImpersonateAccount`, `hardhat_autoImpersonateAccount`
+pub(super) fn auto_impersonate(api: &Api, request: Request<'_>) -> Answered {
+    api.accounts.set_auto_impersonate(Params::new(request.params, 1)?.required(0)?);
+    null()
+}
+
+/// `anvil_setLoggingEnabled`, `hardhat_setLoggingEnabled`
+pub(super) fn set_logging(api: &Api, request: Request<'_>) -> Answered {
+    api.flags.set_logging(Params::new(request.params, 1)?.required(0)?);
+    null()
+}
+
+/// `anvil_setMinGasPrice`: as in anvil, only before London, where the base fee does its work.
+pub(super) fn set_min_gas_price(api: &Api, request: Request<'_>) -> Answered {
+    let Number(wei) = Params::new(request.params, 1)?.required(0)?;
+    if api.spec.next_base_fee(&api.durable.get().header).is_some() {
+        return Err(RpcError::invalid_params(
+            "anvil_setMinGasPrice is not supported when EIP-1559 is active",
+        ));
+    }
+    dev_pool::set_min_gas_price(api, wei)
+}
+
+/// `anvil_setChainId`: refused, as signatures, the pool and the database hold the chain's id.
+pub(super) fn set_chain_id(api: &Api, request: Request<'_>) -> Answered {
+    let Number(id) = Params::new(request.params, 1)?.required(0)?;
+    if id == U256::from(api.spec.chain_id) {
+        return null();
+    }
+    Err(RpcError::server(
+        "the chain id cannot change while the node runs; start it with --chain-id",
+    ))
+}
+
+/// `anvil_reset`, `hardhat_reset`: refused, as a chain with a database has one history.
+pub(super) fn reset(_: &Api, request: Request<'_>) -> Answered {
+    drop(Params::new(request.params, 1)?);
+    Err(RpcError::server(
+        "reset is not supported: take an evm_snapshot at the start and evm_revert to it",
+    ))
+}
+
+/// `anvil_nodeInfo`
+pub(super) async fn node_info(api: &Api, request: Request<'_>) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Info<'a> {
+        current_block_number: String,
+        current_block_timestamp: u64,
+        current_block_hash: B256,
+        hard_fork: &'a str,
+        transaction_order: &'a str,
+        environment: Environment,
+        fork_config: ForkConfig,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Environment {
+        base_fee: String,
+        chain_id: u64,
+        gas_limit: String,
+        gas_price: String,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct ForkConfig {
+        fork_url: Option<String>,
+        fork_block_number: Option<u64>,
+        fork_retry_backoff: Option<u64>,
+    }
+    Params::none(request.params)?;
+    let status = status(api).await;
+    let durable = api.durable.get();
+    let head = &durable.header;
+    let height = Height::new(head.number);
+    answer(&Info {
+        current_block_number: format!("{:#x}", head.number),
+        current_block_timestamp: head.timestamp,
+        current_block_hash: durable.hash,
+        hard_fork: api.spec.fork_at(height, head.timestamp).name(),
+        transaction_order: "fees",
+        environment: Environment {
+            base_fee: format!("{:#x}", next_base_fee(api, head).unwrap_or(0)),
+            chain_id: api.spec.chain_id,
+            gas_limit: format!("{:#x}", status.gas_limit),
+            gas_price: format!("{:#x}", gas_price_now(api)),
+        },
+        fork_config: ForkConfig {
+            fork_url: None,
+            fork_block_number: None,
+            fork_retry_backoff: None,
+        },
+    })
+}
+
+/// `anvil_metadata`, `hardhat_metadata`
+pub(super) fn metadata(api: &Api, request: Request<'_>) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata<'a> {
+        client_version: &'a str,
+        client_semver: &'a str,
+        chain_id: u64,
+        instance_id: B256,
+        latest_block_number: u64,
+        latest_block_hash: B256,
+    }
+    Params::none(request.params)?;
+    let durable = api.durable.get();
+    answer(&Metadata {
+        client_version: &api.config.client_version,
+        client_semver: env!("CARGO_PKG_VERSION"),
+        chain_id: api.spec.chain_id,
+        instance_id: api.flags.instance,
+        latest_block_number: durable.header.number,
+        latest_block_hash: durable.hash,
+    })
+}
+
+/// `anvil_getGenesisTime`
+pub(super) fn genesis_time(api: &Api, request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    answer(&api.spec.genesis.timestamp)
+}

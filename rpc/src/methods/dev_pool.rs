@@ -1,0 +1,58 @@
+//! What the operator orders of the pool: drop transactions, set a price floor.
+
+use alloy_primitives::{Address, B256, U256};
+use evenkeel_mempool::{PoolMessage, Remove};
+use evenkeel_runtime::reply;
+
+use crate::{
+    api::{Api, Request},
+    error::RpcError,
+    params::{Params, refuse},
+    render::{Answered, answer, null},
+};
+
+/// `anvil_dropTransaction`, `hardhat_dropTransaction`: its hash, or null if it is not pooled.
+pub(super) async fn drop_one(api: &Api, request: Request<'_>) -> Answered {
+    let hash = Params::new(request.params, 1)?.required::<B256>(0)?;
+    match remove(api, Remove::Hash(hash)).await? {
+        0 => null(),
+        _ => answer(&hash),
+    }
+}
+
+/// `anvil_dropAllTransactions`, `hardhat_dropAllTransactions`
+pub(super) async fn drop_all(api: &Api, request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    remove(api, Remove::All).await?;
+    null()
+}
+
+/// `anvil_removePoolTransactions`: those of one sender.
+pub(super) async fn drop_sender(api: &Api, request: Request<'_>) -> Answered {
+    let sender = Params::new(request.params, 1)?.required::<Address>(0)?;
+    remove(api, Remove::Sender(sender)).await?;
+    null()
+}
+
+/// Has transactions removed; how many there were.
+async fn remove(api: &Api, which: Remove) -> Result<usize, RpcError> {
+    let (reply, removed) = reply();
+    tell(api, PoolMessage::Remove { which, reply: Some(reply) })?;
+    removed.await.map_err(|lost| RpcError::internal(format!("pool: {lost}")))
+}
+
+/// The pool's price floor.
+pub(super) fn set_min_gas_price(api: &Api, wei: U256) -> Answered {
+    let wei = u128::try_from(wei).map_err(|_| refuse(0, "a price of more than 128 bits"))?;
+    tell(api, PoolMessage::SetMinGasPrice(wei))?;
+    null()
+}
+
+/// The base fee of the next block, which the pool has to know to let in what pays it.
+pub(super) fn set_base_fee(api: &Api, wei: u64) -> Result<(), RpcError> {
+    tell(api, PoolMessage::SetNextBaseFee(wei))
+}
+
+fn tell(api: &Api, message: PoolMessage) -> Result<(), RpcError> {
+    api.pool.send(message).map_err(|error| RpcError::limit(format!("pool: {}", error.reason())))
+}

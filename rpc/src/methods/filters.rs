@@ -1,0 +1,172 @@
+//! `eth_newFilter` and its sisters.
+//!
+//! As in anvil, a log filter whose `fromBlock` names a number starts there: its first poll brings
+//! the logs since. A poll brings at most what one `eth_getLogs` may; the rest comes with the next.
+
+use std::sync::Arc;
+
+use alloy_eips::BlockNumberOrTag;
+use alloy_primitives::B256;
+use alloy_rpc_types_eth::Log;
+use evenkeel_runtime::checkpoint;
+use serde_json::value::RawValue;
+
+use super::{limits::FILTER_BLOCKS_MAX, logs, pending};
+use crate::{
+    api::{Api, Request},
+    error::RpcError,
+    filters::{Cursor, Filter},
+    log_query::{Blocks, LogQuery},
+    params::{Arg, Params, Refusal},
+    position::{self, header_not_found},
+    render::{Answered, answer, pieces, quantity, transaction},
+};
+
+/// `eth_newFilter`
+pub(super) fn new_logs(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 1)?;
+    let query = params.required::<LogQuery>(0)?;
+    api.filters.watch(&api.system, &api.durable)?;
+    let durable = api.durable.get();
+    let cursor = match query.blocks {
+        Blocks::Range {
+            from: Some(from @ (BlockNumberOrTag::Number(_) | BlockNumberOrTag::Earliest)),
+            ..
+        } => Cursor::new(&durable, position::number(api, &durable, from).get()),
+        Blocks::Range { .. } => Cursor::after(&durable),
+        Blocks::Hash(_) => {
+            return Err(RpcError::invalid_params(
+                "invalid argument 0: a filter takes no blockHash",
+            ));
+        }
+    };
+    insert(api, Filter::Logs { query: Arc::new(query), cursor })
+}
+
+/// `eth_newBlockFilter`
+pub(super) fn new_blocks(api: &Api, request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    api.filters.watch(&api.system, &api.durable)?;
+    insert(api, Filter::Blocks(Cursor::after(&api.durable.get())))
+}
+
+/// `eth_newPendingTransactionFilter`: hashes, or with `true` whole transactions.
+pub(super) fn new_pending(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 1)?;
+    let is_full = params.optional(0)?.unwrap_or(false);
+    let seq = api.feed.get().next_seq();
+    insert(api, Filter::Pending { seq, is_full })
+}
+
+/// `eth_uninstallFilter`
+pub(super) fn uninstall(api: &Api, request: Request<'_>) -> Answered {
+    let FilterId(id) = Params::new(request.params, 1)?.required(0)?;
+    answer(&api.filters.remove(id))
+}
+
+/// `eth_getFilterLogs`: all logs of the filter's range, wherever its polls stand.
+pub(super) async fn filter_logs(api: &Api, request: Request<'_>) -> Answered {
+    let FilterId(id) = Params::new(request.params, 1)?.required(0)?;
+    match api.filters.get(api.system.now(), id) {
+        Some((Filter::Logs { query, .. }, _)) => {
+            let found = logs::search(api, &api.durable.get(), &query, request.client).await?;
+            answer(&pieces(found.iter()).await?)
+        }
+        Some((Filter::Blocks(_) | Filter::Pending { .. }, _)) | None => Err(not_found()),
+    }
+}
+
+/// `eth_getFilterChanges`
+pub(super) async fn changes(api: &Api, request: Request<'_>) -> Answered {
+    let FilterId(id) = Params::new(request.params, 1)?.required(0)?;
+    loop {
+        let (mut filter, version) = api.filters.get(api.system.now(), id).ok_or_else(not_found)?;
+        // Nothing is moved until the answer is ready, so a poll that is cancelled loses nothing.
+        let answered = poll(api, &mut filter).await?;
+        if api.filters.advance(id, version, filter) {
+            return Ok(answered);
+        }
+        checkpoint().await;
+    }
+}
+
+/// Moves the filter on; what is new.
+async fn poll(api: &Api, filter: &mut Filter) -> Answered {
+    match filter {
+        Filter::Blocks(cursor) => answer(&poll_blocks(api, cursor).await?),
+        Filter::Logs { query, cursor } => {
+            answer(&pieces(poll_logs(api, query, cursor).await?.iter()).await?)
+        }
+        Filter::Pending { seq, is_full } => {
+            pending::settled(api).await?;
+            let (txs, next) = api.feed.get().since(*seq);
+            *seq = next;
+            if *is_full {
+                answer(&pieces(txs.iter().map(|tx| transaction(tx, None))).await?)
+            } else {
+                answer(&txs.iter().map(|tx| tx.hash()).collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+async fn poll_blocks(api: &Api, cursor: &mut Cursor) -> Result<Vec<B256>, RpcError> {
+    let durable = api.durable.get();
+    api.filters.lineage.observe(&durable)?;
+    cursor.follow(&api.filters.lineage, &durable)?;
+    let mut hashes = Vec::new();
+    for _ in 0..FILTER_BLOCKS_MAX {
+        let Some(height) = cursor.peek(&durable) else { break };
+        checkpoint().await;
+        hashes.push(durable.chain.header(height)?.ok_or_else(header_not_found)?.hash);
+        cursor.passed(&[]);
+    }
+    Ok(hashes)
+}
+
+async fn poll_logs(api: &Api, query: &LogQuery, cursor: &mut Cursor) -> Result<Vec<Log>, RpcError> {
+    let durable = api.durable.get();
+    api.filters.lineage.observe(&durable)?;
+    let mut found = cursor.follow(&api.filters.lineage, &durable)?;
+    let last = match query.blocks {
+        Blocks::Range { to: Some(to), .. } => position::number(api, &durable, to).get(),
+        Blocks::Range { to: None, .. } | Blocks::Hash(_) => u64::MAX,
+    };
+    for _ in 0..api.config.log_blocks_max {
+        let Some(height) = cursor.peek(&durable) else { break };
+        checkpoint().await;
+        let logs = if height.get() <= last {
+            logs::of_block(&durable, height, query)?
+        } else {
+            Vec::new()
+        };
+        // One block alone may hold more than fits; it has to come at some time.
+        if !found.is_empty() && found.len() + logs.len() > api.config.logs_max {
+            break;
+        }
+        cursor.passed(&logs);
+        found.extend(logs);
+    }
+    Ok(found)
+}
+
+fn insert(api: &Api, filter: Filter) -> Answered {
+    quantity(api.filters.insert(api.system.now(), filter)?)
+}
+
+fn not_found() -> RpcError {
+    RpcError::server("filter not found")
+}
+
+/// A filter's id as clients send it back.
+struct FilterId(u128);
+
+impl Arg for FilterId {
+    fn parse(raw: &RawValue) -> Result<Self, Refusal> {
+        // Other nodes hand out short numbers, so any hex is a good id that may be unknown.
+        let text = String::parse(raw)?;
+        let digits = text.strip_prefix("0x").ok_or("expected a filter id in hex")?;
+        let id = u128::from_str_radix(digits, 16).map_err(|error| error.to_string())?;
+        Ok(Self(id))
+    }
+}

@@ -1,0 +1,119 @@
+//! `eth_getLogs`: blooms first, receipts only where one says maybe.
+
+use alloy_eips::BlockNumberOrTag;
+use alloy_rpc_types_eth::Log;
+use evenkeel_chain::Height;
+use evenkeel_runtime::{Time, checkpoint};
+use evenkeel_state::Durable;
+
+use super::chain_reads::executed;
+use crate::{
+    api::{Api, Request},
+    client::Client,
+    error::RpcError,
+    log_query::{Blocks, LogQuery},
+    params::Params,
+    position::{self, header_not_found},
+    render::{self, Answered, Place, answer, pieces},
+};
+
+/// `eth_getLogs`
+pub(super) async fn logs(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 1)?;
+    let query = params.required::<LogQuery>(0)?;
+    let found = search(api, &api.durable.get(), &query, request.client).await?;
+    answer(&pieces(found.iter()).await?)
+}
+
+/// All logs of the pinned chain that `query` asks for.
+///
+/// # Errors
+///
+/// -32602 for a range from high to low, -32005 if it spans too many blocks or holds too many logs,
+/// -32002 when the deadline passes.
+pub(super) async fn search(
+    api: &Api,
+    durable: &Durable,
+    query: &LogQuery,
+    client: &Client,
+) -> Result<Vec<Log>, RpcError> {
+    let (first, last) = match query.blocks {
+        Blocks::Hash(hash) => {
+            let height = durable.chain.height_of(hash)?;
+            let height = height.ok_or_else(|| RpcError::server("unknown block"))?;
+            (height.get(), height.get())
+        }
+        Blocks::Range { from, to } => range(api, durable, from, to)?,
+    };
+    let deadline = api.deadline(client);
+    let mut found = Vec::new();
+    for number in first..=last {
+        checkpoint().await;
+        in_time(api.system.now(), deadline)?;
+        let mut logs = of_block(durable, Height::new(number), query)?;
+        if found.len() + logs.len() > api.config.logs_max {
+            let max = api.config.logs_max;
+            let advice = match number.checked_sub(1).filter(|before| *before >= first) {
+                Some(before) => format!(", retry with the range {first}-{before}"),
+                None => String::new(),
+            };
+            return Err(RpcError::limit(format!("query exceeds max results {max}{advice}")));
+        }
+        found.append(&mut logs);
+    }
+    Ok(found)
+}
+
+/// The matching logs of one block, in order.
+pub(super) fn of_block(
+    durable: &Durable,
+    height: Height,
+    query: &LogQuery,
+) -> Result<Vec<Log>, RpcError> {
+    let sealed = durable.chain.header(height)?.ok_or_else(header_not_found)?;
+    if !query.may_match(&sealed.header.logs_bloom) {
+        return Ok(Vec::new());
+    }
+    let (block, receipts) = executed(durable, height)?.ok_or_else(header_not_found)?;
+    let mut nth = 0;
+    let mut found = Vec::new();
+    for (index, receipt) in receipts.iter().enumerate() {
+        for log in &receipt.logs {
+            if query.matches(log) {
+                found.push(render::log(Place { block: &block, index }, log.clone(), nth));
+            }
+            nth += 1;
+        }
+    }
+    Ok(found)
+}
+
+/// The heights a range means, cut at the head. Empty (first above last) if it starts above it.
+fn range(
+    api: &Api,
+    durable: &Durable,
+    from: Option<BlockNumberOrTag>,
+    to: Option<BlockNumberOrTag>,
+) -> Result<(u64, u64), RpcError> {
+    let height = |tag: Option<BlockNumberOrTag>| {
+        position::number(api, durable, tag.unwrap_or_default()).get()
+    };
+    let (first, last) = (height(from), height(to));
+    let head = durable.header.number;
+    // A start above the head and no end is no mistake: that block may come.
+    if first > last && !(to.is_none() && first > head) {
+        return Err(RpcError::invalid_params("invalid block range params"));
+    }
+    let first = first.max(api.spec.genesis.number);
+    let last = last.min(head);
+    let max = api.config.log_blocks_max;
+    if last.saturating_sub(first) >= max {
+        return Err(RpcError::limit(format!("query exceeds max block range {max}")));
+    }
+    Ok((first, last))
+}
+
+/// geth's error for a request that took too long.
+fn in_time(now: Time, deadline: Time) -> Result<(), RpcError> {
+    if now < deadline { Ok(()) } else { Err(RpcError::new(-32_002, "request timed out")) }
+}

@@ -1,0 +1,201 @@
+//! Every method by name. One table makes both the dispatch and [`METHODS`], so neither can drift.
+
+mod call;
+mod chain_reads;
+mod debug;
+mod dev;
+mod dev_pool;
+mod fees;
+mod filters;
+pub(crate) mod limits;
+mod logs;
+mod misc;
+mod pending;
+mod send;
+mod sign;
+mod state_reads;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+mod transactions;
+mod txpool;
+
+use std::sync::Arc;
+
+use crate::{
+    api::{Api, Request},
+    error::RpcError,
+    render::Answered,
+};
+use chain_reads::By;
+
+/// Whether the namespace exists only on dev chains.
+fn is_dev_namespace(name: &str) -> bool {
+    matches!(name, "evm" | "anvil" | "hardhat" | "tenderly")
+}
+
+/// Names methods and how each is answered, with `$api` and `$request` at hand.
+macro_rules! methods {
+    ($api:ident, $request:ident: $($($name:literal)|+ => $answer:expr;)+) => {
+        /// The names of all methods.
+        pub const METHODS: &[&str] = &[$($($name,)+)+];
+
+        /// Answers any method. Dropping the future cancels the work.
+        ///
+        /// # Errors
+        ///
+        /// What the method says; -32601 if there is no such method.
+        pub async fn dispatch($api: &Arc<Api>, $request: Request<'_>) -> Answered {
+            let namespace = $request.method.split_once('_').map_or("", |(name, _)| name);
+            if is_dev_namespace(namespace) && !$api.config.is_dev {
+                return Err(RpcError::method_not_found($request.method));
+            }
+            match $request.method {
+                $($($name)|+ => $answer,)+
+                other => Err(RpcError::method_not_found(other)),
+            }
+        }
+    };
+}
+
+methods! { api, request:
+    "eth_blockNumber" => chain_reads::block_number(api, request);
+    "eth_chainId" => chain_reads::chain_id(api, request);
+    "eth_getBalance" => state_reads::balance(api, request);
+    "eth_getTransactionCount" => state_reads::transaction_count(api, request).await;
+    "eth_getCode" => state_reads::code(api, request);
+    "eth_getStorageAt" => state_reads::storage(api, request);
+    "eth_getAccountInfo" => state_reads::account_info(api, request);
+
+    "eth_call" => call::call(api, request).await;
+    "eth_estimateGas" => call::estimate_gas(api, request).await;
+    "eth_sendRawTransaction" => send::send_raw(api, request).await;
+    "eth_sendTransaction" => send::send(api, request).await;
+    "eth_sendUnsignedTransaction" => send::send_unsigned(api, request).await;
+
+    "eth_getBlockByNumber" => chain_reads::block(api, request, By::Number).await;
+    "eth_getBlockByHash" => chain_reads::block(api, request, By::Hash).await;
+    "eth_getHeaderByNumber" => chain_reads::header(api, request, By::Number).await;
+    "eth_getHeaderByHash" => chain_reads::header(api, request, By::Hash).await;
+    "eth_getBlockReceipts" => chain_reads::block_receipts(api, request).await;
+    "eth_getBlockTransactionCountByNumber" =>
+        chain_reads::transaction_count(api, request, By::Number).await;
+    "eth_getBlockTransactionCountByHash" =>
+        chain_reads::transaction_count(api, request, By::Hash).await;
+    "eth_getUncleCountByBlockNumber" => chain_reads::uncle_count(api, request, By::Number).await;
+    "eth_getUncleCountByBlockHash" => chain_reads::uncle_count(api, request, By::Hash).await;
+    "eth_getUncleByBlockNumberAndIndex" => chain_reads::uncle(api, request, By::Number).await;
+    "eth_getUncleByBlockHashAndIndex" => chain_reads::uncle(api, request, By::Hash).await;
+
+    "eth_getTransactionByHash" => transactions::by_hash(api, request).await;
+    "eth_getTransactionReceipt" => transactions::receipt(api, request);
+    "eth_getRawTransactionByHash" | "debug_getRawTransaction" =>
+        transactions::raw_by_hash(api, request).await;
+    "eth_getTransactionByBlockNumberAndIndex" =>
+        transactions::by_index(api, request, By::Number).await;
+    "eth_getTransactionByBlockHashAndIndex" =>
+        transactions::by_index(api, request, By::Hash).await;
+    "eth_getRawTransactionByBlockNumberAndIndex" =>
+        transactions::raw_by_index(api, request, By::Number).await;
+    "eth_getRawTransactionByBlockHashAndIndex" =>
+        transactions::raw_by_index(api, request, By::Hash).await;
+    "eth_getTransactionBySenderAndNonce" =>
+        transactions::by_sender_and_nonce(api, request).await;
+    "eth_pendingTransactions" => transactions::pending(api, request).await;
+
+    "eth_getLogs" => logs::logs(api, request).await;
+    "eth_newFilter" => filters::new_logs(api, request);
+    "eth_newBlockFilter" => filters::new_blocks(api, request);
+    "eth_newPendingTransactionFilter" => filters::new_pending(api, request);
+    "eth_getFilterChanges" => filters::changes(api, request).await;
+    "eth_getFilterLogs" => filters::filter_logs(api, request).await;
+    "eth_uninstallFilter" => filters::uninstall(api, request);
+    "eth_subscribe" => subscribe::subscribe(api, request);
+    "eth_unsubscribe" => subscribe::unsubscribe(api, request);
+
+    "eth_gasPrice" => fees::gas_price(api, request);
+    "eth_maxPriorityFeePerGas" => fees::priority_fee(api, request);
+    "eth_baseFee" => fees::base_fee(api, request);
+    "eth_blobBaseFee" => fees::blob_base_fee(api, request);
+    "eth_feeHistory" => fees::history(api, request).await;
+
+    "eth_accounts" | "eth_requestAccounts" => sign::accounts(api, request);
+    "eth_sign" => sign::sign(api, request);
+    "personal_sign" => sign::personal_sign(api, request);
+    "eth_signTransaction" => send::sign(api, request).await;
+    "eth_signTypedData_v4" => sign::sign_typed_data(api, request);
+
+    "eth_capabilities" => misc::capabilities(api, request);
+    "eth_syncing" => misc::is_syncing(api, request);
+    "eth_coinbase" => misc::coinbase(api, request).await;
+    "eth_protocolVersion" => misc::protocol_version(api, request);
+    "eth_mining" => misc::is_mining(api, request).await;
+    "eth_hashrate" => misc::hash_rate(api, request);
+    "net_version" | "eth_networkId" => misc::network(api, request);
+    "net_listening" => misc::is_listening(api, request);
+    "net_peerCount" => misc::peer_count(api, request);
+    "web3_clientVersion" => misc::client_version(api, request);
+    "web3_sha3" => misc::sha3(api, request);
+    "rpc_modules" => misc::modules(api, request);
+
+    "txpool_status" => txpool::status(api, request).await;
+    "txpool_content" => txpool::content(api, request).await;
+    "txpool_contentFrom" => txpool::content_from(api, request).await;
+    "txpool_inspect" => txpool::inspect(api, request).await;
+
+    "debug_traceTransaction" => call::trace_transaction(api, request).await;
+    "debug_traceCall" => call::trace_call(api, request).await;
+    "debug_getRawBlock" => debug::raw_block(api, request);
+    "debug_getRawHeader" => debug::raw_header(api, request);
+    "debug_getRawReceipts" => debug::raw_receipts(api, request);
+
+    "anvil_mine" | "hardhat_mine" => dev::mine(api, request).await;
+    "evm_mine" => dev::evm_mine(api, request).await;
+    "evm_mine_detailed" | "anvil_mine_detailed" => dev::mine_detailed(api, request).await;
+    "evm_snapshot" | "anvil_snapshot" => dev::snapshot(api, request).await;
+    "evm_revert" | "anvil_revert" => dev::revert(api, request).await;
+    "evm_setAutomine" | "anvil_setAutomine" => dev::set_automine(api, request).await;
+    "anvil_getAutomine" | "hardhat_getAutomine" => dev::automine(api, request).await;
+    "evm_setIntervalMining" | "anvil_setIntervalMining" => dev::set_interval(api, request).await;
+    "anvil_getIntervalMining" => dev::interval(api, request).await;
+    "evm_increaseTime" | "anvil_increaseTime" => dev::increase_time(api, request).await;
+    "evm_setTime" | "anvil_setTime" => dev::set_time(api, request).await;
+    "evm_setNextBlockTimestamp" | "anvil_setNextBlockTimestamp" =>
+        dev::set_next_timestamp(api, request).await;
+    "anvil_setBlockTimestampInterval" => dev::set_timestamp_interval(api, request).await;
+    "anvil_removeBlockTimestampInterval" => dev::remove_timestamp_interval(api, request).await;
+    "evm_setBlockGasLimit" | "anvil_setBlockGasLimit" => dev::set_gas_limit(api, request).await;
+    "anvil_setNextBlockBaseFeePerGas" | "hardhat_setNextBlockBaseFeePerGas" =>
+        dev::set_base_fee(api, request).await;
+    "anvil_setNextBlockPrevRandao" | "hardhat_setPrevRandao" =>
+        dev::set_prev_randao(api, request).await;
+    "anvil_setCoinbase" | "hardhat_setCoinbase" => dev::set_coinbase(api, request).await;
+
+    "anvil_setBalance" | "hardhat_setBalance" | "tenderly_setBalance" | "evm_setAccountBalance" =>
+        dev::set_balance(api, request).await;
+    "anvil_addBalance" | "hardhat_addBalance" | "tenderly_addBalance" =>
+        dev::add_balance(api, request).await;
+    "anvil_setNonce" | "hardhat_setNonce" | "evm_setAccountNonce" =>
+        dev::set_nonce(api, request).await;
+    "anvil_setCode" | "hardhat_setCode" | "evm_setAccountCode" =>
+        dev::set_code(api, request).await;
+    "anvil_setStorageAt" | "hardhat_setStorageAt" | "evm_setAccountStorageAt" =>
+        dev::set_storage_at(api, request).await;
+
+    "anvil_impersonateAccount" | "hardhat_impersonateAccount" => dev::impersonate(api, request);
+    "anvil_stopImpersonatingAccount" | "hardhat_stopImpersonatingAccount" =>
+        dev::stop_impersonating(api, request);
+    "anvil_autoImpersonateAccount" | "hardhat_autoImpersonateAccount" =>
+        dev::auto_impersonate(api, request);
+    "anvil_dropTransaction" | "hardhat_dropTransaction" => dev_pool::drop_one(api, request).await;
+    "anvil_dropAllTransactions" | "hardhat_dropAllTransactions" =>
+        dev_pool::drop_all(api, request).await;
+    "anvil_removePoolTransactions" => dev_pool::drop_sender(api, request).await;
+    "anvil_setMinGasPrice" | "hardhat_setMinGasPrice" => dev::set_min_gas_price(api, request);
+    "anvil_setLoggingEnabled" | "hardhat_setLoggingEnabled" => dev::set_logging(api, request);
+    "anvil_setChainId" => dev::set_chain_id(api, request);
+    "anvil_reset" | "hardhat_reset" => dev::reset(api, request);
+    "anvil_nodeInfo" => dev::node_info(api, request).await;
+    "anvil_metadata" | "hardhat_metadata" => dev::metadata(api, request);
+    "anvil_getGenesisTime" => dev::genesis_time(api, request);
+}

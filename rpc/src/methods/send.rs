@@ -1,0 +1,238 @@
+//! Transactions on their way in: raw ones, and those this node signs or impersonates.
+
+use std::sync::Arc;
+
+use alloy_consensus::{SignableTransaction as _, TxType};
+use alloy_primitives::{Address, B256, Bytes, TxKind};
+use alloy_rpc_types_eth::TransactionRequest;
+use alloy_signer::SignerSync as _;
+use alloy_signer_local::PrivateKeySigner;
+use evenkeel_chain::{RecoveredTx, TypedTransaction};
+use evenkeel_mempool::PoolError;
+use evenkeel_runtime::Answer;
+
+use super::{call, limits::PRIORITY_FEE_DEFAULT, state_reads::next_nonce};
+use crate::{
+    accounts::Authority,
+    api::{Api, Request},
+    client::Client,
+    error::RpcError,
+    params::{Object, Params},
+    position,
+    render::{Answered, answer},
+};
+
+/// `eth_sendRawTransaction`
+pub(super) async fn send_raw(api: &Api, request: Request<'_>) -> Answered {
+    let raw = Params::new(request.params, 1)?.required::<Bytes>(0)?;
+    answer(&admitted(api.admissions.raw(raw)).await?)
+}
+
+/// `eth_sendTransaction`: signed with a key we hold, or impersonated.
+pub(super) async fn send(api: &Api, request: Request<'_>) -> Answered {
+    let Object(call) = Params::new(request.params, 1)?.required(0)?;
+    let from = sender(api, &call)?;
+    send_as(api, request.client, call, api.accounts.authority(from), from).await
+}
+
+/// `eth_sendUnsignedTransaction`: as if its sender were impersonated.
+pub(super) async fn send_unsigned(api: &Api, request: Request<'_>) -> Answered {
+    let Object(call) = Params::new(request.params, 1)?.required::<Object<TransactionRequest>>(0)?;
+    let from = call.from.ok_or_else(unknown_account)?;
+    send_as(api, request.client, call, Authority::Impersonated, from).await
+}
+
+/// `eth_signTransaction`: filled and signed, not sent.
+pub(super) async fn sign(api: &Api, request: Request<'_>) -> Answered {
+    let Object(call) = Params::new(request.params, 1)?.required(0)?;
+    let from = sender(api, &call)?;
+    let signer = api.accounts.signer(from).ok_or_else(unknown_account)?;
+    let mut filled = fill(api, request.client, call, from).await?;
+    if filled.nonce.is_none() {
+        filled.nonce = Some(next_nonce(api, from).await?);
+    }
+    answer(&signed(unsigned(filled)?, signer)?.encoded())
+}
+
+/// geth's error for an address whose key this node does not hold.
+pub(super) fn unknown_account() -> RpcError {
+    RpcError::server("unknown account")
+}
+
+/// Who sends: the first dev account if the call does not say, as in anvil.
+fn sender(api: &Api, call: &TransactionRequest) -> Result<Address, RpcError> {
+    let first = || api.accounts.addresses().first().copied();
+    call.from.or_else(first).ok_or_else(unknown_account)
+}
+
+async fn send_as(
+    api: &Api,
+    client: &Client,
+    call: TransactionRequest,
+    authority: Authority<'_>,
+    from: Address,
+) -> Answered {
+    if matches!(authority, Authority::None) {
+        return Err(unknown_account());
+    }
+    let mut filled = fill(api, client, call, from).await?;
+    // Two sends of one account that name no nonce must not draw the same: the second draws after
+    // the pool has answered the first.
+    let turn = match filled.nonce {
+        Some(_) => None,
+        None => {
+            let turn = api.accounts.turn(from).lock().await;
+            filled.nonce = Some(next_nonce(api, from).await?);
+            Some(turn)
+        }
+    };
+    let unsigned = unsigned(filled)?;
+    let tx = match authority {
+        Authority::Key(signer) => signed(unsigned, signer)?,
+        Authority::Impersonated => RecoveredTx::impersonated(unsigned, from),
+        Authority::None => return Err(unknown_account()),
+    };
+    let hash = admitted(api.admissions.known(tx)).await;
+    drop(turn);
+    answer(&hash?)
+}
+
+/// Waits for the pool's word.
+async fn admitted(answer: Answer<Result<B256, PoolError>>) -> Result<B256, RpcError> {
+    let word = answer.await;
+    Ok(word.map_err(|lost| RpcError::internal(format!("transaction admission: {lost}")))??)
+}
+
+/// Fills in all but the nonce, with geth's defaults.
+async fn fill(
+    api: &Api,
+    client: &Client,
+    call: TransactionRequest,
+    from: Address,
+) -> Result<TransactionRequest, RpcError> {
+    let mut call = call::checked(call)?;
+    call.from = Some(from);
+    call.normalize_input();
+    let chain_id = api.spec.chain_id;
+    if let Some(have) = call.chain_id.replace(chain_id).filter(|have| *have != chain_id) {
+        let text = format!("chainId does not match node's (have={have}, want={chain_id})");
+        return Err(RpcError::server(text));
+    }
+    if call.to.is_none() {
+        call.to = Some(TxKind::Create);
+    }
+    let has_input = call.input.input().is_some_and(|input| !input.is_empty());
+    if call.to == Some(TxKind::Create) && !has_input {
+        return Err(RpcError::server("contract creation without any data provided"));
+    }
+    let base_fee = position::next_base_fee(api, &api.durable.get().header);
+    fill_fees(&mut call, base_fee)?;
+    if call.gas.is_none() {
+        call.gas = Some(call::estimate_for(api, client, call.clone()).await?);
+    }
+    Ok(call)
+}
+
+/// geth's fee defaults: a tip of 1 gwei, a cap of twice the base fee and the tip.
+fn fill_fees(call: &mut TransactionRequest, base_fee: Option<u64>) -> Result<(), RpcError> {
+    let has_caps = call.max_fee_per_gas.is_some() || call.max_priority_fee_per_gas.is_some();
+    if call.gas_price.is_some() && has_caps {
+        return Err(RpcError::server(
+            "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified",
+        ));
+    }
+    if call.gas_price.is_some() {
+        return Ok(());
+    }
+    let is_old = call.transaction_type.is_some_and(|ty| ty < TxType::Eip1559 as u8) && !has_caps;
+    let base_fee = match base_fee {
+        Some(base_fee) if !is_old => u128::from(base_fee),
+        Some(_) | None if has_caps => {
+            return Err(RpcError::server(
+                "maxFeePerGas and maxPriorityFeePerGas are not valid before London is active",
+            ));
+        }
+        Some(base_fee) => {
+            call.gas_price = Some(u128::from(base_fee) + PRIORITY_FEE_DEFAULT);
+            return Ok(());
+        }
+        None => {
+            call.gas_price = Some(PRIORITY_FEE_DEFAULT);
+            return Ok(());
+        }
+    };
+    let tip = call
+        .max_priority_fee_per_gas
+        .unwrap_or_else(|| PRIORITY_FEE_DEFAULT.min(call.max_fee_per_gas.unwrap_or(u128::MAX)));
+    let cap = call.max_fee_per_gas.unwrap_or_else(|| (2 * base_fee).saturating_add(tip));
+    if cap < tip {
+        let text = format!("maxFeePerGas ({cap}) < maxPriorityFeePerGas ({tip})");
+        return Err(RpcError::server(text));
+    }
+    call.max_priority_fee_per_gas = Some(tip);
+    call.max_fee_per_gas = Some(cap);
+    Ok(())
+}
+
+fn unsigned(filled: TransactionRequest) -> Result<TypedTransaction, RpcError> {
+    use alloy_consensus::EthereumTypedTransaction as Typed;
+    let built = filled.build_consensus_tx();
+    Ok(match built.map_err(|error| RpcError::invalid_params(error.error))? {
+        Typed::Legacy(tx) => Typed::Legacy(tx),
+        Typed::Eip2930(tx) => Typed::Eip2930(tx),
+        Typed::Eip1559(tx) => Typed::Eip1559(tx),
+        Typed::Eip7702(tx) => Typed::Eip7702(tx),
+        Typed::Eip4844(_) => return Err(RpcError::server("blob transactions are not supported")),
+    })
+}
+
+fn signed(tx: TypedTransaction, signer: &PrivateKeySigner) -> Result<Arc<RecoveredTx>, RpcError> {
+    let signature = signer
+        .sign_hash_sync(&tx.signature_hash())
+        .map_err(|error| RpcError::internal(format!("signing: {error}")))?;
+    Ok(RecoveredTx::from_parts(tx.into_envelope(signature), signer.address()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GWEI: u128 = 1_000_000_000;
+
+    /// Goal: every mix of given and missing fees is filled, or refused, as geth does it.
+    #[test]
+    fn fees_are_filled() {
+        // (price, cap, tip, type), base fee in gwei -> (price, cap, tip), all in gwei
+        let good = [
+            ((None, None, None, None), Some(1), (None, Some(3), Some(1))),
+            ((None, Some(9), None, None), Some(1), (None, Some(9), Some(1))),
+            ((None, None, Some(5), None), Some(1), (None, Some(7), Some(5))),
+            ((None, None, Some(0), None), Some(0), (None, Some(0), Some(0))),
+            ((Some(4), None, None, None), Some(1), (Some(4), None, None)),
+            ((None, None, None, Some(0)), Some(1), (Some(2), None, None)),
+            ((None, None, None, Some(2)), Some(1), (None, Some(3), Some(1))),
+            ((None, None, None, None), None, (Some(1), None, None)),
+        ];
+        for ((price, cap, tip, ty), base_fee, want) in good {
+            let wei = |gwei: Option<u128>| gwei.map(|gwei| gwei * GWEI);
+            let mut call = TransactionRequest {
+                gas_price: wei(price),
+                max_fee_per_gas: wei(cap),
+                max_priority_fee_per_gas: wei(tip),
+                transaction_type: ty,
+                ..TransactionRequest::default()
+            };
+            fill_fees(&mut call, base_fee.map(|gwei: u64| gwei * 1_000_000_000)).expect("good");
+            let (price, cap, tip) = want;
+            assert_eq!(call.gas_price, wei(price));
+            assert_eq!(call.max_fee_per_gas, wei(cap));
+            assert_eq!(call.max_priority_fee_per_gas, wei(tip));
+        }
+        let half =
+            TransactionRequest { max_fee_per_gas: Some(GWEI / 2), ..TransactionRequest::default() };
+        let mut filled = half.clone();
+        fill_fees(&mut filled, Some(1)).expect("good");
+        assert_eq!(filled.max_priority_fee_per_gas, Some(GWEI / 2), "a tip is within its cap");
+        assert!(fill_fees(&mut half.clone(), None).is_err(), "no caps before London");
+    }
+}

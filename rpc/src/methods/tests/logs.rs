@@ -1,0 +1,297 @@
+//! Log queries and filters against naive models.
+
+use super::world::{Event, World};
+use crate::RpcConfig;
+use alloy_primitives::{Address, B256};
+use evenkeel_chain::SealedBlock;
+use evenkeel_runtime::Entropy;
+use serde_json::{Value, json};
+
+/// One log of the model: block hash, index in the block, event.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    number: u64,
+    hash: B256,
+    nth: u64,
+    event: Event,
+}
+
+/// What a filter object of the model asks for.
+struct Wanted {
+    addresses: Vec<Address>,
+    topics: Vec<Vec<B256>>,
+}
+
+impl Wanted {
+    fn draw(entropy: &mut Entropy) -> Self {
+        let addresses = (0..entropy.below(3)).map(|_| address(entropy)).collect();
+        let position =
+            |entropy: &mut Entropy| (0..entropy.below(3)).map(|_| topic(entropy)).collect();
+        let topics = (0..entropy.below(4)).map(|_| position(entropy)).collect();
+        Self { addresses, topics }
+    }
+
+    /// The definition, word by word.
+    fn matches(&self, event: &Event) -> bool {
+        if !self.addresses.is_empty() && !self.addresses.contains(&event.address) {
+            return false;
+        }
+        self.topics.iter().enumerate().all(|(position, any_of)| match event.topics.get(position) {
+            None => false,
+            Some(topic) => any_of.is_empty() || any_of.contains(topic),
+        })
+    }
+
+    /// A JSON form, drawn from those that mean the same.
+    fn json(&self, entropy: &mut Entropy) -> Value {
+        let topics: Vec<Value> = self
+            .topics
+            .iter()
+            .map(|any_of| match any_of.as_slice() {
+                [] if entropy.once_in(2) => Value::Null,
+                [one] if entropy.once_in(2) => json!(one),
+                many => json!(many),
+            })
+            .collect();
+        match self.addresses.as_slice() {
+            [] => json!({ "topics": topics }),
+            [one] => json!({ "topics": topics, "address": one }),
+            many => json!({ "topics": topics, "address": many }),
+        }
+    }
+}
+
+fn address(entropy: &mut Entropy) -> Address {
+    Address::with_last_byte(u8::try_from(entropy.below(4)).expect("small"))
+}
+
+fn topic(entropy: &mut Entropy) -> B256 {
+    B256::with_last_byte(u8::try_from(entropy.below(3)).expect("small"))
+}
+
+fn event(entropy: &mut Entropy) -> Event {
+    let topics = (0..entropy.below(5)).map(|_| topic(entropy)).collect();
+    Event { address: address(entropy), topics }
+}
+
+/// The chain as the model knows it.
+#[derive(Default)]
+struct Model {
+    logs: Vec<Known>,
+    blocks: Vec<B256>,
+}
+
+impl Model {
+    fn mine(&mut self, world: &mut World, entropy: &mut Entropy) {
+        let txs: Vec<Vec<Event>> = (0..entropy.below(3))
+            .map(|_| (0..entropy.below(4)).map(|_| event(entropy)).collect())
+            .collect();
+        let block = world.mine(&txs);
+        self.add(&block, txs.concat());
+    }
+
+    fn add(&mut self, block: &SealedBlock, events: Vec<Event>) {
+        let number = block.header.number;
+        self.blocks.push(block.hash);
+        self.logs.extend(events.into_iter().zip(0..).map(|(event, nth)| Known {
+            number,
+            hash: block.hash,
+            nth,
+            event,
+        }));
+    }
+
+    fn revert_to(&mut self, number: u64) {
+        self.logs.retain(|log| log.number <= number);
+        self.blocks.truncate(usize::try_from(number).expect("small"));
+    }
+
+    fn head(&self) -> u64 {
+        self.blocks.len() as u64
+    }
+}
+
+/// A log as a client reads it, and whether it is taken back.
+fn read(log: &Value) -> (Known, bool) {
+    let hex = |field: &str| {
+        let text = log[field].as_str().expect(field);
+        u64::from_str_radix(&text[2..], 16).expect(field)
+    };
+    let parse = |value: &Value| serde_json::from_value(value.clone()).expect("hex");
+    let topics = log["topics"].as_array().expect("topics").iter().map(parse).collect();
+    let address = serde_json::from_value(log["address"].clone()).expect("address");
+    let known = Known {
+        number: hex("blockNumber"),
+        hash: serde_json::from_value(log["blockHash"].clone()).expect("hash"),
+        nth: hex("logIndex"),
+        event: Event { address, topics },
+    };
+    (known, log["removed"].as_bool().expect("removed"))
+}
+
+/// Goal: `eth_getLogs` returns what the definition says, for every range and filter.
+/// Method: 60 random blocks over a small alphabet, 300 random queries.
+#[test]
+fn get_logs_agrees_with_the_definition() {
+    let mut world = World::new(3, RpcConfig::default());
+    let mut entropy = Entropy::from_seed(3);
+    let mut model = Model::default();
+    for _ in 0..60 {
+        model.mine(&mut world, &mut entropy);
+    }
+    let mut found_all = 0;
+    for _ in 0..300 {
+        let wanted = Wanted::draw(&mut entropy);
+        let mut query = wanted.json(&mut entropy);
+        let (first, last) = if entropy.once_in(4) {
+            let number = 1 + entropy.below(60);
+            query["blockHash"] = json!(model.blocks[usize::try_from(number).expect("small") - 1]);
+            (number, number)
+        } else {
+            let first = entropy.below(61);
+            let last = first + entropy.below(80);
+            query["fromBlock"] = json!(format!("{first:#x}"));
+            query["toBlock"] = json!(format!("{last:#x}"));
+            (first, last)
+        };
+        let answer = world.ok("eth_getLogs", &json!([query]).to_string());
+        let found: Vec<Known> =
+            answer.as_array().expect("logs").iter().map(|log| read(log).0).collect();
+        let naive: Vec<Known> = model
+            .logs
+            .iter()
+            .filter(|log| (first..=last).contains(&log.number) && wanted.matches(&log.event))
+            .cloned()
+            .collect();
+        assert_eq!(found, naive, "{query}");
+        found_all += found.len();
+    }
+    assert!(found_all > 1_000, "the queries find too little to test much: {found_all}");
+}
+
+/// Goal: caps are kept, said, and the advice in the text works.
+#[test]
+fn caps() {
+    let config = RpcConfig { logs_max: 5, log_blocks_max: 4, ..RpcConfig::default() };
+    let mut world = World::new(3, config);
+    let event = Event { address: Address::ZERO, topics: vec![] };
+    for _ in 0..6 {
+        world.mine(&[vec![event.clone(), event.clone()]]);
+    }
+    let (code, text) = world.err("eth_getLogs", r#"[{"fromBlock":"0x1","toBlock":"0x5"}]"#);
+    assert_eq!((code, text.as_str()), (-32_005, "query exceeds max block range 4"));
+    let (code, text) = world.err("eth_getLogs", r#"[{"fromBlock":"0x1","toBlock":"0x4"}]"#);
+    let want = "query exceeds max results 5, retry with the range 1-2";
+    assert_eq!((code, text.as_str()), (-32_005, want));
+    let answer = world.ok("eth_getLogs", r#"[{"fromBlock":"0x1","toBlock":"0x2"}]"#);
+    assert_eq!(answer.as_array().expect("logs").len(), 4);
+    assert_eq!(world.ok("eth_getLogs", r#"[{"fromBlock":"0x99"}]"#), json!([]));
+
+    // A filter that fell behind brings everything, in parts.
+    let id = world.ok("eth_newFilter", r#"[{"fromBlock":"0x1"}]"#);
+    let mut brought = Vec::new();
+    loop {
+        let part = world.ok("eth_getFilterChanges", &json!([id]).to_string());
+        let part = part.as_array().expect("logs").clone();
+        if part.is_empty() {
+            break;
+        }
+        assert!(part.len() <= 5);
+        brought.extend(part);
+    }
+    assert_eq!(brought.len(), 12);
+}
+
+/// Goal: filters miss nothing and repeat nothing, through reverts too.
+/// Method: random mining, snapshots, reverts and polls; what was brought and not taken back is at
+/// every poll exactly what the chain has.
+#[test]
+fn filters_follow_the_chain() {
+    for seed in 0..20 {
+        follow(seed);
+    }
+}
+
+fn follow(seed: u64) {
+    let mut world = World::new(seed, RpcConfig::default());
+    let mut entropy = Entropy::from_seed(seed);
+    let mut model = Model::default();
+    let mut marks: Vec<(u64, u64)> = Vec::new();
+    for _ in 0..3 {
+        model.mine(&mut world, &mut entropy);
+    }
+    let created = model.head();
+    let wanted = Wanted::draw(&mut entropy);
+    let query = wanted.json(&mut entropy);
+    let logs_id = world.ok("eth_newFilter", &json!([query]).to_string());
+    let blocks_id = world.ok("eth_newBlockFilter", "[]");
+    let mut logs: Vec<Known> = Vec::new();
+    let mut blocks: Vec<B256> = Vec::new();
+    let mut lowest = created;
+    for _ in 0..60 {
+        match entropy.below(10) {
+            0..5 => model.mine(&mut world, &mut entropy),
+            5 => marks.push((world.mark(), model.head())),
+            6 => {
+                if let Some((mark, number)) = marks.pop() {
+                    world.revert(mark);
+                    model.revert_to(number);
+                    lowest = lowest.min(number);
+                }
+            }
+            _ => {
+                poll_logs(&mut world, &logs_id, &mut logs);
+                let expected: Vec<&Known> = model
+                    .logs
+                    .iter()
+                    .filter(|log| log.number > lowest && wanted.matches(&log.event))
+                    .collect();
+                assert_eq!(logs.iter().collect::<Vec<_>>(), expected, "seed {seed}");
+                poll_blocks(&mut world, &blocks_id, &mut blocks, seed);
+                let on_chain = &model.blocks[usize::try_from(lowest).expect("small")..];
+                // The block filter does not take back; what it brought last is the chain.
+                assert!(blocks.ends_with(on_chain), "seed {seed}");
+            }
+        }
+    }
+    assert_eq!(world.ok("eth_uninstallFilter", &json!([logs_id]).to_string()), true);
+    assert_eq!(world.ok("eth_uninstallFilter", &json!([logs_id]).to_string()), false);
+}
+
+fn poll_logs(world: &mut World, id: &Value, logs: &mut Vec<Known>) {
+    let changes = world.ok("eth_getFilterChanges", &json!([id]).to_string());
+    for change in changes.as_array().expect("logs") {
+        let (log, is_removed) = read(change);
+        if is_removed {
+            assert_eq!(logs.pop(), Some(log), "taken back newest first");
+        } else {
+            assert!(!logs.contains(&log), "repeated");
+            logs.push(log);
+        }
+    }
+}
+
+fn poll_blocks(world: &mut World, id: &Value, blocks: &mut Vec<B256>, seed: u64) {
+    let changes = world.ok("eth_getFilterChanges", &json!([id]).to_string());
+    let hashes: Vec<B256> = serde_json::from_value(changes).expect("hashes");
+    for hash in hashes {
+        assert!(!blocks.contains(&hash), "seed {seed}: {hash} repeated");
+        blocks.push(hash);
+    }
+}
+
+/// Goal: filters are bounded in number and in idle time.
+#[test]
+fn filters_are_bounded() {
+    let mut world = World::new(5, RpcConfig::default());
+    let mut made = 0;
+    while world.call("eth_newBlockFilter", "[]").is_ok() {
+        made += 1;
+        assert!(made <= 1_024);
+    }
+    assert_eq!(made, 1_024);
+    assert_eq!(world.err("eth_newBlockFilter", "[]").0, -32_005);
+    world.sim.run_for(std::time::Duration::from_secs(301));
+    let fresh = world.ok("eth_newBlockFilter", "[]");
+    assert_eq!(world.ok("eth_getFilterChanges", &json!([fresh]).to_string()), json!([]));
+}

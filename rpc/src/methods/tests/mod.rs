@@ -1,0 +1,9 @@
+//! Every method on a chain of hand-made blocks, on a simulated system.
+
+mod any_parameters;
+mod logs;
+mod pool;
+mod reads;
+mod sending;
+mod subscriptions;
+mod world;

@@ -1,0 +1,269 @@
+//! Blocks, accounts, fees: shapes as geth shows them, and its errors.
+
+use super::world::{Event, World, ether, sender};
+use crate::RpcConfig;
+use alloy_primitives::{Address, U256};
+use serde_json::{Value, json};
+
+const NOBODY: &str = "0x00000000000000000000000000000000000000ee";
+
+fn keys(object: &Value) -> Vec<&str> {
+    let mut keys: Vec<_> =
+        object.as_object().expect("an object").keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Goal: what is not there and what is malformed gets geth's code and text.
+#[test]
+fn errors_table() {
+    let mut world = World::new(1, RpcConfig::default());
+    world.mine(&[]);
+    let cases = [
+        ("eth_getBalance", "[]", -32_602, "missing value for required argument 0"),
+        (
+            "eth_getBalance",
+            r#"["0x12"]"#,
+            -32_602,
+            "invalid argument 0: hex string has length 2, want 40 for common.Address",
+        ),
+        ("eth_getBalance", &format!(r#"["{NOBODY}","0x99"]"#), -32_000, "header not found"),
+        (
+            "eth_getBalance",
+            &format!(r#"["{NOBODY}","newest"]"#),
+            -32_602,
+            "invalid argument 1: json: cannot unmarshal hex string without 0x prefix into Go value of type hexutil.Uint64",
+        ),
+        (
+            "eth_getBalance",
+            &format!(r#"["{NOBODY}","latest",1]"#),
+            -32_602,
+            "too many arguments, want at most 2",
+        ),
+        (
+            "eth_getBlockByNumber",
+            r#"["0x01"]"#,
+            -32_602,
+            "invalid argument 0: json: cannot unmarshal hex number with leading zero digits into Go value of type hexutil.Uint64",
+        ),
+        ("eth_blockNumber", "[1]", -32_602, "too many arguments, want at most 0"),
+        ("eth_blockNumber", "{}", -32_602, "non-array args"),
+        (
+            "eth_feeHistory",
+            r#"["0x1","0x9",[]]"#,
+            -32_000,
+            "request beyond head block: requested 9, head 1",
+        ),
+        (
+            "eth_feeHistory",
+            r#"["0x1","latest",[-1]]"#,
+            -32_000,
+            "invalid reward percentile: -1.000000",
+        ),
+        (
+            "eth_feeHistory",
+            r#"["0x1","latest",[50,40]]"#,
+            -32_000,
+            "invalid reward percentile: #0:50.000000 >= #1:40.000000",
+        ),
+        (
+            "eth_getLogs",
+            r#"[{"fromBlock":"0x2","toBlock":"0x1"}]"#,
+            -32_602,
+            "invalid block range params",
+        ),
+        (
+            "eth_getLogs",
+            r#"[{"topics":[null,null,null,null,null]}]"#,
+            -32_602,
+            "invalid argument 0: exceed max topics",
+        ),
+        ("eth_getFilterChanges", r#"["0x1"]"#, -32_000, "filter not found"),
+        ("eth_subscribe", r#"["newHeads"]"#, -32_001, "notifications not supported"),
+        ("eth_sign", &format!(r#"["{NOBODY}","0x00"]"#), -32_000, "unknown account"),
+        ("eth_sendTransaction", &format!(r#"[{{"from":"{NOBODY}"}}]"#), -32_000, "unknown account"),
+        (
+            "debug_traceTransaction",
+            &format!(r#"["0x{}"]"#, "ab".repeat(32)),
+            -32_000,
+            "transaction not found",
+        ),
+    ];
+    for (method, params, code, text) in cases {
+        assert_eq!(world.err(method, params), (code, text.to_owned()), "{method} {params}");
+    }
+    for (method, params) in [
+        ("eth_getBlockByNumber", r#"["0x99",false]"#.to_owned()),
+        ("eth_getBlockByHash", format!(r#"["0x{}",false]"#, "ab".repeat(32))),
+        ("eth_getTransactionByHash", format!(r#"["0x{}"]"#, "ab".repeat(32))),
+        ("eth_getTransactionReceipt", format!(r#"["0x{}"]"#, "ab".repeat(32))),
+        ("eth_getBlockReceipts", r#"["0x99"]"#.to_owned()),
+        ("eth_getUncleByBlockNumberAndIndex", r#"["0x0","0x0"]"#.to_owned()),
+    ] {
+        assert_eq!(world.ok(method, &params), Value::Null, "{method}");
+    }
+}
+
+/// Goal: `latest` shows cheats at once, history never does, and the head's number means the head.
+#[test]
+fn cheats_and_history() {
+    let mut world = World::new(1, RpcConfig::default());
+    let head = world.mine(&[]);
+    let cheated = Address::repeat_byte(0x77);
+    world.cheat_balance(cheated, ether(5));
+    let mut balance = |block: &str| {
+        let answer = world.ok("eth_getBalance", &format!(r#"["{cheated}",{block}]"#));
+        U256::from_str_radix(&answer.as_str().expect("hex")[2..], 16).expect("hex")
+    };
+    let by_hash = format!(r#"{{"blockHash":"{}"}}"#, head.hash);
+    for block in [r#""latest""#, r#""pending""#, r#""safe""#, r#""0x1""#, &by_hash] {
+        assert_eq!(balance(block), ether(5), "{block}");
+    }
+    assert_eq!(balance(r#""earliest""#), U256::ZERO);
+    world.mine(&[]);
+    let mut balance =
+        |block: &str| world.ok("eth_getBalance", &format!(r#"["{cheated}",{block}]"#));
+    assert_eq!(balance(r#""0x1""#), "0x0", "block 1 itself has no cheat");
+    assert_eq!(balance(r#""0x2""#), json!(format!("{:#x}", ether(5))));
+}
+
+/// Goal: blocks, transactions and receipts have geth's fields, and agree with each other.
+#[test]
+fn shapes() {
+    let mut world = World::new(1, RpcConfig::default());
+    let event = Event { address: Address::repeat_byte(1), topics: vec![] };
+    let block = world.mine(&[vec![event.clone()], vec![event.clone(), event]]);
+    let shown = world.ok("eth_getBlockByNumber", r#"["latest",true]"#);
+    assert_eq!(
+        keys(&shown),
+        [
+            "baseFeePerGas",
+            "blobGasUsed",
+            "difficulty",
+            "excessBlobGas",
+            "extraData",
+            "gasLimit",
+            "gasUsed",
+            "hash",
+            "logsBloom",
+            "miner",
+            "mixHash",
+            "nonce",
+            "number",
+            "parentBeaconBlockRoot",
+            "parentHash",
+            "receiptsRoot",
+            "requestsHash",
+            "sha3Uncles",
+            "size",
+            "stateRoot",
+            "timestamp",
+            "transactions",
+            "transactionsRoot",
+            "uncles",
+            "withdrawals",
+            "withdrawalsRoot",
+        ]
+    );
+    assert_eq!(shown["hash"], json!(block.hash));
+    assert_eq!(shown["size"], json!(format!("{:#x}", block.encode_rlp().len())));
+
+    let tx = &shown["transactions"][1];
+    assert_eq!(
+        keys(tx),
+        [
+            "accessList",
+            "blockHash",
+            "blockNumber",
+            "chainId",
+            "from",
+            "gas",
+            "gasPrice",
+            "hash",
+            "input",
+            "maxFeePerGas",
+            "maxPriorityFeePerGas",
+            "nonce",
+            "r",
+            "s",
+            "to",
+            "transactionIndex",
+            "type",
+            "v",
+            "value",
+            "yParity",
+        ]
+    );
+    let hash = tx["hash"].as_str().expect("hex").to_owned();
+    assert_eq!(world.ok("eth_getTransactionByHash", &format!(r#"["{hash}"]"#)), *tx);
+    assert_eq!(world.ok("eth_getTransactionByBlockNumberAndIndex", r#"["0x1","0x1"]"#), *tx);
+    let from = sender();
+    assert_eq!(
+        world.ok("eth_getTransactionBySenderAndNonce", &format!(r#"["{from}","0x1"]"#)),
+        *tx
+    );
+
+    let receipt = world.ok("eth_getTransactionReceipt", &format!(r#"["{hash}"]"#));
+    assert_eq!(
+        keys(&receipt),
+        [
+            "blockHash",
+            "blockNumber",
+            "contractAddress",
+            "cumulativeGasUsed",
+            "effectiveGasPrice",
+            "from",
+            "gasUsed",
+            "logs",
+            "logsBloom",
+            "status",
+            "to",
+            "transactionHash",
+            "transactionIndex",
+            "type",
+        ]
+    );
+    assert_eq!(receipt["gasUsed"], "0x5208");
+    assert_eq!(receipt["cumulativeGasUsed"], "0xa410");
+    assert_eq!(receipt["contractAddress"], Value::Null);
+    assert_eq!(receipt["effectiveGasPrice"], tx["gasPrice"]);
+    assert_eq!(receipt["logs"][1]["logIndex"], "0x2", "logs are counted over the block");
+    let receipts = world.ok("eth_getBlockReceipts", r#"["latest"]"#);
+    assert_eq!(receipts[1], receipt);
+    assert_eq!(world.ok("eth_getBlockTransactionCountByNumber", r#"["latest"]"#), "0x2");
+
+    let pending = world.ok("eth_getBlockByNumber", r#"["pending",false]"#);
+    assert_eq!(pending["number"], "0x2");
+    assert_eq!(pending["parentHash"], shown["hash"]);
+}
+
+/// Goal: n blocks give n + 1 base fees, n ratios and n reward rows, and the last base fee is the
+/// next block's.
+#[test]
+fn fee_history() {
+    let mut world = World::new(1, RpcConfig::default());
+    for _ in 0..3 {
+        world.mine(&[vec![], vec![], vec![]]);
+    }
+    let history = world.ok("eth_feeHistory", r#"["0x2","latest",[0,50,100]]"#);
+    assert_eq!(history["oldestBlock"], "0x2");
+    let lengths = [
+        ("baseFeePerGas", 3),
+        ("gasUsedRatio", 2),
+        ("baseFeePerBlobGas", 3),
+        ("blobGasUsedRatio", 2),
+        ("reward", 2),
+    ];
+    for (field, length) in lengths {
+        assert_eq!(history[field].as_array().expect(field).len(), length, "{field}");
+    }
+    // Tips of the hand-made transactions are 1.0, 1.1 and 1.2 gwei.
+    assert_eq!(history["reward"][0], json!(["0x3b9aca00", "0x4190ab00", "0x47868c00"]));
+    assert_eq!(history["baseFeePerGas"][2], world.ok("eth_baseFee", "[]"));
+    // More blocks than there are: the chain's start is the end.
+    let all = world.ok("eth_feeHistory", r#"[1024,"latest"]"#);
+    assert_eq!(all["oldestBlock"], "0x0");
+    assert_eq!(all.get("reward"), None);
+    let none = world.ok("eth_feeHistory", r#"["0x0","latest",[]]"#);
+    assert_eq!(none["oldestBlock"], "0x0");
+}

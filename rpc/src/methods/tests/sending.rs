@@ -1,0 +1,175 @@
+//! Transactions on their way in, and signatures.
+
+use std::sync::Arc;
+
+use super::world::{World, ether, sender};
+use crate::{Client, Request, RpcConfig};
+use alloy_primitives::{B256, Signature, b256};
+use evenkeel_runtime::{Class, Share, Spawn};
+use serde_json::{Value, json, value::RawValue};
+
+const STRANGER: &str = "0x00000000000000000000000000000000000000ee";
+
+fn transfer(from: &str) -> Value {
+    json!([{ "from": from, "to": STRANGER, "value": "0x1", "gas": "0x5208" }])
+}
+
+/// Goal: sends of one account that name no nonce never collide, however they race.
+#[test]
+fn racing_sends_draw_their_own_nonces() {
+    let mut world = World::new(11, RpcConfig::default());
+    let params = transfer(&sender().to_string()).to_string();
+    let tasks: Vec<_> = (0..20)
+        .map(|_| {
+            let api = Arc::clone(&world.api);
+            let params = RawValue::from_string(params.clone()).expect("the test's JSON");
+            let client = Client { share: Share::new(), arrived: api.system.now() };
+            let spawn = Spawn::new("send", Class::Rpc);
+            world.api.system.spawn_future(spawn, async move {
+                let (method, params) = ("eth_sendTransaction", Some(&*params));
+                let request = Request { method, params, client: &client, session: None };
+                crate::dispatch(&api, request).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        world.sim.run_until(task).expect("no panic").expect("each is admitted");
+    }
+    assert_eq!(world.ok("txpool_status", "[]"), json!({ "pending": "0x14", "queued": "0x0" }));
+    let from = sender();
+    let next = world.ok("eth_getTransactionCount", &format!(r#"["{from}","pending"]"#));
+    assert_eq!(next, "0x14");
+    let mined = world.ok("eth_getTransactionCount", &format!(r#"["{from}","latest"]"#));
+    assert_eq!(mined, "0x0");
+}
+
+/// Goal: what is sent is seen at once wherever pending transactions are shown.
+#[test]
+fn a_sent_transaction_is_seen() {
+    let mut world = World::new(12, RpcConfig::default());
+    let hashes = world.ok("eth_newPendingTransactionFilter", "[]");
+    let whole = world.ok("eth_newPendingTransactionFilter", "[true]");
+    let hash = world.ok("eth_sendTransaction", &transfer(&sender().to_string()).to_string());
+    assert_eq!(world.ok("eth_getFilterChanges", &json!([hashes]).to_string()), json!([hash]));
+    assert_eq!(world.ok("eth_getFilterChanges", &json!([hashes]).to_string()), json!([]));
+    let shown = world.ok("eth_getTransactionByHash", &json!([hash]).to_string());
+    assert_eq!(world.ok("eth_getFilterChanges", &json!([whole]).to_string()), json!([shown]));
+    assert_eq!(shown["blockHash"], Value::Null);
+    assert_eq!(shown["type"], "0x2");
+    assert_eq!(shown["gasPrice"], shown["maxFeePerGas"]);
+    assert_eq!(world.ok("eth_pendingTransactions", "[]"), json!([shown]));
+    let block = world.ok("eth_getBlockByNumber", r#"["pending",false]"#);
+    assert_eq!(block["transactions"], json!([hash]));
+    let content = world.ok("txpool_content", "[]");
+    assert_eq!(content["pending"][sender().to_string().to_lowercase()]["0"], shown);
+
+    let raw = world.ok("eth_getRawTransactionByHash", &json!([hash]).to_string());
+    let (code, text) = world.err("eth_sendRawTransaction", &json!([raw]).to_string());
+    assert_eq!((code, text.as_str()), (-32_000, "already known"));
+
+    assert_eq!(world.ok("anvil_dropTransaction", &json!([hash]).to_string()), hash);
+    assert_eq!(world.ok("anvil_dropTransaction", &json!([hash]).to_string()), Value::Null);
+    assert_eq!(world.ok("eth_getTransactionByHash", &json!([hash]).to_string()), Value::Null);
+}
+
+/// Goal: a stranger sends only while he is impersonated.
+#[test]
+fn impersonation() {
+    let mut world = World::new(13, RpcConfig::default());
+    world.cheat_balance(STRANGER.parse().expect("an address"), ether(1));
+    let params = transfer(STRANGER).to_string();
+    assert_eq!(world.err("eth_sendTransaction", &params).1, "unknown account");
+    let stranger = json!([STRANGER]).to_string();
+    world.ok("anvil_impersonateAccount", &stranger);
+    let hash = world.ok("eth_sendTransaction", &params);
+    let shown = world.ok("eth_getTransactionByHash", &json!([hash]).to_string());
+    assert_eq!(shown["from"], STRANGER);
+    world.ok("anvil_stopImpersonatingAccount", &stranger);
+    assert_eq!(world.err("eth_sendTransaction", &params).1, "unknown account");
+    world.ok("anvil_autoImpersonateAccount", "[true]");
+    world.ok("eth_sendTransaction", &params);
+    world.ok("anvil_autoImpersonateAccount", "[false]");
+    world.ok("eth_sendUnsignedTransaction", &params);
+    assert_eq!(world.ok("txpool_status", "[]")["pending"], "0x3");
+}
+
+/// Goal: wrong transactions are refused with geth's texts before they reach the pool.
+#[test]
+fn refused_before_the_pool() {
+    let mut world = World::new(14, RpcConfig::default());
+    let from = sender();
+    let cases = [
+        (json!({ "chainId": "0x1" }), "chainId does not match node's (have=1, want=31337)"),
+        (json!({ "to": null }), "contract creation without any data provided"),
+        (
+            json!({ "gasPrice": "0x1", "maxFeePerGas": "0x1" }),
+            "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified",
+        ),
+        (
+            json!({ "maxFeePerGas": "0x1", "maxPriorityFeePerGas": "0x2" }),
+            "maxFeePerGas (1) < maxPriorityFeePerGas (2)",
+        ),
+        (
+            json!({ "data": "0x01", "input": "0x02" }),
+            "both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data",
+        ),
+    ];
+    for (extra, text) in cases {
+        let mut call = transfer(&from.to_string());
+        let fields = call[0].as_object_mut().expect("an object");
+        fields.extend(extra.as_object().expect("an object").clone());
+        assert_eq!(world.err("eth_sendTransaction", &call.to_string()).1, text);
+    }
+    assert_eq!(world.ok("txpool_status", "[]")["pending"], "0x0");
+}
+
+/// Goal: signatures recover to the account: messages by EIP-191, typed data by EIP-712's example.
+#[test]
+fn signatures() {
+    let mut world = World::new(15, RpcConfig::default());
+    let from = sender();
+    let read = |answer: Value| -> Signature { answer.as_str().expect("hex").parse().expect("65") };
+    let sign = read(world.ok("eth_sign", &format!(r#"["{from}","0xdeadbeef"]"#)));
+    let personal = read(world.ok("personal_sign", &format!(r#"["0xdeadbeef","{from}"]"#)));
+    assert_eq!(sign, personal);
+    assert_eq!(sign.recover_address_from_msg([0xde, 0xad, 0xbe, 0xef]).expect("good"), from);
+
+    let typed = json!({
+        "types": {
+            "EIP712Domain": [
+                { "name": "name", "type": "string" },
+                { "name": "version", "type": "string" },
+                { "name": "chainId", "type": "uint256" },
+                { "name": "verifyingContract", "type": "address" },
+            ],
+            "Person": [
+                { "name": "name", "type": "string" },
+                { "name": "wallet", "type": "address" },
+            ],
+            "Mail": [
+                { "name": "from", "type": "Person" },
+                { "name": "to", "type": "Person" },
+                { "name": "contents", "type": "string" },
+            ],
+        },
+        "primaryType": "Mail",
+        "domain": {
+            "name": "Ether Mail",
+            "version": "1",
+            "chainId": 1,
+            "verifyingContract": "0xCcCCccccCCCCcCCCCCCcCcCccCcCCCcCcccccccC",
+        },
+        "message": {
+            "from": { "name": "Cow", "wallet": "0xCD2a3d9F938E13CD947Ec05AbC7FE734Df8DD826" },
+            "to": { "name": "Bob", "wallet": "0xbBbBBBBbbBBBbbbBbbBbbbbBBbBbbbbBbBbbBBbB" },
+            "contents": "Hello, Bob!",
+        },
+    });
+    // The digest that EIP-712 itself gives for this example.
+    let digest: B256 = b256!("be609aee343fb3c4b28e1df9e632fca64fcfaede20f02e86244efddf30957bd2");
+    for form in [typed.clone(), json!(typed.to_string())] {
+        let answer = world.ok("eth_signTypedData_v4", &json!([from, form]).to_string());
+        let signature = read(answer);
+        assert_eq!(signature.recover_address_from_prehash(&digest).expect("good"), from);
+    }
+}

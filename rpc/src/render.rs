@@ -1,0 +1,213 @@
+//! Chain types as JSON-RPC shows them, with geth's field sets.
+//!
+//! Pure. Everything is serialized once, straight to text.
+
+use std::{fmt, sync::Arc};
+
+use alloy_consensus::{
+    BlockHeader as _, ReceiptEnvelope, ReceiptWithBloom, Transaction as _, TxReceipt as _,
+    transaction::Recovered,
+};
+use alloy_eips::{eip4895::Withdrawals, eip7840::BlobParams};
+use alloy_primitives::{B256, Sealed, U256};
+use alloy_rpc_types_eth::{
+    Block, BlockTransactions, Header as RpcHeader, Log, Transaction, TransactionReceipt,
+};
+use evenkeel_chain::{ChainSpec, Header, Receipt, RecoveredTx, SealedBlock, TxEnvelope};
+use evenkeel_runtime::checkpoint;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::error::RpcError;
+
+/// What every method returns.
+pub(crate) type Answered = Result<Box<RawValue>, RpcError>;
+
+/// A transaction as shown.
+pub(crate) type RpcTx = Transaction<TxEnvelope>;
+
+/// An uncle as shown: a block without transactions.
+pub(crate) type RpcUncle = Block<RpcTx>;
+
+/// Serializes an answer.
+pub(crate) fn answer<T: Serialize + ?Sized>(value: &T) -> Answered {
+    to_raw_value(value).map_err(|error| RpcError::internal(error.to_string()))
+}
+
+/// Serializes each item, giving way to others between two of them: a whole block's transactions
+/// are milliseconds of work. Joining the pieces is then only copying.
+pub(crate) async fn pieces<T: Serialize>(
+    items: impl Iterator<Item = T> + Send,
+) -> Result<Vec<Box<RawValue>>, RpcError> {
+    let mut pieces = Vec::with_capacity(items.size_hint().0);
+    for item in items {
+        checkpoint().await;
+        pieces.push(answer(&item)?);
+    }
+    Ok(pieces)
+}
+
+/// The answer `null`.
+pub(crate) fn null() -> Answered {
+    Ok(RawValue::NULL.to_owned())
+}
+
+/// A hex quantity: shortest digits, `0x0` for zero. O(1), one allocation.
+pub(crate) fn quantity(value: impl fmt::LowerHex) -> Answered {
+    answer(&format_args!("{value:#x}"))
+}
+
+/// Where a transaction was mined.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) block: &'a SealedBlock,
+    pub(crate) index: usize,
+}
+
+/// A transaction, mined or (without a place) pending.
+pub(crate) fn transaction(tx: &RecoveredTx, place: Option<Place<'_>>) -> RpcTx {
+    let header = place.map(|place| &place.block.header);
+    let base_fee = header.and_then(|header| header.base_fee_per_gas);
+    Transaction {
+        inner: Recovered::new_unchecked(tx.tx().clone(), tx.sender()),
+        block_hash: place.map(|place| place.block.hash),
+        block_number: header.map(|header| header.number),
+        transaction_index: place.map(|place| place.index as u64),
+        effective_gas_price: Some(match header {
+            Some(_) => tx.effective_gas_price(base_fee),
+            None => tx.max_fee_per_gas(),
+        }),
+        block_timestamp: None,
+    }
+}
+
+/// A header by itself, as `newHeads` and `eth_getHeaderBy..` show it: no size.
+pub(crate) fn header(header: &Header, hash: B256) -> RpcHeader {
+    RpcHeader::from_sealed(Sealed::new_unchecked(header.clone(), hash))
+}
+
+/// A block around its already shown transactions.
+#[derive(Serialize)]
+struct ShownBlock<T> {
+    #[serde(flatten)]
+    header: RpcHeader,
+    uncles: Vec<B256>,
+    transactions: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawals: Option<Withdrawals>,
+}
+
+/// A block with its transactions' hashes, or with the whole transactions.
+pub(crate) async fn block(block: &SealedBlock, is_full: bool) -> Answered {
+    if is_full {
+        let place =
+            |(index, tx): (usize, &Arc<RecoveredTx>)| transaction(tx, Some(Place { block, index }));
+        let txs = pieces(block.txs.iter().enumerate().map(place)).await?;
+        answer(&shown_block(block, txs))
+    } else {
+        let hashes: Vec<&B256> = block.txs.iter().map(|tx| tx.hash()).collect();
+        answer(&shown_block(block, hashes))
+    }
+}
+
+fn shown_block<T>(block: &SealedBlock, transactions: T) -> ShownBlock<T> {
+    let mut header = header(&block.header, block.hash);
+    header.size = Some(U256::from(block.size_bytes()));
+    ShownBlock {
+        header,
+        uncles: block.ommers.iter().map(Header::hash_slow).collect(),
+        transactions,
+        withdrawals: block.withdrawals.clone().map(Withdrawals::new),
+    }
+}
+
+/// Price of a blob's gas in the block of `header`; none before Cancun.
+pub(crate) fn blob_price(spec: &ChainSpec, header: &Header) -> Option<u128> {
+    let params: BlobParams = spec.blob_params(header.timestamp);
+    header.blob_fee(params)
+}
+
+/// The receipts of a block, in order.
+pub(crate) async fn receipts(
+    spec: &ChainSpec,
+    block: &SealedBlock,
+    receipts: &[Receipt],
+) -> Answered {
+    let (mut gas_before, mut logs_before) = (0, 0);
+    let shown = receipts.iter().enumerate().map(|(index, receipt)| {
+        let place = Place { block, index };
+        let shown = one_receipt(spec, place, receipt, gas_before, logs_before);
+        gas_before = receipt.cumulative_gas_used;
+        logs_before += receipt.logs.len();
+        shown
+    });
+    answer(&pieces(shown).await?)
+}
+
+/// The receipt of the transaction at `index` of `block`; none if there is no such transaction.
+pub(crate) fn receipt(
+    spec: &ChainSpec,
+    block: &SealedBlock,
+    receipts: &[Receipt],
+    index: usize,
+) -> Option<TransactionReceipt> {
+    let receipt = receipts.get(index)?;
+    let gas_before = index.checked_sub(1).map_or(0, |last| receipts[last].cumulative_gas_used);
+    let logs_before = receipts[..index].iter().map(|receipt| receipt.logs.len()).sum();
+    Some(one_receipt(spec, Place { block, index }, receipt, gas_before, logs_before))
+}
+
+fn one_receipt(
+    spec: &ChainSpec,
+    place: Place<'_>,
+    receipt: &Receipt,
+    gas_before: u64,
+    logs_before: usize,
+) -> TransactionReceipt {
+    let Place { block, index } = place;
+    let tx = &block.txs[index];
+    let logs = receipt
+        .logs
+        .iter()
+        .enumerate()
+        .map(|(nth, inner)| log(place, inner.clone(), logs_before + nth))
+        .collect();
+    let inner = ReceiptWithBloom {
+        receipt: alloy_consensus::Receipt {
+            status: receipt.success.into(),
+            cumulative_gas_used: receipt.cumulative_gas_used,
+            logs,
+        },
+        logs_bloom: receipt.bloom(),
+    };
+    let blob_gas_used = tx.tx().blob_gas_used();
+    TransactionReceipt {
+        inner: ReceiptEnvelope::from_typed(receipt.tx_type, inner),
+        transaction_hash: *tx.hash(),
+        transaction_index: Some(index as u64),
+        block_hash: Some(block.hash),
+        block_number: Some(block.header.number),
+        gas_used: receipt.cumulative_gas_used - gas_before,
+        effective_gas_price: tx.effective_gas_price(block.header.base_fee_per_gas),
+        blob_gas_used,
+        blob_gas_price: blob_gas_used.and_then(|_| blob_price(spec, &block.header)),
+        from: tx.sender(),
+        to: tx.tx().to(),
+        contract_address: tx.is_create().then(|| tx.sender().create(tx.nonce())),
+    }
+}
+
+/// A log of the transaction at `place`, the `nth` of its block.
+pub(crate) fn log(place: Place<'_>, inner: alloy_primitives::Log, nth: usize) -> Log {
+    let Place { block, index } = place;
+    Log {
+        inner,
+        block_hash: Some(block.hash),
+        block_number: Some(block.header.number),
+        block_timestamp: Some(block.header.timestamp),
+        transaction_hash: Some(*block.txs[index].hash()),
+        transaction_index: Some(index as u64),
+        log_index: Some(nth as u64),
+        removed: false,
+    }
+}

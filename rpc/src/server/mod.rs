@@ -1,0 +1,16 @@
+//! The server: sockets, connections, and who may open how many.
+//!
+//! The accept loop is a process of class `Net`; every connection is one future of class `Rpc`,
+//! charged to its client's share. tokio is used as a reactor only: it never runs a task of ours.
+
+mod cors;
+mod http;
+mod listen;
+mod wire;
+mod ws;
+
+pub use cors::BadOrigin;
+pub use listen::{Bound, ServeError, ServerConfig, serve};
+
+#[cfg(test)]
+mod tests;

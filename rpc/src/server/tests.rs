@@ -1,0 +1,211 @@
+//! The server on real loopback sockets, in front of methods made for the purpose.
+//!
+//! Nothing here sleeps: a test waits for bytes, or for a report of the methods.
+
+mod http;
+mod peer;
+mod ws;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::Duration,
+};
+
+use evenkeel_runtime::{Answer, Reply, System, ThreadsConfig, reply};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{
+    api::Request,
+    dispatch::{BodyLimits, Dispatch, Patience, Rules},
+    envelope::EnvelopeLimits,
+    error::RpcError,
+    server::{ServerConfig, serve},
+    session::SubscriptionId,
+};
+
+/// How long a test waits for anything before it fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn rules() -> Rules {
+    let envelope = EnvelopeLimits { bytes_max: 8 << 20, batch_max: 1_000, depth_max: 64 };
+    Rules {
+        body: BodyLimits { envelope, response_bytes_max: 1 << 20 },
+        connections_max: 16,
+        cors: Some(vec!["*".to_owned()]),
+        patience: Patience::default(),
+    }
+}
+
+/// Methods that show what the server does with their futures.
+///
+/// `echo` returns its parameters; `size` a string of so many bytes; `hang` never returns;
+/// `wait` returns when `go` is called; `subscribe` counts up to its parameter; `flood` notifies
+/// until it is told to stop; `unsubscribe` ends one.
+struct Methods {
+    rules: Rules,
+    called: AtomicUsize,
+    /// Tells the test what happened.
+    news: Mutex<Sender<News>>,
+    go: Mutex<Option<Reply<()>>>,
+    wait: Mutex<Option<Answer<()>>>,
+}
+
+/// What the methods report.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    /// A `hang` has begun.
+    Hanging,
+    /// The future of a `hang`, or of a subscription, was dropped.
+    Dropped,
+    /// A `flood` was told that the connection is closed.
+    Refused,
+}
+
+/// Reports that it was dropped.
+struct Canary(Sender<News>);
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        drop(self.0.send(News::Dropped));
+    }
+}
+
+impl Dispatch for Methods {
+    fn rules(&self) -> Rules {
+        self.rules.clone()
+    }
+
+    async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<Box<RawValue>, RpcError> {
+        self.called.fetch_add(1, Ordering::Relaxed);
+        let params = request.params.map_or("null", RawValue::get);
+        match request.method {
+            "echo" => Ok(request.params.map_or_else(|| encode(&()), ToOwned::to_owned)),
+            "size" => {
+                let [size] = decode::<[usize; 1]>(params)?;
+                Ok(encode(&"x".repeat(size - 2)))
+            }
+            "hang" => {
+                let news = self.news.lock().expect("no test panics with it").clone();
+                let _canary = Canary(news.clone());
+                drop(news.send(News::Hanging));
+                std::future::pending().await
+            }
+            "wait" => {
+                let answer = self.wait.lock().expect("no test panics with it").take();
+                let answer = answer.expect("one test waits once");
+                answer.await.map_err(|_| RpcError::internal("lost"))?;
+                Ok(encode(&"waited"))
+            }
+            "go" => {
+                let reply = self.go.lock().expect("no test panics with it").take();
+                reply.expect("one test goes once").send(());
+                Ok(encode(&"gone"))
+            }
+            "subscribe" | "flood" => self.subscribe(request, decode::<[u32; 1]>(params)?[0]),
+            "unsubscribe" => {
+                let [id] = decode::<[String; 1]>(params)?;
+                let id: SubscriptionId =
+                    id.parse().map_err(|_| RpcError::invalid_params("no id"))?;
+                Ok(encode(&request.session.is_some_and(|session| session.close(&id))))
+            }
+            name => Err(RpcError::method_not_found(name)),
+        }
+    }
+}
+
+impl Methods {
+    /// Notifies `count` times and then stays, or (`flood`) until the connection is closed.
+    fn subscribe(&self, request: Request<'_>, count: u32) -> Result<Box<RawValue>, RpcError> {
+        let is_flood = request.method == "flood";
+        let Some(session) = request.session else {
+            return Err(RpcError::server("notifications not supported"));
+        };
+        let news = self.news.lock().expect("no test panics with it").clone();
+        let id = session.open(move |_, outbox| {
+            Box::pin(async move {
+                let _canary = Canary(news.clone());
+                let ballast = "x".repeat(if is_flood { 4_096 } else { 0 });
+                let mut sent = 0_u32;
+                while is_flood || sent < count {
+                    if outbox.notify(&(sent, &ballast)).is_err() {
+                        drop(news.send(News::Refused));
+                        return;
+                    }
+                    sent += 1;
+                    evenkeel_runtime::checkpoint().await;
+                }
+                std::future::pending::<()>().await;
+            })
+        })?;
+        Ok(encode(&id))
+    }
+}
+
+fn encode(value: &impl serde::Serialize) -> Box<RawValue> {
+    to_raw_value(value).expect("the tests return plain data")
+}
+
+fn decode<'a, T: serde::Deserialize<'a>>(params: &'a str) -> Result<T, RpcError> {
+    serde_json::from_str(params).map_err(|error| RpcError::invalid_params(error.to_string()))
+}
+
+/// A server that runs for one test.
+struct Bench {
+    system: System,
+    address: SocketAddr,
+    methods: Arc<Methods>,
+    news: Receiver<News>,
+}
+
+impl Bench {
+    fn new(rules: Rules) -> Self {
+        let config =
+            ThreadsConfig { workers: 2, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
+        let system = System::threads(config).expect("threads can be started");
+        let (sender, news) = channel();
+        let (go, wait) = reply();
+        let methods = Arc::new(Methods {
+            rules,
+            called: AtomicUsize::new(0),
+            news: Mutex::new(sender),
+            go: Mutex::new(Some(go)),
+            wait: Mutex::new(Some(wait)),
+        });
+        let addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let bound = serve(&system, Arc::clone(&methods), ServerConfig { addresses })
+            .expect("a port is free");
+        Self { system, address: bound.local[0], methods, news }
+    }
+
+    /// Waits for what the methods report next.
+    fn news(&self) -> News {
+        self.news.recv_timeout(PATIENCE).expect("the methods report in time")
+    }
+
+    fn called(&self) -> usize {
+        self.methods.called.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.system.stop(Duration::from_secs(5));
+    }
+}
+
+fn call(id: impl std::fmt::Display, method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
+}
+
+fn result(id: impl std::fmt::Display, result: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
+}
+
+fn error(id: impl std::fmt::Display, code: i64, text: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{text}"}}}}"#)
+}

@@ -1,0 +1,195 @@
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{
+    self, Error, Message, WebSocket,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
+
+use super::*;
+
+type Socket = WebSocket<TcpStream>;
+
+fn connect(bench: &Bench) -> Socket {
+    let stream = TcpStream::connect(bench.address).expect("the server listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+    stream.set_write_timeout(Some(PATIENCE)).expect("it is not zero");
+    tungstenite::client("ws://h/", stream).expect("the server agrees").0
+}
+
+fn send(socket: &mut Socket, text: String) {
+    socket.send(Message::text(text)).expect("the server reads");
+}
+
+fn read(socket: &mut Socket) -> String {
+    loop {
+        match socket.read().expect("the server answers") {
+            Message::Text(text) => return text.to_string(),
+            Message::Ping(_) => {}
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+}
+
+/// Reads up to the close frame, or to the end without one.
+fn read_close(socket: &mut Socket) -> Option<CloseCode> {
+    loop {
+        match socket.read() {
+            Ok(Message::Close(frame)) => return frame.map(|CloseFrame { code, .. }| code),
+            Ok(_) => {}
+            Err(Error::Io(error)) => {
+                let is_late = matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                );
+                assert!(!is_late, "the server did not close");
+                return None;
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Goal: a call that hangs holds up no other; batches work; a disconnect drops what runs.
+#[test]
+fn calls_are_worked_at_once_and_dropped_with_the_connection() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    send(&mut socket, call(1, "hang", "[]"));
+    assert_eq!(bench.news(), News::Hanging);
+    send(&mut socket, call(2, "echo", "[5]"));
+    assert_eq!(read(&mut socket), result(2, "[5]"));
+    send(&mut socket, format!("[{},{}]", call(3, "echo", "[]"), call(4, "echo", "[]")));
+    assert_eq!(read(&mut socket), format!("[{},{}]", result(3, "[]"), result(4, "[]")));
+    send(&mut socket, "{".to_owned());
+    assert_eq!(read(&mut socket), error("null", -32_700, "parse error"));
+    drop(socket);
+    assert_eq!(bench.news(), News::Dropped);
+}
+
+/// Goal: W1: with all calls hanging nothing more is read, and the connection still ends.
+#[test]
+fn too_many_calls_push_back() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    let bound = crate::limits::SOCKET_CALLS_MAX;
+    for id in 0..bound - 1 {
+        send(&mut socket, call(id, "hang", "[]"));
+        assert_eq!(bench.news(), News::Hanging);
+    }
+    // The one free place is enough for all that end.
+    for id in 0..bound {
+        send(&mut socket, call(id, "echo", "[]"));
+        assert_eq!(read(&mut socket), result(id, "[]"));
+    }
+    assert_eq!(bench.called(), 2 * bound - 1);
+    drop(socket);
+    for _ in 0..bound - 1 {
+        assert_eq!(bench.news(), News::Dropped);
+    }
+}
+
+/// Goal: S2 and S3: the answer comes before the first notification, notifications come in order,
+/// and a subscription ends when it is closed or its connection ends.
+#[test]
+fn subscriptions_notify_after_their_answer() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    let mut ids = Vec::new();
+    for round in 0..20 {
+        send(&mut socket, call(round, "subscribe", "[3]"));
+        let answer: Value = serde_json::from_str(&read(&mut socket)).expect("it is JSON");
+        assert_eq!(answer["id"], json!(round));
+        let id = answer["result"].as_str().expect("an id is a string").to_owned();
+        for count in 0..3 {
+            let notice: Value = serde_json::from_str(&read(&mut socket)).expect("it is JSON");
+            let params = json!({"subscription": id, "result": [count, ""]});
+            let expected =
+                json!({"jsonrpc": "2.0", "method": "eth_subscription", "params": params});
+            assert_eq!(notice, expected);
+        }
+        assert!(!ids.contains(&id));
+        ids.push(id);
+    }
+    // Another connection can neither draw the same id nor end what is not its own.
+    let mut other = connect(&bench);
+    send(&mut other, call(1, "subscribe", "[0]"));
+    let answer: Value = serde_json::from_str(&read(&mut other)).expect("it is JSON");
+    assert!(!ids.contains(&answer["result"].as_str().expect("an id is a string").to_owned()));
+    send(&mut other, call(2, "unsubscribe", &format!("[\"{}\"]", ids[0])));
+    assert_eq!(read(&mut other), result(2, "false"));
+
+    for expected in ["true", "false"] {
+        send(&mut socket, call(1, "unsubscribe", &format!("[\"{}\"]", ids[0])));
+        assert_eq!(read(&mut socket), result(1, expected));
+    }
+    assert_eq!(bench.news(), News::Dropped);
+    drop((socket, other));
+    for _ in 0..20 {
+        assert_eq!(bench.news(), News::Dropped);
+    }
+}
+
+/// Goal: S1: a subscriber that never reads is disconnected, and disturbs nobody meanwhile.
+#[test]
+fn a_subscriber_that_never_reads_is_dropped() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    send(&mut socket, call(1, "flood", "[0]"));
+    let mut other = connect(&bench);
+    send(&mut other, call(1, "echo", "[]"));
+    assert_eq!(read(&mut other), result(1, "[]"));
+
+    assert_eq!(bench.news(), News::Refused);
+    assert_eq!(bench.news(), News::Dropped);
+    // The kernel still holds what was sent before; behind it the connection ends.
+    read_close(&mut socket);
+    send(&mut other, call(2, "echo", "[]"));
+    assert_eq!(read(&mut other), result(2, "[]"));
+}
+
+/// Goal: broken protocol ends the connection, with the code that RFC 6455 has for it.
+#[test]
+fn broken_protocol_ends_the_connection() {
+    let small = EnvelopeLimits { bytes_max: 1_000, batch_max: 10, depth_max: 64 };
+    let body = BodyLimits { envelope: small, ..rules().body };
+    let bench = Bench::new(Rules { body, ..rules() });
+
+    let mut socket = connect(&bench);
+    send(&mut socket, " ".repeat(1_001));
+    assert_eq!(read_close(&mut socket), Some(CloseCode::Size));
+
+    let mut socket = connect(&bench);
+    // An unmasked frame: a client must not.
+    socket.get_mut().write_all(b"\x81\x02{}").expect("the server reads");
+    assert_eq!(read_close(&mut socket), Some(CloseCode::Protocol));
+
+    let mut socket = connect(&bench);
+    socket.get_mut().write_all(b"\x81\x81\0\0\0\0\xff").expect("the server reads");
+    assert_eq!(read_close(&mut socket), Some(CloseCode::Invalid));
+
+    let mut socket = connect(&bench);
+    socket.send(Message::Ping("p".into())).expect("the server reads");
+    assert_eq!(socket.read().expect("the server answers"), Message::Pong("p".into()));
+    socket.close(None).expect("the server reads");
+    read_close(&mut socket);
+    let mut rest = Vec::new();
+    assert_eq!(socket.get_mut().read_to_end(&mut rest).expect("the server closes"), 0);
+}
+
+/// Goal: a peer that is silent, as one whose machine is gone, is given up, and told so in case it
+/// is there after all.
+#[test]
+fn a_silent_peer_is_given_up() {
+    let patience = Patience { ping_every: Duration::from_millis(20), ..Patience::default() };
+    let bench = Bench::new(Rules { patience, ..rules() });
+    let mut silent = connect(&bench);
+    // Below the protocol, where nothing answers the pings.
+    let mut frames = Vec::new();
+    silent.get_mut().read_to_end(&mut frames).expect("the server closes");
+    let close = b"\x88\x11\x03\xe9no sign of life";
+    assert!(frames.ends_with(close), "{}", frames.escape_ascii());
+}

@@ -1,0 +1,319 @@
+//! One WebSocket connection as the methods see it: a place to open subscriptions.
+//!
+//! Everything that leaves the connection goes through one bounded queue. An answer waits until there
+//! is room (and nothing is read meanwhile); a notification never waits: the one that finds the
+//! queue full ends the connection, because a subscriber that does not read would otherwise hold
+//! memory for ever or silently miss events.
+//!
+//! # Invariants
+//!
+//! - S1: the queue holds at most [`OUTBOX_ITEMS_MAX`] messages and [`OUTBOX_BYTES_MAX`] bytes, or
+//!   one message of any size.
+//! - S2: no notification of a subscription leaves before the answer that names it.
+//! - S3: when the connection ends, all its subscriptions end.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    future::poll_fn,
+    num::ParseIntError,
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+};
+
+use bytes::Bytes;
+use evenkeel_runtime::{Class, Entropy, Reply, Share, Spawn, System, reply};
+use futures_util::{future::BoxFuture, task::AtomicWaker};
+use rand_core::RngCore;
+use serde::{Serialize, Serializer};
+
+use crate::{
+    body::Owned,
+    error::RpcError,
+    limits::{OUTBOX_BYTES_MAX, OUTBOX_ITEMS_MAX, SUBSCRIPTIONS_MAX},
+};
+
+/// Names a subscription; 128 random bits, so that one client cannot guess another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionId(u128);
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl FromStr for SubscriptionId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        u128::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).map(Self)
+    }
+}
+
+impl Serialize for SubscriptionId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// The connection is gone, or has just been given up because its client does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection is closed")]
+pub struct Closed;
+
+/// One request's hold on its WebSocket connection.
+#[derive(Clone)]
+pub struct Session {
+    line: Arc<Line>,
+    /// Starts the subscriptions that this request opened, once its answer is queued (S2).
+    gates: Arc<Mutex<Vec<Reply<()>>>>,
+}
+
+impl Session {
+    pub(crate) fn new(line: Arc<Line>) -> Self {
+        Self { line, gates: Arc::default() }
+    }
+
+    /// Opens a subscription: the future that `make` returns runs until it ends by itself, is
+    /// closed, or the connection ends. It starts when the answer to this request is on its way.
+    ///
+    /// # Errors
+    ///
+    /// -32005 at [`SUBSCRIPTIONS_MAX`]; -32000 if the connection is closing.
+    pub fn open(
+        &self,
+        make: impl FnOnce(SubscriptionId, Outbox) -> BoxFuture<'static, ()>,
+    ) -> Result<SubscriptionId, RpcError> {
+        let line = &self.line;
+        let mut subscriptions = line.subscriptions();
+        let Some(open) = subscriptions.as_mut() else {
+            return Err(RpcError::server("the connection is closed"));
+        };
+        if open.len() >= SUBSCRIPTIONS_MAX {
+            let text = format!("too many subscriptions: limit {SUBSCRIPTIONS_MAX}");
+            return Err(RpcError::limit(text));
+        }
+        let id = line.draw_id();
+        let run = make(id, Outbox { id, line: Arc::clone(line) });
+        let (gate, opened) = reply();
+        let spawn = Spawn::new("subscription", Class::Rpc).share(line.share.clone());
+        let here = Arc::clone(line);
+        let task = line.system.spawn_future(spawn, async move {
+            if opened.await.is_ok() {
+                run.await;
+            }
+            here.forget(id);
+        });
+        let former = open.insert(id, Owned::new(task));
+        assert!(former.is_none(), "128 random bits repeat");
+        drop(subscriptions);
+
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.push(gate);
+        Ok(id)
+    }
+
+    /// Ends a subscription; false if there is none of this id.
+    pub fn close(&self, id: &SubscriptionId) -> bool {
+        let ended = self.line.subscriptions().as_mut().and_then(|live| live.remove(id));
+        ended.is_some()
+    }
+
+    /// Lets the subscriptions of this request start. Call it when the answer is queued.
+    pub(crate) fn release(&self) {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        for gate in gates.drain(..) {
+            gate.send(());
+        }
+    }
+}
+
+/// Where one subscription sends its notifications.
+#[derive(Clone)]
+pub struct Outbox {
+    id: SubscriptionId,
+    line: Arc<Line>,
+}
+
+impl Outbox {
+    /// Queues one notification. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if the connection is gone; a queue that is full closes it.
+    pub fn notify(&self, result: &impl Serialize) -> Result<(), Closed> {
+        let head = format!(
+            r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"{}","result":"#,
+            self.id
+        );
+        let mut text = head.into_bytes();
+        // Our own types; a map with keys that are no strings would be a mistake of ours.
+        serde_json::to_writer(&mut text, result).expect("notifications are plain data");
+        text.extend_from_slice(b"}}");
+        self.line.notify(Bytes::from(text))
+    }
+
+    /// True if nothing will be sent any more.
+    pub fn is_closed(&self) -> bool {
+        self.line.queue().end.is_some()
+    }
+}
+
+/// Why a connection takes no more messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A notification found the queue full.
+    Overrun,
+    /// The connection is gone.
+    Gone,
+}
+
+/// What both halves of a connection and its subscriptions share.
+pub(crate) struct Line {
+    system: System,
+    share: Share,
+    queue: Mutex<Queue>,
+    /// The writer waits for messages.
+    filled: AtomicWaker,
+    /// The reader waits for room.
+    emptied: AtomicWaker,
+    /// `None` once the connection has ended.
+    subscriptions: Mutex<Option<Live>>,
+    ids: Mutex<Entropy>,
+}
+
+type Live = BTreeMap<SubscriptionId, Owned<()>>;
+
+#[derive(Default)]
+struct Queue {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+    end: Option<End>,
+}
+
+impl Queue {
+    /// S1.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.messages.is_empty()
+            || self.messages.len() < OUTBOX_ITEMS_MAX
+                && self.bytes.saturating_add(bytes) <= OUTBOX_BYTES_MAX
+    }
+
+    fn push(&mut self, message: Bytes) {
+        self.bytes += message.len();
+        self.messages.push_back(message);
+    }
+}
+
+impl Line {
+    /// A connection whose work is charged to `share`; `ids` names its subscriptions.
+    pub(crate) fn new(system: System, share: Share, ids: Entropy) -> Arc<Self> {
+        Arc::new(Self {
+            system,
+            share,
+            queue: Mutex::default(),
+            filled: AtomicWaker::new(),
+            emptied: AtomicWaker::new(),
+            subscriptions: Mutex::new(Some(BTreeMap::new())),
+            ids: Mutex::new(ids),
+        })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscriptions(&self) -> MutexGuard<'_, Option<Live>> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw_id(&self) -> SubscriptionId {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        SubscriptionId(u128::from(ids.next_u64()) << 64 | u128::from(ids.next_u64()))
+    }
+
+    fn forget(&self, id: SubscriptionId) {
+        let ended = self.subscriptions().as_mut().and_then(|live| live.remove(&id));
+        // The process itself is the caller and about to end: there is nothing to abort.
+        if let Some(task) = ended {
+            task.detach();
+        }
+    }
+
+    fn notify(&self, message: Bytes) -> Result<(), Closed> {
+        let mut queue = self.queue();
+        if queue.end.is_some() {
+            return Err(Closed);
+        }
+        let has_room = queue.has_room(message.len());
+        if has_room {
+            queue.push(message);
+        } else {
+            queue.end = Some(End::Overrun);
+        }
+        drop(queue);
+        self.filled.wake();
+        if has_room { Ok(()) } else { Err(Closed) }
+    }
+
+    /// Queues an answer; waits for room. One caller at a time.
+    pub(crate) async fn push(&self, message: Bytes) -> Result<(), Closed> {
+        let mut message = Some(message);
+        poll_fn(|cx| {
+            self.emptied.register(cx.waker());
+            let mut queue = self.queue();
+            if queue.end.is_some() {
+                return Poll::Ready(Err(Closed));
+            }
+            if !queue.has_room(message.as_ref().map_or(0, Bytes::len)) {
+                return Poll::Pending;
+            }
+            if let Some(message) = message.take() {
+                queue.push(message);
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        self.filled.wake();
+        Ok(())
+    }
+
+    /// The next message to send. One caller at a time.
+    pub(crate) async fn next(&self) -> Result<Bytes, End> {
+        let message = poll_fn(|cx| {
+            self.filled.register(cx.waker());
+            self.take().transpose().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await?;
+        Ok(message)
+    }
+
+    /// The next message to send, if one is there.
+    pub(crate) fn take(&self) -> Result<Option<Bytes>, End> {
+        let mut queue = self.queue();
+        if let Some(end) = queue.end {
+            return Err(end);
+        }
+        let Some(message) = queue.messages.pop_front() else { return Ok(None) };
+        queue.bytes -= message.len();
+        drop(queue);
+        self.emptied.wake();
+        Ok(Some(message))
+    }
+
+    /// Ends all subscriptions and refuses what comes (S3).
+    pub(crate) fn end(&self) {
+        let mut queue = self.queue();
+        queue.end.get_or_insert(End::Gone);
+        queue.messages.clear();
+        queue.bytes = 0;
+        drop(queue);
+        let live = self.subscriptions().take();
+        drop(live);
+    }
+}
+
+#[cfg(test)]
+mod tests;

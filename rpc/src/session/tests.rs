@@ -1,0 +1,68 @@
+use std::time::Duration;
+
+use evenkeel_runtime::ThreadsConfig;
+
+use super::*;
+
+fn line() -> (System, Arc<Line>) {
+    let config =
+        ThreadsConfig { workers: 1, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
+    let system = System::threads(config).expect("threads can be started");
+    let line = Line::new(system.clone(), Share::new(), system.entropy("test"));
+    (system, line)
+}
+
+/// Goal: S1 by items and by bytes, and that the overrun is final.
+#[test]
+fn the_queue_is_bounded_and_its_overrun_is_final() {
+    for (length, fits) in [(1, OUTBOX_ITEMS_MAX), (1 << 20, 15), (OUTBOX_BYTES_MAX, 1)] {
+        let (system, line) = line();
+        let outbox = Outbox { id: SubscriptionId(1), line: Arc::clone(&line) };
+        let ballast = "x".repeat(length);
+        let queued = (0..=fits).take_while(|_| outbox.notify(&ballast).is_ok()).count();
+        assert_eq!(queued, fits, "of {length} bytes");
+        assert!(outbox.is_closed());
+        assert_eq!(outbox.notify(&ballast), Err(Closed));
+        assert_eq!(line.take(), Err(End::Overrun));
+        system.stop(Duration::from_secs(5));
+    }
+}
+
+/// Goal: S3, and that a connection that has ended opens nothing.
+#[test]
+fn the_end_drops_subscriptions() {
+    let (system, line) = line();
+    let session = Session::new(Arc::clone(&line));
+    let mut ends = Vec::new();
+    for _ in 0..SUBSCRIPTIONS_MAX {
+        let (held, end) = reply::<()>();
+        let id = session.open(|_, outbox| {
+            Box::pin(async move {
+                let _held = (held, outbox);
+                std::future::pending::<()>().await;
+            })
+        });
+        assert!(id.is_ok());
+        ends.push(end);
+    }
+    let refused = session.open(|_, _| Box::pin(async {})).expect_err("that is one too many");
+    assert_eq!(refused.code, -32_005);
+    session.release();
+    line.end();
+    for end in ends {
+        assert!(end.wait().is_err(), "its future was dropped");
+    }
+    let refused = session.open(|_, _| Box::pin(async {})).expect_err("the line has ended");
+    assert_eq!(refused.code, -32_000);
+    system.stop(Duration::from_secs(5));
+}
+
+/// Goal: ids survive their text form.
+#[test]
+fn ids_round_trip() {
+    for id in [SubscriptionId(0), SubscriptionId(u128::MAX), SubscriptionId(0xab)] {
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+    assert!("0x".parse::<SubscriptionId>().is_err());
+    assert!(format!("0x1{:032x}", 0).parse::<SubscriptionId>().is_err());
+}

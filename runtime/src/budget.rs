@@ -1,0 +1,153 @@
+//! What the running turn has spent and may still spend.
+//!
+//! One budget per thread, because a thread runs one turn at a time. Sync actors reach it through
+//! `Ctx`, async processes through the free functions, kernels deep in a call stack likewise.
+
+use std::{
+    cell::Cell,
+    future,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    limits::{NUDGE_REDUCTIONS, QUANTUM_REDUCTIONS, REDUCTION_NS},
+    scheduler,
+};
+
+thread_local! {
+    static BUDGET: Budget = const { Budget::new() };
+}
+
+/// How much is consumed between two looks at the clock.
+const CLOCK_EVERY: u32 = QUANTUM_REDUCTIONS / 8;
+
+struct Budget {
+    is_running: Cell<bool>,
+    quantum: Cell<u32>,
+    left: Cell<u32>,
+    used: Cell<u64>,
+    /// Reductions until the clock is read again.
+    unmeasured: Cell<u32>,
+    /// When the turn began; `None` when simulated, where only counts are charged.
+    began: Cell<Option<Instant>>,
+    /// The turn has made something runnable that waits for this worker.
+    has_nudge: Cell<bool>,
+}
+
+impl Budget {
+    const fn new() -> Self {
+        Self {
+            is_running: Cell::new(false),
+            quantum: Cell::new(0),
+            left: Cell::new(0),
+            used: Cell::new(0),
+            unmeasured: Cell::new(0),
+            began: Cell::new(None),
+            has_nudge: Cell::new(false),
+        }
+    }
+
+    #[inline]
+    fn consume(&self, reductions: u32) {
+        self.used.set(self.used.get() + u64::from(reductions));
+        self.left.set(self.left.get().saturating_sub(reductions));
+        match self.unmeasured.get().checked_sub(reductions) {
+            Some(rest) => self.unmeasured.set(rest),
+            None => self.measure(),
+        }
+    }
+
+    /// Lets measured time shrink what is left, when it ran ahead of the count.
+    #[cold]
+    fn measure(&self) {
+        self.unmeasured.set(CLOCK_EVERY);
+        if let Some(began) = self.began.get() {
+            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let spent = u32::try_from(nanos / REDUCTION_NS).unwrap_or(u32::MAX);
+            self.left.set(self.left.get().min(self.quantum.get().saturating_sub(spent)));
+        }
+        if self.used.get() >= u64::from(NUDGE_REDUCTIONS) && self.has_nudge.replace(false) {
+            scheduler::hand_over();
+        }
+    }
+}
+
+/// Starts a turn that may spend `quantum` reductions.
+pub(crate) fn begin(quantum: u32, began: Option<Instant>) {
+    BUDGET.with(|budget| {
+        budget.is_running.set(true);
+        budget.quantum.set(quantum);
+        budget.left.set(quantum);
+        budget.used.set(0);
+        budget.unmeasured.set(CLOCK_EVERY);
+        budget.began.set(began);
+        budget.has_nudge.set(false);
+    });
+}
+
+/// Ends the turn and says what it has used by count.
+pub(crate) fn end() -> u64 {
+    BUDGET.with(|budget| {
+        budget.is_running.set(false);
+        budget.left.set(0);
+        budget.used.get()
+    })
+}
+
+/// True on a thread that runs a turn now.
+pub(crate) fn is_running() -> bool {
+    BUDGET.with(|budget| budget.is_running.get())
+}
+
+/// Virtual time that has passed within the running turn.
+pub(crate) fn elapsed_virtual() -> Duration {
+    BUDGET.with(|budget| {
+        let used = if budget.is_running.get() { budget.used.get() } else { 0 };
+        Duration::from_nanos(used.saturating_mul(REDUCTION_NS))
+    })
+}
+
+/// Remembers that another worker could help if this turn gets long.
+pub(crate) fn nudge_later() {
+    BUDGET.with(|budget| budget.has_nudge.set(true));
+}
+
+/// Charges `reductions` to the running process, if this thread runs one.
+#[inline]
+pub fn consume(reductions: u32) {
+    BUDGET.with(|budget| {
+        if budget.is_running.get() {
+            budget.consume(reductions);
+        }
+    });
+}
+
+/// Reductions left in the running turn; 0 outside of one.
+#[must_use]
+#[inline]
+pub fn left() -> u32 {
+    BUDGET.with(|budget| budget.left.get())
+}
+
+/// Charges one reduction and yields to the scheduler if the turn's quantum is used up.
+pub async fn checkpoint() {
+    consume(1);
+    if is_running() && left() == 0 {
+        yield_now().await;
+    }
+}
+
+/// Goes to the back of the class queue once.
+pub async fn yield_now() {
+    let mut is_back = false;
+    future::poll_fn(|cx| {
+        if is_back {
+            return Poll::Ready(());
+        }
+        is_back = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,203 @@
+//! Pools for what cannot be cut into slices: a compute pool and a blocking pool.
+//!
+//! Results come back as messages. The threads are niced, so that the kernel prefers the workers.
+
+use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use crate::{
+    actor::panic_text,
+    limits::{BLOCKING_JOBS_MAX, COMPUTE_JOBS_MAX, POOL_NICE},
+};
+
+/// Why a job gave no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Panicked {
+    /// The job panicked with this text.
+    #[error("the job panicked: {0}")]
+    Panic(String),
+    /// The job was cancelled before it began.
+    #[error("the job was cancelled")]
+    Cancelled,
+    /// The pool holds as many jobs as it may.
+    #[error("the pool already holds {0} jobs")]
+    Full(usize),
+}
+
+/// What a running job sees of the system.
+#[derive(Clone, Debug)]
+pub struct Yielder {
+    is_cancelled: Arc<AtomicBool>,
+}
+
+impl Yielder {
+    pub(crate) fn new() -> Self {
+        Self { is_cancelled: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// True if nobody wants the result any more. Jobs ask at least once a millisecond.
+    #[must_use]
+    pub fn should_stop(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn handle(&self) -> JobHandle {
+        JobHandle { is_cancelled: Arc::clone(&self.is_cancelled) }
+    }
+}
+
+/// A job that was started. Dropping it does not cancel.
+#[derive(Clone, Debug)]
+pub struct JobHandle {
+    is_cancelled: Arc<AtomicBool>,
+}
+
+impl JobHandle {
+    /// Asks the job to stop. Its message still comes: what it returned when it saw
+    /// [`Yielder::should_stop`], or [`Panicked::Cancelled`] if it had not begun.
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs a job behind the panic fence.
+pub(crate) fn guarded<T>(yielder: &Yielder, job: impl FnOnce(&Yielder) -> T) -> Result<T, Panicked> {
+    if yielder.should_stop() {
+        return Err(Panicked::Cancelled);
+    }
+    catch_unwind(AssertUnwindSafe(|| job(yielder)))
+        .map_err(|payload| Panicked::Panic(panic_text(&*payload)))
+}
+
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs a job whose own fence is inside it; what is left is code that hands over the result.
+fn run_fenced(job: Job) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+        tracing::error!(reason = panic_text(&*payload), "a job panicked while it gave its result");
+    }
+}
+
+fn be_nice() {
+    // On Linux niceness belongs to the thread. Refused in some sandboxes; nothing depends on it.
+    if let Err(error) = rustix::process::nice(POOL_NICE) {
+        tracing::debug!(%error, "a pool thread keeps its priority");
+    }
+}
+
+/// The pool of threads for computation; jobs may use rayon inside.
+pub(crate) struct ComputePool {
+    pool: rayon::ThreadPool,
+    jobs: Arc<AtomicUsize>,
+}
+
+impl ComputePool {
+    pub(crate) fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|index| format!("compute-{index}"))
+            .start_handler(|_| be_nice())
+            .build()?;
+        Ok(Self { pool, jobs: Arc::new(AtomicUsize::new(0)) })
+    }
+
+    /// Starts a job, or gives it back with the number of jobs if there are too many.
+    pub(crate) fn start(&self, job: Job) -> Result<(), usize> {
+        let jobs = self.jobs.fetch_add(1, Ordering::Relaxed);
+        if jobs >= COMPUTE_JOBS_MAX {
+            self.jobs.fetch_sub(1, Ordering::Relaxed);
+            return Err(jobs);
+        }
+        let count = Arc::clone(&self.jobs);
+        self.pool.spawn(move || {
+            run_fenced(job);
+            count.fetch_sub(1, Ordering::Relaxed);
+        });
+        Ok(())
+    }
+}
+
+struct Jobs {
+    waiting: VecDeque<Job>,
+    is_closed: bool,
+}
+
+struct JobQueue {
+    jobs: Mutex<Jobs>,
+    is_changed: Condvar,
+}
+
+impl JobQueue {
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        // Nothing of the user's runs under the lock.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs jobs until the queue is closed and empty.
+    fn work(&self) {
+        let mut jobs = self.lock();
+        loop {
+            if let Some(job) = jobs.waiting.pop_front() {
+                drop(jobs);
+                run_fenced(job);
+                jobs = self.lock();
+            } else if jobs.is_closed {
+                return;
+            } else {
+                jobs = self.is_changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+/// A few threads for calls that block in the kernel.
+pub(crate) struct BlockingPool {
+    queue: Arc<JobQueue>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl BlockingPool {
+    pub(crate) fn new(threads: usize) -> io::Result<Self> {
+        let jobs = Mutex::new(Jobs { waiting: VecDeque::new(), is_closed: false });
+        let queue = Arc::new(JobQueue { jobs, is_changed: Condvar::new() });
+        let started = (0..threads.max(1)).map(|index| {
+            let queue = Arc::clone(&queue);
+            thread::Builder::new().name(format!("blocking-{index}")).spawn(move || {
+                be_nice();
+                queue.work();
+            })
+        });
+        let threads = Mutex::new(started.collect::<io::Result<_>>()?);
+        Ok(Self { queue, threads })
+    }
+
+    /// Queues a job, or gives the number of waiting jobs if there are too many.
+    pub(crate) fn start(&self, job: Job) -> Result<(), usize> {
+        let mut jobs = self.queue.lock();
+        if jobs.is_closed || jobs.waiting.len() >= BLOCKING_JOBS_MAX {
+            return Err(jobs.waiting.len());
+        }
+        jobs.waiting.push_back(job);
+        drop(jobs);
+        self.queue.is_changed.notify_one();
+        Ok(())
+    }
+
+    /// Takes no more jobs; what waits is still done.
+    pub(crate) fn close(&self) {
+        self.queue.lock().is_closed = true;
+        self.queue.is_changed.notify_all();
+    }
+
+    pub(crate) fn take_threads(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

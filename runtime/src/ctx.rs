@@ -1,0 +1,134 @@
+//! What an actor sees of the world during its turn.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use crate::{
+    address::Address,
+    budget,
+    cell::Task,
+    compute::{JobHandle, Panicked, Yielder},
+    entropy::Entropy,
+    message::Message,
+    system::System,
+    ticket::{self, Completion, Ticket},
+    time::Time,
+    timers::TimerId,
+};
+
+/// The doors of one turn: clock, entropy, timers, jobs, the actor's own address.
+pub struct Ctx<'a, M: Message> {
+    me: &'a Address<M>,
+    entropy: &'a mut Option<Box<Entropy>>,
+}
+
+impl<'a, M: Message> Ctx<'a, M> {
+    pub(crate) const fn new(me: &'a Address<M>, entropy: &'a mut Option<Box<Entropy>>) -> Self {
+        Self { me, entropy }
+    }
+
+    /// Time since the system started; virtual when simulated.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.system().now()
+    }
+
+    /// Time since the Unix epoch; virtual when simulated.
+    #[must_use]
+    pub fn wall_clock(&self) -> Duration {
+        self.system().wall_clock()
+    }
+
+    /// This actor's stream, seeded by the system's seed and the actor's number.
+    pub fn entropy(&mut self) -> &mut Entropy {
+        let me = self.me;
+        self.entropy.get_or_insert_with(|| Box::new(me.entropy()))
+    }
+
+    /// The actor's own address.
+    #[must_use]
+    pub const fn me(&self) -> &Address<M> {
+        self.me
+    }
+
+    /// The system that runs it.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        &self.me.cell().header().system
+    }
+
+    /// Reductions left in this turn; 0 means: return `More`.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        budget::left()
+    }
+
+    /// Charges what was done beyond the message's own cost.
+    pub fn consume(&mut self, reductions: u32) {
+        budget::consume(reductions);
+    }
+
+    /// Sends `message` to this actor at `at`. It comes even if the mailbox is full; a restart
+    /// cancels it.
+    pub fn send_at(&mut self, at: Time, message: M) -> TimerId {
+        let (address, generation) = self.life();
+        let deliver = move || address.cell().deliver(generation, message);
+        self.system().set_timer(at, Box::new(deliver))
+    }
+
+    /// As [`Ctx::send_at`], `delay` from now.
+    pub fn send_after(&mut self, delay: Duration, message: M) -> TimerId {
+        self.send_at(self.now() + delay, message)
+    }
+
+    /// Forgets a timer. A message that has already been sent comes nevertheless.
+    pub fn cancel(&mut self, timer: TimerId) {
+        self.system().cancel_timer(timer);
+    }
+
+    /// Runs `job` on the compute pool (what cannot be sliced); its result comes back as a message.
+    ///
+    /// Every job gives exactly one message: a panic comes back as `Err`, and so does a job that was
+    /// cancelled before it began. A restart cancels the message, not the job.
+    pub fn compute<T: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&Yielder) -> T + Send + 'static,
+        into: impl FnOnce(Result<T, Panicked>) -> M + Send + 'static,
+    ) -> JobHandle {
+        let (address, generation) = self.life();
+        self.system().start_compute(job, move |result| {
+            address.cell().deliver(generation, into(result));
+        })
+    }
+
+    /// The same on the blocking pool (fsync, big reads).
+    pub fn blocking<T: Send + 'static>(
+        &mut self,
+        job: impl FnOnce() -> T + Send + 'static,
+        into: impl FnOnce(Result<T, Panicked>) -> M + Send + 'static,
+    ) {
+        let (address, generation) = self.life();
+        self.system().start_blocking(job, move |result| {
+            address.cell().deliver(generation, into(result));
+        });
+    }
+
+    /// For `Flow::Park`: a ticket and the thing that completes it.
+    pub fn ticket(&mut self) -> (Ticket, Completion) {
+        ticket::ticket(Arc::clone(self.me.cell()) as Task)
+    }
+
+    fn life(&self) -> (Address<M>, u32) {
+        (self.me.clone(), self.me.cell().header().generation.load(Ordering::Relaxed))
+    }
+}
+
+impl<M: Message> Address<M> {
+    /// The stream of the process behind this address, from its beginning.
+    pub(crate) fn entropy(&self) -> Entropy {
+        let header = self.cell().header();
+        header.system.actor_entropy(header.identity().id)
+    }
+}

@@ -1,0 +1,61 @@
+//! Limits of the scheduler: value, unit, why.
+
+/// Reductions of one turn. With [`REDUCTION_NS`] about 100 µs: short enough that a consensus actor
+/// behind one running turn is not late, long enough that dispatch (about 100 ns) is noise.
+pub const QUANTUM_REDUCTIONS: u32 = 4_000;
+
+/// Nominal nanoseconds of one reduction; the simulated clock advances by exactly this.
+pub const REDUCTION_NS: u64 = 25;
+
+/// Nominal nanoseconds of one quantum.
+pub const QUANTUM_NS: u64 = QUANTUM_REDUCTIONS as u64 * REDUCTION_NS;
+
+/// A share's processes never get less than a quantum divided by this: below it dispatch would cost
+/// more than the work.
+pub const SHARE_SPLIT_MAX: u32 = 64;
+const _: () = assert!(QUANTUM_REDUCTIONS / SHARE_SPLIT_MAX > 0);
+
+/// Turns of fresh processes in a row before a waiting spent one of the same class gets its turn, so
+/// that spent ones keep at least a quarter of the class.
+pub const FRESH_TURNS_MAX: u8 = 3;
+
+/// Quanta of debt that are remembered. A turn can look long because the kernel ran something else
+/// meanwhile; more than this would punish a process for its neighbours.
+pub const DEBT_QUANTA_MAX: u32 = 16;
+
+/// Messages an actor takes out of its mailbox under one lock. They count as delivered, so a mailbox
+/// holds at most its bound, and the turn in progress at most this many more.
+pub const BATCH_ITEMS_MAX: usize = 32;
+
+/// Bytes of messages taken out of a mailbox under one lock, unless the first alone is bigger.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// A turn longer than this is counted: it is ten quanta, and everything behind it felt it.
+pub const TURN_SLOW_NS: u64 = 1_000_000;
+
+/// How often a worker compares its queue with a random other one. Stealing when idle alone leaves
+/// 10 against 100 runnable actors as they are.
+pub const BALANCE_NS: u64 = 10_000_000;
+
+/// Worker threads; parked workers are a bit set in one word.
+pub const WORKERS_MAX: usize = 64;
+
+/// Wake-ups from outside that a worker takes over at once; the rest is for the other workers.
+pub const INBOX_BATCH_MAX: usize = 32;
+
+/// Compute jobs that may be queued or running. Actors bound their own jobs; this stops a runaway
+/// (about 16 MB of closures at 1 KB).
+pub const COMPUTE_JOBS_MAX: usize = 16_384;
+
+/// Blocking jobs that may wait for a thread.
+pub const BLOCKING_JOBS_MAX: usize = 4_096;
+
+/// Added to the niceness of compute and blocking threads, so that the kernel prefers the workers.
+pub const POOL_NICE: i32 = 5;
+
+/// Reductions a turn runs before it asks another worker to take over what it has made runnable.
+/// A shorter turn hands its single follow-up to itself, which is cheaper than waking a thread.
+pub const NUDGE_REDUCTIONS: u32 = QUANTUM_REDUCTIONS / 8;
+
+/// The longest a simulated compute or blocking job takes, in nanoseconds, unless faults say other.
+pub const SIMULATED_JOB_NS_MAX: u64 = 2_000_000;

@@ -1,0 +1,25 @@
+//! What travels between processes.
+
+/// A message of an actor's protocol. Moved, never shared.
+pub trait Message: Send + 'static {
+    /// Bytes held beyond the value itself count against the mailbox's byte bound.
+    fn size_bytes(&self) -> usize {
+        64
+    }
+
+    /// Reductions that handling costs before anything is consumed.
+    fn cost(&self) -> u32 {
+        1
+    }
+
+    /// Name for spans and statistics.
+    fn kind(&self) -> &'static str {
+        "message"
+    }
+}
+
+/// The protocol of a process that takes no messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Never {}
+
+impl Message for Never {}

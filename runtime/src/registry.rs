@@ -1,0 +1,86 @@
+//! The living processes of a system, for statistics and shutdown. Holds none of them alive.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::cell::{Process, Task};
+
+/// Spawns on different threads seldom meet in one of these.
+const SHARDS: usize = 16;
+
+#[derive(Default)]
+struct Shard {
+    spots: Vec<Option<Weak<dyn Process>>>,
+    free: Vec<u32>,
+}
+
+pub(crate) struct Registry {
+    shards: [Mutex<Shard>; SHARDS],
+    live: AtomicUsize,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self { shards: Default::default(), live: AtomicUsize::new(0) }
+    }
+
+    fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
+        // Only the vectors are touched under the lock.
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Processes that have been spawned and have not ended.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Adds process number `id` and says its spot.
+    pub(crate) fn enter(&self, id: u64, process: Weak<dyn Process>) -> u32 {
+        self.live.fetch_add(1, Ordering::Relaxed);
+        let index = usize::try_from(id % SHARDS as u64).expect("a remainder of 16");
+        let mut shard = self.shard(index);
+        let place = if let Some(place) = shard.free.pop() {
+            shard.spots[place as usize] = Some(process);
+            place
+        } else {
+            shard.spots.push(Some(process));
+            u32::try_from(shard.spots.len() - 1).expect("2^28 processes do not fit in memory")
+        };
+        place * SHARDS as u32 + u32::try_from(index).expect("below 16")
+    }
+
+    pub(crate) fn leave(&self, spot: u32) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        let (index, place) = (spot as usize % SHARDS, spot / SHARDS as u32);
+        let mut shard = self.shard(index);
+        let process = shard.spots[place as usize].take();
+        shard.free.push(place);
+        drop(shard);
+        // The last weak reference frees the cell's memory; not under the lock.
+        drop(process);
+    }
+
+    /// Waits until all have ended, or until `deadline`.
+    pub(crate) fn wait_empty(&self, deadline: Instant) {
+        while self.live() > 0 && Instant::now() < deadline {
+            // At the end of a node only, and woken by nothing: a look every 0.2 ms is enough.
+            std::thread::park_timeout(Duration::from_micros(200));
+        }
+    }
+
+    /// The living processes, in an order that depends on the order of spawning alone.
+    pub(crate) fn all(&self) -> Vec<Task> {
+        let mut all = Vec::with_capacity(self.live());
+        for index in 0..SHARDS {
+            let weak: Vec<_> = self.shard(index).spots.iter().flatten().cloned().collect();
+            // Upgraded outside the lock: the last reference may be dropped here, which leaves.
+            all.extend(weak.iter().filter_map(Weak::upgrade));
+        }
+        all
+    }
+}

@@ -1,0 +1,146 @@
+//! The threads driver's scheduler: worker threads that steal work from each other.
+//!
+//! A wake-up on a worker goes to that worker's own queues. One from elsewhere (reactor, pools,
+//! main) goes to the inbox, which every worker looks at before every dispatch.
+
+mod idle;
+pub(crate) mod queues;
+mod worker;
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam_utils::CachePadded;
+
+pub(crate) use self::worker::{Queues, hand_over, is_worker};
+use self::{
+    idle::Idle,
+    worker::Lane,
+};
+use crate::{cell::Task, class::Class, limits::INBOX_BATCH_MAX, status::ClassStatus, system::System};
+
+/// Wake-ups from outside the workers.
+struct Inbox {
+    /// Read at every dispatch, so not behind the lock.
+    len: AtomicUsize,
+    tasks: Mutex<VecDeque<Task>>,
+}
+
+impl Inbox {
+    fn push(&self, task: Task) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.push_back(task);
+        self.len.store(tasks.len(), Ordering::SeqCst);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len.load(Ordering::SeqCst) == 0
+    }
+
+    /// Hands this worker its part: what is there divided by the workers, at least one.
+    fn take(&self, workers: usize, mut each: impl FnMut(Task)) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let part = tasks.len().div_ceil(workers).min(INBOX_BATCH_MAX);
+        for task in tasks.drain(..part) {
+            each(task);
+        }
+        self.len.store(tasks.len(), Ordering::SeqCst);
+    }
+}
+
+/// What the workers of one system share.
+pub(crate) struct Scheduler {
+    lanes: Vec<CachePadded<Lane>>,
+    inbox: CachePadded<Inbox>,
+    idle: CachePadded<Idle>,
+    is_stopping: AtomicBool,
+    running: Mutex<usize>,
+    has_ended: Condvar,
+}
+
+impl Scheduler {
+    /// The shared part, and what each worker thread is to be started with.
+    pub(crate) fn new(workers: usize) -> (Self, Vec<Queues>) {
+        let queues: Vec<_> = (0..workers).map(|_| Queues::new()).collect();
+        let scheduler = Self {
+            lanes: queues.iter().map(|queues| CachePadded::new(Lane::new(queues))).collect(),
+            inbox: CachePadded::new(Inbox {
+                len: AtomicUsize::new(0),
+                tasks: Mutex::new(VecDeque::new()),
+            }),
+            idle: CachePadded::new(Idle::new(workers)),
+            is_stopping: AtomicBool::new(false),
+            running: Mutex::new(workers),
+            has_ended: Condvar::new(),
+        };
+        (scheduler, queues)
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Makes a task runnable that is in no queue.
+    #[inline]
+    pub(crate) fn schedule(&self, task: Task) {
+        if let Some(task) = worker::push_local(self, task) {
+            self.inbox.push(task);
+            fence(Ordering::SeqCst);
+            self.idle.wake_one();
+        }
+    }
+
+    /// Lets a parked worker look at the timers again. A worker that sets one looks itself.
+    pub(crate) fn timer_set(&self) {
+        if !is_worker() {
+            fence(Ordering::SeqCst);
+            self.idle.wake_one();
+        }
+    }
+
+    /// The life of one worker thread.
+    pub(crate) fn work(&self, index: usize, queues: Queues, system: &System) {
+        worker::run(self, index, queues, system);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        *running -= 1;
+        self.has_ended.notify_all();
+    }
+
+    /// Lets the workers end after their turns, and waits for them. True if all have.
+    pub(crate) fn stop(&self, deadline: Instant) -> bool {
+        self.is_stopping.store(true, Ordering::SeqCst);
+        self.idle.wake_all();
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        while *running > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return false;
+            }
+            let waited = self.has_ended.wait_timeout(running, left);
+            running = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Drops what the workers have left in the inbox.
+    pub(crate) fn clear(&self) {
+        let tasks = std::mem::take(
+            &mut *self.inbox.tasks.lock().unwrap_or_else(PoisonError::into_inner),
+        );
+        drop(tasks);
+    }
+
+    pub(crate) fn class_status(&self, class: Class) -> ClassStatus {
+        let mut sum = ClassStatus::default();
+        for lane in &self.lanes {
+            lane.add_to(class, &mut sum);
+        }
+        sum
+    }
+}

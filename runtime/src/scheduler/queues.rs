@@ -1,0 +1,136 @@
+//! Which class runs next: weighted virtual time. Pure; both drivers use it.
+//!
+//! Source: stride / weighted fair queueing. A class's time grows by what it used divided by its
+//! weight, the smallest time runs next. A class that wakes does not get back what it did not use
+//! while it slept: it starts one quantum before the others at most.
+
+use crate::{
+    class::Class,
+    limits::{FRESH_TURNS_MAX, QUANTUM_REDUCTIONS},
+};
+
+/// Virtual time is counted in reductions of the heaviest class.
+const WEIGHT_MAX: u64 = 64;
+
+/// The lead of a class that wakes: one quantum of the heaviest class.
+const WAKE_LEAD: u64 = QUANTUM_REDUCTIONS as u64;
+
+/// Virtual times of all classes on one worker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClassTimes {
+    times: [u64; Class::COUNT],
+    /// Bit i is set if class i has something runnable.
+    ready: u8,
+    /// The time of the last class that was picked; never falls.
+    floor: u64,
+    /// Turns of fresh processes in a row, by class.
+    fresh_turns: [u8; Class::COUNT],
+}
+
+impl ClassTimes {
+    /// True if no class has anything runnable.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.ready == 0
+    }
+
+    pub(crate) const fn is_ready(&self, class: Class) -> bool {
+        self.ready & (1 << class.index()) != 0
+    }
+
+    /// The class has something runnable.
+    #[inline]
+    pub(crate) fn filled(&mut self, class: Class) {
+        if !self.is_ready(class) {
+            self.ready |= 1 << class.index();
+            let time = &mut self.times[class.index()];
+            *time = (*time).max(self.floor.saturating_sub(WAKE_LEAD));
+        }
+    }
+
+    /// The class has nothing runnable.
+    #[inline]
+    pub(crate) const fn emptied(&mut self, class: Class) {
+        self.ready &= !(1 << class.index());
+    }
+
+    /// The class that runs next.
+    #[inline]
+    pub(crate) fn pick(&mut self) -> Option<Class> {
+        if self.is_ready(Class::System) {
+            return Some(Class::System);
+        }
+        let mut ready = self.ready;
+        let mut next: Option<usize> = None;
+        while ready != 0 {
+            let index = ready.trailing_zeros() as usize;
+            ready &= ready - 1;
+            // The heavier class wins a tie, because it comes first.
+            if next.is_none_or(|best| self.times[index] < self.times[best]) {
+                next = Some(index);
+            }
+        }
+        let class = Class::ALL[next?];
+        self.floor = self.floor.max(self.times[class.index()]);
+        Some(class)
+    }
+
+    /// Charges a turn.
+    #[inline]
+    pub(crate) fn charge(&mut self, class: Class, reductions: u64) {
+        // The strict class has no time of its own.
+        if let Some(weight) = class.weight() {
+            self.times[class.index()] += reductions * (WEIGHT_MAX / u64::from(weight));
+        }
+    }
+
+    /// True if it is a spent process's turn in this class.
+    #[inline]
+    pub(crate) const fn wants_spent(&self, class: Class) -> bool {
+        self.fresh_turns[class.index()] >= FRESH_TURNS_MAX
+    }
+
+    /// Takes note which kind of process got the turn.
+    #[inline]
+    pub(crate) fn note_turn(&mut self, class: Class, is_fresh: bool) {
+        let turns = &mut self.fresh_turns[class.index()];
+        *turns = if is_fresh { turns.saturating_add(1) } else { 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: whatever the turns' lengths, busy classes share as their weights say, and a class
+    /// that slept gets no more than its lead out of it.
+    #[test]
+    fn shares_follow_the_weights_and_sleep_earns_nothing() {
+        let mut entropy = crate::Entropy::from_seed(7);
+        let mut times = ClassTimes::default();
+        let busy = &Class::ALL[1..];
+        let mut used = [0_u64; Class::COUNT];
+        for &class in busy.iter().filter(|class| **class != Class::Net) {
+            times.filled(class);
+        }
+        let mut run = |times: &mut ClassTimes, turns: u32| {
+            used = [0; Class::COUNT];
+            for _ in 0..turns {
+                let class = times.pick().expect("all are busy");
+                let reductions = 1 + entropy.below(u64::from(QUANTUM_REDUCTIONS));
+                times.charge(class, reductions);
+                used[class.index()] += reductions;
+            }
+            used
+        };
+        run(&mut times, 100_000);
+        times.filled(Class::Net);
+        let used = run(&mut times, 200_000);
+        let total: u64 = used.iter().sum();
+        for &class in busy {
+            let weight = u64::from(class.weight().expect("not strict"));
+            let fair = total * weight / 149;
+            let off = used[class.index()].abs_diff(fair);
+            assert!(off * 50 < fair, "{class:?}: {} of {total}", used[class.index()]);
+        }
+    }
+}

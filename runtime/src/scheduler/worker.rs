@@ -1,0 +1,426 @@
+//! One worker thread: takes tasks from its queues, or from others', and runs their turns.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering, fence},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam_deque::{Steal, Stealer, Worker};
+
+use super::{Scheduler, queues::ClassTimes};
+use crate::{
+    budget,
+    cell::{After, Header, Task},
+    class::Class,
+    limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS},
+    status::ClassStatus,
+    system::System,
+    time::Time,
+};
+
+/// The two queues of one class.
+struct ClassQueue {
+    /// Woken, and a quantum not used up.
+    fresh: Worker<Task>,
+    /// Have used up a whole quantum.
+    spent: Worker<Task>,
+}
+
+/// What a worker thread is started with.
+pub(crate) struct Queues([ClassQueue; Class::COUNT]);
+
+impl Queues {
+    pub(super) fn new() -> Self {
+        Self(Class::ALL.map(|_| ClassQueue {
+            fresh: Worker::new_fifo(),
+            spent: Worker::new_fifo(),
+        }))
+    }
+}
+
+struct StealFrom {
+    fresh: Stealer<Task>,
+    spent: Stealer<Task>,
+}
+
+/// Counters that one worker writes and anybody reads.
+#[derive(Default)]
+struct ClassCounters {
+    turns: AtomicU64,
+    reductions: AtomicU64,
+    busy_ns: AtomicU64,
+}
+
+/// Adds without a locked instruction: there is one writer.
+#[inline]
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+}
+
+/// What other threads see of a worker.
+pub(super) struct Lane {
+    classes: [StealFrom; Class::COUNT],
+    counters: [ClassCounters; Class::COUNT],
+}
+
+impl Lane {
+    pub(super) fn new(queues: &Queues) -> Self {
+        let classes = Class::ALL.map(|class| {
+            let queue = &queues.0[class.index()];
+            StealFrom { fresh: queue.fresh.stealer(), spent: queue.spent.stealer() }
+        });
+        Self { classes, counters: Default::default() }
+    }
+
+    fn queued(&self, class: Class) -> usize {
+        let class = &self.classes[class.index()];
+        class.fresh.len() + class.spent.len()
+    }
+
+    fn queued_in_all(&self) -> usize {
+        Class::ALL.iter().map(|&class| self.queued(class)).sum()
+    }
+
+    fn has_work(&self) -> bool {
+        self.classes.iter().any(|class| !class.fresh.is_empty() || !class.spent.is_empty())
+    }
+
+    pub(super) fn add_to(&self, class: Class, sum: &mut ClassStatus) {
+        let counters = &self.counters[class.index()];
+        sum.turns += counters.turns.load(Ordering::Relaxed);
+        sum.reductions += counters.reductions.load(Ordering::Relaxed);
+        sum.busy_ns += counters.busy_ns.load(Ordering::Relaxed);
+        sum.queued += self.queued(class);
+    }
+}
+
+/// What only the worker's own thread touches.
+struct Local {
+    system: System,
+    index: usize,
+    queues: Queues,
+    times: RefCell<ClassTimes>,
+    /// State of a xorshift generator: which victim to steal from needs no better.
+    random: Cell<u64>,
+}
+
+thread_local! {
+    static LOCAL: OnceCell<Rc<Local>> = const { OnceCell::new() };
+}
+
+/// True on a worker thread of any system.
+pub(crate) fn is_worker() -> bool {
+    LOCAL.try_with(|local| local.get().is_some()).unwrap_or(false)
+}
+
+/// Puts a task into the calling worker's queues, or gives it back on any other thread.
+#[inline]
+pub(super) fn push_local(scheduler: &Scheduler, task: Task) -> Option<Task> {
+    let mut task = Some(task);
+    // The thread's values are gone while it ends: then it is no worker any more.
+    let _ = LOCAL.try_with(|local| {
+        if let Some(local) = local.get().filter(|local| local.is_of(scheduler)) {
+            local.woke(scheduler, task.take().expect("taken here alone"));
+        }
+    });
+    task
+}
+
+/// Lets another worker take over what the running turn has made runnable.
+pub(crate) fn hand_over() {
+    let _ = LOCAL.try_with(|local| {
+        if let Some(scheduler) = local.get().and_then(|local| local.system.scheduler()) {
+            fence(Ordering::SeqCst);
+            scheduler.idle.wake_one();
+        }
+    });
+}
+
+/// The life of worker `index`, until the scheduler stops.
+pub(super) fn run(scheduler: &Scheduler, index: usize, queues: Queues, system: &System) {
+    let local = Rc::new(Local {
+        system: system.clone(),
+        index,
+        queues,
+        times: RefCell::default(),
+        random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
+    });
+    let is_first = LOCAL.with(|slot| slot.set(Rc::clone(&local)).is_ok());
+    assert!(is_first, "a thread is one worker");
+    scheduler.idle.enlist(index);
+    local.work(scheduler);
+    local.clear();
+}
+
+impl Local {
+    fn is_of(&self, scheduler: &Scheduler) -> bool {
+        self.system.scheduler().is_some_and(|own| std::ptr::eq(own, scheduler))
+    }
+
+    /// A process became runnable during a turn of this worker.
+    #[inline]
+    fn woke(&self, scheduler: &Scheduler, task: Task) {
+        let has_others = !self.times.borrow().is_empty();
+        self.push(task, false);
+        if has_others {
+            // Nothing is lost if a worker that is about to park misses this: the task is in this
+            // worker's own queue. So no fence.
+            if scheduler.idle.has_parked() {
+                scheduler.idle.wake_one();
+            }
+        } else {
+            budget::nudge_later();
+        }
+    }
+
+    #[inline]
+    fn push(&self, task: Task, is_spent: bool) {
+        let class = task.header().identity().class;
+        let queue = &self.queues.0[class.index()];
+        if is_spent { queue.spent.push(task) } else { queue.fresh.push(task) }
+        self.times.borrow_mut().filled(class);
+    }
+
+    fn work(&self, scheduler: &Scheduler) {
+        let mut now = Instant::now();
+        let mut balanced = now;
+        while !scheduler.is_stopping.load(Ordering::Relaxed) {
+            if !scheduler.inbox.is_empty() {
+                self.take_inbox(scheduler);
+            }
+            self.fire_timers(now);
+            if let Some(task) = self.next() {
+                self.dispatch(scheduler, task, &mut now);
+                if now.saturating_duration_since(balanced) >= Duration::from_nanos(BALANCE_NS) {
+                    balanced = now;
+                    self.balance(scheduler);
+                }
+            } else {
+                scheduler.idle.begin_search();
+                self.search_and_park(scheduler);
+                now = Instant::now();
+            }
+        }
+    }
+
+    fn take_inbox(&self, scheduler: &Scheduler) {
+        scheduler.inbox.take(scheduler.workers(), |task| self.push(task, false));
+    }
+
+    fn fire_timers(&self, now: Instant) {
+        let timers = self.system.timers();
+        if let Some(first) = timers.first() {
+            let now = self.system.time_at(now);
+            if first <= now {
+                timers.fire(now);
+            }
+        }
+    }
+
+    /// The next task of this worker's own queues.
+    #[inline]
+    fn next(&self) -> Option<Task> {
+        let mut times = self.times.borrow_mut();
+        while let Some(class) = times.pick() {
+            let queue = &self.queues.0[class.index()];
+            let is_spent_first = times.wants_spent(class);
+            let (task, is_fresh) = if is_spent_first {
+                match queue.spent.pop() {
+                    Some(task) => (Some(task), false),
+                    None => (queue.fresh.pop(), true),
+                }
+            } else {
+                match queue.fresh.pop() {
+                    Some(task) => (Some(task), true),
+                    None => (queue.spent.pop(), false),
+                }
+            };
+            if queue.fresh.is_empty() && queue.spent.is_empty() {
+                times.emptied(class);
+            }
+            // None if other workers have stolen it all.
+            if let Some(task) = task {
+                times.note_turn(class, is_fresh);
+                return Some(task);
+            }
+        }
+        None
+    }
+
+    /// Runs one turn and charges it. `now` is when the last turn ended, and is moved on.
+    #[inline]
+    fn dispatch(&self, scheduler: &Scheduler, task: Task, now: &mut Instant) {
+        let (class, name, quantum, rest) = {
+            let header = task.header();
+            let (class, quantum) = (header.identity().class, header.quantum());
+            if self.sits_out(header, class, quantum) {
+                self.push(task, true);
+                return;
+            }
+            (class, header.identity().name, quantum, header.rest(quantum))
+        };
+        // The task may be gone after its turn; what it owes is booked while it is still ours.
+        let debtor = Arc::clone(&task);
+        budget::begin(rest, Some(*now));
+        let after = task.run();
+        let count = budget::end();
+        let end = Instant::now();
+        let nanos = u64::try_from((end - *now).as_nanos()).unwrap_or(u64::MAX);
+        *now = end;
+        let charge = count.max(nanos / REDUCTION_NS);
+        self.times.borrow_mut().charge(class, charge);
+        let counters = &scheduler.lanes[self.index].counters[class.index()];
+        add(&counters.turns, 1);
+        add(&counters.reductions, charge);
+        add(&counters.busy_ns, nanos);
+        self.system.counters().note_turn(name, nanos);
+
+        let charge = u32::try_from(charge).unwrap_or(u32::MAX);
+        if charge > quantum {
+            let over = (charge - quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
+            debtor.header().debt.fetch_add(over, Ordering::Relaxed);
+        }
+        match after {
+            After::Again(task) => {
+                let is_spent = task.header().book(charge, quantum);
+                self.push(task, is_spent);
+            }
+            After::Idle | After::Done => {}
+        }
+    }
+
+    /// True if the process owes a whole quantum and others of its class could run: then it pays
+    /// one back by waiting.
+    #[inline]
+    fn sits_out(&self, header: &Header, class: Class, quantum: u32) -> bool {
+        let debt = header.debt.load(Ordering::Relaxed);
+        if debt < quantum {
+            return false;
+        }
+        let debt = debt.min(quantum.saturating_mul(DEBT_QUANTA_MAX));
+        header.debt.store(debt - quantum, Ordering::Relaxed);
+        self.times.borrow().is_ready(class)
+    }
+
+    /// Looks for work everywhere, and parks if there is none. The caller is counted as searching.
+    fn search_and_park(&self, scheduler: &Scheduler) {
+        loop {
+            if !scheduler.inbox.is_empty() {
+                self.take_inbox(scheduler);
+            }
+            let has_found = !self.times.borrow().is_empty() || self.steal(scheduler);
+            let is_last = scheduler.idle.end_search();
+            if has_found {
+                // There may be more than one worker can do.
+                if is_last && (!scheduler.inbox.is_empty() || self.has_several(scheduler)) {
+                    scheduler.idle.wake_one();
+                }
+                return;
+            }
+            let has_work = || {
+                !scheduler.inbox.is_empty()
+                    || scheduler.is_stopping.load(Ordering::SeqCst)
+                    || scheduler.lanes.iter().any(|lane| lane.has_work())
+            };
+            let timeout = || self.until_first_timer();
+            let was_woken = scheduler.idle.park(self.index, has_work, timeout);
+            if !was_woken {
+                scheduler.idle.begin_search();
+            }
+            self.fire_timers(Instant::now());
+            if scheduler.is_stopping.load(Ordering::SeqCst) {
+                scheduler.idle.end_search();
+                return;
+            }
+        }
+    }
+
+    fn has_several(&self, scheduler: &Scheduler) -> bool {
+        scheduler.lanes[self.index].queued_in_all() > 1
+    }
+
+    fn until_first_timer(&self) -> Option<Duration> {
+        self.system.timers().first().map(|first: Time| first - self.system.now())
+    }
+
+    fn random(&self, below: usize) -> usize {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        usize::try_from(state % below as u64).expect("below a usize")
+    }
+
+    /// Takes half of a random victim's tasks of the heaviest class that any has.
+    fn steal(&self, scheduler: &Scheduler) -> bool {
+        let lanes = &scheduler.lanes;
+        if lanes.len() < 2 {
+            return false;
+        }
+        let first = self.random(lanes.len());
+        for class in Class::ALL {
+            for step in 0..lanes.len() {
+                let victim = (first + step) % lanes.len();
+                if victim != self.index && self.steal_from(&lanes[victim], class) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn steal_from(&self, victim: &Lane, class: Class) -> bool {
+        let theirs = &victim.classes[class.index()];
+        let own = &self.queues.0[class.index()];
+        let has_fresh = steal_half(&theirs.fresh, &own.fresh);
+        if has_fresh || steal_half(&theirs.spent, &own.spent) {
+            self.times.borrow_mut().filled(class);
+            return true;
+        }
+        false
+    }
+
+    /// Takes half of the difference from a random worker that has more than twice as much.
+    fn balance(&self, scheduler: &Scheduler) {
+        let lanes = &scheduler.lanes;
+        let victim = self.random(lanes.len());
+        if victim == self.index {
+            return;
+        }
+        for class in Class::ALL {
+            let own = lanes[self.index].queued(class);
+            let theirs = lanes[victim].queued(class);
+            if theirs > 2 * own + 1 {
+                let half = (theirs - own) / 2;
+                while lanes[self.index].queued(class) < own + half {
+                    if !self.steal_from(&lanes[victim], class) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops what is left when the system stops.
+    fn clear(&self) {
+        for queue in &self.queues.0 {
+            while queue.fresh.pop().is_some() || queue.spent.pop().is_some() {}
+        }
+    }
+}
+
+fn steal_half(from: &Stealer<Task>, to: &Worker<Task>) -> bool {
+    loop {
+        match from.steal_batch(to) {
+            Steal::Success(()) => return true,
+            Steal::Empty => return false,
+            Steal::Retry => {}
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What a system says about itself.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::class::Class;
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It returned `Stop`, its future ended, or it was asked to stop.
+    Stopped,
+    /// It panicked with this text and was not restarted.
+    Panicked(String),
+    /// Nobody held its address any more.
+    Unreachable,
+}
+
+/// Why a system stops.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopReason {
+    /// Somebody asked for it.
+    #[error("asked to stop")]
+    Asked,
+    /// An actor panicked more often than its restart rule allows.
+    #[error("actor {name} panicked {panics} times, the last time with: {reason}")]
+    GaveUp {
+        /// The actor's name.
+        name: &'static str,
+        /// Panics within its window.
+        panics: u32,
+        /// What the last panic said.
+        reason: String,
+    },
+    /// A process found that the system must not go on, for example after a failed write.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// The longest turn so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlowTurn {
+    /// Its process.
+    pub name: &'static str,
+    /// How long it took, in nanoseconds (virtual when simulated).
+    pub nanos: u64,
+}
+
+/// What one class has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassStatus {
+    /// Turns run.
+    pub turns: u64,
+    /// Reductions charged, by count or by time, whichever was more.
+    pub reductions: u64,
+    /// Time in turns, in nanoseconds (virtual when simulated).
+    pub busy_ns: u64,
+    /// Processes that are runnable now.
+    pub queued: usize,
+    /// The longest that a fresh process has waited for its turn, in nanoseconds. Only measured
+    /// when simulated.
+    pub fresh_wait_ns_max: u64,
+}
+
+/// A system's statistics since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SystemStatus {
+    /// Processes that live.
+    pub actors_live: usize,
+    /// By class, in the order of [`Class::ALL`].
+    pub classes: [ClassStatus; Class::COUNT],
+    /// Turns that took longer than a millisecond.
+    pub turns_slow: u64,
+    /// The longest of all turns.
+    pub slowest_turn: SlowTurn,
+    /// Messages that nobody handled.
+    pub dead_letters: u64,
+    /// Panics of processes.
+    pub panics: u64,
+    /// Restarts after panics.
+    pub restarts: u64,
+}
+
+impl SystemStatus {
+    /// The statistics of one class.
+    #[must_use]
+    pub const fn class(&self, class: Class) -> &ClassStatus {
+        &self.classes[class.index()]
+    }
+}
+
+/// Counters of the whole system that are not on any hot path.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) dead_letters: AtomicU64,
+    pub(crate) panics: AtomicU64,
+    pub(crate) restarts: AtomicU64,
+    pub(crate) turns_slow: AtomicU64,
+    slowest_ns: AtomicU64,
+    slowest: Mutex<SlowTurn>,
+}
+
+impl Counters {
+    /// Takes note of a turn's length.
+    #[inline]
+    pub(crate) fn note_turn(&self, name: &'static str, nanos: u64) {
+        if nanos > self.slowest_ns.load(Ordering::Relaxed) {
+            self.note_slowest(name, nanos);
+        }
+        if nanos > crate::limits::TURN_SLOW_NS {
+            self.turns_slow.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn note_slowest(&self, name: &'static str, nanos: u64) {
+        let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
+        if nanos > slowest.nanos {
+            *slowest = SlowTurn { name, nanos };
+            self.slowest_ns.store(nanos, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn slowest(&self) -> SlowTurn {
+        *self.slowest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,604 @@
+//! A system: all processes of one node, on threads or simulated.
+
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    actor::{Actor, ActorBody},
+    address::Address,
+    cell::{Body, Cell, Identity, Process, Task},
+    class::Class,
+    compute::{Job, JobHandle, Panicked, Yielder, guarded},
+    entropy::{Entropy, Seed},
+    mailbox::{Mailbox, MailboxSpec, Overflow},
+    message::{Message, Never},
+    process::{self, ActorHandle, FutureBody, Inbox, TaskHandle},
+    registry::Registry,
+    reply::{self, Answer, reply},
+    restart::Restart,
+    scheduler::{self, Scheduler},
+    share::Share,
+    simulated::{Faults, SimulatedDriver, Simulation},
+    status::{Counters, StopReason, SystemStatus},
+    stop::StopSignal,
+    threads::ThreadsDriver,
+    time::{Clock, Time},
+    timers::{TimerId, Timers},
+};
+
+/// How a system on threads is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadsConfig {
+    /// Worker threads, 1 to 64.
+    pub workers: usize,
+    /// Threads of the compute pool.
+    pub compute_threads: usize,
+    /// Threads of the blocking pool.
+    pub blocking_threads: usize,
+    /// Seeds every entropy door; `None` takes a seed from the machine.
+    pub seed: Option<u64>,
+}
+
+impl Default for ThreadsConfig {
+    /// A worker and a compute thread per core, two blocking threads.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            workers: cores.min(crate::limits::WORKERS_MAX),
+            compute_threads: cores,
+            blocking_threads: 2,
+            seed: None,
+        }
+    }
+}
+
+/// Why a system could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Not a number of workers that a system can have.
+    #[error("{0} workers: a system has 1 to {max}", max = crate::limits::WORKERS_MAX)]
+    Workers(usize),
+    /// The machine gave no seed.
+    #[error("no seed from the machine: {0}")]
+    Seed(io::Error),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(io::Error),
+    /// The reactor could not be started.
+    #[error("the reactor could not be started: {0}")]
+    Reactor(io::Error),
+    /// The compute pool could not be started.
+    #[error("the compute pool could not be started: {0}")]
+    Compute(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// How a process is spawned.
+#[derive(Clone, Debug)]
+pub struct Spawn {
+    /// Name for statistics.
+    pub name: &'static str,
+    /// Its class.
+    pub class: Class,
+    /// What happens after a panic.
+    pub restart: Restart,
+    /// Whom it shares its quantum with.
+    pub share: Option<Share>,
+}
+
+impl Spawn {
+    /// A process that a panic stops, and that shares with nobody.
+    #[must_use]
+    pub const fn new(name: &'static str, class: Class) -> Self {
+        Self { name, class, restart: Restart::Never, share: None }
+    }
+
+    /// The same with another restart rule.
+    #[must_use]
+    pub const fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// The same in a share.
+    #[must_use]
+    pub fn share(mut self, share: Share) -> Self {
+        self.share = Some(share);
+        self
+    }
+}
+
+pub(crate) enum Driver {
+    Threads(Box<ThreadsDriver>),
+    Simulated(Box<SimulatedDriver>),
+}
+
+pub(crate) struct Core {
+    pub(crate) clock: Clock,
+    seed: Seed,
+    timers: Timers,
+    registry: Registry,
+    counters: Counters,
+    stop: StopSignal,
+    ids: AtomicU64,
+    pub(crate) driver: Driver,
+}
+
+/// All processes of one node. Cloning it gives another handle to the same.
+#[derive(Clone)]
+pub struct System(Arc<Core>);
+
+/// How long a system that stops by itself waits for its processes.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+impl System {
+    /// A system on worker threads.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the machine refuses a thread, the reactor or a seed.
+    pub fn threads(config: ThreadsConfig) -> Result<Self, StartError> {
+        let seed = match config.seed {
+            Some(seed) => Seed::from_number(seed),
+            None => Seed::from_machine().map_err(StartError::Seed)?,
+        };
+        let (driver, starting) = ThreadsDriver::new(config)?;
+        let system = Self::new(Clock::real(), seed, Driver::Threads(Box::new(driver)));
+        starting.start(&system).map_err(StartError::Thread)?;
+        Ok(system)
+    }
+
+    /// A system on the calling thread, with virtual time, that does the same for the same seed.
+    #[must_use]
+    pub fn simulated(seed: u64, faults: Faults) -> Simulation {
+        let seed = Seed::from_number(seed);
+        let driver = SimulatedDriver::new(seed.stream("scheduler", 0), faults);
+        let driver = Driver::Simulated(Box::new(driver));
+        Simulation::new(Self::new(Clock::simulated(), seed, driver))
+    }
+
+    fn new(clock: Clock, seed: Seed, driver: Driver) -> Self {
+        Self(Arc::new(Core {
+            clock,
+            seed,
+            timers: Timers::new(),
+            registry: Registry::new(),
+            counters: Counters::default(),
+            stop: StopSignal::default(),
+            ids: AtomicU64::new(0),
+            driver,
+        }))
+    }
+
+    // --- processes -------------------------------------------------------------------------
+
+    /// A mailbox and its address. Messages may be sent before the process is spawned.
+    #[must_use]
+    pub fn mailbox<M: Message>(&self, spec: MailboxSpec) -> (Address<M>, Mailbox<M>) {
+        let cell = Arc::new(Cell::new(self.clone(), spec));
+        (Address::new(Arc::clone(&cell)), Mailbox::new(cell))
+    }
+
+    /// Spawns an actor. `factory` makes its state, in its first turn and after every panic that
+    /// `spec.restart` forgives.
+    pub fn spawn<A: Actor>(
+        &self,
+        spec: Spawn,
+        mailbox: Mailbox<A::Message>,
+        factory: impl FnMut() -> A + Send + 'static,
+    ) -> ActorHandle {
+        let body = ActorBody::new(factory, spec.restart);
+        self.settle(spec, &mailbox.into_cell(), Box::new(body))
+    }
+
+    /// Spawns an actor that lives for one job and has a private mailbox. A panic stops it.
+    pub fn spawn_once<A: Actor>(
+        &self,
+        spec: Spawn,
+        mailbox_spec: MailboxSpec,
+        actor: A,
+    ) -> Address<A::Message> {
+        let mut actor = Some(actor);
+        let factory = move || actor.take().expect("made once: it is never restarted");
+        let cell = Arc::new(Cell::new(self.clone(), mailbox_spec));
+        self.settle(spec, &cell, Box::new(ActorBody::new(factory, Restart::Never)));
+        Address::new(cell)
+    }
+
+    /// Spawns an async process: one future, polled under the class's budget.
+    pub fn spawn_future<T: Send + 'static>(
+        &self,
+        spec: Spawn,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> TaskHandle<T> {
+        let name = spec.name;
+        let mailbox = MailboxSpec { name, items_max: 1, bytes_max: 0, overflow: Overflow::Reject };
+        let cell = Arc::new(Cell::<Never>::new(self.clone(), mailbox));
+        let (telling, answer) = TaskHandle::pair();
+        let body = FutureBody::new(future, move |result| telling.send(result), false);
+        self.settle(spec, &cell, Box::new(body));
+        TaskHandle::new(cell, answer)
+    }
+
+    /// Spawns an async actor: `while let Some(message) = inbox.recv().await`.
+    ///
+    /// When it is asked to stop it is polled once more, with its mailbox closed, and then dropped.
+    pub fn spawn_async<M: Message, F>(
+        &self,
+        spec: Spawn,
+        mailbox: Mailbox<M>,
+        body: impl FnOnce(Inbox<M>) -> F + Send + 'static,
+    ) -> ActorHandle
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let cell = mailbox.into_cell();
+        let body = FutureBody::new(body(Inbox::new(&cell)), drop, true);
+        self.settle(spec, &cell, Box::new(body))
+    }
+
+    fn settle<M: Message>(
+        &self,
+        spec: Spawn,
+        cell: &Arc<Cell<M>>,
+        body: Box<dyn Body<M>>,
+    ) -> ActorHandle {
+        assert!(cell.header().system.is_same(self), "a mailbox belongs to the system that made it");
+        let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
+        let process = Arc::clone(cell) as Task;
+        let spot = self.0.registry.enter(id, Arc::downgrade(&process));
+        let Spawn { name, class, share, restart: _ } = spec;
+        cell.give_birth(Identity { id, name, class, share, spot }, body);
+        if self.0.stop.is_set() {
+            process::stop(&process);
+        }
+        ActorHandle::new(process)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    // --- doors -----------------------------------------------------------------------------
+
+    /// Time since the system started; virtual when simulated.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        match self.0.driver {
+            Driver::Threads(_) => self.0.clock.now(),
+            Driver::Simulated(_) => self.0.clock.now() + crate::budget::elapsed_virtual(),
+        }
+    }
+
+    /// Time since the Unix epoch; virtual when simulated.
+    #[must_use]
+    pub fn wall_clock(&self) -> Duration {
+        self.0.clock.wall_clock()
+    }
+
+    /// The stream called `label`, from its beginning: derived from the system's seed.
+    #[must_use]
+    pub fn entropy(&self, label: &str) -> Entropy {
+        self.0.seed.stream(label, 0)
+    }
+
+    pub(crate) fn actor_entropy(&self, id: u64) -> Entropy {
+        self.0.seed.stream("actor", id)
+    }
+
+    /// Sleeps until `at`; virtual when simulated.
+    pub async fn sleep_until(&self, at: Time) {
+        struct Cancel<'a>(&'a System, TimerId);
+        impl Drop for Cancel<'_> {
+            fn drop(&mut self) {
+                self.0.cancel_timer(self.1);
+            }
+        }
+        if at <= self.now() {
+            return;
+        }
+        let (telling, answer) = reply();
+        let _cancel = Cancel(self, self.set_timer(at, Box::new(move || telling.send(()))));
+        // Lost only when the system stops, and then this process with it.
+        let _fired = answer.await;
+    }
+
+    /// Sleeps for `duration`; virtual when simulated.
+    pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.now() + duration).await;
+    }
+
+    /// Runs `job` on the compute pool. Dropping the future cancels the job.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`] if the job panicked or was not run.
+    pub async fn compute_async<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Yielder) -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
+        struct Cancel(JobHandle);
+        impl Drop for Cancel {
+            fn drop(&mut self) {
+                self.0.cancel();
+            }
+        }
+        let (telling, answer) = reply();
+        let _cancel = Cancel(self.start_compute(job, move |result| telling.send(result)));
+        answer.await.unwrap_or(Err(Panicked::Cancelled))
+    }
+
+    /// Runs `job` on the blocking pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`] if the job panicked or was not run.
+    pub async fn blocking_async<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
+        let (telling, answer) = reply();
+        self.start_blocking(job, move |result| telling.send(result));
+        answer.await.unwrap_or(Err(Panicked::Cancelled))
+    }
+
+    pub(crate) fn start_compute<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Yielder) -> T + Send + 'static,
+        done: impl FnOnce(Result<T, Panicked>) + Send + 'static,
+    ) -> JobHandle {
+        let yielder = Yielder::new();
+        let handle = yielder.handle();
+        let run = move |refused: Option<Panicked>| match refused {
+            None => done(guarded(&yielder, job)),
+            Some(refused) => done(Err(refused)),
+        };
+        match &self.0.driver {
+            Driver::Threads(driver) => offer(run, |job| driver.compute.start(job)),
+            Driver::Simulated(driver) => self.start_simulated(driver, run),
+        }
+        handle
+    }
+
+    pub(crate) fn start_blocking<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(Result<T, Panicked>) + Send + 'static,
+    ) {
+        let run = move |refused: Option<Panicked>| match refused {
+            None => done(guarded(&Yielder::new(), |_| job())),
+            Some(refused) => done(Err(refused)),
+        };
+        match &self.0.driver {
+            Driver::Threads(driver) => offer(run, |job| driver.blocking.start(job)),
+            Driver::Simulated(driver) => self.start_simulated(driver, run),
+        }
+    }
+
+    /// Runs a job inline at a seeded later time.
+    fn start_simulated(
+        &self,
+        driver: &SimulatedDriver,
+        run: impl FnOnce(Option<Panicked>) + Send + 'static,
+    ) {
+        let at = self.now() + driver.job_time();
+        self.set_timer(at, Box::new(move || run(None)));
+    }
+
+    /// Worker threads; 1 when simulated.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.scheduler().map_or(1, Scheduler::workers)
+    }
+
+    /// The reactor behind sockets and tokio's timers; `None` when simulated.
+    #[must_use]
+    pub fn reactor(&self) -> Option<tokio::runtime::Handle> {
+        match &self.0.driver {
+            Driver::Threads(driver) => Some(driver.reactor.handle()),
+            Driver::Simulated(_) => None,
+        }
+    }
+
+    /// Statistics since the start. O(classes * workers).
+    #[must_use]
+    pub fn status(&self) -> SystemStatus {
+        let counters = &self.0.counters;
+        let class = |class| match &self.0.driver {
+            Driver::Threads(driver) => driver.scheduler.class_status(class),
+            Driver::Simulated(driver) => driver.class_status(class),
+        };
+        SystemStatus {
+            actors_live: self.0.registry.live(),
+            classes: Class::ALL.map(class),
+            turns_slow: counters.turns_slow.load(Ordering::Relaxed),
+            slowest_turn: counters.slowest(),
+            dead_letters: counters.dead_letters.load(Ordering::Relaxed),
+            panics: counters.panics.load(Ordering::Relaxed),
+            restarts: counters.restarts.load(Ordering::Relaxed),
+        }
+    }
+
+    // --- the end ---------------------------------------------------------------------------
+
+    /// Stops the system: processes handle what waits for them and end, threads are joined. After
+    /// `deadline` whatever still runs is left behind.
+    ///
+    /// On a worker, and when simulated, it only asks; then [`System::wait_stopped`] or the
+    /// simulation does the rest.
+    pub fn stop(&self, deadline: Duration) {
+        self.request_stop(StopReason::Asked);
+        if !scheduler::is_worker() {
+            self.shut_down(deadline);
+        }
+    }
+
+    /// Asks all processes to end, and says why. The first reason stands.
+    pub fn request_stop(&self, reason: StopReason) {
+        if self.0.stop.is_set() {
+            return;
+        }
+        self.0.stop.set(reason);
+        for process in self.0.registry.all() {
+            process::stop(&process);
+        }
+    }
+
+    /// Answers with the reason when the system is asked to stop, or stops by itself.
+    pub fn on_stop(&self) -> Answer<StopReason> {
+        self.0.stop.answer()
+    }
+
+    /// Why the system stops, if it does.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.0.stop.reason()
+    }
+
+    /// Blocks the calling thread until the system stops, and joins its threads. For `main`.
+    #[must_use]
+    pub fn wait_stopped(&self) -> StopReason {
+        let reason = reply::block_on(self.on_stop());
+        self.shut_down(STOP_WAIT);
+        reason.expect("the signal outlives its answers")
+    }
+
+    fn shut_down(&self, wait: Duration) {
+        let Driver::Threads(driver) = &self.0.driver else {
+            return;
+        };
+        let deadline = Instant::now().checked_add(wait).unwrap_or_else(Instant::now);
+        self.0.registry.wait_empty(deadline);
+        driver.blocking.close();
+        let has_ended = driver.scheduler.stop(deadline);
+        self.0.timers.clear();
+        driver.scheduler.clear();
+        if has_ended {
+            // No thread runs a turn any more, so what has not ended can be dropped here.
+            for process in self.0.registry.all() {
+                Process::finish(process);
+            }
+            driver.join_workers();
+        } else {
+            let slowest = self.0.counters.slowest();
+            tracing::warn!(slowest.name, "a turn outlasts the deadline; its worker is left behind");
+        }
+        driver.shut_down(deadline);
+    }
+
+    // --- for the rest of the crate ---------------------------------------------------------
+
+    #[inline]
+    pub(crate) fn schedule(&self, task: Task) {
+        match &self.0.driver {
+            Driver::Threads(driver) => driver.scheduler.schedule(task),
+            Driver::Simulated(driver) => driver.schedule(task, self.now()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn scheduler(&self) -> Option<&Scheduler> {
+        match &self.0.driver {
+            Driver::Threads(driver) => Some(&driver.scheduler),
+            Driver::Simulated(_) => None,
+        }
+    }
+
+    /// # Panics
+    ///
+    /// When simulated; only the threads driver itself asks.
+    pub(crate) fn threads_driver(&self) -> &ThreadsDriver {
+        match &self.0.driver {
+            Driver::Threads(driver) => driver,
+            Driver::Simulated(_) => unreachable!("asked for by the threads driver"),
+        }
+    }
+
+    pub(crate) fn registry_all(&self) -> Vec<Task> {
+        self.0.registry.all()
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.0
+    }
+
+    pub(crate) fn timers(&self) -> &Timers {
+        &self.0.timers
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// The system's time at an instant of the machine's clock.
+    pub(crate) fn time_at(&self, instant: Instant) -> Time {
+        self.0.clock.at(instant)
+    }
+
+    pub(crate) fn set_timer(&self, at: Time, due: Box<dyn FnOnce() + Send>) -> TimerId {
+        let (timer, is_first) = self.0.timers.set(at, due);
+        if is_first && let Some(scheduler) = self.scheduler() {
+            scheduler.timer_set();
+        }
+        timer
+    }
+
+    pub(crate) fn cancel_timer(&self, timer: TimerId) {
+        self.0.timers.cancel(timer);
+    }
+
+    pub(crate) fn leave(&self, spot: u32) {
+        self.0.registry.leave(spot);
+    }
+
+    pub(crate) fn count_dead_letters(&self, letters: usize) {
+        self.0.counters.dead_letters.fetch_add(letters as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_panic(&self) {
+        self.0.counters.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_restart(&self) {
+        self.0.counters.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An actor without which the node is not whole does not get up any more.
+    pub(crate) fn escalate(&self, name: &'static str, panics: u32, reason: &str) {
+        let reason = reason.to_owned();
+        self.request_stop(StopReason::GaveUp { name, panics, reason });
+    }
+}
+
+impl std::fmt::Debug for System {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("System").field("actors_live", &self.0.registry.live()).finish()
+    }
+}
+
+/// Offers a job to a pool; if the pool is full the job is told so at once.
+fn offer<R>(run: R, start: impl FnOnce(Job) -> Result<(), usize>)
+where
+    R: FnOnce(Option<Panicked>) + Send + 'static,
+{
+    // The pool drops the job that it refuses; this keeps the part that tells.
+    let run = Arc::new(std::sync::Mutex::new(Some(run)));
+    let take = |run: &std::sync::Mutex<Option<R>>| {
+        run.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    };
+    let for_pool = Arc::clone(&run);
+    let refused = start(Box::new(move || {
+        if let Some(run) = take(&for_pool) {
+            run(None);
+        }
+    }));
+    if let (Err(jobs), Some(run)) = (refused, take(&run)) {
+        run(Some(Panicked::Full(jobs)));
+    }
+}

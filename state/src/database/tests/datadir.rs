@@ -1,0 +1,91 @@
+//! Who may open a datadir.
+
+use std::fs;
+
+use crate::{
+    ChangeSet, Database, OpenError, Options,
+    testing::{Folder, execute, spec},
+};
+
+fn options(folder: &Folder) -> Options {
+    Options { path: Some(folder.path().to_path_buf()), ..Options::default() }
+}
+
+/// All files below a folder with their content.
+fn files(folder: &Folder) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.path().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("it is a folder") {
+            let path = entry.expect("it is readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let content = fs::read(&path).expect("it is a file");
+                files.push((path, content));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Goal: a datadir goes on where it stopped; others are refused by name, and not a byte of it
+/// changes: locked, of another chain, of a newer version.
+#[test]
+fn only_its_own_chain_opens_a_datadir() {
+    let folder = Folder::new();
+    let mut database = Database::open(&options(&folder), &spec(1)).expect("it is new");
+    let executed = execute(&database.tip(), &ChangeSet::default(), 1);
+    database.commit(&[executed]).expect("in order");
+    let hash = database.durable().hash;
+
+    let before = files(&folder);
+    let error = Database::open(&options(&folder), &spec(1)).err().expect("it is open");
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert_eq!(files(&folder), before);
+    drop(database);
+
+    let before = files(&folder);
+    let error = Database::open(&options(&folder), &spec(2)).err().expect("another chain");
+    let (ours, theirs) = (spec(1).hash(), spec(2).hash());
+    assert!(
+        matches!(error, OpenError::Foreign { found, expected, .. }
+            if found == ours && expected == theirs),
+        "{error}"
+    );
+    assert_eq!(files(&folder), before);
+
+    let label = folder.path().join("evenkeel.datadir");
+    let text = fs::read_to_string(&label).expect("it has a label");
+    fs::write(&label, text.replace("format 1", "format 2")).expect("it is writable");
+    let before = files(&folder);
+    let error = Database::open(&options(&folder), &spec(1)).err().expect("a newer version");
+    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert_eq!(files(&folder), before);
+
+    // The label is a courtesy; the rows inside decide.
+    fs::remove_file(&label).expect("it is there");
+    let error = Database::open(&options(&folder), &spec(2)).err().expect("another chain");
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+    fs::remove_file(&label).expect("the try made one");
+    let database = Database::open(&options(&folder), &spec(1)).expect("it is ours");
+    assert_eq!(database.durable().hash, hash);
+}
+
+/// Goal: what is not ours is left alone.
+#[test]
+fn what_is_not_a_datadir_is_refused() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.path().join("state")).expect("a temporary folder");
+    fs::write(folder.path().join("state").join("photo"), "of a cat").expect("it is writable");
+    let before = files(&folder);
+    let error = Database::open(&options(&folder), &spec(1)).err().expect("not ours");
+    assert!(matches!(error, OpenError::NotDatadir { .. }), "{error}");
+    assert_eq!(files(&folder), before);
+
+    let file = folder.path().join("state").join("photo");
+    let options = Options { path: Some(file), ..Options::default() };
+    let error = Database::open(&options, &spec(1)).err().expect("a file");
+    assert!(matches!(error, OpenError::NotDatadir { .. } | OpenError::Io { .. }), "{error}");
+}

@@ -1,0 +1,7 @@
+//! The database against a plain model, on all stores.
+
+mod crash;
+mod datadir;
+mod history;
+mod revert;
+mod verify;

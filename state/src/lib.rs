@@ -1,0 +1,32 @@
+//! Keeps accounts and their Merkle trie in an ordered store, with one writer.
+//!
+//! [`Database`] is the durable chain; the [`Writer`] actor owns it. Everybody else reads pinned
+//! instants: [`Durable`] (RPC), [`Tip`] (the executor, some blocks ahead), [`View`] (one state).
+
+mod base;
+mod blocks;
+mod cache;
+mod change;
+mod database;
+mod error;
+pub mod limits;
+mod reader;
+mod recent;
+mod rows;
+pub mod store;
+#[cfg(test)]
+mod testing;
+mod tip;
+mod trie;
+mod view;
+mod writer;
+
+pub use blocks::SealedHeader;
+pub use change::{Account, ChangeSet, StorageChange};
+pub use database::{Database, Options, VerifyFault, VerifyReport};
+pub use error::{OpenError, StateError, StoreError};
+pub use reader::{ChainReader, TxLocation};
+pub use tip::{Durable, ExecutedBlock, Tip};
+pub use trie::{Trie, TrieNodes, TrieStep, TrieUpdate};
+pub use view::View;
+pub use writer::{Committed, Writer, WriterMessage};

@@ -1,0 +1,48 @@
+//! Limits of the state, each with its unit and reason.
+
+/// Block cache and memtables of RocksDB together, in bytes. The node must stay flat in memory over
+/// a million blocks, and the working set of a devnet is far smaller.
+pub const CACHE_BYTES_MAX: usize = 96 << 20;
+/// What a node takes of it unless told otherwise.
+pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
+/// Least of the same: below this RocksDB would flush all the time.
+pub const CACHE_BYTES_MIN: usize = 4 << 20;
+const _: () = assert!(CACHE_BYTES_MIN <= CACHE_BYTES_DEFAULT);
+const _: () = assert!(CACHE_BYTES_DEFAULT <= CACHE_BYTES_MAX);
+
+/// Share of [`CACHE_BYTES_MAX`] that all memtables together may take: 1 / this. What is not yet
+/// flushed is replayed from the log at start, so it also bounds the time to open (guess: 100 MB/s).
+pub const MEMTABLES_DIVISOR: usize = 3;
+
+/// Files RocksDB holds open. Their indexes live in the block cache, so this bounds descriptors only.
+pub const OPEN_FILES_MAX: i32 = 512;
+
+/// Rows one call of `Snapshot::scan` returns at most, so that no read is unbounded.
+pub const SCAN_ROWS_MAX: usize = 1_024;
+
+/// Nodes of the in-memory trie above which clean subtrees are given back to the store. A node takes
+/// about 300 bytes with its share of the branch above (guess), so this is about 30 MB: all of a
+/// state of 70,000 accounts.
+pub const TRIE_NODES_MAX: usize = 100_000;
+/// What a trim leaves at most; the gap keeps trims rare.
+pub const TRIE_NODES_KEPT: usize = TRIE_NODES_MAX / 2;
+const _: () = assert!(TRIE_NODES_KEPT < TRIE_NODES_MAX);
+
+/// Bytes of contract code in the shared cache: about 1,300 contracts of the largest size.
+pub const CODE_CACHE_BYTES_MAX: usize = 32 << 20;
+/// Bytes of recent blocks with their receipts in the shared cache.
+pub const BLOCK_CACHE_BYTES_MAX: usize = 32 << 20;
+
+/// Accounts, and as many slots, that recent blocks set and that are kept at hand; there may be
+/// twice as many while a generation changes. About 100 bytes each: 14 MB in all (guess).
+pub const RECENT_ITEMS_MAX: usize = 32_768;
+
+/// Blocks one batch may hold: one sync is shared by them, and a batch stays small against memory.
+pub const BATCH_BLOCKS_MAX: usize = 64;
+/// Trie nodes per slice when a revert or the genesis recomputes the root off the workers.
+pub const TRIE_STEP_NODES: usize = 4_096;
+/// Faults `verify` lists before it gives up on the rest.
+pub const VERIFY_FAULTS_MAX: usize = 100;
+/// Jobs that wait in the writer beside the one in flight, up to 64 blocks each. Then it leaves
+/// messages in its mailbox. The executor pauses long before; this bounds cheats.
+pub const WAITING_MAX: usize = 64;

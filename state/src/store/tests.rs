@@ -1,0 +1,137 @@
+//! All stores against a plain map.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use proptest::prelude::*;
+
+use super::{Batch, Family, Faults, Faulty, Memory, Range, Rocks, Row, Snapshot, Store, Sync};
+use crate::testing::Folder;
+
+const FAMILIES: [Family; 2] = [Family::Accounts, Family::Nodes];
+
+type Change = (bool, Vec<u8>, Option<Vec<u8>>);
+type Model = BTreeMap<(usize, Vec<u8>), Vec<u8>>;
+
+fn change() -> impl Strategy<Value = Change> {
+    let key = proptest::collection::vec(prop_oneof![Just(0), Just(1), Just(255)], 0..4);
+    let value = proptest::option::weighted(0.8, proptest::collection::vec(any::<u8>(), 0..4));
+    (any::<bool>(), key, value)
+}
+
+fn batch_of(changes: &[Change], model: &mut Model) -> Batch {
+    let mut batch = Batch::default();
+    for (second, key, value) in changes {
+        let family = FAMILIES[usize::from(*second)];
+        if let Some(value) = value {
+            batch.put(family, key, value);
+            model.insert((usize::from(*second), key.clone()), value.clone());
+        } else {
+            batch.delete(family, key);
+            model.remove(&(usize::from(*second), key.clone()));
+        }
+    }
+    batch
+}
+
+/// Compares everything a snapshot answers with the model.
+fn check(snapshot: &dyn Snapshot, model: &Model) {
+    for (number, family) in FAMILIES.into_iter().enumerate() {
+        for prefix in [&[][..], &[0], &[1], &[255], &[255, 255], &[1, 0]] {
+            for from in [&[][..], &[0, 1], &[1], &[255, 255, 1]] {
+                let expected: Vec<Row> = model
+                    .iter()
+                    .filter(|((n, key), _)| *n == number && key.starts_with(prefix))
+                    .filter(|((_, key), _)| key.as_slice() >= from)
+                    .map(|((_, key), value)| (key.clone(), value.clone()))
+                    .collect();
+                for rows_max in [1, usize::MAX] {
+                    let range = Range { prefix, from, rows_max };
+                    let found = snapshot.scan(family, range).expect("the store works");
+                    assert_eq!(found, expected[..expected.len().min(rows_max)]);
+                }
+            }
+        }
+        for key in [&[][..], &[0], &[1, 255], &[255, 255, 255]] {
+            let found = snapshot.get(family, key).expect("the store works");
+            assert_eq!(found.as_ref(), model.get(&(number, key.to_vec())));
+        }
+    }
+}
+
+fn check_store(store: &dyn Store, batches: &[Vec<Change>]) {
+    let mut model = Model::new();
+    let mut pinned: Vec<(Arc<dyn Snapshot>, Model)> = Vec::new();
+    for changes in batches {
+        pinned.push((store.snapshot(), model.clone()));
+        let batch = batch_of(changes, &mut model);
+        store.write(&batch, Sync::No).expect("the store works");
+    }
+    pinned.push((store.snapshot(), model));
+    for (snapshot, model) in &pinned {
+        check(snapshot.as_ref(), model);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+
+    /// Goal: gets, scans and snapshots (S2) of every store are those of a map.
+    #[test]
+    fn stores_are_maps(batches in proptest::collection::vec(
+        proptest::collection::vec(change(), 0..20), 1..6,
+    )) {
+        check_store(&Memory::new(), &batches);
+        check_store(&Faulty::new(Faults::default()), &batches);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// The same for RocksDB, which takes longer to open; and what was written is there again.
+    #[test]
+    fn rocks_is_a_map(batches in proptest::collection::vec(
+        proptest::collection::vec(change(), 0..20), 1..6,
+    )) {
+        let folder = Folder::new();
+        check_store(&Rocks::open(folder.path(), 0).expect("it opens"), &batches);
+        let mut model = Model::new();
+        for changes in &batches {
+            batch_of(changes, &mut model);
+        }
+        let again = Rocks::open(folder.path(), 0).expect("it opens");
+        check(again.snapshot().as_ref(), &model);
+    }
+
+    /// Goal: S1 and S3 on the simulated disk: after a crash the store is that of some number of
+    /// batches, at least as many as were synced.
+    #[test]
+    fn a_crash_keeps_a_prefix_of_whole_batches(
+        batches in proptest::collection::vec(
+            (proptest::collection::vec(change(), 1..10), any::<bool>()), 1..10),
+        seed in any::<u64>(),
+    ) {
+        let store = Faulty::new(Faults::default());
+        let mut model = Model::new();
+        let mut models = vec![model.clone()];
+        let mut synced = 0;
+        for (number, (changes, sync)) in batches.iter().enumerate() {
+            let batch = batch_of(changes, &mut model);
+            models.push(model.clone());
+            store.write(&batch, if *sync { Sync::Yes } else { Sync::No }).expect("no fault yet");
+            if *sync {
+                synced = number + 1;
+            }
+        }
+        let store = store.crash(Faults { seed, ..Faults::default() });
+        let snapshot = store.snapshot();
+        let all = |family| {
+            let range = Range { prefix: &[], from: &[], rows_max: usize::MAX };
+            snapshot.scan(family, range).expect("memory")
+        };
+        let found: Model = FAMILIES.into_iter().enumerate().flat_map(|(number, family)| {
+            all(family).into_iter().map(move |(key, value)| ((number, key), value))
+        }).collect();
+        prop_assert!(models[synced..].contains(&found));
+    }
+}

@@ -1,0 +1,198 @@
+//! A state that never changes under its reader: changes in memory over a pinned snapshot.
+//!
+//! # Invariants
+//!
+//! - V1: a view answers the same for ever, whatever is committed or reverted after it.
+//! - V2: layers of cheats merge as they pile up, so a read visits O(log) of them.
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
+use evenkeel_chain::{Header, Height};
+
+use crate::{
+    base::Base,
+    change::{Account, ChangeSet},
+    error::StateError,
+};
+
+/// A state at a height. A clone is cheap; it pins a snapshot while it lives.
+#[derive(Clone)]
+pub struct View {
+    base: Arc<Base>,
+    /// Height at which the base is read; not above its head.
+    base_height: Height,
+    /// Oldest first.
+    layers: Arc<[Layer]>,
+    height: Height,
+}
+
+/// Changes on top of what is below.
+#[derive(Clone)]
+struct Layer {
+    /// The block that made them; `None` for cheats and overrides.
+    block: Option<(Height, B256)>,
+    changes: Arc<ChangeSet>,
+}
+
+impl View {
+    pub(crate) fn at(base: &Arc<Base>, height: Height) -> Self {
+        assert!(height <= base.head);
+        let layers = Arc::from([]);
+        Self { base: Arc::clone(base), base_height: height, layers, height }
+    }
+
+    /// Height of the last block in it.
+    #[must_use]
+    pub fn height(&self) -> Height {
+        self.height
+    }
+
+    /// The account at `address`. O(log) per layer, then at most one seek and one read.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
+        for layer in self.layers.iter().rev() {
+            if let Some(account) = layer.changes.account(address) {
+                return Ok(*account);
+            }
+        }
+        self.base.account(address, self.base_height)
+    }
+
+    /// The value of a storage slot; zero where there is none. Cost as [`View::account`].
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn storage(&self, address: Address, slot: U256) -> Result<U256, StateError> {
+        for layer in self.layers.iter().rev() {
+            if let Some(value) = layer.changes.slot(address, slot) {
+                return Ok(value);
+            }
+        }
+        self.base.storage(address, slot, self.base_height)
+    }
+
+    /// The code with this hash; empty for the hash of nothing. Cached.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::CodeMissing`] if no account in the view can have it; [`StateError::Store`].
+    pub fn code(&self, hash: B256) -> Result<Bytes, StateError> {
+        if hash == KECCAK256_EMPTY {
+            return Ok(Bytes::new());
+        }
+        for layer in self.layers.iter().rev() {
+            if let Some(code) = layer.changes.codes.get(&hash) {
+                return Ok(code.clone());
+            }
+        }
+        self.base.code(hash)
+    }
+
+    /// The hash of the block at `height`; `None` above the view or below the first block.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn block_hash(&self, height: Height) -> Result<Option<B256>, StateError> {
+        if height > self.height {
+            return Ok(None);
+        }
+        if height <= self.base_height {
+            return self.base.block_hash(height);
+        }
+        let blocks = self.layers.iter().rev().filter_map(|layer| layer.block);
+        Ok(blocks.into_iter().find(|block| block.0 == height).map(|block| block.1))
+    }
+
+    /// Adds to `changes` the empty accounts that its storage changes need: a slot that is set where
+    /// there is no account (a cheat may do that) makes one.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails; `changes` is as complete as it got.
+    pub fn complete(&self, changes: &mut ChangeSet) -> Result<(), StateError> {
+        for (&address, change) in &changes.storage {
+            let has_slots = change.slots.values().any(|value| !value.is_zero());
+            let is_decided = changes.accounts.contains_key(&address);
+            if has_slots && !is_decided && self.account(address)?.is_none() {
+                changes.accounts.insert(address, Some(Account::default()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same height with `changes` on top (cheats, overrides of a call). Amortised O(log) in
+    /// the size of what was put on top before.
+    #[must_use]
+    pub fn with(&self, changes: Arc<ChangeSet>) -> Self {
+        let mut layers = self.layers.to_vec();
+        let mut top = changes;
+        // V2: a layer below that is not much larger is merged in, as binary counters carry.
+        while let Some(below) = layers.last()
+            && below.block.is_none()
+            && below.changes.len() <= 2 * top.len()
+        {
+            let mut merged = below.changes.as_ref().clone();
+            merged.merge(&top);
+            top = Arc::new(merged);
+            layers.pop();
+        }
+        layers.push(Layer { block: None, changes: top });
+        self.with_layers(layers, self.height)
+    }
+
+    /// The state after the block with `header`, which made `changes`. O(number of layers).
+    ///
+    /// # Panics
+    ///
+    /// If the block is not at the next height.
+    #[must_use]
+    pub fn with_block(&self, header: &Header, hash: B256, changes: Arc<ChangeSet>) -> Self {
+        let height = Height::new(header.number);
+        assert_eq!(height, self.height.next(), "a view is extended block by block");
+        let mut layers = self.layers.to_vec();
+        layers.push(Layer { block: Some((height, hash)), changes });
+        self.with_layers(layers, height)
+    }
+
+    fn with_layers(&self, layers: Vec<Layer>, height: Height) -> Self {
+        Self {
+            base: Arc::clone(&self.base),
+            base_height: self.base_height,
+            layers: layers.into(),
+            height,
+        }
+    }
+
+    /// The state without what was put on top of the last block.
+    pub(crate) fn without_diffs(&self) -> Self {
+        let blocks = self.layers.iter().rposition(|layer| layer.block.is_some());
+        let kept = blocks.map_or(0, |last| last + 1);
+        if kept == self.layers.len() {
+            return self.clone();
+        }
+        self.with_layers(self.layers[..kept].to_vec(), self.height)
+    }
+
+    /// The same state on a newer base, if that holds the blocks up to its head with this hash.
+    pub(crate) fn rebase(&self, base: &Arc<Base>, hash: B256) -> Option<Self> {
+        let block = Some((base.head, hash));
+        let held = self.layers.iter().position(|layer| layer.block == block)?;
+        Some(Self {
+            base: Arc::clone(base),
+            base_height: base.head,
+            layers: self.layers[held + 1..].into(),
+            height: self.height,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+}

@@ -1,0 +1,398 @@
+//! The executor: builds and validates blocks, one at a time, and holds the executed tip.
+//!
+//! | message | from | answer |
+//! |---|---|---|
+//! | `Build` | engine | `Built`, `Empty` or `BuildFailed` |
+//! | `Validate` | engine | `Verdict` |
+//! | `Finalize` | engine | none; `Commit` to the writer |
+//! | `Discard` | engine | none |
+//! | `Cheat` | engine | reply when it is durable |
+//! | `Mark`, `Revert` | engine | reply when it is durable |
+//!
+//! While a block runs no message is taken; a heavy precompile parks the executor. What is executed
+//! but not final is kept by hash, so that blocks can be executed on blocks.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use alloy_primitives::B256;
+use evenkeel_chain::{ChainSpec, Cheat, SealedBlock};
+use evenkeel_runtime::{
+    Actor, Address, Answer, Class, Completion, Ctx, Flow, Port, Published, Reply, Spawn, System,
+    reply,
+};
+use evenkeel_state::{Durable, ExecutedBlock, Tip, WriterMessage};
+
+use super::{
+    cheat,
+    message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted},
+    slot::{Slot, slot},
+    turn::{Turn, slices},
+};
+use crate::{
+    block::{BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError},
+    heavy::HeavyResult,
+    limits::{CANDIDATE_BLOCKS_MAX, Limits},
+};
+
+/// Whom the executor talks to.
+pub struct ExecutorPorts {
+    /// The engine.
+    pub events: Port<ExecutorEvent>,
+    /// The writer.
+    pub writer: Address<WriterMessage>,
+    /// The pool: transactions that no block can take, with the reason.
+    pub unexecutable: Port<Vec<(B256, String)>>,
+    /// The pool's best transactions.
+    pub candidates: Box<dyn CandidateSource>,
+}
+
+/// What the executor is made of.
+pub struct ExecutorConfig {
+    /// The chain's rules.
+    pub spec: Arc<ChainSpec>,
+    /// What the transactions of a block may use.
+    pub limits: Limits,
+    /// The head of the database.
+    pub tip: Tip,
+    /// What is durable; overlays below it are dropped.
+    pub durable: Published<Durable>,
+    /// Whom it talks to.
+    pub ports: ExecutorPorts,
+}
+
+/// See the module.
+pub struct Executor {
+    spec: Arc<ChainSpec>,
+    limits: Limits,
+    tip: Tip,
+    durable: Published<Durable>,
+    ports: ExecutorPorts,
+    /// Executed, not final; oldest first.
+    executed: VecDeque<Candidate>,
+    work: Work,
+}
+
+/// A block that may become final.
+struct Candidate {
+    block: Arc<ExecutedBlock>,
+    /// The state after it.
+    tip: Tip,
+}
+
+enum Work {
+    Nothing,
+    Running(Box<BlockRun>, Purpose),
+    /// Parked until the pool has run a precompile.
+    Offloaded(Box<BlockRun>, Purpose, Slot<HeavyResult>),
+    /// Parked until the writer has gone back.
+    Reverting(Slot<Option<Tip>>, Reply<Result<Option<Reverted>, ExecError>>),
+}
+
+#[derive(Clone, Copy)]
+enum Purpose {
+    Build { id: u64 },
+    Validate { hash: B256 },
+}
+
+impl Actor for Executor {
+    type Message = ExecutorMessage;
+
+    fn handle(&mut self, message: ExecutorMessage, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
+        assert!(matches!(self.work, Work::Nothing), "no message is taken while work runs");
+        match message {
+            ExecutorMessage::Build(request) => self.build(request),
+            ExecutorMessage::Validate { block } => self.validate(block),
+            ExecutorMessage::Finalize { hash } => {
+                self.finalize(hash);
+                Flow::Next
+            }
+            ExecutorMessage::Discard { hash } => {
+                self.executed.retain(|candidate| candidate.block.block.hash != hash);
+                Flow::Next
+            }
+            ExecutorMessage::Cheat { cheat, reply } => {
+                self.cheat(ctx.system(), cheat, reply);
+                Flow::Next
+            }
+            ExecutorMessage::Mark { reply: to } => {
+                let (reply, answer) = reply();
+                match self.write(WriterMessage::Mark { reply }) {
+                    Ok(()) => forward(ctx.system(), answer, to),
+                    Err(error) => to.send(Err(error)),
+                }
+                Flow::Next
+            }
+            ExecutorMessage::Revert { mark, reply } => self.revert(mark, reply, ctx),
+        }
+    }
+
+    fn resume(&mut self, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
+        match std::mem::replace(&mut self.work, Work::Nothing) {
+            Work::Nothing => Flow::Next,
+            Work::Running(run, purpose) => self.run(run, purpose, ctx),
+            Work::Offloaded(mut run, purpose, slot) => match slot.take() {
+                Some(result) if !result.is_stopped() => {
+                    run.provide(result);
+                    self.run(run, purpose, ctx)
+                }
+                Some(_) | None => {
+                    let error = ExecError::Internal("a precompile gave no result".to_owned());
+                    self.finish(&mut run, purpose, Err(error));
+                    Flow::Next
+                }
+            },
+            Work::Reverting(slot, reply) => {
+                self.reverted(slot.take(), reply);
+                Flow::Next
+            }
+        }
+    }
+}
+
+impl Executor {
+    /// An executor on the head of the database.
+    #[must_use]
+    pub fn new(config: ExecutorConfig) -> Self {
+        let ExecutorConfig { spec, limits, tip, durable, ports } = config;
+        let executed = VecDeque::new();
+        Self { spec, limits, tip, durable, ports, executed, work: Work::Nothing }
+    }
+
+    fn build(&mut self, request: BuildRequest) -> Flow {
+        let BuildRequest { id, attributes } = request;
+        self.rebase();
+        let run = BlockRun::build(BuildJob {
+            tip: self.tip.clone(),
+            spec: Arc::clone(&self.spec),
+            attributes,
+            limits: self.limits.clone(),
+            candidates: self.ports.candidates.open(),
+        });
+        self.begin(run, Purpose::Build { id })
+    }
+
+    fn validate(&mut self, block: Arc<SealedBlock>) -> Flow {
+        let hash = block.hash;
+        self.rebase();
+        let parent = block.header.parent_hash;
+        let tip = if parent == self.tip.hash {
+            Some(&self.tip)
+        } else {
+            self.executed.iter().find(|one| one.block.block.hash == parent).map(|one| &one.tip)
+        };
+        let run = match tip.cloned() {
+            Some(tip) => BlockRun::validate(tip, Arc::clone(&self.spec), block, &self.limits),
+            None => Err(ExecError::UnknownParent { height: block.height(), parent }),
+        };
+        self.begin(run, Purpose::Validate { hash })
+    }
+
+    /// Lets go of what the database holds by now.
+    fn rebase(&mut self) {
+        self.tip = self.tip.rebase(&self.durable.get());
+    }
+
+    fn begin(&mut self, run: Result<BlockRun, ExecError>, purpose: Purpose) -> Flow {
+        match run {
+            Ok(run) => {
+                self.work = Work::Running(Box::new(run), purpose);
+                Flow::More
+            }
+            Err(error) => {
+                self.tell(purpose, Err(error));
+                Flow::Next
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        mut run: Box<BlockRun>,
+        purpose: Purpose,
+        ctx: &mut Ctx<'_, ExecutorMessage>,
+    ) -> Flow {
+        match slices(ctx, |fuel| run.step(fuel), |_| None) {
+            Turn::Spent => {
+                self.work = Work::Running(run, purpose);
+                Flow::More
+            }
+            Turn::Offload(call) => {
+                let (ticket, completion) = ctx.ticket();
+                let (slot, fill) = slot(completion);
+                // The result comes through the slot: a parked actor gets no messages.
+                offload(ctx.system(), move || fill.fill(call.run(&|| false)));
+                self.work = Work::Offloaded(run, purpose, slot);
+                Flow::Park(ticket)
+            }
+            Turn::Done(result) => {
+                self.finish(&mut run, purpose, result);
+                Flow::Next
+            }
+        }
+    }
+
+    fn finish(
+        &mut self,
+        run: &mut BlockRun,
+        purpose: Purpose,
+        result: Result<BlockOutcome, ExecError>,
+    ) {
+        let unexecutable = run.take_unexecutable();
+        if !unexecutable.is_empty() && self.ports.unexecutable.send(unexecutable).is_err() {
+            // The pool will offer them again, and they will be reported again.
+            tracing::debug!("the pool took no report of unexecutable transactions");
+        }
+        if let Ok(BlockOutcome::Executed(block)) = &result {
+            let tip = run.parent().extend(block);
+            if self.executed.len() == CANDIDATE_BLOCKS_MAX {
+                self.executed.pop_front();
+            }
+            self.executed.push_back(Candidate { block: Arc::clone(block), tip });
+        }
+        self.tell(purpose, result);
+    }
+
+    fn tell(&self, purpose: Purpose, result: Result<BlockOutcome, ExecError>) {
+        let event = match (purpose, result) {
+            (Purpose::Build { id }, Ok(BlockOutcome::Executed(executed))) => {
+                ExecutorEvent::Built { id, block: Arc::clone(&executed.block) }
+            }
+            (Purpose::Build { id }, Ok(BlockOutcome::Empty)) => ExecutorEvent::Empty { id },
+            (Purpose::Build { id }, Err(error)) => ExecutorEvent::BuildFailed { id, error },
+            (Purpose::Validate { hash }, result) => {
+                ExecutorEvent::Verdict { hash, result: result.map(drop) }
+            }
+        };
+        if let Err(error) = self.ports.events.send(event) {
+            // The engine asks again when its own deadline passes.
+            tracing::error!(%error, "the engine took no event of the executor");
+        }
+    }
+
+    fn finalize(&mut self, hash: B256) {
+        let found = self.executed.iter().position(|one| one.block.block.hash == hash);
+        let Some(Candidate { block, tip }) = found.and_then(|at| self.executed.remove(at)) else {
+            tracing::error!(%hash, "a block was finalized that is not executed");
+            return;
+        };
+        assert_eq!(
+            block.block.header.parent_hash, self.tip.hash,
+            "blocks are finalized in order: nothing else is final at this height"
+        );
+        self.tip = tip;
+        // Siblings can never be final now, nor what was executed on them.
+        let mut alive = vec![hash];
+        self.executed.retain(|one| {
+            let is_alive = alive.contains(&one.block.block.header.parent_hash);
+            if is_alive {
+                alive.push(one.block.block.hash);
+            }
+            is_alive
+        });
+        if let Err(error) = self.write(WriterMessage::Commit(block)) {
+            tracing::error!(%error, %hash, "a final block cannot be written");
+        }
+    }
+
+    fn cheat(&mut self, system: &System, cheat: Cheat, to: Reply<Result<(), ExecError>>) {
+        // A block that is executed but not final would not have the change.
+        if !self.executed.is_empty() {
+            to.send(Err(ExecError::Busy));
+            return;
+        }
+        let changes = match cheat::change_set(&self.tip.view, cheat) {
+            Ok(changes) => Arc::new(changes),
+            Err(error) => {
+                to.send(Err(ExecError::State(error)));
+                return;
+            }
+        };
+        if changes.is_empty() {
+            to.send(Ok(()));
+            return;
+        }
+        let (reply, answer) = reply();
+        match self.write(WriterMessage::Diff { changes: Arc::clone(&changes), reply }) {
+            Ok(()) => {
+                self.tip = self.tip.with_diff(changes);
+                forward(system, answer, to);
+            }
+            Err(error) => to.send(Err(error)),
+        }
+    }
+
+    fn revert(
+        &mut self,
+        mark: u64,
+        to: Reply<Result<Option<Reverted>, ExecError>>,
+        ctx: &mut Ctx<'_, ExecutorMessage>,
+    ) -> Flow {
+        let (reply, answer) = reply();
+        if let Err(error) = self.write(WriterMessage::Revert { mark, reply }) {
+            to.send(Err(error));
+            return Flow::Next;
+        }
+        let (ticket, completion) = ctx.ticket();
+        let slot = wait_for(ctx.system(), answer, completion);
+        self.work = Work::Reverting(slot, to);
+        Flow::Park(ticket)
+    }
+
+    fn reverted(
+        &mut self,
+        answer: Option<Option<Tip>>,
+        reply: Reply<Result<Option<Reverted>, ExecError>>,
+    ) {
+        reply.send(match answer {
+            Some(Some(tip)) => {
+                self.executed.clear();
+                let reverted = Reverted { header: Arc::clone(&tip.header), hash: tip.hash };
+                self.tip = tip;
+                Ok(Some(reverted))
+            }
+            Some(None) => Ok(None),
+            None => Err(ExecError::WriterGone),
+        });
+    }
+
+    fn write(&self, message: WriterMessage) -> Result<(), ExecError> {
+        self.ports.writer.send(message).map_err(|_| ExecError::WriterGone)
+    }
+}
+
+/// Hands the writer's answer on when it comes, without keeping the executor.
+fn forward<T: Send + 'static>(
+    system: &System,
+    answer: Answer<T>,
+    reply: Reply<Result<T, ExecError>>,
+) {
+    let wait = async move { reply.send(answer.await.map_err(|_| ExecError::WriterGone)) };
+    drop(system.spawn_future(Spawn::new("executor-forward", Class::Exec), wait));
+}
+
+/// Puts the writer's answer where the parked executor finds it.
+fn wait_for<T: Send + 'static>(
+    system: &System,
+    answer: Answer<T>,
+    completion: Completion,
+) -> Slot<T> {
+    let (slot, fill) = slot(completion);
+    let wait = async move {
+        if let Ok(value) = answer.await {
+            fill.fill(value);
+        }
+    };
+    drop(system.spawn_future(Spawn::new("executor-wait", Class::Exec), wait));
+    slot
+}
+
+/// Runs `job` on the compute pool; what it gives it hands over itself.
+fn offload(system: &System, job: impl FnOnce() + Send + 'static) {
+    let pool = system.clone();
+    let run = async move {
+        if let Err(error) = pool.compute_async(move |_| job()).await {
+            tracing::error!(%error, "a precompile failed on the pool");
+        }
+    };
+    drop(system.spawn_future(Spawn::new("executor-offload", Class::Exec), run));
+}

@@ -1,0 +1,14 @@
+//! Blocks, built and validated on one path, in slices. Pure.
+
+mod changes;
+mod error;
+mod header;
+mod job;
+mod roots;
+mod run;
+pub(crate) mod system;
+mod txs;
+
+pub use error::ExecError;
+pub use job::{BlockOutcome, BlockStep, BuildJob, CandidateSource, Candidates};
+pub use run::BlockRun;

@@ -1,0 +1,153 @@
+//! The transactions of a block: begun, applied, or left out. Pure.
+
+use std::sync::Arc;
+
+use alloy_consensus::Transaction as _;
+use evenkeel_chain::{Receipt, RecoveredTx};
+use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
+
+use super::{
+    ExecError,
+    run::{BlockRun, Phase, Progress, Source, fatal},
+};
+use crate::{
+    env,
+    error::{Refusal, TxFacts},
+    limits::{CANDIDATES_MAX, TX_FUEL},
+    slice::Slice,
+};
+
+/// Gas of the cheapest transaction.
+const TX_GAS_MIN: u64 = 21_000;
+
+/// What became of a transaction that was to begin.
+enum Began {
+    Running,
+    Finished(ExecutionResult),
+    Skipped,
+}
+
+impl BlockRun {
+    /// Goes on with `current`, or begins the next.
+    pub(super) fn txs(
+        &mut self,
+        current: Option<Arc<RecoveredTx>>,
+        left: &mut u64,
+    ) -> Result<Progress, ExecError> {
+        let tx = if let Some(tx) = current {
+            tx
+        } else {
+            *left = left.saturating_sub(TX_FUEL);
+            let Some(tx) = self.next_tx() else { return self.finish_txs() };
+            match self.begin(&tx)? {
+                Began::Running => {}
+                Began::Finished(result) => {
+                    self.applied(tx, result)?;
+                    return Ok(Progress::Phase(Phase::Txs(None)));
+                }
+                Began::Skipped => return Ok(Progress::Phase(Phase::Txs(None))),
+            }
+            tx
+        };
+        match self.evm().resume(left).map_err(fatal)? {
+            Slice::More => Ok(Progress::Phase(Phase::Txs(Some(tx)))),
+            Slice::Offload(call) => Ok(Progress::Offload(Phase::Txs(Some(tx)), call)),
+            Slice::Done(result) => {
+                self.applied(tx, result)?;
+                Ok(Progress::Phase(Phase::Txs(None)))
+            }
+        }
+    }
+
+    fn next_tx(&mut self) -> Option<Arc<RecoveredTx>> {
+        let gas_left = self.header.gas_limit - self.body.gas_used;
+        match &mut self.source {
+            Source::Validate { block } => block.txs.get(self.body.txs.len()).cloned(),
+            Source::Build { attributes, candidates, tried } => {
+                let is_full = attributes.txs_max.is_some_and(|max| self.body.txs.len() >= max);
+                if is_full || gas_left < TX_GAS_MIN || *tried >= CANDIDATES_MAX {
+                    return None;
+                }
+                *tried += 1;
+                candidates.next()
+            }
+        }
+    }
+
+    fn begin(&mut self, tx: &Arc<RecoveredTx>) -> Result<Began, ExecError> {
+        let env = env::tx_env(tx);
+        let facts = TxFacts::of(&env, self.header.base_fee_per_gas.unwrap_or(0));
+        let gas_left = self.header.gas_limit - self.body.gas_used;
+        if tx.gas_limit() > gas_left {
+            let error = InvalidTransaction::CallerGasLimitMoreThanBlock;
+            let is_hopeless = tx.gas_limit() > self.header.gas_limit;
+            return self.refuse(tx, Refusal { error, tx: facts }, is_hopeless);
+        }
+        let evm = self.evm();
+        evm.allow_code_at_sender(tx.is_impersonated());
+        match evm.begin(env) {
+            Ok(None) => Ok(Began::Running),
+            Ok(Some(result)) => Ok(Began::Finished(result)),
+            Err(EVMError::Transaction(error)) => {
+                // B2: nothing is committed; what was loaded is forgotten.
+                evm.finalize();
+                let is_hopeless = is_hopeless(&error);
+                self.refuse(tx, Refusal { error, tx: facts }, is_hopeless)
+            }
+            Err(error) => Err(fatal(error)),
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        tx: &Arc<RecoveredTx>,
+        refusal: Refusal,
+        is_hopeless: bool,
+    ) -> Result<Began, ExecError> {
+        match &mut self.source {
+            Source::Validate { .. } => Err(ExecError::Transaction {
+                index: self.body.txs.len(),
+                hash: *tx.hash(),
+                refusal: Box::new(refusal),
+            }),
+            Source::Build { candidates, .. } => {
+                candidates.skip_sender();
+                if is_hopeless {
+                    self.unexecutable.push((*tx.hash(), refusal.to_string()));
+                }
+                Ok(Began::Skipped)
+            }
+        }
+    }
+
+    fn applied(&mut self, tx: Arc<RecoveredTx>, result: ExecutionResult) -> Result<(), ExecError> {
+        self.commit()?;
+        let body = &mut self.body;
+        body.gas_used += result.tx_gas_used();
+        body.blob_gas_used += tx.tx().blob_gas_used().unwrap_or(0);
+        let receipt = Receipt {
+            tx_type: tx.tx_type(),
+            success: result.is_success(),
+            cumulative_gas_used: body.gas_used,
+            logs: result.into_logs(),
+        };
+        for log in &receipt.logs {
+            body.bloom.accrue_log(log);
+        }
+        body.receipts.push(receipt);
+        body.txs.push(tx);
+        Ok(())
+    }
+}
+
+/// Whether no later block can use a candidate with this fault either.
+fn is_hopeless(error: &InvalidTransaction) -> bool {
+    use InvalidTransaction as E;
+    !matches!(
+        error,
+        E::NonceTooHigh { .. }
+            | E::GasPriceLessThanBasefee
+            | E::BlobGasPriceGreaterThanMax { .. }
+            | E::CallerGasLimitMoreThanBlock
+    )
+}

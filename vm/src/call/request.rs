@@ -1,0 +1,163 @@
+//! From a JSON-RPC transaction request to what revm executes, by geth's rules for calls.
+//!
+//! Pure. Source: geth `internal/ethapi`: `TransactionArgs.CallDefaults`, `ToMessage`, `doCall`.
+
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_rpc_types_eth::{
+    BlockOverrides, TransactionInput, TransactionRequest,
+    state::{AccountOverride, StateOverride},
+};
+use evenkeel_chain::{ChainSpec, Header};
+use revm::context::{TxEnv, either::Either};
+
+use crate::{
+    env,
+    error::{CallError, InvalidCall, TxFacts, Unsupported},
+    limits::Limits,
+    overlay::Overlay,
+    suspended::Setup,
+};
+
+/// Gas of a call that names none and is not capped, as in geth.
+const GAS_UNCAPPED: u64 = u64::MAX / 2;
+
+/// A call ready to run.
+pub(super) struct Prepared {
+    pub(super) setup: Setup,
+    pub(super) tx: TxEnv,
+    pub(super) facts: TxFacts,
+    /// Gas limit that the request names.
+    pub(super) gas_named: Option<u64>,
+}
+
+/// Turns the request into a transaction on the block with `header`, as changed by `overrides`.
+pub(super) fn prepare(
+    request: TransactionRequest,
+    overrides: Option<&BlockOverrides>,
+    header: &Header,
+    (spec, limits): (&ChainSpec, &Limits),
+) -> Result<Prepared, CallError> {
+    let header = overridden_header(header, overrides)?;
+    let mut setup = env::setup(spec, &header, limits);
+    if let Some(fee) = overrides.and_then(|overrides| overrides.blob_base_fee)
+        && let Some(blob) = &mut setup.block.blob_excess_gas_and_price
+    {
+        blob.blob_gasprice = narrow("blobBaseFee", fee)?;
+    }
+    setup.cfg.disable_nonce_check = true;
+    setup.cfg.disable_eip3607 = true;
+    setup.cfg.disable_block_gas_limit = true;
+    setup.cfg.tx_chain_id_check = false;
+    setup.cfg.tx_gas_limit_cap = Some(u64::MAX);
+
+    let gas_named = request.gas;
+    let tx = transaction(request, spec, limits)?;
+    // As geth: a call that offers nothing for its gas runs at base fee zero.
+    if tx.gas_price == 0 {
+        setup.block.basefee = 0;
+    }
+    let facts = TxFacts::of(&tx, setup.block.basefee);
+    Ok(Prepared { setup, tx, facts, gas_named })
+}
+
+fn transaction(
+    request: TransactionRequest,
+    spec: &ChainSpec,
+    limits: &Limits,
+) -> Result<TxEnv, CallError> {
+    if request.sidecar.is_some() || request.blob_versioned_hashes.is_some() {
+        return Err(CallError::Unsupported(Unsupported::Blobs));
+    }
+    if let Some(have) = request.chain_id
+        && have != spec.chain_id
+    {
+        let want = spec.chain_id;
+        return Err(CallError::Invalid(InvalidCall::ChainId { have, want }));
+    }
+    let has_fee_caps =
+        request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some();
+    if has_fee_caps && request.gas_price.is_some() {
+        return Err(CallError::Invalid(InvalidCall::BothFees));
+    }
+    let gas_limit = request.gas.unwrap_or(limits.gas_cap.unwrap_or(GAS_UNCAPPED));
+    let authorizations = request.authorization_list.unwrap_or_default();
+    let tx_type = match (authorizations.is_empty(), has_fee_caps, request.access_list.is_some()) {
+        (false, _, _) => 4,
+        (true, true, _) => 2,
+        (true, false, true) => 1,
+        (true, false, false) => 0,
+    };
+    Ok(TxEnv {
+        tx_type,
+        caller: request.from.unwrap_or(Address::ZERO),
+        gas_limit: gas_limit.min(limits.gas_cap.unwrap_or(u64::MAX)),
+        gas_price: request.gas_price.or(request.max_fee_per_gas).unwrap_or(0),
+        kind: request.to.unwrap_or(TxKind::Create),
+        value: request.value.unwrap_or(U256::ZERO),
+        data: input(request.input)?,
+        nonce: request.nonce.unwrap_or(0),
+        chain_id: Some(spec.chain_id),
+        access_list: request.access_list.unwrap_or_default(),
+        gas_priority_fee: (tx_type == 2 || tx_type == 4)
+            .then(|| request.max_priority_fee_per_gas.unwrap_or(0)),
+        blob_hashes: Vec::<B256>::new(),
+        max_fee_per_blob_gas: 0,
+        authorization_list: authorizations.into_iter().map(Either::Left).collect(),
+    })
+}
+
+fn input(input: TransactionInput) -> Result<Bytes, CallError> {
+    match (input.input, input.data) {
+        (Some(input), Some(data)) if input != data => {
+            Err(CallError::Invalid(InvalidCall::BothInputs))
+        }
+        (input, data) => Ok(input.or(data).unwrap_or_default()),
+    }
+}
+
+fn overridden_header(
+    header: &Header,
+    overrides: Option<&BlockOverrides>,
+) -> Result<Header, CallError> {
+    let mut header = header.clone();
+    let Some(overrides) = overrides else { return Ok(header) };
+    if let Some(number) = overrides.number {
+        header.number = narrow("number", number)?;
+    }
+    if let Some(base_fee) = overrides.base_fee {
+        header.base_fee_per_gas = Some(narrow("baseFeePerGas", base_fee)?);
+    }
+    header.difficulty = overrides.difficulty.unwrap_or(header.difficulty);
+    header.timestamp = overrides.time.unwrap_or(header.timestamp);
+    header.gas_limit = overrides.gas_limit.unwrap_or(header.gas_limit);
+    header.beneficiary = overrides.coinbase.unwrap_or(header.beneficiary);
+    header.mix_hash = overrides.random.unwrap_or(header.mix_hash);
+    header.parent_beacon_block_root = overrides.beacon_root.or(header.parent_beacon_block_root);
+    Ok(header)
+}
+
+fn narrow<T: TryFrom<U256>>(field: &'static str, value: U256) -> Result<T, CallError> {
+    T::try_from(value).map_err(|_| CallError::Invalid(InvalidCall::BlockOverride(field)))
+}
+
+/// Puts the overrides of state and block hashes on top of the state.
+pub(super) fn apply_overrides(
+    overlay: &mut Overlay,
+    state: Option<StateOverride>,
+    block: Option<BlockOverrides>,
+) -> Result<(), CallError> {
+    if let Some(hashes) = block.and_then(|block| block.block_hash) {
+        overlay.override_block_hashes(hashes);
+    }
+    let Some(state) = state else { return Ok(()) };
+    for (address, change) in &state {
+        let AccountOverride { state, state_diff, move_precompile_to, .. } = change;
+        if move_precompile_to.is_some() {
+            return Err(CallError::Unsupported(Unsupported::MovedPrecompile));
+        }
+        if state.is_some() && state_diff.is_some() {
+            return Err(CallError::Invalid(InvalidCall::BothStates(*address)));
+        }
+    }
+    overlay.apply_overrides(state).map_err(|error| CallError::State(error.0))
+}

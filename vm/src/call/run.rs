@@ -1,0 +1,148 @@
+//! One call of any kind, in slices. Pure: the actor around it owns time and cancellation.
+
+use std::sync::Arc;
+
+use alloy_primitives::Bytes;
+use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
+use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
+use evenkeel_chain::{ChainSpec, Header};
+use evenkeel_state::View;
+
+use super::{
+    estimate::Estimate,
+    request::{self, Prepared},
+    single::{Single, output_of},
+};
+use crate::{
+    error::CallError, heavy::HeavyResult, limits::Limits, overlay::Overlay, step::Step,
+    suspended::Suspended, tracer::CallTracer,
+};
+
+/// Everything a call needs.
+pub struct CallJob {
+    /// The state it runs on, fixed now.
+    pub view: View,
+    /// The block it runs in: for `pending`, the next.
+    pub header: Arc<Header>,
+    /// The chain's rules.
+    pub spec: Arc<ChainSpec>,
+    /// The call.
+    pub request: TransactionRequest,
+    /// Accounts to pretend.
+    pub state_overrides: Option<StateOverride>,
+    /// Header fields to pretend.
+    pub block_overrides: Option<BlockOverrides>,
+    /// What is asked.
+    pub kind: CallKind,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// What is asked of a call.
+#[derive(Clone, Debug)]
+pub enum CallKind {
+    /// Its output.
+    Call,
+    /// The gas limit it needs.
+    EstimateGas,
+    /// Its trace.
+    Trace(GethDebugTracingOptions),
+}
+
+/// What a call comes to.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one per call, moved once")]
+pub enum CallOutcome {
+    /// For [`CallKind::Call`].
+    Output(Bytes),
+    /// For [`CallKind::EstimateGas`].
+    Gas(u64),
+    /// For [`CallKind::Trace`].
+    Trace(GethTrace),
+}
+
+/// How far a call came.
+pub type CallStep = Step<Result<CallOutcome, CallError>>;
+
+/// A call in the middle of its execution.
+pub struct CallRun(Kind);
+
+enum Kind {
+    Call { evm: Suspended<Overlay>, single: Box<Single> },
+    Estimate(Box<Estimate>),
+    Trace(Box<CallTracer>),
+}
+
+impl CallRun {
+    /// Reads the request; executes nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// The request contradicts itself, asks for what is not there, or the state cannot be read.
+    pub fn new(job: CallJob) -> Result<Self, CallError> {
+        let CallJob { view, header, spec, request, state_overrides, block_overrides, kind, limits } =
+            job;
+        let prepared =
+            request::prepare(request, block_overrides.as_ref(), &header, (&spec, &limits))?;
+        let mut overlay = Overlay::new(view);
+        let gas_limit = block_overrides
+            .as_ref()
+            .and_then(|overrides| overrides.gas_limit)
+            .unwrap_or(header.gas_limit);
+        request::apply_overrides(&mut overlay, state_overrides, block_overrides)?;
+        Ok(Self(match kind {
+            CallKind::Call => {
+                let Prepared { setup, tx, facts, .. } = prepared;
+                let evm = Suspended::new(setup, overlay, ());
+                Kind::Call { evm, single: Box::new(Single::new(tx, &facts)) }
+            }
+            CallKind::EstimateGas => Kind::Estimate(Box::new(Estimate::new(
+                overlay,
+                prepared,
+                limits.gas_cap,
+                gas_limit,
+            )?)),
+            CallKind::Trace(options) => {
+                let Prepared { setup, tx, facts, .. } = prepared;
+                let tracer = CallTracer::new(options, setup, overlay, (tx, &facts))?;
+                Kind::Trace(Box::new(tracer))
+            }
+        }))
+    }
+
+    /// Runs for about `fuel` gas.
+    pub fn step(&mut self, fuel: u64) -> CallStep {
+        match &mut self.0 {
+            Kind::Call { evm, single } => match single.step(evm, fuel) {
+                Step::More { used } => Step::More { used },
+                Step::Offload(call) => Step::Offload(call),
+                Step::Done(result) => Step::Done(
+                    result.and_then(|result| output_of(result, evm)).map(CallOutcome::Output),
+                ),
+            },
+            Kind::Estimate(estimate) => match estimate.step(fuel) {
+                Step::More { used } => Step::More { used },
+                Step::Offload(call) => Step::Offload(call),
+                Step::Done(result) => Step::Done(result.map(CallOutcome::Gas)),
+            },
+            Kind::Trace(tracer) => match tracer.step(fuel) {
+                Step::More { used } => Step::More { used },
+                Step::Offload(call) => Step::Offload(call),
+                Step::Done(result) => Step::Done(result.map(CallOutcome::Trace)),
+            },
+        }
+    }
+
+    /// Hands in the result of the offloaded call.
+    ///
+    /// # Panics
+    ///
+    /// If nothing is offloaded, or the call was stopped.
+    pub fn provide(&mut self, result: HeavyResult) {
+        match &mut self.0 {
+            Kind::Call { evm, .. } => evm.provide(result),
+            Kind::Estimate(estimate) => estimate.evm().provide(result),
+            Kind::Trace(tracer) => tracer.provide(result),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What revm must know of a chain, a block and a transaction.
+
+use alloy_consensus::Transaction as _;
+use alloy_primitives::{B256, U256};
+use evenkeel_chain::{BlobParams, ChainSpec, Fork, Header, Height, RecoveredTx, TxEnvelope};
+use revm::{
+    context::{BlockEnv, CfgEnv, TxEnv, either::Either},
+    context_interface::block::BlobExcessGasAndPrice,
+    primitives::hardfork::SpecId,
+};
+
+use crate::{limits::Limits, suspended::Setup};
+
+/// revm's name for the rules of `fork`.
+///
+/// Constantinople runs as Petersburg: EIP-1283 was live on no chain that matters for longer than
+/// a block, and revm does not have it.
+#[must_use]
+pub const fn spec_id(fork: Fork) -> SpecId {
+    match fork {
+        Fork::Frontier => SpecId::FRONTIER,
+        Fork::Homestead => SpecId::HOMESTEAD,
+        Fork::Tangerine => SpecId::TANGERINE,
+        Fork::SpuriousDragon => SpecId::SPURIOUS_DRAGON,
+        Fork::Byzantium => SpecId::BYZANTIUM,
+        Fork::Constantinople | Fork::Petersburg => SpecId::PETERSBURG,
+        Fork::Istanbul | Fork::MuirGlacier => SpecId::ISTANBUL,
+        Fork::Berlin => SpecId::BERLIN,
+        Fork::London | Fork::ArrowGlacier | Fork::GrayGlacier => SpecId::LONDON,
+        Fork::Paris => SpecId::MERGE,
+        Fork::Shanghai => SpecId::SHANGHAI,
+        Fork::Cancun => SpecId::CANCUN,
+        Fork::Prague => SpecId::PRAGUE,
+        Fork::Osaka | Fork::Bpo1 | Fork::Bpo2 => SpecId::OSAKA,
+    }
+}
+
+/// The fork of the block with this header.
+pub(crate) fn fork_of(spec: &ChainSpec, header: &Header) -> Fork {
+    spec.fork_at(Height::new(header.number), header.timestamp)
+}
+
+/// The EVM for transactions of the block with this header.
+pub(crate) fn setup(spec: &ChainSpec, header: &Header, limits: &Limits) -> Setup {
+    let fork = fork_of(spec, header);
+    let blobs = spec.blob_params(header.timestamp);
+    Setup {
+        cfg: cfg(spec, fork, &blobs, limits),
+        block: block_env(header, fork, &blobs),
+        heavy_gas: limits.heavy_gas,
+    }
+}
+
+fn cfg(spec: &ChainSpec, fork: Fork, blobs: &BlobParams, limits: &Limits) -> CfgEnv {
+    let mut cfg = CfgEnv::new_with_spec(spec_id(fork)).with_chain_id(spec.chain_id);
+    cfg.memory_limit = limits.memory_bytes_max as u64;
+    cfg.limit_contract_code_size = limits.code_size_max;
+    // None is the fork's own cap.
+    cfg.tx_gas_limit_cap = if limits.tx_gas_cap { None } else { Some(u64::MAX) };
+    cfg.max_blobs_per_tx = Some(blobs.max_blobs_per_tx);
+    cfg.blob_base_fee_update_fraction = u64::try_from(blobs.update_fraction).ok();
+    cfg
+}
+
+fn block_env(header: &Header, fork: Fork, blobs: &BlobParams) -> BlockEnv {
+    let excess_blob_gas = header.excess_blob_gas.unwrap_or(0);
+    BlockEnv {
+        number: U256::from(header.number),
+        beneficiary: header.beneficiary,
+        timestamp: U256::from(header.timestamp),
+        gas_limit: header.gas_limit,
+        basefee: header.base_fee_per_gas.unwrap_or(0),
+        difficulty: if fork >= Fork::Paris { U256::ZERO } else { header.difficulty },
+        prevrandao: (fork >= Fork::Paris).then_some(header.mix_hash),
+        blob_excess_gas_and_price: (fork >= Fork::Cancun).then(|| BlobExcessGasAndPrice {
+            excess_blob_gas,
+            blob_gasprice: blobs.calc_blob_fee(excess_blob_gas),
+        }),
+        slot_num: 0,
+    }
+}
+
+/// The transaction as revm takes it.
+pub(crate) fn tx_env(tx: &RecoveredTx) -> TxEnv {
+    let envelope: &TxEnvelope = tx.tx();
+    let gas_price = envelope.gas_price().unwrap_or_else(|| envelope.max_fee_per_gas());
+    TxEnv {
+        tx_type: envelope.tx_type() as u8,
+        caller: tx.sender(),
+        gas_limit: envelope.gas_limit(),
+        gas_price,
+        kind: envelope.kind(),
+        value: envelope.value(),
+        data: envelope.input().clone(),
+        nonce: envelope.nonce(),
+        chain_id: envelope.chain_id(),
+        access_list: envelope.access_list().cloned().unwrap_or_default(),
+        gas_priority_fee: envelope.max_priority_fee_per_gas(),
+        blob_hashes: envelope.blob_versioned_hashes().map(<[B256]>::to_vec).unwrap_or_default(),
+        max_fee_per_blob_gas: envelope.max_fee_per_blob_gas().unwrap_or(0),
+        authorization_list: envelope
+            .authorization_list()
+            .unwrap_or_default()
+            .iter()
+            .cloned()
+            .map(Either::Left)
+            .collect(),
+    }
+}

@@ -1,0 +1,192 @@
+//! Precompile calls too long for a worker: found before they run, run elsewhere, put back.
+//!
+//! Pure. A call is heavy if the precompile says "out of gas" when it is given only the limit:
+//! every precompile compares its price with its gas before it works, so asking is cheap and the
+//! price is revm's own. If it is light the answer is kept and used, so nothing runs twice.
+//!
+//! # Invariants
+//!
+//! - H1: output, gas and errors are those of the call run in place.
+//! - H2: a call that fails before its precompile would run (depth, funds) is not offloaded.
+
+use alloy_primitives::{Address, Bytes, map::AddressSet};
+use revm::{
+    Database,
+    context::{Cfg, ContextTr, JournalTr},
+    context_interface::LocalContextTr,
+    handler::{EthPrecompiles, PrecompileProvider, precompile_output_to_interpreter_result},
+    interpreter::{
+        CallInputs, CallValue, FrameInput, InterpreterResult, interpreter_action::FrameInit,
+    },
+    precompile::{Precompile, PrecompileHalt, PrecompileId, PrecompileOutput, PrecompileResult},
+    primitives::{constants::CALL_STACK_LIMIT, hardfork::SpecId},
+};
+
+use crate::{blake2, slice::VmContext};
+
+/// A precompile call to be run off the worker.
+#[derive(Debug)]
+pub struct HeavyCall {
+    precompile: Precompile,
+    input: Bytes,
+    gas_limit: u64,
+    reservoir: u64,
+}
+
+/// What a [`HeavyCall`] came to.
+#[derive(Debug)]
+pub struct HeavyResult(Outcome);
+
+#[derive(Debug)]
+enum Outcome {
+    Ran(PrecompileResult),
+    Stopped,
+}
+
+impl HeavyResult {
+    /// Returns true if the call was stopped, so that it has no result.
+    #[must_use]
+    pub const fn is_stopped(&self) -> bool {
+        matches!(self.0, Outcome::Stopped)
+    }
+}
+
+impl HeavyCall {
+    /// Runs the call. Asks `should_stop` now and then where the precompile can be cut (BLAKE2F);
+    /// all others run to their end.
+    #[must_use]
+    pub fn run(&self, should_stop: &dyn Fn() -> bool) -> HeavyResult {
+        if matches!(self.precompile.id(), PrecompileId::Blake2F) {
+            return match blake2::run(&self.input, self.gas_limit, should_stop) {
+                Some(result) => {
+                    let output = PrecompileOutput::from_eth_result(result, self.reservoir);
+                    HeavyResult(Outcome::Ran(Ok(output)))
+                }
+                None => HeavyResult(Outcome::Stopped),
+            };
+        }
+        let result = self.precompile.execute(&self.input, self.gas_limit, self.reservoir);
+        HeavyResult(Outcome::Ran(result))
+    }
+
+    /// Name of the precompile.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.precompile.id().name()
+    }
+}
+
+/// The precompiles of the fork, one of which may have run already.
+#[derive(Debug)]
+pub(crate) struct SlicedPrecompiles {
+    inner: EthPrecompiles,
+    heavy_gas: u64,
+    /// Result of the call that the next frame makes.
+    ready: Option<PrecompileResult>,
+}
+
+impl SlicedPrecompiles {
+    pub(crate) fn new(spec: SpecId, heavy_gas: u64) -> Self {
+        Self { inner: EthPrecompiles::new(spec), heavy_gas, ready: None }
+    }
+
+    /// Takes over what an offloaded call came to.
+    ///
+    /// # Panics
+    ///
+    /// If the call was stopped: the execution is to be cancelled then.
+    pub(crate) fn provide(&mut self, result: HeavyResult) {
+        match result.0 {
+            Outcome::Ran(result) => self.ready = Some(result),
+            Outcome::Stopped => panic!("a stopped call has no result"),
+        }
+    }
+
+    /// Drops a result that the frame did not ask for.
+    pub(crate) fn forget(&mut self) {
+        self.ready = None;
+    }
+
+    /// Returns the call that `init` makes if it is a precompile's and heavy.
+    pub(crate) fn heavy_call<DB: Database>(
+        &mut self,
+        context: &VmContext<DB>,
+        init: &FrameInit,
+    ) -> Option<HeavyCall> {
+        let FrameInput::Call(inputs) = &init.frame_input else { return None };
+        if inputs.gas_limit <= self.heavy_gas || self.ready.is_some() {
+            return None;
+        }
+        let precompile = self.inner.precompiles.get(&inputs.bytecode_address)?;
+        if !reaches_precompile(context, init.depth, inputs) {
+            return None;
+        }
+        let input = inputs.input.as_bytes(context);
+        let result = precompile.execute(&input, self.heavy_gas, inputs.reservoir);
+        let halt = result.as_ref().ok().and_then(PrecompileOutput::halt_reason);
+        let is_heavy = halt.is_some_and(PrecompileHalt::is_oog);
+        if !is_heavy {
+            self.ready = Some(result);
+            return None;
+        }
+        Some(HeavyCall {
+            precompile: precompile.clone(),
+            input: Bytes::copy_from_slice(&input),
+            gas_limit: inputs.gas_limit,
+            reservoir: inputs.reservoir,
+        })
+    }
+}
+
+/// H2: the checks of revm's `make_call_frame` that come before the precompile.
+fn reaches_precompile<DB: Database>(
+    context: &VmContext<DB>,
+    depth: usize,
+    inputs: &CallInputs,
+) -> bool {
+    if depth > usize::try_from(CALL_STACK_LIMIT).expect("1024") {
+        return false;
+    }
+    match inputs.value {
+        CallValue::Transfer(value) => {
+            let caller = context.journaled_state.state.get(&inputs.caller);
+            value.is_zero() || caller.is_some_and(|caller| caller.info.balance >= value)
+        }
+        CallValue::Apparent(_) => true,
+    }
+}
+
+impl<DB: Database> PrecompileProvider<VmContext<DB>> for SlicedPrecompiles {
+    type Output = InterpreterResult;
+
+    fn set_spec(&mut self, spec: <<VmContext<DB> as ContextTr>::Cfg as Cfg>::Spec) -> bool {
+        PrecompileProvider::<VmContext<DB>>::set_spec(&mut self.inner, spec)
+    }
+
+    fn run(
+        &mut self,
+        context: &mut VmContext<DB>,
+        inputs: &CallInputs,
+    ) -> Result<Option<InterpreterResult>, String> {
+        let Some(ready) = self.ready.take() else {
+            return self.inner.run(context, inputs);
+        };
+        // From here as `EthPrecompiles::run`.
+        let output = ready.map_err(|error| error.to_string())?;
+        if let Some(reason) = output.halt_reason()
+            && !reason.is_oog()
+            && context.journal().depth() == 1
+        {
+            context.local_mut().set_precompile_error_context(reason.to_string());
+        }
+        Ok(Some(precompile_output_to_interpreter_result(output, inputs.gas_limit)))
+    }
+
+    fn warm_addresses(&self) -> &AddressSet {
+        self.inner.warm_addresses()
+    }
+
+    fn contains(&self, address: &Address) -> bool {
+        self.inner.contains(address)
+    }
+}

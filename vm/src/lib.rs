@@ -1,0 +1,35 @@
+//! The interruptible EVM: executes calls, traces and blocks on revm in slices.
+//!
+//! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; two
+//! actors drive them: a `Call` per request and the one [`Executor`]. revm's internals are named in
+//! `slice.rs`, `suspended.rs`, `trace.rs`, `keccak.rs` and `heavy.rs` only.
+
+mod actor;
+mod blake2;
+mod block;
+mod call;
+mod env;
+mod error;
+mod heavy;
+mod keccak;
+pub mod limits;
+mod overlay;
+mod slice;
+mod step;
+mod suspended;
+mod trace;
+mod tracer;
+
+pub use actor::{spawn_call, spawn_trace};
+pub use block::{
+    BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError,
+};
+pub use call::{CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceJob, TraceRun, TraceStep};
+pub use env::spec_id;
+pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
+pub use heavy::{HeavyCall, HeavyResult};
+pub use limits::Limits;
+pub use overlay::{Overlay, ReadError};
+pub use slice::{ExecutionError, Slice};
+pub use step::Step;
+pub use suspended::{Setup, Suspended};

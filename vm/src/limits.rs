@@ -1,0 +1,106 @@
+//! Limits of this crate: value, unit, why.
+
+use std::time::Duration;
+
+use evenkeel_runtime::Time;
+
+/// Gas that one reduction stands for. 100,000 gas take 40 to 120 us (`examples/slice_cost.rs`), so
+/// a quantum of 4,000 reductions is about 100 us of execution.
+pub const GAS_PER_REDUCTION: u64 = 25;
+
+/// Gas between two looks at the clock within a turn. A suspend and resume costs about 25 ns, so
+/// this costs nothing, and code whose gas is cheaper than its time (hashing, cold reads) is still
+/// cut after a fraction of a millisecond.
+pub const SLICE_GAS: u64 = 20_000;
+
+/// A turn ends after this much time even if reductions are left.
+pub const TURN_TIME_MAX: Duration = Duration::from_micros(200);
+
+/// How often a call that waits for the compute pool looks whether its caller is still there.
+pub const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Precompile calls priced above this never run on a worker: 100,000 gas are at most some 200 us
+/// in every precompile (`examples/uncut.rs`).
+pub const HEAVY_GAS: u64 = 100_000;
+
+/// Bytes of EVM memory that one execution may hold over all its frames. Growing to it at once is
+/// the longest uncut memory step: some milliseconds (`examples/uncut.rs`).
+pub const MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// `KECCAK256` over more bytes than this is cut: hashing 8 KiB takes about 16 us.
+pub const KECCAK_INLINE_BYTES: usize = 8 * 1024;
+
+/// Fuel (in gas) charged per byte of a cut `KECCAK256`: hashing runs at about 500 MB/s, which is
+/// 2 ns a byte, and a gas is about 1 ns.
+pub const KECCAK_FUEL_PER_BYTE: u64 = 2;
+
+/// Bytes that a cut `KECCAK256` hashes at least before it looks at its fuel again.
+pub const KECCAK_CHUNK_BYTES: usize = 4 * 1024;
+
+/// Rounds of `BLAKE2b` that run between two looks at the stop flag: about 100 us.
+pub const BLAKE2_ROUNDS_PER_CHUNK: u32 = 8_000;
+
+/// Trie nodes per slice of a root computation; a node is about 1 us of hashing and merging.
+pub const TRIE_NODES_PER_SLICE: usize = 128;
+
+/// Fuel (in gas) charged per trie node.
+pub const TRIE_FUEL_PER_NODE: u64 = 1_000;
+
+/// Gas charged as fuel for work per transaction outside the interpreter: validation, commit,
+/// receipt. About 3 us.
+pub const TX_FUEL: u64 = 4_000;
+
+/// Bytes of copied call data that one trace may record; beyond it the trace is refused.
+pub const TRACE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Gas of a system call (EIP-4788, 2935, 7002, 7251).
+pub const SYSTEM_CALL_GAS: u64 = 30_000_000;
+
+/// Messages that wait for the executor; engines send a handful per block.
+pub const EXECUTOR_ITEMS_MAX: usize = 1_024;
+
+/// Bytes of messages that wait for the executor.
+pub const EXECUTOR_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Executed blocks that are neither finalized nor discarded; the oldest is dropped beyond it.
+pub const CANDIDATE_BLOCKS_MAX: usize = 64;
+
+/// Candidates that one block build tries at most, so that a pool of unusable transactions cannot
+/// hold up a block.
+pub const CANDIDATES_MAX: usize = 200_000;
+
+const _: () = assert!(KECCAK_CHUNK_BYTES <= KECCAK_INLINE_BYTES);
+const _: () = assert!(SLICE_GAS >= GAS_PER_REDUCTION);
+
+/// Everything that limits one execution.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Gas of a call at most; None: no cap.
+    pub gas_cap: Option<u64>,
+    /// Bytes of EVM memory over all frames of the execution.
+    pub memory_bytes_max: usize,
+    /// When the call is given up.
+    pub deadline: Option<Time>,
+    /// The time that the deadline stands for, as the error text says it.
+    pub timeout: Duration,
+    /// Precompile calls priced above this go to the compute pool.
+    pub heavy_gas: u64,
+    /// Bytes of contract code; None: as the fork says.
+    pub code_size_max: Option<usize>,
+    /// Whether the gas limit of a transaction is capped (EIP-7825).
+    pub tx_gas_cap: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            gas_cap: None,
+            memory_bytes_max: MEMORY_BYTES_MAX,
+            deadline: None,
+            timeout: Duration::from_secs(5),
+            heavy_gas: HEAVY_GAS,
+            code_size_max: None,
+            tx_gas_cap: false,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The state that transactions run on: a [`View`], what was read of it, and what earlier
+//! transactions of the block changed.
+//!
+//! # Invariants
+//!
+//! - O1: the change set holds exactly the values that differ from the view.
+//! - O2: a failed read surfaces as [`StateError`], with its kind.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{
+    Address, B256, Bytes, KECCAK256_EMPTY, U256,
+    map::{
+        AddressMap, HashMap,
+        hash_map::{self, Entry},
+    },
+};
+use alloy_rpc_types_eth::state::{AccountOverride, StateOverride};
+use evenkeel_chain::Height;
+use evenkeel_state::{Account, ChangeSet, StateError, StorageChange, View};
+use revm::{
+    Database,
+    bytecode::Bytecode,
+    database_interface::DBErrorMarker,
+    state::{AccountInfo, EvmState},
+};
+
+/// A failed read, as revm carries it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct ReadError(#[from] pub StateError);
+
+impl DBErrorMarker for ReadError {}
+
+/// A view with the changes of the transactions so far on top.
+pub struct Overlay {
+    view: View,
+    accounts: AddressMap<Cached>,
+    codes: HashMap<B256, Bytecode>,
+    /// Code that was deployed here.
+    deployed: HashMap<B256, Bytes>,
+    /// Hashes that the caller made up for some heights.
+    block_hashes: BTreeMap<u64, B256>,
+}
+
+struct Cached {
+    before: Option<Account>,
+    now: Option<Account>,
+    /// No slot of the view is to be seen any more.
+    is_wiped: bool,
+    slots: HashMap<U256, Slot>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    before: U256,
+    now: U256,
+}
+
+impl Overlay {
+    /// Nothing changed yet.
+    #[must_use]
+    pub fn new(view: View) -> Self {
+        Self {
+            view,
+            accounts: AddressMap::default(),
+            codes: HashMap::default(),
+            deployed: HashMap::default(),
+            block_hashes: BTreeMap::new(),
+        }
+    }
+
+    /// The account as it is now.
+    pub(crate) fn account(&mut self, address: Address) -> Result<Option<Account>, ReadError> {
+        Ok(self.cached(address)?.now)
+    }
+
+    /// The account's code as it is now.
+    pub(crate) fn code_of(&mut self, address: Address) -> Result<Bytecode, ReadError> {
+        match self.account(address)? {
+            Some(account) if account.has_code() => self.code_by_hash(account.code_hash),
+            _ => Ok(Bytecode::default()),
+        }
+    }
+
+    fn cached(&mut self, address: Address) -> Result<&mut Cached, ReadError> {
+        match self.accounts.entry(address) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let before = self.view.account(address)?;
+                let slots = HashMap::default();
+                Ok(entry.insert(Cached { before, now: before, is_wiped: false, slots }))
+            }
+        }
+    }
+
+    /// Adds to the balance; makes the account if need be.
+    pub(crate) fn credit(&mut self, address: Address, wei: U256) -> Result<(), ReadError> {
+        // Nothing is credited to nobody: an account that exists only by name is none (EIP-161).
+        if wei.is_zero() {
+            return Ok(());
+        }
+        let cached = self.cached(address)?;
+        let account = cached.now.get_or_insert_default();
+        account.balance = account.balance.saturating_add(wei);
+        Ok(())
+    }
+
+    /// Takes over what transactions changed, as revm's `finalize` reports it.
+    pub(crate) fn commit(&mut self, state: EvmState) -> Result<(), ReadError> {
+        for (address, account) in state {
+            if !account.is_touched() {
+                continue;
+            }
+            let info = &account.info;
+            let cached = self.cached(address)?;
+            let is_dead =
+                account.is_selfdestructed() || (account.is_empty() && !account.is_created());
+            if is_dead {
+                cached.now = None;
+                cached.wipe();
+                continue;
+            }
+            if account.is_created() {
+                cached.wipe();
+            }
+            let old_code = cached.now.map_or(KECCAK256_EMPTY, |account| account.code_hash);
+            cached.now = Some(Account {
+                nonce: info.nonce,
+                balance: info.balance,
+                code_hash: info.code_hash,
+            });
+            for (slot, value) in &account.storage {
+                cached
+                    .slots
+                    .entry(*slot)
+                    .or_insert(Slot { before: U256::ZERO, now: value.original_value })
+                    .now = value.present_value;
+            }
+            if info.code_hash != old_code
+                && info.code_hash != KECCAK256_EMPTY
+                && let Some(code) = &info.code
+            {
+                self.deployed.insert(info.code_hash, code.original_bytes());
+                self.codes.insert(info.code_hash, code.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that differs from the view, account by account.
+    pub(crate) fn into_differences(self) -> Differences {
+        Differences {
+            accounts: self.accounts.into_iter(),
+            deployed: self.deployed,
+            changes: ChangeSet::default(),
+        }
+    }
+
+    /// What `BLOCKHASH` says at these heights.
+    pub(crate) fn override_block_hashes(&mut self, hashes: BTreeMap<u64, B256>) {
+        self.block_hashes = hashes;
+    }
+
+    /// Applies the state overrides of a call.
+    pub(crate) fn apply_overrides(&mut self, overrides: StateOverride) -> Result<(), ReadError> {
+        for (address, change) in overrides {
+            self.apply_override(address, change)?;
+        }
+        Ok(())
+    }
+
+    fn apply_override(
+        &mut self,
+        address: Address,
+        change: AccountOverride,
+    ) -> Result<(), ReadError> {
+        let code = change.code.map(|bytes| {
+            let code = Bytecode::new_raw_checked(bytes.clone())
+                .unwrap_or_else(|_| Bytecode::new_legacy(bytes));
+            (code.hash_slow(), code)
+        });
+        let cached = self.cached(address)?;
+        let account = cached.now.get_or_insert_default();
+        if let Some(balance) = change.balance {
+            account.balance = balance;
+        }
+        if let Some(nonce) = change.nonce {
+            account.nonce = nonce;
+        }
+        if let Some((hash, _)) = &code {
+            account.code_hash = *hash;
+        }
+        if change.state.is_some() {
+            cached.wipe();
+            cached.is_wiped = true;
+        }
+        for (slot, value) in change.state.into_iter().chain(change.state_diff).flatten() {
+            let value = Slot { before: U256::ZERO, now: value.into() };
+            cached.slots.insert(slot.into(), value);
+        }
+        if let Some((hash, code)) = code {
+            self.codes.insert(hash, code);
+        }
+        Ok(())
+    }
+}
+
+impl Cached {
+    fn wipe(&mut self) {
+        self.is_wiped = true;
+        for slot in self.slots.values_mut() {
+            slot.now = U256::ZERO;
+        }
+    }
+}
+
+/// The change set of an overlay on its way.
+pub(crate) struct Differences {
+    accounts: hash_map::IntoIter<Address, Cached>,
+    deployed: HashMap<B256, Bytes>,
+    changes: ChangeSet,
+}
+
+impl Differences {
+    /// Looks at one account; returns the change set once all are seen. O(slots of the account).
+    pub(crate) fn step(&mut self) -> Option<ChangeSet> {
+        let Some((address, cached)) = self.accounts.next() else {
+            return Some(std::mem::take(&mut self.changes));
+        };
+        let changes = &mut self.changes;
+        // O1
+        if cached.now != cached.before {
+            changes.accounts.insert(address, cached.now);
+        }
+        let now = cached.now?;
+        let old_code = cached.before.map_or(KECCAK256_EMPTY, |account| account.code_hash);
+        if now.code_hash != old_code
+            && let Some(code) = self.deployed.get(&now.code_hash)
+        {
+            changes.codes.insert(now.code_hash, code.clone());
+        }
+        let is_wiped = cached.is_wiped && cached.before.is_some();
+        let is_new = |slot: &Slot| {
+            if is_wiped { !slot.now.is_zero() } else { slot.now != slot.before }
+        };
+        let slots = cached.slots.iter().filter(|(_, slot)| is_new(slot));
+        let slots: BTreeMap<_, _> = slots.map(|(&at, slot)| (at, slot.now)).collect();
+        if is_wiped || !slots.is_empty() {
+            changes.storage.insert(address, StorageChange { is_wiped, slots });
+        }
+        None
+    }
+}
+
+impl Database for Overlay {
+    type Error = ReadError;
+
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
+        Ok(self.cached(address)?.now.map(|account| AccountInfo {
+            balance: account.balance,
+            nonce: account.nonce,
+            code_hash: account.code_hash,
+            code: None,
+            ..AccountInfo::default()
+        }))
+    }
+
+    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, ReadError> {
+        if hash == KECCAK256_EMPTY {
+            return Ok(Bytecode::default());
+        }
+        match self.codes.entry(hash) {
+            Entry::Occupied(entry) => Ok(entry.get().clone()),
+            Entry::Vacant(entry) => {
+                let bytes = self.view.code(hash)?;
+                // Code that looks like a delegation but is none was deployed before EIP-3541.
+                let code = Bytecode::new_raw_checked(bytes.clone())
+                    .unwrap_or_else(|_| Bytecode::new_legacy(bytes));
+                Ok(entry.insert(code).clone())
+            }
+        }
+    }
+
+    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, ReadError> {
+        let view = self.view.clone();
+        let cached = self.cached(address)?;
+        if let Some(slot) = cached.slots.get(&slot) {
+            return Ok(slot.now);
+        }
+        let value = if cached.is_wiped { U256::ZERO } else { view.storage(address, slot)? };
+        cached.slots.insert(slot, Slot { before: value, now: value });
+        Ok(value)
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, ReadError> {
+        if let Some(hash) = self.block_hashes.get(&number) {
+            return Ok(*hash);
+        }
+        Ok(self.view.block_hash(Height::new(number))?.unwrap_or_default())
+    }
+}

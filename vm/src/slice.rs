@@ -1,0 +1,371 @@
+//! One transaction on revm, run in slices: revm's frame loop restated so that it can stop.
+//!
+//! Pure. Follows `Handler::run` and `Handler::run_exec_loop` of revm 43 step by step; all call
+//! frames stay in `evm.frame_stack` and all changes in the journal, so nothing lives on the Rust
+//! stack between two slices. The gas floor after each instruction is variant a1 of
+//! `vm-state.md` 1.2.
+//!
+//! # Invariants
+//!
+//! - X1: result, gas, logs and state are those of an uncut run, at any fuel.
+//! - X2: after `cancel` the EVM is as before `begin`.
+//! - X3: a slice ends after its fuel plus at most one instruction, or one light precompile.
+
+use revm::{
+    Database, Journal,
+    context::{
+        BlockEnv, CfgEnv, Context, ContextSetters, ContextTr, Evm, JournalTr, LocalContext, TxEnv,
+        result::{EVMError, ExecutionResult, HaltReason, ResultGas},
+    },
+    context_interface::LocalContextTr,
+    handler::{
+        EthFrame, EvmTr, FrameResult, Handler, ItemOrResult, MainnetHandler, execution,
+        instructions::EthInstructions, post_execution,
+    },
+    interpreter::{
+        FrameInput, GasTracker, InitialAndFloorGas, InstructionResult, Interpreter,
+        InterpreterAction, interpreter::EthInterpreter, interpreter_action::FrameInit,
+        interpreter_types::LoopControl,
+    },
+};
+
+use crate::{
+    heavy::{HeavyCall, SlicedPrecompiles},
+    keccak::{Fault, Progress},
+};
+
+/// revm's context with our resumable instructions' state in it.
+pub(crate) type VmContext<DB> =
+    Context<BlockEnv, TxEnv, CfgEnv, DB, Journal<DB>, Progress, LocalContext>;
+
+/// revm's EVM as we run it; `I` observes it.
+pub(crate) type Machine<DB, I> = Evm<
+    VmContext<DB>,
+    I,
+    EthInstructions<EthInterpreter, VmContext<DB>>,
+    SlicedPrecompiles,
+    EthFrame<EthInterpreter>,
+>;
+
+/// What revm reports when a transaction cannot be executed.
+pub type ExecutionError<DB> = EVMError<<DB as Database>::Error>;
+
+/// How far a slice came.
+#[derive(Debug)]
+pub enum Slice {
+    /// The fuel is used up.
+    More,
+    /// A heavy precompile is to be run elsewhere; `provide` its result, then go on.
+    Offload(HeavyCall),
+    /// The transaction is done; its changes are in the journal.
+    Done(ExecutionResult<HaltReason>),
+}
+
+/// How a frame ran.
+pub(crate) enum Ran {
+    /// The fuel is used up, or a long instruction wants to go on.
+    Paused,
+    /// A call or creation begins.
+    Calls(FrameInit),
+    /// The frame ended.
+    Ended(FrameResult),
+}
+
+/// The two ways to run a frame: plain, and observed by an inspector (`trace.rs`).
+pub(crate) trait Frames<DB: Database> {
+    /// Pushes the frame; `Some` if it ended at once (precompile, no code, not enough funds).
+    fn push(&mut self, init: FrameInit) -> Result<Option<FrameResult>, ExecutionError<DB>>;
+    /// Runs the frame on top.
+    fn run(&mut self, fuel: &mut u64) -> Result<Ran, ExecutionError<DB>>;
+}
+
+impl<DB: Database> Frames<DB> for Machine<DB, ()> {
+    fn push(&mut self, init: FrameInit) -> Result<Option<FrameResult>, ExecutionError<DB>> {
+        match self.frame_init(init)? {
+            ItemOrResult::Item(_) => Ok(None),
+            ItemOrResult::Result(result) => Ok(Some(result)),
+        }
+    }
+
+    fn run(&mut self, fuel: &mut u64) -> Result<Ran, ExecutionError<DB>> {
+        let frame = self.frame_stack.get();
+        let Some(action) = run_fuel(
+            &mut frame.interpreter,
+            self.instruction.instruction_table(),
+            self.instruction.gas_table(),
+            &mut self.ctx,
+            fuel,
+        ) else {
+            return Ok(Ran::Paused);
+        };
+        match frame.process_next_action::<_, ExecutionError<DB>>(&mut self.ctx, action)? {
+            ItemOrResult::Item(init) => Ok(Ran::Calls(init)),
+            ItemOrResult::Result(result) => {
+                frame.set_finished(true);
+                Ok(Ran::Ended(result))
+            }
+        }
+    }
+}
+
+/// Runs instructions until the frame has something to say, or the fuel is used up (`None`).
+///
+/// Never inlined: the hot loop must be a function of its own to be compiled well.
+#[inline(never)]
+fn run_fuel<DB: Database>(
+    interpreter: &mut Interpreter<EthInterpreter>,
+    table: &revm::interpreter::InstructionTable<EthInterpreter, VmContext<DB>>,
+    gas_table: &revm::interpreter::instructions::GasTable,
+    context: &mut VmContext<DB>,
+    fuel: &mut u64,
+) -> Option<InterpreterAction> {
+    let start = interpreter.gas.remaining();
+    let floor = start.saturating_sub(*fuel);
+    let end = loop {
+        if let Err(end) = interpreter.step(table, gas_table, context) {
+            break end;
+        }
+        // The only thing that an uncut run does not do: one compare per instruction.
+        if interpreter.gas.remaining() < floor {
+            *fuel = 0;
+            return None;
+        }
+    };
+    if interpreter.bytecode.action().is_none() {
+        if end == InstructionResult::Suspend && context.chain.is_hashing() {
+            *fuel = fuel.saturating_sub(start.saturating_sub(interpreter.gas.remaining()));
+            return None;
+        }
+        context.chain.fault = Fault::last(interpreter);
+        interpreter.halt(end);
+    }
+    let action = interpreter.take_next_action();
+    *fuel = fuel.saturating_sub(gas_used(start, interpreter, &action));
+    Some(action)
+}
+
+/// Gas that the frame itself used since `start`: what it forwards to a child is not used yet.
+pub(crate) fn gas_used(
+    start: u64,
+    interpreter: &Interpreter<EthInterpreter>,
+    action: &InterpreterAction,
+) -> u64 {
+    let forwarded = match action {
+        InterpreterAction::NewFrame(FrameInput::Call(call)) => call.gas_limit,
+        InterpreterAction::NewFrame(FrameInput::Create(create)) => create.gas_limit(),
+        InterpreterAction::NewFrame(FrameInput::Empty) | InterpreterAction::Return(_) => 0,
+    };
+    start.saturating_sub(interpreter.gas.remaining()).saturating_sub(forwarded)
+}
+
+/// Gas of the transaction while its frames run.
+struct Running {
+    initial: InitialAndFloorGas,
+    gas: GasTracker,
+    refund: i64,
+    is_system: bool,
+}
+
+/// One transaction in flight on a [`Machine`].
+pub(crate) struct Sliced {
+    running: Option<Running>,
+    /// The frame to push next. The memory it shares belongs to the same machine.
+    pending: Option<FrameInit>,
+    /// The pending frame waits for the result of a heavy precompile.
+    is_offloaded: bool,
+}
+
+type MachineHandler<DB, I> =
+    MainnetHandler<Machine<DB, I>, ExecutionError<DB>, EthFrame<EthInterpreter>>;
+
+impl Sliced {
+    pub(crate) const fn new() -> Self {
+        Self { running: None, pending: None, is_offloaded: false }
+    }
+
+    /// Returns true while a transaction is in flight.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Validates `tx`, takes its fee, loads its access list and prepares its first frame. Returns
+    /// the result if that is all there is to do.
+    ///
+    /// # Errors
+    ///
+    /// The transaction is invalid, or the database failed; the machine is as before.
+    pub(crate) fn begin<DB: Database, I>(
+        &mut self,
+        evm: &mut Machine<DB, I>,
+        tx: TxEnv,
+    ) -> Result<Option<ExecutionResult<HaltReason>>, ExecutionError<DB>> {
+        assert!(self.running.is_none(), "one transaction at a time");
+        evm.ctx.set_tx(tx);
+        evm.ctx.chain.clear();
+        self.begin_validated(evm).map_err(|error| self.give_up(evm, error))
+    }
+
+    /// As `Handler::run_without_catch_error` up to the first frame.
+    fn begin_validated<DB: Database, I>(
+        &mut self,
+        evm: &mut Machine<DB, I>,
+    ) -> Result<Option<ExecutionResult<HaltReason>>, ExecutionError<DB>> {
+        let mut handler = MachineHandler::<DB, I>::default();
+        let initial = handler.validate(evm)?;
+        let mut gas = handler.tx_gas(evm, &initial);
+        let pre = handler.pre_execution(evm, &mut gas)?;
+        let refund = pre.as_ref().map_or(0, |pre| pre.eip7702_refund);
+        let refund = i64::try_from(refund).expect("a refund is far below 2^63");
+        if let Some(pre) = pre {
+            match handler.first_frame_input(evm, &mut gas)? {
+                Some(first) => {
+                    // EIP-2780: the runtime gas phase is complete.
+                    evm.ctx.journal_mut().checkpoint_commit();
+                    self.running = Some(Running { initial, gas, refund, is_system: false });
+                    self.pending = Some(first);
+                    return Ok(None);
+                }
+                None => execution::runtime_oog_unwind(&mut evm.ctx, pre.checkpoint)?,
+            }
+        }
+        let mut result = handler.runtime_oog_result(evm, &initial, &mut gas)?;
+        let result_gas = handler.post_execution(evm, &mut result, initial, refund)?;
+        handler.execution_result(evm, result, result_gas).map(Some)
+    }
+
+    /// Prepares a system call, as `Handler::run_system_call`: no validation, no fee, no reward.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub(crate) fn begin_system<DB: Database, I>(
+        &mut self,
+        evm: &mut Machine<DB, I>,
+        tx: TxEnv,
+    ) -> Result<(), ExecutionError<DB>> {
+        assert!(self.running.is_none(), "one transaction at a time");
+        evm.ctx.set_tx(tx);
+        evm.ctx.chain.clear();
+        let mut handler = MachineHandler::<DB, I>::default();
+        let initial = InitialAndFloorGas::new(0, 0);
+        let mut gas = handler.tx_gas(evm, &initial);
+        let _checkpoint = evm.ctx.journal_mut().checkpoint();
+        let first = match handler.first_frame_input(evm, &mut gas) {
+            Ok(first) => first.expect("a call without value charges nothing before its frame"),
+            Err(error) => return Err(self.give_up(evm, error)),
+        };
+        evm.ctx.journal_mut().checkpoint_commit();
+        self.running = Some(Running { initial, gas, refund: 0, is_system: true });
+        self.pending = Some(first);
+        Ok(())
+    }
+
+    /// Runs for about `fuel` gas; what is left of it stays in `fuel`.
+    ///
+    /// # Errors
+    ///
+    /// The database failed; the transaction is gone and the machine as before it.
+    pub(crate) fn resume<DB: Database, I>(
+        &mut self,
+        evm: &mut Machine<DB, I>,
+        fuel: &mut u64,
+    ) -> Result<Slice, ExecutionError<DB>>
+    where
+        Machine<DB, I>: Frames<DB>,
+    {
+        assert!(self.running.is_some() && !self.is_offloaded, "begin, or provide, first");
+        self.run_frames(evm, fuel).map_err(|error| self.give_up(evm, error))
+    }
+
+    /// As `Handler::run_exec_loop`.
+    fn run_frames<DB: Database, I>(
+        &mut self,
+        evm: &mut Machine<DB, I>,
+        fuel: &mut u64,
+    ) -> Result<Slice, ExecutionError<DB>>
+    where
+        Machine<DB, I>: Frames<DB>,
+    {
+        loop {
+            let result = if let Some(init) = self.pending.take() {
+                if let Some(call) = evm.precompiles.heavy_call(&evm.ctx, &init) {
+                    self.pending = Some(init);
+                    self.is_offloaded = true;
+                    return Ok(Slice::Offload(call));
+                }
+                let Some(result) = evm.push(init)? else { continue };
+                evm.precompiles.forget();
+                *fuel = fuel.saturating_sub(result.gas().total_gas_spent());
+                if evm.frame_stack.index().is_none() {
+                    // A transfer, or a transaction to a precompile: there is no frame to return to.
+                    return self.end(evm, result).map(Slice::Done);
+                }
+                result
+            } else {
+                if *fuel == 0 {
+                    return Ok(Slice::More);
+                }
+                if evm.ctx.chain.is_hashing() {
+                    let interpreter = &mut evm.frame_stack.get().interpreter;
+                    crate::keccak::hash_some(interpreter, &mut evm.ctx.chain, fuel);
+                    continue;
+                }
+                match evm.run(fuel)? {
+                    Ran::Paused => continue,
+                    Ran::Calls(init) => {
+                        self.pending = Some(init);
+                        continue;
+                    }
+                    Ran::Ended(result) => result,
+                }
+            };
+            if let Some(result) = evm.frame_return_result(result)? {
+                return self.end(evm, result).map(Slice::Done);
+            }
+        }
+    }
+
+    /// Hands in what the heavy call came to; the pending frame takes it as its own.
+    pub(crate) fn provided(&mut self) {
+        assert!(self.is_offloaded, "nothing is offloaded");
+        self.is_offloaded = false;
+    }
+
+    fn end<DB: Database, I>(
+        &mut self,
+        evm: &mut Machine<DB, I>,
+        mut result: FrameResult,
+    ) -> Result<ExecutionResult<HaltReason>, ExecutionError<DB>> {
+        let mut handler = MachineHandler::<DB, I>::default();
+        let Running { initial, mut gas, refund, is_system } =
+            self.running.take().expect("frames run for a transaction");
+        handler.last_frame_result(evm, &mut result, &mut gas)?;
+        let result_gas: ResultGas = if is_system {
+            post_execution::build_result_gas(false, result.gas(), initial)
+        } else {
+            handler.post_execution(evm, &mut result, initial, refund)?
+        };
+        handler.execution_result(evm, result, result_gas)
+    }
+
+    /// Undoes the transaction after `error`, as `Handler::catch_error`.
+    fn give_up<DB: Database, I>(
+        &mut self,
+        evm: &mut Machine<DB, I>,
+        error: ExecutionError<DB>,
+    ) -> ExecutionError<DB> {
+        self.cancel(evm);
+        error
+    }
+
+    /// Drops the transaction and everything it did.
+    pub(crate) fn cancel<DB: Database, I>(&mut self, evm: &mut Machine<DB, I>) {
+        *self = Self::new();
+        evm.ctx.chain.clear();
+        evm.precompiles.forget();
+        evm.ctx.local_mut().clear();
+        evm.ctx.journal_mut().discard_tx();
+        evm.frame_stack.clear();
+        *evm.ctx.error() = Ok(());
+    }
+}

@@ -1,0 +1,211 @@
+//! An EVM with an execution that may be stopped in its middle, as one value that can be moved to
+//! another thread.
+//!
+//! # Invariants
+//!
+//! - M1: nothing that the EVM shares within itself (memory buffer, code pointer) leaves it.
+//! - M2: a panic in a slice drops the whole EVM; the value left behind answers nothing more.
+#![allow(unsafe_code, reason = "one `unsafe impl Send`; style.md C9 names this file")]
+
+use revm::{
+    Database, MainContext,
+    bytecode::opcode,
+    context::{
+        BlockEnv, CfgEnv, Context, Evm, JournalTr, LocalContext, TxEnv, result::ExecutionResult,
+    },
+    context_interface::FrameStack,
+    handler::instructions::EthInstructions,
+    interpreter::Instruction,
+    state::EvmState,
+};
+
+use crate::{
+    heavy::{HeavyResult, SlicedPrecompiles},
+    keccak::{Fault, Progress, keccak256},
+    slice::{ExecutionError, Frames, Machine, Slice, Sliced},
+};
+
+/// An EVM over `DB`, observed by `I`, and the transaction that it is in the middle of, if any.
+pub struct Suspended<DB: Database, I = ()> {
+    /// None after a panic in a slice (M2).
+    inner: Option<Box<Inner<DB, I>>>,
+}
+
+struct Inner<DB: Database, I> {
+    evm: Machine<DB, I>,
+    sliced: Sliced,
+}
+
+// SAFETY: two kinds of fields keep `Machine` and `Sliced` from being `Send`. (1) `Rc`s of the one
+// memory buffer: `ctx.local`, the interpreters of the frames (pooled ones too) and
+// `Sliced::pending` hold clones of the same `Rc`, made by this machine from its own `LocalContext`;
+// all of them are fields of `Inner`, so they move together, and no public function hands one out
+// (M1: fields are private; inspectors get `&mut Interpreter` but are ours or revm-inspectors'
+// tracer, which copies bytes and keeps no memory handle). (2) The instruction pointer of
+// `ExtBytecode`: it points into the heap allocation of the reference-counted `Bytecode` that the
+// same interpreter owns; moving the owner does not move the bytes, which never change. Everything
+// else is `Send` if `DB` and `I` are: the journal, environments and results are plain data, the
+// instruction table is function pointers. There is no `Sync` impl.
+unsafe impl<DB: Database + Send, I: Send> Send for Suspended<DB, I> where DB::Error: Send {}
+
+/// How an EVM is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Fork, chain id, limits, checks.
+    pub cfg: CfgEnv,
+    /// The block that transactions run in.
+    pub block: BlockEnv,
+    /// Precompile calls priced above this are offloaded; `u64::MAX`: none.
+    pub heavy_gas: u64,
+}
+
+impl<DB: Database, I> Suspended<DB, I> {
+    /// An EVM that runs nothing yet.
+    pub fn new(setup: Setup, db: DB, inspector: I) -> Self {
+        let spec = setup.cfg.spec;
+        let mut instruction = EthInstructions::new_mainnet_with_spec(spec);
+        instruction.instruction_table_mut()[usize::from(opcode::KECCAK256)] =
+            Instruction::new(keccak256::<DB>);
+        let ctx = Context::mainnet()
+            .with_db(db)
+            .with_cfg(setup.cfg)
+            .with_block(setup.block)
+            .with_chain(Progress::default())
+            .with_local(LocalContext::default());
+        let precompiles = SlicedPrecompiles::new(spec, setup.heavy_gas);
+        // Eight preallocated frames would take 50 KiB per execution.
+        let frame_stack = FrameStack::new();
+        let evm = Evm { ctx, inspector, instruction, precompiles, frame_stack };
+        Self { inner: Some(Box::new(Inner { evm, sliced: Sliced::new() })) }
+    }
+
+    /// Starts a transaction; returns its result if it is done at once.
+    ///
+    /// # Errors
+    ///
+    /// The transaction is invalid or the database failed; nothing has changed.
+    ///
+    /// # Panics
+    ///
+    /// If a transaction is running, or an earlier slice panicked.
+    pub fn begin(&mut self, tx: TxEnv) -> Result<Option<ExecutionResult>, ExecutionError<DB>> {
+        self.whole(|inner| inner.sliced.begin(&mut inner.evm, tx))
+    }
+
+    /// Starts a system call.
+    ///
+    /// # Errors
+    ///
+    /// The database failed; nothing has changed.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::begin`].
+    pub fn begin_system(&mut self, tx: TxEnv) -> Result<(), ExecutionError<DB>> {
+        self.whole(|inner| inner.sliced.begin_system(&mut inner.evm, tx))
+    }
+
+    /// Goes on for about `fuel` gas; what is left of it stays in `fuel`.
+    ///
+    /// # Errors
+    ///
+    /// The database failed; the transaction is undone.
+    ///
+    /// # Panics
+    ///
+    /// If no transaction is running, it waits for [`Self::provide`], or an earlier slice panicked.
+    #[allow(private_bounds, reason = "implemented for `()` and the tracer; not for others")]
+    pub fn resume(&mut self, fuel: &mut u64) -> Result<Slice, ExecutionError<DB>>
+    where
+        Machine<DB, I>: Frames<DB>,
+    {
+        self.whole(|inner| inner.sliced.resume(&mut inner.evm, fuel))
+    }
+
+    /// Hands in the result of the offloaded call.
+    ///
+    /// # Panics
+    ///
+    /// If nothing is offloaded, the call was stopped, or an earlier slice panicked.
+    pub fn provide(&mut self, result: HeavyResult) {
+        self.whole(|inner| {
+            inner.sliced.provided();
+            inner.evm.precompiles.provide(result);
+        });
+    }
+
+    /// Drops the running transaction and everything it did.
+    ///
+    /// # Panics
+    ///
+    /// If an earlier slice panicked.
+    pub fn cancel(&mut self) {
+        self.whole(|inner| inner.sliced.cancel(&mut inner.evm));
+    }
+
+    /// Takes the changes of the transactions since the last time.
+    ///
+    /// # Panics
+    ///
+    /// If a transaction is running, or an earlier slice panicked.
+    pub fn finalize(&mut self) -> EvmState {
+        self.whole(|inner| {
+            assert!(!inner.sliced.is_running(), "a transaction is running");
+            inner.evm.ctx.journaled_state.finalize()
+        })
+    }
+
+    /// Number of call frames under way.
+    ///
+    /// # Panics
+    ///
+    /// If an earlier slice panicked.
+    pub fn depth(&self) -> usize {
+        self.get().evm.frame_stack.index().map_or(0, |index| index + 1)
+    }
+
+    /// Returns true while a transaction is in flight.
+    pub fn is_running(&self) -> bool {
+        self.get().sliced.is_running()
+    }
+
+    /// Whether the next transactions' senders may have code: impersonated ones may (EIP-3607).
+    pub(crate) fn allow_code_at_sender(&mut self, is_allowed: bool) {
+        self.get_mut().evm.ctx.cfg.disable_eip3607 = is_allowed;
+    }
+
+    /// What stopped the last frame that failed.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.get().evm.ctx.chain.fault
+    }
+
+    pub(crate) fn db_mut(&mut self) -> &mut DB {
+        &mut self.get_mut().evm.ctx.journaled_state.database
+    }
+
+    /// The database and the inspector; a running transaction is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If an earlier slice panicked.
+    pub fn into_parts(mut self) -> (DB, I) {
+        let inner = self.inner.take().expect("M2: no slice panicked before");
+        (inner.evm.ctx.journaled_state.database, inner.evm.inspector)
+    }
+
+    fn get(&self) -> &Inner<DB, I> {
+        self.inner.as_deref().expect("M2: no slice panicked before")
+    }
+
+    fn get_mut(&mut self) -> &mut Inner<DB, I> {
+        self.inner.as_deref_mut().expect("M2: no slice panicked before")
+    }
+
+    /// M2: the EVM is out of `self` while `work` runs, so that unwinding drops it.
+    fn whole<T>(&mut self, work: impl FnOnce(&mut Inner<DB, I>) -> T) -> T {
+        let mut inner = self.inner.take().expect("M2: no slice panicked before");
+        let result = work(&mut inner);
+        self.inner = Some(inner);
+        result
+    }
+}

@@ -1,0 +1,146 @@
+//! Frames run under the call tracer, in slices: revm's `inspect_instructions` restated so that it
+//! can stop between two instructions.
+//!
+//! Pure. The tracer sees exactly the hooks of an uncut run, in the same order.
+
+use revm::{
+    Database, Inspector, JournalEntry,
+    context::JournalTr,
+    handler::{FrameResult, ItemOrResult},
+    inspector::{InspectorEvmTr, JournalExt},
+    interpreter::{
+        FrameInput, InstructionResult, Interpreter, InterpreterAction, interpreter::EthInterpreter,
+        interpreter_action::FrameInit, interpreter_types::LoopControl,
+    },
+};
+use revm_inspectors::tracing::TracingInspector;
+
+use crate::{
+    keccak::Fault,
+    slice::{ExecutionError, Frames, Machine, Ran, VmContext, gas_used},
+};
+
+impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
+    fn push(&mut self, init: FrameInit) -> Result<Option<FrameResult>, ExecutionError<DB>> {
+        match self.inspect_frame_init(init)? {
+            ItemOrResult::Item(_) => Ok(None),
+            ItemOrResult::Result(result) => Ok(Some(result)),
+        }
+    }
+
+    fn run(&mut self, fuel: &mut u64) -> Result<Ran, ExecutionError<DB>> {
+        let Some(action) = self.run_observed(fuel) else { return Ok(Ran::Paused) };
+        let frame = self.frame_stack.get();
+        match frame.process_next_action::<_, ExecutionError<DB>>(&mut self.ctx, action)? {
+            ItemOrResult::Item(init) => Ok(Ran::Calls(init)),
+            ItemOrResult::Result(mut result) => {
+                observe_end(&mut self.ctx, &mut self.inspector, &frame.input, &mut result);
+                frame.set_finished(true);
+                Ok(Ran::Ended(result))
+            }
+        }
+    }
+}
+
+impl<DB: Database> ObservedRun for Machine<DB, TracingInspector> {
+    fn run_observed(&mut self, fuel: &mut u64) -> Option<InterpreterAction> {
+        let interpreter = &mut self.frame_stack.get().interpreter;
+        let (context, tracer) = (&mut self.ctx, &mut self.inspector);
+        let start = interpreter.gas.remaining();
+        let floor = start.saturating_sub(*fuel);
+        let mut journal_len = None;
+        if std::mem::take(&mut context.chain.is_step_end_due) {
+            tracer.step_end(interpreter, context);
+        }
+        loop {
+            tracer.step(interpreter, context);
+            if interpreter.bytecode.is_end() {
+                break;
+            }
+            journal_len = Some(context.journaled_state.journal().len());
+            let logs = context.journaled_state.logs().len();
+            let (table, gas) = (self.instruction.instruction_table(), self.instruction.gas_table());
+            if let Err(end) = interpreter.step(table, gas, context)
+                && interpreter.bytecode.action().is_none()
+            {
+                if end == InstructionResult::Suspend && context.chain.is_hashing() {
+                    context.chain.is_step_end_due = true;
+                    *fuel = fuel.saturating_sub(start.saturating_sub(interpreter.gas.remaining()));
+                    return None;
+                }
+                context.chain.fault = Fault::last(interpreter);
+                interpreter.halt(end);
+            }
+            observe_logs(interpreter, context, tracer, logs);
+            tracer.step_end(interpreter, context);
+            if interpreter.bytecode.is_end() {
+                break;
+            }
+            if interpreter.gas.remaining() < floor {
+                *fuel = 0;
+                return None;
+            }
+        }
+        let action = interpreter.take_next_action();
+        *fuel = fuel.saturating_sub(gas_used(start, interpreter, &action));
+        if let (InterpreterAction::Return(result), Some(from)) = (&action, journal_len)
+            && result.result == InstructionResult::SelfDestruct
+        {
+            observe_selfdestruct(context, tracer, from);
+        }
+        Some(action)
+    }
+}
+
+/// The instruction loop, apart so that its borrow of the frame ends before the frame's action.
+trait ObservedRun {
+    fn run_observed(&mut self, fuel: &mut u64) -> Option<InterpreterAction>;
+}
+
+fn observe_logs<DB: Database>(
+    interpreter: &mut Interpreter<EthInterpreter>,
+    context: &mut VmContext<DB>,
+    tracer: &mut TracingInspector,
+    from: usize,
+) {
+    if context.journaled_state.logs().len() == from {
+        return;
+    }
+    let logs = context.journaled_state.logs()[from..].to_vec();
+    for log in logs {
+        tracer.log_full(interpreter, context, log);
+    }
+}
+
+fn observe_selfdestruct<DB: Database>(
+    context: &mut VmContext<DB>,
+    tracer: &mut TracingInspector,
+    from: usize,
+) {
+    let entries = context.journaled_state.journal().get(from..);
+    if let Some(
+        JournalEntry::AccountDestroyed { address, target, had_balance: balance, .. }
+        | JournalEntry::BalanceTransfer { from: address, to: target, balance, .. },
+    ) = entries.and_then(<[JournalEntry]>::last)
+    {
+        Inspector::<VmContext<DB>>::selfdestruct(tracer, *address, *target, *balance);
+    }
+}
+
+fn observe_end<DB: Database>(
+    context: &mut VmContext<DB>,
+    tracer: &mut TracingInspector,
+    input: &FrameInput,
+    result: &mut FrameResult,
+) {
+    match (&mut *result, input) {
+        (FrameResult::Call(outcome), FrameInput::Call(call)) => {
+            tracer.call_end(context, call, outcome);
+        }
+        (FrameResult::Create(outcome), FrameInput::Create(create)) => {
+            tracer.create_end(context, create, outcome);
+        }
+        _ => unreachable!("a frame ends as what it began as"),
+    }
+    tracer.frame_end(context, input, result);
+}

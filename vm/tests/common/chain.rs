@@ -1,0 +1,131 @@
+//! A dev chain in memory, and transactions for it.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part")]
+
+use std::{collections::VecDeque, sync::Arc};
+
+use alloy_consensus::TxLegacy;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use evenkeel_chain::{BlockAttributes, ChainSpec, DevOptions, Fork, RecoveredTx, TypedTransaction};
+use evenkeel_state::{Database, ExecutedBlock, Options, Tip};
+use evenkeel_vm::{BlockOutcome, BlockRun, BuildJob, Candidates, ExecError, Limits, Step};
+
+pub const GAS_PRICE: u128 = 2_000_000_000;
+
+pub fn account(number: u8) -> Address {
+    Address::repeat_byte(0xa0 + number)
+}
+
+pub fn spec(fork: Fork) -> Arc<ChainSpec> {
+    let ether = U256::from(10).pow(U256::from(18));
+    let accounts = (0..8).map(|n| (account(n), ether * U256::from(1_000))).collect();
+    Arc::new(ChainSpec::dev(&DevOptions { fork, accounts, ..DevOptions::default() }))
+}
+
+pub fn database(spec: &ChainSpec) -> Database {
+    Database::open(&Options { path: None, ..Options::default() }, spec).expect("memory")
+}
+
+pub fn legacy(
+    from: Address,
+    nonce: u64,
+    to: TxKind,
+    (gas_limit, value): (u64, u64),
+    input: Bytes,
+) -> Arc<RecoveredTx> {
+    let tx = TxLegacy {
+        chain_id: None,
+        nonce,
+        gas_price: GAS_PRICE,
+        gas_limit,
+        to,
+        value: U256::from(value),
+        input,
+    };
+    RecoveredTx::impersonated(TypedTransaction::Legacy(tx), from)
+}
+
+pub fn transfer(from: Address, nonce: u64, to: Address, wei: u64) -> Arc<RecoveredTx> {
+    legacy(from, nonce, TxKind::Call(to), (21_000, wei), Bytes::new())
+}
+
+pub fn create(from: Address, nonce: u64, init: Bytes) -> Arc<RecoveredTx> {
+    legacy(from, nonce, TxKind::Create, (500_000, 0), init)
+}
+
+/// Init code that deploys `code`.
+pub fn deploying(code: &[u8]) -> Bytes {
+    let len = u8::try_from(code.len()).expect("short");
+    let mut init = vec![0x60, len, 0x60, 12, 0x60, 0, 0x39, 0x60, len, 0x60, 0, 0xf3];
+    init.extend_from_slice(code);
+    Bytes::from(init)
+}
+
+pub fn attributes(tip: &Tip) -> BlockAttributes {
+    BlockAttributes {
+        timestamp: tip.header.timestamp + 1,
+        prev_randao: B256::repeat_byte(3),
+        fee_recipient: Address::repeat_byte(0xfe),
+        gas_limit: tip.header.gas_limit,
+        base_fee: None,
+        extra_data: Bytes::from_static(b"test"),
+        parent_beacon_root: B256::repeat_byte(4),
+        withdrawals: Vec::new(),
+        txs_max: None,
+        must_have_txs: false,
+    }
+}
+
+/// Candidates from a list; remembers nothing of skipped senders.
+pub struct List {
+    txs: VecDeque<Arc<RecoveredTx>>,
+    last: Option<Address>,
+}
+
+impl Candidates for List {
+    fn next(&mut self) -> Option<Arc<RecoveredTx>> {
+        let tx = self.txs.pop_front()?;
+        self.last = Some(tx.sender());
+        Some(tx)
+    }
+
+    fn skip_sender(&mut self) {
+        let last = self.last;
+        self.txs.retain(|tx| Some(tx.sender()) != last);
+    }
+}
+
+pub fn list(txs: Vec<Arc<RecoveredTx>>) -> Box<dyn Candidates + Send> {
+    Box::new(List { txs: txs.into(), last: None })
+}
+
+pub fn build(
+    tip: &Tip,
+    spec: &Arc<ChainSpec>,
+    (attributes, txs): (BlockAttributes, Vec<Arc<RecoveredTx>>),
+) -> BlockRun {
+    BlockRun::build(BuildJob {
+        tip: tip.clone(),
+        spec: Arc::clone(spec),
+        attributes,
+        limits: Limits::default(),
+        candidates: list(txs),
+    })
+    .expect("the attributes fit")
+}
+
+pub fn finish(run: &mut BlockRun, fuel: u64) -> Result<Option<Arc<ExecutedBlock>>, ExecError> {
+    loop {
+        match run.step(fuel) {
+            Step::More { .. } => {}
+            Step::Offload(call) => run.provide(call.run(&|| false)),
+            Step::Done(Ok(BlockOutcome::Executed(block))) => return Ok(Some(block)),
+            Step::Done(Ok(BlockOutcome::Empty)) => return Ok(None),
+            Step::Done(Err(error)) => return Err(error),
+        }
+    }
+}
+
+pub fn built(tip: &Tip, spec: &Arc<ChainSpec>, txs: Vec<Arc<RecoveredTx>>) -> Arc<ExecutedBlock> {
+    let mut run = build(tip, spec, (attributes(tip), txs));
+    finish(&mut run, u64::MAX).expect("it builds").expect("it may be empty")
+}
