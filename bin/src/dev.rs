@@ -1,11 +1,14 @@
 //! Runs a devnet node: settings in, banner out, until a signal ends it.
 
-use std::{fs, io::Write as _, net::SocketAddr, path::Path, time::Duration};
+use std::{fs, io::Write as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use alloy_primitives::{U256, keccak256};
 use anyhow::{Context, Result, bail, ensure};
 use evenkeel_chain::{ChainSpec, DevAccounts, DevOptions, Fork};
-use evenkeel_node::{Config, Mining, Node, Order, PoolConfig, RpcConfig, Server, start};
+use evenkeel_node::{
+    AdmissionConfig, Config, Limits, Mining, Node, Order, PoolConfig, RpcConfig, bind, serve_on,
+    start,
+};
 use evenkeel_runtime::{Class, Spawn, StopReason, System, ThreadsConfig};
 use evenkeel_state::{Database, Options};
 use serde_json::json;
@@ -38,10 +41,10 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
         args.server.host.iter().map(|ip| SocketAddr::new(*ip, args.server.port)).collect();
 
     // The port before the database: a busy one must leave nothing behind.
-    let server = Server::bind(&system, &addresses)?;
+    let listeners = bind(&addresses)?;
     let database = Database::open(&options, &spec)?;
-    let node = start(&system, config(args, &accounts), spec, database);
-    let listening = server.serve(&system, &node)?;
+    let node = start(&system, config(args, &accounts), spec, database)?;
+    let listening = serve_on(&system, Arc::clone(&node.api), listeners)?.local;
     if let Some(path) = &args.node.config_out {
         let text = config_out(args, &accounts, &node);
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -112,22 +115,33 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
         check_balance: !evm.disable_pool_balance_checks,
         ..PoolConfig::default()
     };
+    let code_size_max =
+        if evm.disable_code_size_limit { Some(usize::MAX) } else { evm.code_size_limit };
+    let admission = AdmissionConfig {
+        check_block_gas_limit: !evm.disable_block_gas_limit,
+        check_tx_gas_limit: evm.enable_tx_gas_limit,
+        // EIP-3860: twice the limit on code.
+        init_code_bytes_max: code_size_max.map_or(
+            AdmissionConfig::default().init_code_bytes_max,
+            |limit| limit.checked_mul(2),
+        ),
+    };
+    let limits = Limits {
+        memory_bytes_max: evm.memory_limit,
+        code_size_max,
+        tx_gas_cap: evm.enable_tx_gas_limit,
+        ..Limits::default()
+    };
     Config {
         mining: mining(&args.mining),
         txs_per_block_max: args.mining.max_transactions,
         gas_limit: gas_limit(args),
         pool,
+        admission,
+        limits,
         rpc,
-        code_size_max: if evm.disable_code_size_limit {
-            Some(usize::MAX)
-        } else {
-            evm.code_size_limit
-        },
-        has_tx_gas_cap: evm.enable_tx_gas_limit,
-        is_gas_checked: !evm.disable_block_gas_limit,
         accounts: accounts.clone(),
         auto_impersonate: args.wallet.auto_impersonate,
-        has_priority_fee: !evm.disable_min_priority_fee,
     }
 }
 

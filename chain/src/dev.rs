@@ -72,7 +72,7 @@ impl ChainSpec {
                 alloc.insert(address, contract(code));
             }
         }
-        // Its init code shifts nothing and reverts on zero: it runs since Constantinople.
+        // CREATE2 came with Constantinople.
         if options.create2_factory && options.fork >= Fork::Constantinople {
             alloc.insert(CREATE2_FACTORY, contract(&CREATE2_FACTORY_CODE));
         }

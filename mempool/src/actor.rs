@@ -145,7 +145,9 @@ impl PoolActor {
 
     /// A new head; what must be looked at is looked at in slices.
     fn committed(&mut self, committed: &Committed) {
-        let durable = Arc::clone(&committed.durable);
+        // Not the one of the message: it may be older than what `admit` has looked at already, and
+        // nonces would seem to go back.
+        let durable = self.durable.get();
         let has_blocks = !committed.blocks.is_empty();
         // A cheat leaves the next block, and what was ordered for it, as it was.
         if has_blocks || committed.reverted {

@@ -73,20 +73,20 @@ pub fn check_stateless(
 /// Type, size, init code.
 fn check_form(tx: &RecoveredTx, fork: Fork, config: &AdmissionConfig) -> Result<(), PoolError> {
     let tx_type = tx.tx_type() as u8;
-    let since = match tx_type {
-        0 => Fork::Frontier,
-        1 => Fork::Berlin,
-        2 => Fork::London,
+    let (first, since) = match tx_type {
+        0 => (Fork::Frontier, "Frontier"),
+        1 => (Fork::Berlin, "Berlin"),
+        2 => (Fork::London, "London"),
         3 => return Err(TxDecodeError::Blob.into()),
-        _ => Fork::Prague,
+        _ => (Fork::Prague, "Prague"),
     };
     let (found, limit) = (tx.size_bytes(), TX_SIZE_BYTES_MAX);
     if found > limit {
         return Err(TxDecodeError::TooLarge { found, limit }.into());
     }
-    if fork < since {
+    if fork < first {
         // geth asks for Berlin first, whatever the type.
-        let since = if fork < Fork::Berlin { Fork::Berlin } else { since };
+        let since = if fork < Fork::Berlin { "Berlin" } else { since };
         return Err(PoolError::TypeNotYet { tx_type, since });
     }
     match config.init_code_bytes_max {

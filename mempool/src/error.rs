@@ -3,7 +3,7 @@
 //! Source: go-ethereum `core/txpool`, `core/error.go`, `core/types`.
 
 use alloy_primitives::{Address, U256};
-use evenkeel_chain::{Fork, SignatureError, TxDecodeError};
+use evenkeel_chain::{SignatureError, TxDecodeError};
 
 /// Why a transaction is not in the pool.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -23,15 +23,12 @@ pub enum PoolError {
         want: u64,
     },
     /// Its type comes with a later fork.
-    #[error(
-        "transaction type not supported: type {tx_type} rejected, pool not yet in {}",
-        title(*since)
-    )]
+    #[error("transaction type not supported: type {tx_type} rejected, pool not yet in {since}")]
     TypeNotYet {
         /// EIP-2718 type.
         tx_type: u8,
-        /// The fork it comes with.
-        since: Fork,
+        /// The fork it comes with, as geth spells it.
+        since: &'static str,
     },
     /// More init code than EIP-3860 allows.
     #[error("max initcode size exceeded: code size {found} limit {limit}")]
@@ -222,15 +219,5 @@ impl PoolError {
             | Self::Busy
             | Self::Closed => false,
         }
-    }
-}
-
-/// The fork as geth spells it in this place.
-const fn title(fork: Fork) -> &'static str {
-    match fork {
-        Fork::Berlin => "Berlin",
-        Fork::London => "London",
-        Fork::Cancun => "Cancun",
-        _ => "Prague",
     }
 }

@@ -1,7 +1,8 @@
 //! What this process of the node is told; the chain itself is a `ChainSpec`.
 
+use evenkeel_chain::DevAccounts;
 use evenkeel_consensus::Mining;
-use evenkeel_mempool::PoolConfig;
+use evenkeel_mempool::{AdmissionConfig, PoolConfig};
 use evenkeel_rpc::RpcConfig;
 use evenkeel_vm::Limits;
 
@@ -12,14 +13,18 @@ pub struct Config {
     pub mining: Mining,
     /// Most transactions in a block; `None`: as many as the gas limit admits.
     pub txs_per_block_max: Option<usize>,
+    /// Gas limit of the blocks to come; `None`: that of the head.
+    pub gas_limit: Option<u64>,
     /// Rules and limits of the mempool.
     pub pool: PoolConfig,
-    /// Limits of an execution while building blocks; calls take theirs from `rpc`.
+    /// Stateless checks before it.
+    pub admission: AdmissionConfig,
+    /// Limits of the transactions of a block; calls take theirs from `rpc`.
     pub limits: Limits,
     /// Limits and manners of JSON-RPC.
     pub rpc: RpcConfig,
     /// Keys the node signs with (`eth_sendTransaction`).
-    pub signers: Vec<alloy_signer_local::PrivateKeySigner>,
+    pub accounts: DevAccounts,
     /// Accept unsigned transactions from any sender.
     pub auto_impersonate: bool,
 }

@@ -1,11 +1,16 @@
 //! Wires the processes of a node: the same topology on real threads and in the simulator.
 //!
-//! [`topology`] declares every process; [`wire`] makes their mailboxes, connects the ports and
+//! [`topology`] declares every process; [`start`] makes their mailboxes, connects the ports and
 //! spawns them; [`Config`] is what one process of the node may be told.
 
 mod config;
+mod ports;
 pub mod topology;
 mod wire;
 
 pub use config::Config;
-pub use wire::{Node, StartError, start};
+pub use evenkeel_consensus::{ConfigError, Mining};
+pub use evenkeel_mempool::{AdmissionConfig, Order, PoolConfig};
+pub use evenkeel_rpc::{Bound, Listeners, RpcConfig, ServeError, bind, serve_on};
+pub use evenkeel_vm::Limits;
+pub use wire::{Node, start};

@@ -55,13 +55,9 @@ impl Cursor {
     }
 
     /// Follows `durable` through reverts; returns the logs that are no more.
-    pub(crate) fn follow(
-        &mut self,
-        lineage: &Lineage,
-        durable: &Durable,
-    ) -> Result<Vec<Log>, StateError> {
+    pub(crate) fn follow(&mut self, lineage: &Lineage, durable: &Durable) -> Vec<Log> {
         if self.generation == durable.generation {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let shared = lineage.shared(self.generation, durable);
         self.generation = durable.generation;
@@ -70,7 +66,7 @@ impl Cursor {
         while let Some(log) = self.sent.pop_back_if(|log| log.block_number >= Some(self.next)) {
             removed.push(Log { removed: true, ..Log::clone(&log) });
         }
-        Ok(removed)
+        removed
     }
 
     /// The next block to read, if `durable` has it.

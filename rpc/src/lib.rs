@@ -1,8 +1,8 @@
 //! Speaks Ethereum JSON-RPC over HTTP and WebSocket.
 //!
-//! Two halves meet in [`Dispatch`](dispatch::Dispatch): the server ([`server`], [`body`], [`envelope`],
-//! [`session`], [`client`]) knows bytes, connections and limits, and no method; the methods
-//! ([`api`], `methods`) know the chain, and no socket.
+//! Two halves meet in [`Dispatch`](dispatch::Dispatch): the server ([`server`], [`body`],
+//! [`envelope`], [`session`], [`client`]) knows bytes, connections and limits, and no method; the
+//! methods ([`api`], `methods`) know the chain, and no socket.
 
 pub mod accounts;
 mod adapter;
@@ -30,5 +30,5 @@ pub use client::Client;
 pub use error::RpcError;
 pub use filters::Filters;
 pub use flags::Flags;
-pub use server::{Bound, ServeError, ServerConfig, serve};
+pub use server::{Bound, Listeners, ServeError, ServerConfig, bind, serve, serve_on};
 pub use session::{Outbox, Session, SubscriptionId};

@@ -25,7 +25,8 @@ pub const PARSE_INLINE_BYTES_MAX: usize = 128 * 1024;
 pub const BYTES_PER_REDUCTION: usize = 25;
 
 /// Bytes of bodies that all connections together may hold while they are read (HTTP) and worked.
-/// Above it a request is refused with -32005 (and 503); bodies below [`BODY_FREE_BYTES`] are not counted.
+/// Above it a request is refused with -32005 (and 503); bodies below [`BODY_FREE_BYTES`] are not
+/// counted.
 pub const BODIES_BYTES_MAX: usize = 512 << 20;
 
 /// Bodies up to this size are not counted: 1,000 connections hold 16 MB of them.

@@ -5,14 +5,11 @@
 use std::{fmt, sync::Arc};
 
 use alloy_consensus::{
-    BlockHeader as _, ReceiptEnvelope, ReceiptWithBloom, Transaction as _, TxReceipt as _,
-    transaction::Recovered,
+    ReceiptEnvelope, ReceiptWithBloom, Transaction as _, TxReceipt as _, transaction::Recovered,
 };
 use alloy_eips::{eip4895::Withdrawals, eip7840::BlobParams};
 use alloy_primitives::{B256, Sealed, U256};
-use alloy_rpc_types_eth::{
-    Block, BlockTransactions, Header as RpcHeader, Log, Transaction, TransactionReceipt,
-};
+use alloy_rpc_types_eth::{Block, Header as RpcHeader, Log, Transaction, TransactionReceipt};
 use evenkeel_chain::{ChainSpec, Header, Receipt, RecoveredTx, SealedBlock, TxEnvelope};
 use evenkeel_runtime::checkpoint;
 use serde::Serialize;
@@ -48,6 +45,7 @@ pub(crate) async fn pieces<T: Serialize>(
 }
 
 /// The answer `null`.
+#[expect(clippy::unnecessary_wraps, reason = "it ends methods, which may fail before")]
 pub(crate) fn null() -> Answered {
     Ok(RawValue::NULL.to_owned())
 }

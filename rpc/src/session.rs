@@ -1,7 +1,7 @@
 //! One WebSocket connection as the methods see it: a place to open subscriptions.
 //!
-//! Everything that leaves the connection goes through one bounded queue. An answer waits until there
-//! is room (and nothing is read meanwhile); a notification never waits: the one that finds the
+//! Everything that leaves the connection goes through one bounded queue. An answer waits until
+//! there is room (and nothing is read meanwhile); a notification never waits: the one that finds the
 //! queue full ends the connection, because a subscriber that does not read would otherwise hold
 //! memory for ever or silently miss events.
 //!
@@ -144,11 +144,8 @@ impl Outbox {
     ///
     /// [`Closed`] if the connection is gone; a queue that is full closes it.
     pub fn notify(&self, result: &impl Serialize) -> Result<(), Closed> {
-        let head = format!(
-            r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"{}","result":"#,
-            self.id
-        );
-        let mut text = head.into_bytes();
+        let mut text = br#"{"jsonrpc":"2.0","method":"eth_subscription","params":"#.to_vec();
+        text.extend_from_slice(format!(r#"{{"subscription":"{}","result":"#, self.id).as_bytes());
         // Our own types; a map with keys that are no strings would be a mistake of ours.
         serde_json::to_writer(&mut text, result).expect("notifications are plain data");
         text.extend_from_slice(b"}}");

@@ -55,8 +55,8 @@ pub(crate) type Task = Arc<dyn Process>;
 /// What the scheduler and the supervisor do with any process.
 pub(crate) trait Process: Send + Sync {
     fn header(&self) -> &Header;
-    /// Runs one turn. Only for who has taken the task from a run queue.
-    fn run(self: Arc<Self>) -> After;
+    /// Runs one turn, and gives the task back. Only for who has taken it from a run queue.
+    fn run(self: Arc<Self>) -> (Task, After);
     /// Makes the process runnable if it is not.
     fn wake_up(self: Arc<Self>);
     /// Ends a process that no thread runs any more, when the system stops.
@@ -69,8 +69,8 @@ pub(crate) trait Process: Send + Sync {
 pub(crate) enum After {
     /// It waits to be woken.
     Idle,
-    /// It has more to do.
-    Again(Task),
+    /// It has more to do: to be put into a run queue.
+    Again,
     Done,
 }
 
@@ -352,7 +352,7 @@ impl<M: Message> Process for Cell<M> {
         &self.header
     }
 
-    fn run(self: Arc<Self>) -> After {
+    fn run(self: Arc<Self>) -> (Task, After) {
         let me = Address::new(self);
         let cell = me.cell();
         let header = &cell.header;
@@ -367,11 +367,11 @@ impl<M: Message> Process for Cell<M> {
             match body.turn(&me, &mut slot.taken) {
                 Verdict::Again => {
                     header.state.store(QUEUED, Ordering::Release);
-                    return After::Again(me.into_cell());
+                    return (me.into_cell(), After::Again);
                 }
                 Verdict::Done(exit) => {
                     cell.end(&exit);
-                    return After::Done;
+                    return (me.into_cell(), After::Done);
                 }
                 Verdict::Idle { resumable } => {
                     header.is_spent.store(false, Ordering::Relaxed);
@@ -385,13 +385,13 @@ impl<M: Message> Process for Cell<M> {
                         if let Some(share) = share {
                             share.leave();
                         }
-                        return After::Idle;
+                        return (me.into_cell(), After::Idle);
                     }
                     // Woken meanwhile. An actor goes on within its quantum; a future that woke
                     // itself wants others to run first.
                     if !resumable || budget::left() == 0 {
                         header.state.store(QUEUED, Ordering::Release);
-                        return After::Again(me.into_cell());
+                        return (me.into_cell(), After::Again);
                     }
                 }
             }

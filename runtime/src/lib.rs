@@ -1,8 +1,13 @@
-//! Runs many small processes fairly: on threads, or simulated with virtual time and a seed.
+//! Runs many small processes fairly, for real or simulated.
 //!
-//! A [`System`] owns processes (sync [`Actor`]s and async futures on one kind of cell), bounded
-//! mailboxes, timers, pools and supervision. Scheduling is by class and reductions:
-//! `docs/semantics.md` says what is guaranteed. All nondeterminism enters through its doors.
+//! A [`System`] carries every process of a node: sync actors ([`Actor`]) for everything hot, async
+//! processes for the edges. Both live in one kind of cell, are sent messages through bounded
+//! mailboxes, and spend a quantum of *reductions* per turn; classes share a busy machine by weight.
+//! [`System::threads`] runs them on work-stealing threads, [`System::simulated`] on one thread in
+//! virtual time, where one seed always does the same.
+//!
+//! This crate is the clock and entropy door: nothing else reads clocks, starts threads or draws
+//! numbers that a seed does not determine.
 
 mod actor;
 mod address;
@@ -32,24 +37,26 @@ mod ticket;
 mod time;
 mod timers;
 
-pub use actor::{Actor, Flow};
-pub use address::{Address, Port};
-pub use budget::{checkpoint, consume, left, yield_now};
-pub use class::Class;
-pub use compute::{JobHandle, Panicked, Yielder};
-pub use ctx::Ctx;
-pub use entropy::Entropy;
-pub use mailbox::{Mailbox, MailboxSpec, Overflow, SendError, Undelivered};
-pub use message::Message;
-pub use process::{ActorHandle, Inbox, TaskError, TaskHandle};
-pub use published::{Published, Publisher, published};
-pub use reply::{Answer, Lost, Reply, reply};
-pub use restart::Restart;
-pub use share::Share;
-pub use simulated::{Faults, Order, Simulation};
-pub use status::{ClassStatus, Exit, SlowTurn, StopReason, SystemStatus};
-pub use stream::{Credit, NoCredit, ReplyStream, Sink, StreamError, StreamEvent, stream};
-pub use system::{Spawn, StartError, System, ThreadsConfig};
-pub use ticket::{Completion, Ticket};
-pub use time::Time;
-pub use timers::TimerId;
+pub use self::{
+    actor::{Actor, Flow},
+    address::{Address, Port},
+    budget::{checkpoint, consume, left, yield_now},
+    class::Class,
+    compute::{JobHandle, Panicked, Yielder},
+    ctx::Ctx,
+    entropy::Entropy,
+    mailbox::{Mailbox, MailboxSpec, Overflow, SendError, Undelivered},
+    message::Message,
+    process::{ActorHandle, Inbox, TaskError, TaskHandle},
+    published::{Published, Publisher, published},
+    reply::{Answer, Lost, Reply, reply},
+    restart::Restart,
+    share::Share,
+    simulated::{Faults, Order, Simulation},
+    status::{ClassStatus, Exit, SlowTurn, StopReason, SystemStatus},
+    stream::{Credit, NoCredit, ReplyStream, Sink, StreamError, StreamEvent, stream},
+    system::{Spawn, StartError, System, ThreadsConfig},
+    ticket::{Completion, Ticket},
+    time::Time,
+    timers::TimerId,
+};

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError, Weak,
+        Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -22,11 +22,19 @@ struct Shard {
 pub(crate) struct Registry {
     shards: [Mutex<Shard>; SHARDS],
     live: AtomicUsize,
+    /// Who waits for the end of all of them.
+    waiting: Mutex<()>,
+    is_empty: Condvar,
 }
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { shards: Default::default(), live: AtomicUsize::new(0) }
+        Self {
+            shards: Default::default(),
+            live: AtomicUsize::new(0),
+            waiting: Mutex::new(()),
+            is_empty: Condvar::new(),
+        }
     }
 
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
@@ -55,7 +63,12 @@ impl Registry {
     }
 
     pub(crate) fn leave(&self, spot: u32) {
-        self.live.fetch_sub(1, Ordering::Relaxed);
+        if self.live.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Under the lock, so that it does not fall between a waiter's look and its wait.
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.is_empty.notify_all();
+            drop(waiting);
+        }
         let (index, place) = (spot as usize % SHARDS, spot / SHARDS as u32);
         let mut shard = self.shard(index);
         let process = shard.spots[place as usize].take();
@@ -65,11 +78,16 @@ impl Registry {
         drop(process);
     }
 
-    /// Waits until all have ended, or until `deadline`.
+    /// Blocks until no process lives, or until the deadline.
     pub(crate) fn wait_empty(&self, deadline: Instant) {
-        while self.live() > 0 && Instant::now() < deadline {
-            // At the end of a node only, and woken by nothing: a look every 0.2 ms is enough.
-            std::thread::park_timeout(Duration::from_micros(200));
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.live.load(Ordering::SeqCst) > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return;
+            }
+            let waited = self.is_empty.wait_timeout(waiting, left);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

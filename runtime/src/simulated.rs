@@ -1,199 +1,229 @@
 //! The simulated driver: one thread, virtual time, seeded order.
 //!
-//! The same cells and mailboxes as on threads. Time moves by what turns are charged (counts only)
-//! and jumps to the next timer when nothing is runnable. The same seed gives the same run, which
-//! [`Simulation::event_hash`] tells.
+//! The class that runs next follows from the same weighted virtual time as on threads; which
+//! process of the class does is drawn by the seed. Within a class order goes by rounds: whatever
+//! is runnable when a round begins runs once before anything runs twice. Time moves by what turns
+//! consume, and jumps to the next timer when nothing is runnable. The same seed does the same, and
+//! gives the same hash of all that happened.
 //!
 //! # Invariants
 //!
-//! - S1: in order `Fair`, within a class and kind nobody is overtaken twice by the same process:
-//!   processes run in rounds, each round in seeded order.
+//! - S1: a process that waits in a queue runs in this round or the next of its queue, so after at
+//!   most twice as many turns of its kind as its class has processes.
+//! - S2: of four turns of a class whose queues are both filled, three go to fresh processes.
 
 use std::{
     future::Future,
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use crate::{
     budget,
-    cell::{After, Process, Task},
+    cell::{After, Task},
     class::Class,
     entropy::Entropy,
     limits::{DEBT_QUANTA_MAX, REDUCTION_NS, SIMULATED_JOB_NS_MAX},
     scheduler::queues::ClassTimes,
     status::ClassStatus,
     system::{Driver, System},
-    time::Time,
+    time::{Time, nanos},
 };
 
-/// Which of the runnable processes of a class goes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Virtual time after which `run_until_idle` says that a system never gets idle.
+const IDLE_WAIT_MAX: Duration = Duration::from_hours(1);
+
+/// In which order processes of one class run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// In rounds, each in seeded order.
+    /// Drawn by the seed within rounds, so nobody starves.
     #[default]
     Fair,
-    /// Any, whoever has waited how long.
+    /// Drawn by the seed alone: somebody may wait for long, as on a machine that is overloaded.
     Chaos,
 }
 
 /// What goes wrong in a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults {
-    /// Order of processes within a class.
+    /// The order within a class.
     pub order: Order,
-    /// Longest time of a compute or blocking job.
+    /// The longest a compute or blocking job takes.
     pub job_time_max: Duration,
+}
+
+impl Faults {
+    /// Nothing goes wrong.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            order: Order::Fair,
+            job_time_max: Duration::from_nanos(SIMULATED_JOB_NS_MAX),
+        }
+    }
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { order: Order::Fair, job_time_max: Duration::from_nanos(SIMULATED_JOB_NS_MAX) }
+        Self::none()
     }
 }
 
-struct Waiting {
+struct Queued {
     task: Task,
     since: Time,
 }
 
-/// Runnable processes of one class and kind, in rounds (S1).
+/// One queue: what runs in this round, and what came after it began.
 #[derive(Default)]
-struct Round {
-    now: Vec<Waiting>,
-    next: Vec<Waiting>,
+struct Rounds {
+    current: Vec<Queued>,
+    next: Vec<Queued>,
 }
 
-impl Round {
+impl Rounds {
     fn len(&self) -> usize {
-        self.now.len() + self.next.len()
+        self.current.len() + self.next.len()
     }
 
-    fn pop(&mut self, order: Order, entropy: &mut Entropy) -> Option<Waiting> {
-        if self.now.is_empty() || order == Order::Chaos {
-            self.now.append(&mut self.next);
+    fn draw(&mut self, entropy: &mut Entropy, order: Order) -> Option<Queued> {
+        match order {
+            Order::Fair if self.current.is_empty() => {
+                std::mem::swap(&mut self.current, &mut self.next);
+            }
+            Order::Fair => {}
+            Order::Chaos => self.current.append(&mut self.next),
         }
-        if self.now.is_empty() {
+        if self.current.is_empty() {
             return None;
         }
-        let index = entropy.below(self.now.len() as u64);
-        Some(self.now.swap_remove(usize::try_from(index).expect("an index of the vector")))
+        let index = entropy.below(self.current.len() as u64);
+        Some(self.current.swap_remove(usize::try_from(index).expect("an index of the vector")))
     }
 }
 
 #[derive(Default)]
-struct ClassQueue {
-    fresh: Round,
-    spent: Round,
+struct Ready {
+    fresh: Rounds,
+    spent: Rounds,
     status: ClassStatus,
 }
 
 struct State {
+    ready: [Ready; Class::COUNT],
     times: ClassTimes,
-    classes: [ClassQueue; Class::COUNT],
-    entropy: Entropy,
-    hash: u64,
+    order_entropy: Entropy,
+    job_entropy: Entropy,
+    hash: EventHash,
 }
 
-/// What a simulated system runs on.
+/// FNV-1a over words: the same on every platform and in every version of Rust.
+#[derive(Clone, Copy, Debug)]
+struct EventHash(u64);
+
+impl EventHash {
+    fn add(&mut self, word: u64) {
+        for byte in word.to_le_bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+/// What a simulated system has instead of threads.
 pub(crate) struct SimulatedDriver {
-    faults: Faults,
     state: Mutex<State>,
+    faults: Faults,
 }
 
 impl SimulatedDriver {
-    pub(crate) fn new(entropy: Entropy, faults: Faults) -> Self {
+    pub(crate) fn new(mut entropy: Entropy, faults: Faults) -> Self {
+        use rand_core::RngCore;
+        // Two streams: a job more does not change the order of turns by itself.
+        let job_entropy = Entropy::from_seed(entropy.next_u64());
         let state = State {
+            ready: Default::default(),
             times: ClassTimes::default(),
-            classes: Default::default(),
-            entropy,
-            hash: 0xcbf2_9ce4_8422_2325,
+            order_entropy: entropy,
+            job_entropy,
+            hash: EventHash(0xcbf2_9ce4_8422_2325),
         };
-        Self { faults, state: Mutex::new(state) }
+        Self { state: Mutex::new(state), faults }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No process runs under the lock.
+        // No turn runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn schedule(&self, task: Task, now: Time) {
-        self.push(task, now, false);
-    }
-
-    fn push(&self, task: Task, since: Time, is_spent: bool) {
-        let class = task.header().identity().class;
-        let mut state = self.lock();
-        let queue = &mut state.classes[class.index()];
-        let round = if is_spent { &mut queue.spent } else { &mut queue.fresh };
-        round.next.push(Waiting { task, since });
-        state.times.filled(class);
-    }
-
-    pub(crate) fn class_status(&self, class: Class) -> ClassStatus {
-        let state = self.lock();
-        let queue = &state.classes[class.index()];
-        ClassStatus { queued: queue.fresh.len() + queue.spent.len(), ..queue.status }
+    pub(crate) fn schedule(&self, task: Task, since: Time) {
+        self.lock().push(task, since, false);
     }
 
     /// How long the next job takes.
     pub(crate) fn job_time(&self) -> Duration {
-        let longest = u64::try_from(self.faults.job_time_max.as_nanos()).unwrap_or(u64::MAX);
-        let nanos = self.lock().entropy.below(longest.max(1));
-        Duration::from_nanos(nanos)
+        let longest = nanos(self.faults.job_time_max).max(1);
+        Duration::from_nanos(1 + self.lock().job_entropy.below(longest))
     }
 
-    /// The process that runs next, and whether it is fresh.
-    fn next(&self, now: Time) -> Option<Task> {
-        let mut state = self.lock();
-        let State { times, classes, entropy, .. } = &mut *state;
-        while let Some(class) = times.pick() {
-            let queue = &mut classes[class.index()];
-            let order = self.faults.order;
-            let is_spent_first = times.wants_spent(class);
-            let (first, second) = if is_spent_first {
-                (&mut queue.spent, &mut queue.fresh)
-            } else {
-                (&mut queue.fresh, &mut queue.spent)
-            };
-            let (waiting, is_fresh) = match first.pop(order, entropy) {
-                Some(waiting) => (Some(waiting), !is_spent_first),
-                None => (second.pop(order, entropy), is_spent_first),
-            };
-            if queue.fresh.len() + queue.spent.len() == 0 {
-                times.emptied(class);
+    pub(crate) fn class_status(&self, class: Class) -> ClassStatus {
+        let state = self.lock();
+        let ready = &state.ready[class.index()];
+        ClassStatus { queued: ready.fresh.len() + ready.spent.len(), ..ready.status }
+    }
+}
+
+impl State {
+    fn push(&mut self, task: Task, since: Time, is_spent: bool) {
+        let class = task.header().identity().class;
+        let ready = &mut self.ready[class.index()];
+        let rounds = if is_spent { &mut ready.spent } else { &mut ready.fresh };
+        rounds.next.push(Queued { task, since });
+        self.times.filled(class);
+    }
+
+    /// Draws the next turn.
+    fn next(&mut self, now: Time, order: Order) -> Option<Task> {
+        loop {
+            let class = self.times.pick()?;
+            let ready = &mut self.ready[class.index()];
+            let entropy = &mut self.order_entropy;
+            let is_spent_turn = ready.fresh.len() == 0
+                || (self.times.wants_spent(class) && ready.spent.len() > 0);
+            let rounds = if is_spent_turn { &mut ready.spent } else { &mut ready.fresh };
+            let queued = rounds.draw(entropy, order);
+            if ready.fresh.len() + ready.spent.len() == 0 {
+                self.times.emptied(class);
             }
-            if let Some(waiting) = waiting {
-                times.note_turn(class, is_fresh);
-                if is_fresh {
-                    let waited = (now - waiting.since).as_nanos();
-                    let waited = u64::try_from(waited).unwrap_or(u64::MAX);
-                    let longest = &mut queue.status.fresh_wait_ns_max;
-                    *longest = (*longest).max(waited);
-                }
-                return Some(waiting.task);
+            let Some(Queued { task, since }) = queued else {
+                continue;
+            };
+            self.times.note_turn(class, !is_spent_turn);
+            if !is_spent_turn {
+                let waited = nanos(now - since);
+                let longest = &mut ready.status.fresh_wait_ns_max;
+                *longest = waited.max(*longest);
             }
+            return Some(task);
         }
-        None
     }
 
-    /// Books a turn and adds it to the hash of events.
-    fn charge(&self, class: Class, process: u64, count: u64, now: Time) {
-        let mut state = self.lock();
-        state.times.charge(class, count);
-        let status = &mut state.classes[class.index()].status;
+    /// Books a turn that is over.
+    fn book(&mut self, now: Time, id: u64, class: Class, used: u64) {
+        self.times.charge(class, used);
+        let status = &mut self.ready[class.index()].status;
         status.turns += 1;
-        status.reductions += count;
-        status.busy_ns += count * REDUCTION_NS;
-        for word in [class.index() as u64, process, count, now.as_nanos()] {
-            state.hash = (state.hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+        status.reductions += used;
+        status.busy_ns += used * REDUCTION_NS;
+        for word in [now.as_nanos(), id, class.index() as u64, used] {
+            self.hash.add(word);
         }
     }
 }
 
-/// A simulated system and the hand that moves it.
+/// A simulated system, driven by the thread that holds this.
+#[derive(Debug)]
 pub struct Simulation {
     system: System,
 }
@@ -203,7 +233,7 @@ impl Simulation {
         Self { system }
     }
 
-    /// The system, to spawn processes on.
+    /// The system, to spawn into.
     #[must_use]
     pub const fn system(&self) -> &System {
         &self.system
@@ -215,10 +245,114 @@ impl Simulation {
         self.system.now()
     }
 
-    /// A hash of everything that has run so far, in order.
+    /// Hash of all turns so far: who, when, for how long.
     #[must_use]
     pub fn event_hash(&self) -> u64 {
-        self.driver().lock().hash
+        self.driver().lock().hash.0
+    }
+
+    /// Runs until nothing is runnable and no timer is set.
+    ///
+    /// # Panics
+    ///
+    /// If that does not come within an hour of virtual time: a system with a periodic timer never
+    /// gets idle.
+    pub fn run_until_idle(&mut self) {
+        let limit = self.now() + IDLE_WAIT_MAX;
+        while self.step(Time::MAX) {
+            assert!(self.now() < limit, "not idle after {IDLE_WAIT_MAX:?} of virtual time");
+        }
+    }
+
+    /// Runs for `duration` of virtual time; a turn that has begun is ended.
+    pub fn run_for(&mut self, duration: Duration) {
+        let end = self.now() + duration;
+        while self.now() < end && self.step(end) {}
+        self.system.core().clock.advance_to(end);
+    }
+
+    /// Runs until `future`, for example an `Answer`, is ready; it is looked at after every turn.
+    ///
+    /// # Panics
+    ///
+    /// If nothing is left to do and the future still waits: it always will.
+    pub fn run_until<F: Future>(&mut self, future: F) -> F::Output {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            if !self.step(Time::MAX) {
+                let reason = self.system.stop_reason();
+                panic!("nothing is left to do, and the answer is not there; stopped: {reason:?}");
+            }
+        }
+    }
+
+    /// Fires what is due and runs one turn, or jumps to the next timer not after `end`. False if
+    /// there is nothing to do until then.
+    fn step(&self, end: Time) -> bool {
+        let system = &self.system;
+        let timers = system.timers();
+        timers.fire(self.now());
+        let driver = self.driver();
+        let next = driver.lock().next(self.now(), driver.faults.order);
+        if let Some(task) = next {
+            self.turn(task);
+            return true;
+        }
+        match timers.first() {
+            Some(first) if first <= end => {
+                system.core().clock.advance_to(first);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn turn(&self, task: Task) {
+        let (id, class, name) = {
+            let identity = task.header().identity();
+            (identity.id, identity.class, identity.name)
+        };
+        let driver = self.driver();
+        let began = self.now();
+        let quantum = task.header().quantum();
+        let debt = task.header().debt.load(Ordering::Relaxed);
+        if debt >= quantum {
+            // It pays a quantum back by waiting, as on threads.
+            task.header().debt.store(debt - quantum, Ordering::Relaxed);
+            let mut state = driver.lock();
+            if state.times.is_ready(class) {
+                state.push(task, began, true);
+                return;
+            }
+        }
+        let rest = task.header().rest(quantum);
+        budget::begin(rest, None);
+        let (task, after) = task.run();
+        let used = budget::end().max(1);
+        let nanos = used * REDUCTION_NS;
+        self.system.core().clock.advance_to(began + Duration::from_nanos(nanos));
+        self.system.counters().note_turn(name, nanos);
+        let mut state = driver.lock();
+        state.book(began, id, class, used);
+        let used = u32::try_from(used).unwrap_or(u32::MAX);
+        let over = used.saturating_sub(quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
+        task.header().debt.fetch_add(over, Ordering::Relaxed);
+        match after {
+            After::Again => {
+                let is_spent = task.header().book(used, quantum);
+                let now = self.system.core().clock.now();
+                state.push(task, now, is_spent);
+            }
+            After::Idle | After::Done => {
+                drop(state);
+                // Its last reference may be this one, and what it drops may send.
+                drop(task);
+            }
+        }
     }
 
     fn driver(&self) -> &SimulatedDriver {
@@ -227,119 +361,14 @@ impl Simulation {
             Driver::Threads(_) => unreachable!("a simulation is made with its driver"),
         }
     }
-
-    /// Runs one turn, or jumps to the next timer up to `until`. False: nothing is left to do.
-    fn step(&self, until: Time) -> bool {
-        let now = self.now();
-        self.system.timers().fire(now);
-        let driver = self.driver();
-        let Some(task) = driver.next(now) else {
-            return match self.system.timers().first() {
-                Some(first) if first <= until => {
-                    self.system.core().clock.advance_to(first);
-                    true
-                }
-                Some(_) | None => false,
-            };
-        };
-        self.turn(driver, task, now);
-        true
-    }
-
-    fn turn(&self, driver: &SimulatedDriver, task: Task, now: Time) {
-        let header = task.header();
-        let (class, id, name) = {
-            let identity = header.identity();
-            (identity.class, identity.id, identity.name)
-        };
-        let quantum = header.quantum();
-        if self.sits_out(driver, &task, class, quantum) {
-            driver.push(task, now, true);
-            return;
-        }
-        budget::begin(header.rest(quantum), None);
-        let debtor = std::sync::Arc::clone(&task);
-        let after = task.run();
-        // A turn takes some time, so that two in a row cannot stand still for ever.
-        let count = budget::end().max(1);
-        let end = now + Duration::from_nanos(count.saturating_mul(REDUCTION_NS));
-        self.system.core().clock.advance_to(end);
-        driver.charge(class, id, count, end);
-        self.system.counters().note_turn(name, count.saturating_mul(REDUCTION_NS));
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        if count > quantum {
-            use std::sync::atomic::Ordering::Relaxed;
-            let over = (count - quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
-            debtor.header().debt.fetch_add(over, Relaxed);
-        }
-        match after {
-            After::Again(task) => {
-                let is_spent = task.header().book(count, quantum);
-                driver.push(task, end, is_spent);
-            }
-            After::Idle | After::Done => {}
-        }
-    }
-
-    /// As on threads: who owes a quantum waits once, if others of its class could run.
-    fn sits_out(&self, driver: &SimulatedDriver, task: &Task, class: Class, quantum: u32) -> bool {
-        use std::sync::atomic::Ordering::Relaxed;
-        let header = task.header();
-        let debt = header.debt.load(Relaxed);
-        if debt < quantum {
-            return false;
-        }
-        let debt = debt.min(quantum.saturating_mul(DEBT_QUANTA_MAX));
-        header.debt.store(debt - quantum, Relaxed);
-        driver.lock().times.is_ready(class)
-    }
-
-    /// Runs until nothing is runnable and no timer is set.
-    pub fn run_until_idle(&mut self) {
-        while self.step(Time::MAX) {}
-    }
-
-    /// Runs for a span of virtual time.
-    pub fn run_for(&mut self, span: Duration) {
-        let until = self.now() + span;
-        while self.now() < until && self.step(until) {}
-        self.system.core().clock.advance_to(until);
-    }
-
-    /// Runs until `future` is ready; it is looked at after every turn.
-    ///
-    /// # Panics
-    ///
-    /// When nothing is left to do and the future still waits.
-    pub fn run_until<F: Future>(&mut self, future: F) -> F::Output {
-        let mut future = pin!(future);
-        let mut cx = Context::from_waker(Waker::noop());
-        loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-                return output;
-            }
-            assert!(self.step(Time::MAX), "nothing is left to do, and the answer is not there");
-        }
-    }
 }
 
 impl Drop for Simulation {
     fn drop(&mut self) {
-        // Cells hold the system and its queues hold cells: take the circle apart.
+        // Processes hold the system and its queues hold them: taken apart here, or never freed.
         self.system.timers().clear();
-        for process in self.system.registry_all() {
-            Process::finish(process);
-        }
-        let mut dropped = Vec::new();
-        let mut state = self.driver().lock();
-        for queue in &mut state.classes {
-            for round in [&mut queue.fresh, &mut queue.spent] {
-                dropped.append(&mut round.now);
-                dropped.append(&mut round.next);
-            }
-        }
-        drop(state);
-        drop(dropped);
-        self.system.timers().clear();
+        let ready = std::mem::take(&mut self.driver().lock().ready);
+        drop(ready);
+        self.system.finish_all();
     }
 }

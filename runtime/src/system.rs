@@ -481,9 +481,7 @@ impl System {
         driver.scheduler.clear();
         if has_ended {
             // No thread runs a turn any more, so what has not ended can be dropped here.
-            for process in self.0.registry.all() {
-                Process::finish(process);
-            }
+            self.finish_all();
             driver.join_workers();
         } else {
             let slowest = self.0.counters.slowest();
@@ -493,6 +491,13 @@ impl System {
     }
 
     // --- for the rest of the crate ---------------------------------------------------------
+
+    /// Ends all processes that are left, when no thread runs turns any more.
+    pub(crate) fn finish_all(&self) {
+        for process in self.0.registry.all() {
+            Process::finish(process);
+        }
+    }
 
     #[inline]
     pub(crate) fn schedule(&self, task: Task) {
@@ -508,20 +513,6 @@ impl System {
             Driver::Threads(driver) => Some(&driver.scheduler),
             Driver::Simulated(_) => None,
         }
-    }
-
-    /// # Panics
-    ///
-    /// When simulated; only the threads driver itself asks.
-    pub(crate) fn threads_driver(&self) -> &ThreadsDriver {
-        match &self.0.driver {
-            Driver::Threads(driver) => driver,
-            Driver::Simulated(_) => unreachable!("asked for by the threads driver"),
-        }
-    }
-
-    pub(crate) fn registry_all(&self) -> Vec<Task> {
-        self.0.registry.all()
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -598,7 +589,9 @@ where
             run(None);
         }
     }));
-    if let (Err(jobs), Some(run)) = (refused, take(&run)) {
+    if let Err(jobs) = refused
+        && let Some(run) = take(&run)
+    {
         run(Some(Panicked::Full(jobs)));
     }
 }

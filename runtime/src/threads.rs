@@ -1,7 +1,8 @@
-//! The threads driver: workers, pools and the reactor of one real system.
+//! The threads driver: workers, the reactor, the pools.
 //!
-//! tokio is only the reactor: one thread that waits for sockets and wakes futures, which run on the
-//! workers. Workers have its handle entered, so tokio's types can be made and polled there.
+//! tokio is only the reactor: one thread that waits for sockets and tokio's timers. Workers enter
+//! its context, so that tokio's types can be made and polled in async processes, whose wakers are
+//! ours.
 
 use std::{
     io,
@@ -10,25 +11,65 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::runtime::Handle;
+
 use crate::{
     compute::{BlockingPool, ComputePool},
     limits::WORKERS_MAX,
     reply::{Reply, reply},
-    scheduler::Scheduler,
-    system::{StartError, System, ThreadsConfig},
+    scheduler::{Queues, Scheduler},
+    system::{Driver, StartError, System, ThreadsConfig},
 };
 
-/// Everything a system on threads runs on.
+/// How long the end of a thread that has nothing left to do is waited for at a time.
+const JOIN_STEP: Duration = Duration::from_micros(100);
+
+/// The thread that waits for sockets.
+pub(crate) struct Reactor {
+    handle: Handle,
+    /// Dropped to end it.
+    end: Mutex<Option<Reply<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Reactor {
+    fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = reply::<()>();
+        let thread = thread::Builder::new().name("reactor".to_owned()).spawn(move || {
+            // Either way the end of the reply is the end of the reactor.
+            let _ended = runtime.block_on(ended);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { handle, end: Mutex::new(Some(end)), thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    fn shut_down(&self, deadline: Instant) {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(end);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            join_until(thread, deadline);
+        }
+    }
+}
+
+/// All threads of one system.
 pub(crate) struct ThreadsDriver {
     pub(crate) scheduler: Scheduler,
+    pub(crate) reactor: Reactor,
     pub(crate) compute: ComputePool,
     pub(crate) blocking: BlockingPool,
-    pub(crate) reactor: Reactor,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// The workers of a driver whose system is not made yet.
-pub(crate) struct Starting(Vec<crate::scheduler::Queues>);
+/// What is left to start once the system exists that the workers hold.
+pub(crate) struct Starting(Vec<Queues>);
 
 impl ThreadsDriver {
     pub(crate) fn new(config: ThreadsConfig) -> Result<(Self, Starting), StartError> {
@@ -38,92 +79,61 @@ impl ThreadsDriver {
         let (scheduler, queues) = Scheduler::new(config.workers);
         let driver = Self {
             scheduler,
+            reactor: Reactor::start().map_err(StartError::Reactor)?,
             compute: ComputePool::new(config.compute_threads)?,
             blocking: BlockingPool::new(config.blocking_threads).map_err(StartError::Thread)?,
-            reactor: Reactor::new().map_err(StartError::Reactor)?,
             workers: Mutex::new(Vec::with_capacity(config.workers)),
         };
         Ok((driver, Starting(queues)))
     }
 
-    /// Joins the workers, all of which have ended.
+    /// Joins workers that have ended.
     pub(crate) fn join_workers(&self) {
-        let workers = std::mem::take(&mut *lock(&self.workers));
-        for worker in workers {
-            join(worker);
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        for worker in workers.drain(..) {
+            // A worker that panicked has said so on stderr; there is nothing else to do with it.
+            let _panicked = worker.join();
         }
     }
 
-    /// Ends pools and reactor. Threads that do not end by `deadline` are left behind.
+    /// Ends reactor and blocking pool.
     pub(crate) fn shut_down(&self, deadline: Instant) {
+        self.blocking.close();
         for thread in self.blocking.take_threads() {
-            while !thread.is_finished() && Instant::now() < deadline {
-                thread::yield_now();
-                thread::park_timeout(Duration::from_micros(200));
-            }
-            if thread.is_finished() {
-                join(thread);
-            }
+            join_until(thread, deadline);
         }
-        self.reactor.shut_down();
+        self.reactor.shut_down(deadline);
     }
 }
 
 impl Starting {
-    /// Starts the workers, which hold `system` until it stops.
     pub(crate) fn start(self, system: &System) -> io::Result<()> {
+        let Driver::Threads(driver) = &system.core().driver else {
+            return Ok(());
+        };
         for (index, queues) in self.0.into_iter().enumerate() {
-            let own = system.clone();
+            let system = system.clone();
             let run = move || {
-                let handle = own.reactor().expect("a system on threads has a reactor");
-                let _entered = handle.enter();
-                own.scheduler().expect("a system on threads has one").work(index, queues, &own);
+                let Driver::Threads(driver) = &system.core().driver else {
+                    return;
+                };
+                let _context = driver.reactor.handle.enter();
+                driver.scheduler.work(index, queues, &system);
             };
             let worker = thread::Builder::new().name(format!("worker-{index}")).spawn(run)?;
-            lock(&system.threads_driver().workers).push(worker);
+            driver.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
         }
         Ok(())
     }
 }
 
-/// One thread that waits for sockets, signals and tokio's timers.
-pub(crate) struct Reactor {
-    handle: tokio::runtime::Handle,
-    running: Mutex<Option<(Reply<()>, JoinHandle<()>)>>,
-}
-
-impl Reactor {
-    fn new() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (ending, end) = reply();
-        let run = move || {
-            // Lost means that the driver is gone, which ends the reactor too.
-            let _ended = runtime.block_on(end);
-        };
-        let thread = thread::Builder::new().name("reactor".to_owned()).spawn(run)?;
-        Ok(Self { handle, running: Mutex::new(Some((ending, thread))) })
-    }
-
-    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
-        self.handle.clone()
-    }
-
-    fn shut_down(&self) {
-        let running = lock(&self.running).take();
-        if let Some((ending, thread)) = running {
-            ending.send(());
-            join(thread);
+/// Joins a thread that is about to end, or leaves it behind at the deadline.
+fn join_until(thread: JoinHandle<()>, deadline: Instant) {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return;
         }
+        thread::park_timeout(JOIN_STEP);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn join(thread: JoinHandle<()>) {
-    if thread.join().is_err() {
-        tracing::error!("a thread of the runtime panicked");
-    }
+    let _panicked = thread.join();
 }

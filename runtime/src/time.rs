@@ -100,7 +100,7 @@ impl Clock {
         }
     }
 
-    /// The time at an instant of the machine's clock; virtual time knows no instants.
+    /// The time at an instant of the machine's clock; a virtual clock has no other time than now.
     pub(crate) fn at(&self, instant: Instant) -> Time {
         match self {
             Self::Real { start } => Time(nanos(instant.saturating_duration_since(*start))),

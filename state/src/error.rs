@@ -19,6 +19,16 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Returns true if another process has the store open. RocksDB says so in words only.
+    pub(crate) fn is_locked(&self) -> bool {
+        match self {
+            Self::Rocks(error) => error.to_string().to_lowercase().contains("lock file"),
+            Self::Injected { .. } => false,
+        }
+    }
+}
+
 /// Why the state could not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {

@@ -29,4 +29,4 @@ pub use reader::{ChainReader, TxLocation};
 pub use tip::{Durable, ExecutedBlock, Tip};
 pub use trie::{Trie, TrieNodes, TrieStep, TrieUpdate};
 pub use view::View;
-pub use writer::{Committed, Writer, WriterMessage};
+pub use writer::{Committed, Synced, Writer, WriterMessage};

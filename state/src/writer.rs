@@ -205,9 +205,7 @@ impl Work {
     fn run(self, database: &mut Database) -> Result<(Durable, Told), StateError> {
         match self {
             Self::Blocks(blocks) => Ok((database.commit(&blocks)?, Told::Blocks(blocks))),
-            Self::Diff(changes, reply) => {
-                Ok((database.commit_diff(&changes)?, Told::Diff(reply)))
-            }
+            Self::Diff(changes, reply) => Ok((database.commit_diff(&changes)?, Told::Diff(reply))),
             Self::Mark(reply) => {
                 let mark = database.mark()?;
                 Ok((database.durable(), Told::Mark(mark, reply)))
@@ -247,3 +245,6 @@ impl Actor for Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

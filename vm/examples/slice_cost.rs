@@ -35,13 +35,13 @@ fn repeat(times: u32, body: &[u8]) -> Vec<u8> {
 
 fn arithmetic() -> Vec<u8> {
     repeat(
-        150_000,
+        1_000_000,
         &[op::DUP1, op::DUP1, op::MUL, op::PUSH1, 7, op::ADD, op::DUP1, op::XOR, op::POP],
     )
 }
 
 fn keccak() -> Vec<u8> {
-    repeat(30_000, &[op::PUSH1, 64, op::PUSH1, 0, op::KECCAK256, op::PUSH1, 0, op::MSTORE])
+    repeat(100_000, &[op::PUSH1, 64, op::PUSH1, 0, op::KECCAK256, op::PUSH1, 0, op::MSTORE])
 }
 
 /// 200 rounds; each calls a contract that loops.
@@ -68,14 +68,14 @@ fn fixed_point() -> Vec<u8> {
         body.extend_from_slice(&[op::DUP1, op::PUSH1, 9, op::LT, op::ISZERO, op::POP]);
         body.extend_from_slice(&[op::PUSH1, 32 * at, op::MSTORE]);
     }
-    repeat(30_000, &body)
+    repeat(60_000, &body)
 }
 
 fn database(code: Vec<u8>) -> InMemoryDB {
     let mut db = InMemoryDB::default();
     let balance = U256::from(10).pow(U256::from(30));
     db.insert_account_info(CALLER, AccountInfo { balance, ..AccountInfo::default() });
-    let callee = repeat(300, &[op::DUP1, op::PUSH1, 0, op::MSTORE]);
+    let callee = repeat(6_000, &[op::DUP1, op::PUSH1, 0, op::MSTORE]);
     for (address, code) in [(TARGET, code), (CALLEE, callee)] {
         let code = Bytecode::new_legacy(Bytes::from(code));
         db.insert_account_info(address, AccountInfo::new(U256::ZERO, 1, code.hash_slow(), code));

@@ -434,3 +434,26 @@ fn panic_reason(code: U256) -> String {
     };
     text.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_in_go() {
+        let table = [
+            (Duration::ZERO, "0s"),
+            (Duration::from_nanos(7), "7ns"),
+            (Duration::from_micros(1_500), "1.5ms"),
+            (Duration::from_millis(250), "250ms"),
+            (Duration::from_secs(5), "5s"),
+            (Duration::from_millis(1_500), "1.5s"),
+            (Duration::from_secs(90), "1m30s"),
+            (Duration::from_hours(1), "1h0m0s"),
+        ];
+        for (duration, expected) in table {
+            let error = CallError::Timeout(duration).to_string();
+            assert_eq!(error, format!("execution aborted (timeout = {expected})"));
+        }
+    }
+}

@@ -20,7 +20,10 @@ mod suspended;
 mod trace;
 mod tracer;
 
-pub use actor::{spawn_call, spawn_trace};
+pub use actor::{
+    BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts,
+    Reverted, spawn_call, spawn_trace,
+};
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError,
 };

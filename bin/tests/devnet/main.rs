@@ -83,7 +83,7 @@ fn misuse_is_one_clear_line() {
     let data = folder("locked");
     let data = data.to_str().expect("UTF-8");
     let holder = Devnet::start(&["--datadir", data]);
-    fails(&["--datadir", data], "another process");
+    fails(&["--datadir", data], "another evenkeel");
     drop(holder);
     fails(&["--datadir", data, "--chain-id", "5"], "31337");
 }

@@ -115,6 +115,11 @@ fn odd_but_valid_requests_are_taken() {
     assert_eq!(call.method, "a/b");
 }
 
+/// A number or a string.
+fn any_id() -> impl Strategy<Value = Value> {
+    prop_oneof![any::<i64>().prop_map(Value::from), any::<String>().prop_map(Value::from)]
+}
+
 /// Any JSON value that nests at most three levels.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -138,7 +143,7 @@ proptest! {
     /// and whatever else is in it.
     #[test]
     fn valid_requests_come_through(
-        id in prop_oneof![any::<i64>().prop_map(Value::from), any::<String>().prop_map(Value::from)],
+        id in any_id(),
         method in "\\PC{1,40}",
         params in prop::option::of(prop::collection::vec(any_json(), 0..3)),
         extra in any_json(),

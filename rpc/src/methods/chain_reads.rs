@@ -127,11 +127,11 @@ pub(super) async fn block_receipts(api: &Api, request: Request<'_>) -> Answered 
     }
 }
 
+/// A block and its receipts, as many as transactions.
+type Executed = (Arc<SealedBlock>, Arc<Vec<Receipt>>);
+
 /// The block at `height` with its receipts.
-pub(super) fn executed(
-    durable: &Durable,
-    height: Height,
-) -> Result<Option<(Arc<SealedBlock>, Arc<Vec<Receipt>>)>, RpcError> {
+pub(super) fn executed(durable: &Durable, height: Height) -> Result<Option<Executed>, RpcError> {
     let Some(block) = durable.chain.block(height)? else { return Ok(None) };
     let receipts = durable.chain.receipts(height)?;
     let receipts =

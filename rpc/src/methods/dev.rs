@@ -338,7 +338,7 @@ pub(super) fn set_chain_id(api: &Api, request: Request<'_>) -> Answered {
 
 /// `anvil_reset`, `hardhat_reset`: refused, as a chain with a database has one history.
 pub(super) fn reset(_: &Api, request: Request<'_>) -> Answered {
-    drop(Params::new(request.params, 1)?);
+    Params::new(request.params, 1).map(drop)?;
     Err(RpcError::server(
         "reset is not supported: take an evm_snapshot at the start and evm_revert to it",
     ))
@@ -366,11 +366,13 @@ pub(super) async fn node_info(api: &Api, request: Request<'_>) -> Answered {
         gas_price: String,
     }
     #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
     struct ForkConfig {
-        fork_url: Option<String>,
-        fork_block_number: Option<u64>,
-        fork_retry_backoff: Option<u64>,
+        #[serde(rename = "forkUrl")]
+        url: Option<String>,
+        #[serde(rename = "forkBlockNumber")]
+        block_number: Option<u64>,
+        #[serde(rename = "forkRetryBackoff")]
+        retry_backoff: Option<u64>,
     }
     Params::none(request.params)?;
     let status = status(api).await;
@@ -389,11 +391,7 @@ pub(super) async fn node_info(api: &Api, request: Request<'_>) -> Answered {
             gas_limit: format!("{:#x}", status.gas_limit),
             gas_price: format!("{:#x}", gas_price_now(api)),
         },
-        fork_config: ForkConfig {
-            fork_url: None,
-            fork_block_number: None,
-            fork_retry_backoff: None,
-        },
+        fork_config: ForkConfig { url: None, block_number: None, retry_backoff: None },
     })
 }
 

@@ -113,7 +113,7 @@ async fn poll(api: &Api, filter: &mut Filter) -> Answered {
 async fn poll_blocks(api: &Api, cursor: &mut Cursor) -> Result<Vec<B256>, RpcError> {
     let durable = api.durable.get();
     api.filters.lineage.observe(&durable)?;
-    cursor.follow(&api.filters.lineage, &durable)?;
+    cursor.follow(&api.filters.lineage, &durable);
     let mut hashes = Vec::new();
     for _ in 0..FILTER_BLOCKS_MAX {
         let Some(height) = cursor.peek(&durable) else { break };
@@ -127,7 +127,7 @@ async fn poll_blocks(api: &Api, cursor: &mut Cursor) -> Result<Vec<B256>, RpcErr
 async fn poll_logs(api: &Api, query: &LogQuery, cursor: &mut Cursor) -> Result<Vec<Log>, RpcError> {
     let durable = api.durable.get();
     api.filters.lineage.observe(&durable)?;
-    let mut found = cursor.follow(&api.filters.lineage, &durable)?;
+    let mut found = cursor.follow(&api.filters.lineage, &durable);
     let last = match query.blocks {
         Blocks::Range { to: Some(to), .. } => position::number(api, &durable, to).get(),
         Blocks::Range { to: None, .. } | Blocks::Hash(_) => u64::MAX,

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) const FILTERS_MAX: usize = 1_024;
 
 /// A filter nobody polls for so long is dropped; geth's value.
-pub(crate) const FILTER_IDLE: Duration = Duration::from_secs(300);
+pub(crate) const FILTER_IDLE: Duration = Duration::from_mins(5);
 
 /// Delivered logs one filter or subscription remembers to take them back after a revert.
 pub(crate) const SENT_LOGS_MAX: usize = 256;

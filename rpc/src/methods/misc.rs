@@ -48,9 +48,9 @@ pub(super) fn peer_count(_: &Api, request: Request<'_>) -> Answered {
 /// `rpc_modules`
 pub(super) fn modules(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    let name = |method: &&'static str| method.split_once('_').map_or(*method, |(name, _)| name);
+    let name = |method: &'static str| method.split_once('_').map_or(method, |(name, _)| name);
     let is_there = |name: &&'static str| api.config.is_dev || !super::is_dev_namespace(name);
-    let names = super::METHODS.iter().map(|method| name(&method)).filter(is_there);
+    let names = super::METHODS.iter().map(|method| name(method)).filter(is_there);
     answer(&names.map(|name| (name, NAMESPACE_VERSION)).collect::<BTreeMap<_, _>>())
 }
 

@@ -47,13 +47,11 @@ pub(super) async fn transactions(
         if tx.nonce() < mined {
             continue;
         }
-        match gas_left.checked_sub(tx.gas_limit()) {
-            Some(left) => gas_left = left,
-            None => {
-                candidates.skip_sender();
-                continue;
-            }
-        }
+        let Some(left) = gas_left.checked_sub(tx.gas_limit()) else {
+            candidates.skip_sender();
+            continue;
+        };
+        gas_left = left;
         txs.push(tx);
     }
     Ok(txs)

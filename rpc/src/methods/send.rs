@@ -78,14 +78,11 @@ async fn send_as(
     let mut filled = fill(api, client, call, from).await?;
     // Two sends of one account that name no nonce must not draw the same: the second draws after
     // the pool has answered the first.
-    let turn = match filled.nonce {
-        Some(_) => None,
-        None => {
-            let turn = api.accounts.turn(from).lock().await;
-            filled.nonce = Some(next_nonce(api, from).await?);
-            Some(turn)
-        }
-    };
+    let mut turn = None;
+    if filled.nonce.is_none() {
+        turn = Some(api.accounts.turn(from).lock().await);
+        filled.nonce = Some(next_nonce(api, from).await?);
+    }
     let unsigned = unsigned(filled)?;
     let tx = match authority {
         Authority::Key(signer) => signed(unsigned, signer)?,

@@ -74,17 +74,13 @@ pub(super) fn account_info(api: &Api, request: Request<'_>) -> Answered {
     #[derive(Serialize)]
     struct Info {
         balance: U256,
-        #[serde(serialize_with = "hex_u64")]
-        nonce: u64,
+        nonce: String,
         code: Bytes,
     }
     let (view, account) = account(api, request)?;
     let Account { balance, nonce, .. } = account;
+    let nonce = format!("{nonce:#x}");
     answer(&Info { balance, nonce, code: code_of(&view, &account)? })
-}
-
-fn hex_u64<S: serde::Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&format_args!("{value:#x}"))
 }
 
 fn code_of(view: &View, account: &Account) -> Result<Bytes, RpcError> {

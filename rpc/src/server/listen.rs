@@ -50,6 +50,9 @@ pub enum ServeError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// A bound socket cannot be used.
+    #[error("cannot use a bound socket: {0}")]
+    Register(io::Error),
     /// The list of allowed origins cannot be used.
     #[error(transparent)]
     Origin(#[from] BadOrigin),
@@ -62,6 +65,26 @@ pub enum ServeError {
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
 
+/// Sockets that listen; nobody is answered before [`serve_on`].
+#[derive(Debug)]
+pub struct Listeners(Vec<StdListener>);
+
+/// Binds all addresses, so that a busy port is known before anything is started.
+///
+/// # Errors
+///
+/// [`ServeError::Bind`] for the first address that cannot be had.
+pub fn bind(addresses: &[SocketAddr]) -> Result<Listeners, ServeError> {
+    let bound = addresses.iter().map(|&address| {
+        let listener = StdListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        listener.map_err(|source| ServeError::Bind { address, source })
+    });
+    bound.collect::<Result<_, _>>().map(Listeners)
+}
+
 /// Binds all addresses, then serves `dispatch` on them until the system stops.
 ///
 /// # Errors
@@ -70,7 +93,20 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 pub fn serve<D: Dispatch>(
     system: &System,
     dispatch: Arc<D>,
-    config: ServerConfig,
+    config: &ServerConfig,
+) -> Result<Bound, ServeError> {
+    serve_on(system, dispatch, bind(&config.addresses)?)
+}
+
+/// Serves `dispatch` on `listeners` until the system stops.
+///
+/// # Errors
+///
+/// [`ServeError`]; nothing is served then.
+pub fn serve_on<D: Dispatch>(
+    system: &System,
+    dispatch: Arc<D>,
+    listeners: Listeners,
 ) -> Result<Bound, ServeError> {
     let rules = dispatch.rules();
     let reactor = system.reactor().ok_or(ServeError::NoReactor)?;
@@ -86,27 +122,18 @@ pub fn serve<D: Dispatch>(
         sockets: AtomicU64::new(0),
     });
 
-    let mut listeners = Vec::with_capacity(config.addresses.len());
-    let mut local = Vec::with_capacity(config.addresses.len());
-    for address in config.addresses {
-        let (listener, bound) =
-            bind(address).map_err(|source| ServeError::Bind { address, source })?;
-        listeners.push(listener);
-        local.push(bound);
+    let mut local = Vec::with_capacity(listeners.0.len());
+    let mut registered = Vec::with_capacity(listeners.0.len());
+    for listener in listeners.0 {
+        local.push(listener.local_addr().map_err(ServeError::Register)?);
+        registered.push(TcpListener::from_std(listener).map_err(ServeError::Register)?);
     }
-    for listener in listeners {
+    for listener in registered {
         let accepting = accept(listener, Arc::clone(&door));
         // Dropping a handle lets its process go on by itself.
         drop(system.spawn_future(Spawn::new("rpc accept", Class::Net), accepting));
     }
     Ok(Bound { local })
-}
-
-fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = StdListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    let bound = listener.local_addr()?;
-    Ok((TcpListener::from_std(listener)?, bound))
 }
 
 async fn accept<D: Dispatch>(listener: TcpListener, door: Arc<Door<D>>) {

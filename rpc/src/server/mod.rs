@@ -10,7 +10,7 @@ mod wire;
 mod ws;
 
 pub use cors::BadOrigin;
-pub use listen::{Bound, ServeError, ServerConfig, serve};
+pub use listen::{Bound, Listeners, ServeError, ServerConfig, bind, serve, serve_on};
 
 #[cfg(test)]
 mod tests;

@@ -177,7 +177,7 @@ impl Bench {
             wait: Mutex::new(Some(wait)),
         });
         let addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        let bound = serve(&system, Arc::clone(&methods), ServerConfig { addresses })
+        let bound = serve(&system, Arc::clone(&methods), &ServerConfig { addresses })
             .expect("a port is free");
         Self { system, address: bound.local[0], methods, news }
     }

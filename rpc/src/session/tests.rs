@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use evenkeel_runtime::ThreadsConfig;
+use evenkeel_runtime::{Faults, ThreadsConfig};
+use futures_util::FutureExt;
 
 use super::*;
 
@@ -55,6 +56,34 @@ fn the_end_drops_subscriptions() {
     let refused = session.open(|_, _| Box::pin(async {})).expect_err("the line has ended");
     assert_eq!(refused.code, -32_000);
     system.stop(Duration::from_secs(5));
+}
+
+/// Goal: S2: a subscription that has something to say at once says it after its answer; one whose
+/// answer never comes never starts.
+/// Method: simulated, so that "nothing more will happen" can be seen.
+#[test]
+fn subscriptions_start_when_their_answer_is_queued() {
+    for seed in 0..20 {
+        let mut simulation = System::simulated(seed, Faults::default());
+        let system = simulation.system().clone();
+        let line = Line::new(system.clone(), Share::new(), system.entropy("test"));
+        let open = |session: &Session| {
+            let run = |_, outbox: Outbox| async move { assert!(outbox.notify(&1).is_ok()) }.boxed();
+            session.open(run).expect("the line is open")
+        };
+        let (answered, forgotten) = (Session::new(line.clone()), Session::new(line.clone()));
+        let (first, second) = (open(&answered), open(&forgotten));
+        simulation.run_until_idle();
+        assert_eq!(line.take(), Ok(None));
+
+        answered.release();
+        drop(forgotten);
+        simulation.run_until_idle();
+        let note = line.take().expect("it is open").expect("the first has spoken");
+        assert!(note.escape_ascii().to_string().contains(&first.to_string()));
+        assert_eq!(line.take(), Ok(None));
+        assert!(!answered.close(&first) && !answered.close(&second), "both have ended");
+    }
 }
 
 /// Goal: ids survive their text form.

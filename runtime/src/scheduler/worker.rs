@@ -3,10 +3,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering, fence},
-    },
+    sync::atomic::{AtomicU64, Ordering, fence},
     time::{Duration, Instant},
 };
 
@@ -264,10 +261,8 @@ impl Local {
             }
             (class, header.identity().name, quantum, header.rest(quantum))
         };
-        // The task may be gone after its turn; what it owes is booked while it is still ours.
-        let debtor = Arc::clone(&task);
         budget::begin(rest, Some(*now));
-        let after = task.run();
+        let (task, after) = task.run();
         let count = budget::end();
         let end = Instant::now();
         let nanos = u64::try_from((end - *now).as_nanos()).unwrap_or(u64::MAX);
@@ -283,10 +278,10 @@ impl Local {
         let charge = u32::try_from(charge).unwrap_or(u32::MAX);
         if charge > quantum {
             let over = (charge - quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
-            debtor.header().debt.fetch_add(over, Ordering::Relaxed);
+            task.header().debt.fetch_add(over, Ordering::Relaxed);
         }
         match after {
-            After::Again(task) => {
+            After::Again => {
                 let is_spent = task.header().book(charge, quantum);
                 self.push(task, is_spent);
             }

@@ -10,10 +10,14 @@ use std::{
 };
 
 use alloy_primitives::B256;
+use evenkeel_chain::ChainSpec;
 
 use crate::{error::OpenError, rows::FORMAT};
 
 const LABEL_FILE: &str = "evenkeel.datadir";
+/// The chain's spec, so that the database can be opened without the flags that made it. Written
+/// before the label: a folder with a label has it.
+const SPEC_FILE: &str = "spec.json";
 const STORE_FOLDER: &str = "state";
 /// RocksDB has this file in every database.
 const ROCKS_FILE: &str = "CURRENT";
@@ -28,7 +32,8 @@ pub(super) struct Datadir {
 
 impl Datadir {
     /// Locks the folder for the chain with `spec`, making it if it is not there.
-    pub(super) fn open(path: &Path, spec: B256) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path, chain: &ChainSpec) -> Result<Self, OpenError> {
+        let spec = chain.hash();
         let io = |source| OpenError::Io { path: path.to_path_buf(), source };
         let label_path = path.join(LABEL_FILE);
         if !label_path.try_exists().map_err(io)? && is_foreign(path).map_err(io)? {
@@ -51,6 +56,9 @@ impl Datadir {
             check(path, format, found, spec)?;
         } else {
             // Cut off by a crash at the first start, or not there yet.
+            let mut file = File::create(path.join(SPEC_FILE)).map_err(io)?;
+            file.write_all(chain.to_json().as_bytes()).map_err(io)?;
+            file.sync_all().map_err(io)?;
             label.set_len(0).map_err(io)?;
             label.rewind().map_err(io)?;
             let text = format!("evenkeel datadir\nformat {FORMAT}\nspec {spec}\n");
@@ -68,6 +76,24 @@ impl Datadir {
     pub(super) fn store(&self) -> PathBuf {
         self.path.join(STORE_FOLDER)
     }
+}
+
+/// The spec of the chain in a datadir; `None` if the folder holds no database.
+pub(super) fn stored_spec(path: &Path) -> Result<Option<ChainSpec>, OpenError> {
+    let io = |source| OpenError::Io { path: path.to_path_buf(), source };
+    let mut text = String::new();
+    match File::open(path.join(LABEL_FILE)) {
+        Ok(label) => label.take(LABEL_BYTES_MAX).read_to_string(&mut text).map_err(io)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let Some((format, hash)) = parse(&text) else { return Ok(None) };
+    // A newer format may keep its spec otherwise: say so before reading it.
+    check(path, format, hash, hash)?;
+    let text = fs::read_to_string(path.join(SPEC_FILE)).map_err(io)?;
+    let spec = ChainSpec::from_json(&text).map_err(|error| io(io::Error::other(error)))?;
+    check(path, format, spec.hash(), hash)?;
+    Ok(Some(spec))
 }
 
 /// Refuses what another version or another chain wrote.

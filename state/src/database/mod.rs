@@ -88,11 +88,25 @@ impl Database {
         let Some(path) = &options.path else {
             return Self::open_store(Arc::new(Memory::new()), spec, sync);
         };
-        let datadir = Datadir::open(path, spec.hash())?;
-        let store = Rocks::open(&datadir.store(), options.cache_bytes)?;
+        let datadir = Datadir::open(path, spec)?;
+        let store = Rocks::open(&datadir.store(), options.cache_bytes).map_err(|error| {
+            if error.is_locked() {
+                return OpenError::Locked { path: path.clone() };
+            }
+            OpenError::from(error)
+        })?;
         let mut database = Self::open_in(Arc::new(store), spec, sync, datadir.path())?;
         database.datadir = Some(datadir);
         Ok(database)
+    }
+
+    /// The spec of the chain that the datadir of `options` holds; `None` if it holds none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] if the folder cannot be read or was written by a newer version.
+    pub fn stored_spec(options: &Options) -> Result<Option<ChainSpec>, OpenError> {
+        options.path.as_deref().map_or(Ok(None), datadir::stored_spec)
     }
 
     /// Opens the database in a store that is at hand: tests, and [`Database::open`].

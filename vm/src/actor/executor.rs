@@ -142,7 +142,7 @@ impl Actor for Executor {
                 }
             },
             Work::Reverting(slot, reply) => {
-                self.reverted(slot.take(), reply);
+                self.reverted(slot, reply);
                 Flow::Next
             }
         }
@@ -340,10 +340,10 @@ impl Executor {
 
     fn reverted(
         &mut self,
-        answer: Option<Option<Tip>>,
+        slot: Slot<Option<Tip>>,
         reply: Reply<Result<Option<Reverted>, ExecError>>,
     ) {
-        reply.send(match answer {
+        reply.send(match slot.take() {
             Some(Some(tip)) => {
                 self.executed.clear();
                 let reverted = Reverted { header: Arc::clone(&tip.header), hash: tip.hash };

@@ -1,6 +1,7 @@
 //! Every method on a chain of hand-made blocks, on a simulated system.
 
 mod any_parameters;
+mod calls;
 mod logs;
 mod pool;
 mod reads;

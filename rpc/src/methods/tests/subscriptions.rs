@@ -107,7 +107,7 @@ fn pending_transactions() {
     let whole = other.subscribe(&mut world, &json!(["newPendingTransactions", true]));
     let sent = json!([{ "to": Address::ZERO, "gas": "0x5208" }]);
     let hash = world.ok("eth_sendTransaction", &sent.to_string());
-    assert_eq!(socket.notes(&mut world, &hashes), [hash.clone()]);
+    assert_eq!(socket.notes(&mut world, &hashes), std::slice::from_ref(&hash));
     assert_eq!(other.notes(&mut world, &whole)[0]["hash"], hash);
 
     let syncing = socket.subscribe(&mut world, &json!(["syncing"]));

@@ -2,7 +2,7 @@
 //!
 //! Blocks are made without an EVM: their receipts say what the test wants them to say.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::{
     Accounts, Api, Client, EngineCall, Filters, Flags, Request, RpcConfig, RpcError, Session,
@@ -44,8 +44,12 @@ pub(super) fn sender() -> Address {
     dev_accounts().addresses()[0]
 }
 
-fn dev_accounts() -> DevAccounts {
-    DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, 2).expect("the usual mnemonic")
+/// Made once: a mnemonic's seed takes thousands of hashes.
+fn dev_accounts() -> &'static DevAccounts {
+    static DEV: LazyLock<DevAccounts> = LazyLock::new(|| {
+        DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, 2).expect("the usual mnemonic")
+    });
+    &DEV
 }
 
 impl World {
@@ -72,7 +76,7 @@ impl World {
             admissions: pool.admissions,
             pool: pool.address,
             engine: engine(),
-            accounts: Accounts::new(&dev),
+            accounts: Accounts::new(dev),
             filters: Filters::new(&system),
             flags: Flags::new(&system),
             config,
@@ -142,18 +146,18 @@ impl World {
         account.nonce = self.nonce;
         let mut changes = ChangeSet::default();
         changes.accounts.insert(sender(), Some(account));
-        self.extend(recovered, receipts, changes)
+        self.extend(recovered, receipts, &changes)
     }
 
     fn extend(
         &mut self,
         txs: Vec<Arc<RecoveredTx>>,
         receipts: Vec<Receipt>,
-        changes: ChangeSet,
+        changes: &ChangeSet,
     ) -> Arc<SealedBlock> {
         let mut all = ChangeSet::default();
         self.tip.diffs.iter().for_each(|diff| all.merge(diff));
-        all.merge(&changes);
+        all.merge(changes);
         let changes = Arc::new(all);
         let mut update = self.tip.trie.update(&changes);
         let (root, trie, nodes) = loop {

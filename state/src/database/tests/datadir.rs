@@ -73,6 +73,18 @@ fn only_its_own_chain_opens_a_datadir() {
     assert_eq!(database.durable().hash, hash);
 }
 
+/// Goal: a store that somebody holds open without our lock is refused by the same name.
+#[test]
+fn a_store_that_is_open_is_locked() {
+    let folder = Folder::new();
+    drop(Database::open(&options(&folder), &spec(1)).expect("it is new"));
+    let held = crate::store::Rocks::open(&folder.path().join("state"), 0).expect("nobody has it");
+    let error = Database::open(&options(&folder), &spec(1)).err().expect("it is open");
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    drop(held);
+    drop(Database::open(&options(&folder), &spec(1)).expect("it is free"));
+}
+
 /// Goal: what is not ours is left alone.
 #[test]
 fn what_is_not_a_datadir_is_refused() {
