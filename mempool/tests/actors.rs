@@ -117,6 +117,12 @@ impl House {
         answer.try_take().expect("the pool answers").expect("and lives")
     }
 
+    fn offer(&mut self, raw: Bytes) -> Result<B256, PoolError> {
+        let mut answer = self.admissions.raw(raw);
+        self.simulation.run_until_idle();
+        answer.try_take().expect("answered").expect("by a live pool")
+    }
+
     fn status(&mut self) -> (usize, usize) {
         self.ask(|reply| PoolMessage::Query(Query::Status { reply }))
     }
@@ -248,15 +254,10 @@ fn bad_bytes_are_refused_by_name() {
     let gossip = vec![Bytes::from_static(b"\x02"), good.clone(), Bytes::new()];
     house.admissions.send(AdmissionMessage::Gossip { raws: gossip });
     house.simulation.run_until_idle();
-    let ask = |raw: Bytes| {
-        let mut answer = house.admissions.raw(raw);
-        house.simulation.run_until_idle();
-        answer.try_take().expect("answered").expect("by a live pool")
-    };
-    assert_eq!(ask(good), Err(PoolError::AlreadyKnown));
-    assert!(matches!(ask(Bytes::from_static(b"\x03\xc0")), Err(PoolError::Decode(_))));
+    assert_eq!(house.offer(good), Err(PoolError::AlreadyKnown));
+    assert!(matches!(house.offer(Bytes::from_static(b"\x03\xc0")), Err(PoolError::Decode(_))));
     // Another signature, so another sender, who has nothing; or nobody at all.
-    let error = ask(forged.into()).expect_err("nobody signed it").to_string();
+    let error = house.offer(forged.into()).expect_err("nobody signed it").to_string();
     assert!(
         error.starts_with("insufficient funds") || error.contains("recovery failed"),
         "{error}"

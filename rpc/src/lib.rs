@@ -23,6 +23,7 @@ mod refusal;
 mod render;
 pub mod server;
 pub mod session;
+mod typed_data;
 
 pub use accounts::Accounts;
 pub use api::{Api, EngineCall, METHODS, Request, RpcConfig, dispatch};

@@ -121,7 +121,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Split<'a> {
 }
 
 /// The text inside a JSON string; escapes are resolved, which only odd clients use in hex.
-fn text<'a>(raw: &'a RawValue, expected: &'static str) -> Result<Cow<'a, str>, Refusal> {
+pub(crate) fn text<'a>(raw: &'a RawValue, expected: &'static str) -> Result<Cow<'a, str>, Refusal> {
     let json = raw.get();
     if !json.starts_with('"') {
         return Err(

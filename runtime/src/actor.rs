@@ -75,14 +75,7 @@ pub(crate) struct ActorBody<A: Actor, F> {
 
 impl<A: Actor, F: FnMut() -> A + Send> ActorBody<A, F> {
     pub(crate) const fn new(factory: F, restart: Restart) -> Self {
-        Self {
-            actor: None,
-            factory,
-            phase: Phase::New,
-            restart,
-            restarts: None,
-            entropy: None,
-        }
+        Self { actor: None, factory, phase: Phase::New, restart, restarts: None, entropy: None }
     }
 
     fn step(&mut self, me: &Address<A::Message>, taken: &mut Letters<A::Message>) -> Verdict {

@@ -77,7 +77,9 @@ pub(crate) enum After {
 /// How a body ends a turn.
 pub(crate) enum Verdict {
     /// Nothing to do until woken; `resumable` if it may go on at once when woken meanwhile.
-    Idle { resumable: bool },
+    Idle {
+        resumable: bool,
+    },
     /// More to do.
     Again,
     Done(Exit),
@@ -172,12 +174,8 @@ impl Header {
                 RUNNING => NOTIFIED,
                 _ => return false,
             };
-            match self.state.compare_exchange_weak(
-                state,
-                next,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return next == QUEUED,
                 Err(now) => state = now,
             }

@@ -69,7 +69,10 @@ impl JobHandle {
 }
 
 /// Runs a job behind the panic fence.
-pub(crate) fn guarded<T>(yielder: &Yielder, job: impl FnOnce(&Yielder) -> T) -> Result<T, Panicked> {
+pub(crate) fn guarded<T>(
+    yielder: &Yielder,
+    job: impl FnOnce(&Yielder) -> T,
+) -> Result<T, Panicked> {
     if yielder.should_stop() {
         return Err(Panicked::Cancelled);
     }

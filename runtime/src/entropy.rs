@@ -56,7 +56,6 @@ impl Entropy {
     /// # Panics
     ///
     /// If `bound` is zero.
-    #[expect(clippy::cast_possible_truncation, reason = "the high half of a 128 bit product")]
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "no number is below zero");
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64

@@ -16,6 +16,7 @@ mod cell;
 mod class;
 mod compute;
 mod ctx;
+mod doors;
 mod entropy;
 pub mod limits;
 mod mailbox;

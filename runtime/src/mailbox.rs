@@ -127,7 +127,7 @@ pub(crate) struct Letter<M> {
 /// What a turn has taken out of the mailbox and not handled yet.
 pub(crate) type Letters<M> = VecDeque<Letter<M>>;
 
-struct Waiting<M> {
+struct Contents<M> {
     letters: Letters<M>,
     bytes: usize,
     /// The process found nothing and wants to be woken.
@@ -138,7 +138,10 @@ struct Waiting<M> {
 /// What became of a message that was put in.
 pub(crate) enum Put<M> {
     /// It waits; `wake` says that the process waits for it. Dead letters are to be counted.
-    Accepted { wake: bool, dead: Letters<M> },
+    Accepted {
+        wake: bool,
+        dead: Letters<M>,
+    },
     /// It was dropped, as the mailbox's rule says.
     Dropped(M),
     Refused(SendError<M>),
@@ -147,22 +150,18 @@ pub(crate) enum Put<M> {
 /// The queue of one process.
 pub(crate) struct Queue<M> {
     spec: MailboxSpec,
-    waiting: Mutex<Waiting<M>>,
+    waiting: Mutex<Contents<M>>,
 }
 
 impl<M: Message> Queue<M> {
     pub(crate) fn new(spec: MailboxSpec) -> Self {
         assert!(spec.items_max > 0, "mailbox {} has no room for any message", spec.name);
-        let waiting = Waiting {
-            letters: VecDeque::new(),
-            bytes: 0,
-            is_waiting: false,
-            is_closed: false,
-        };
+        let waiting =
+            Contents { letters: VecDeque::new(), bytes: 0, is_waiting: false, is_closed: false };
         Self { spec, waiting: Mutex::new(waiting) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting<M>> {
+    fn lock(&self) -> MutexGuard<'_, Contents<M>> {
         // Nothing of the user's runs under the lock, so a poisoned queue is still whole.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,7 +207,7 @@ impl<M: Message> Queue<M> {
         if waiting.is_closed { Err(message) } else { Ok(waiting.push(message, bytes)) }
     }
 
-    fn has_room(&self, waiting: &Waiting<M>, bytes: usize) -> bool {
+    fn has_room(&self, waiting: &Contents<M>, bytes: usize) -> bool {
         waiting.letters.len() < self.spec.items_max
             && waiting.bytes.saturating_add(bytes) <= self.spec.bytes_max
     }
@@ -239,16 +238,12 @@ impl<M: Message> Queue<M> {
     /// Takes one message. `Err(true)` if none waits and none will come.
     pub(crate) fn take(&self) -> Result<M, bool> {
         let mut waiting = self.lock();
-        match waiting.letters.pop_front() {
-            Some(letter) => {
-                waiting.bytes -= letter.bytes;
-                Ok(letter.message)
-            }
-            None => {
-                waiting.is_waiting = true;
-                Err(waiting.is_closed)
-            }
+        if let Some(letter) = waiting.letters.pop_front() {
+            waiting.bytes -= letter.bytes;
+            return Ok(letter.message);
         }
+        waiting.is_waiting = true;
+        Err(waiting.is_closed)
     }
 
     /// Refuses what comes from now on; what waits can still be taken.
@@ -265,7 +260,7 @@ impl<M: Message> Queue<M> {
     }
 }
 
-impl<M> Waiting<M> {
+impl<M> Contents<M> {
     #[inline]
     fn push(&mut self, message: M, bytes: usize) -> bool {
         self.letters.push_back(Letter { bytes, message });

@@ -20,6 +20,6 @@ pub trait Message: Send + 'static {
 
 /// The protocol of a process that takes no messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Never {}
+pub(crate) enum Never {}
 
 impl Message for Never {}

@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::poll_fn,
     mem,
-    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
 };
@@ -112,7 +111,7 @@ impl<T> Clone for Published<T> {
 impl<T: fmt::Debug> fmt::Debug for Published<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let current = self.0.current.load();
-        f.debug_tuple("Published").field(&current.number).field(&current.value.deref()).finish()
+        f.debug_tuple("Published").field(&current.number).field(&*current.value).finish()
     }
 }
 

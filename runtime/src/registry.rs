@@ -11,7 +11,7 @@ use std::{
 use crate::cell::{Process, Task};
 
 /// Spawns on different threads seldom meet in one of these.
-const SHARDS: usize = 16;
+const SHARDS: u32 = 16;
 
 #[derive(Default)]
 struct Shard {
@@ -20,7 +20,7 @@ struct Shard {
 }
 
 pub(crate) struct Registry {
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS as usize],
     live: AtomicUsize,
     /// Who waits for the end of all of them.
     waiting: Mutex<()>,
@@ -37,9 +37,9 @@ impl Registry {
         }
     }
 
-    fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
+    fn shard(&self, index: u32) -> MutexGuard<'_, Shard> {
         // Only the vectors are touched under the lock.
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[index as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Processes that have been spawned and have not ended.
@@ -50,7 +50,7 @@ impl Registry {
     /// Adds process number `id` and says its spot.
     pub(crate) fn enter(&self, id: u64, process: Weak<dyn Process>) -> u32 {
         self.live.fetch_add(1, Ordering::Relaxed);
-        let index = usize::try_from(id % SHARDS as u64).expect("a remainder of 16");
+        let index = u32::try_from(id % u64::from(SHARDS)).expect("a remainder of 16");
         let mut shard = self.shard(index);
         let place = if let Some(place) = shard.free.pop() {
             shard.spots[place as usize] = Some(process);
@@ -59,7 +59,7 @@ impl Registry {
             shard.spots.push(Some(process));
             u32::try_from(shard.spots.len() - 1).expect("2^28 processes do not fit in memory")
         };
-        place * SHARDS as u32 + u32::try_from(index).expect("below 16")
+        place * SHARDS + index
     }
 
     pub(crate) fn leave(&self, spot: u32) {
@@ -69,7 +69,7 @@ impl Registry {
             self.is_empty.notify_all();
             drop(waiting);
         }
-        let (index, place) = (spot as usize % SHARDS, spot / SHARDS as u32);
+        let (index, place) = (spot % SHARDS, spot / SHARDS);
         let mut shard = self.shard(index);
         let process = shard.spots[place as usize].take();
         shard.free.push(place);

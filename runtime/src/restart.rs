@@ -23,11 +23,8 @@ pub enum Restart {
 
 impl Restart {
     /// For actors without which the node is not whole: 5 restarts a minute, 10 ms at first.
-    pub const DEFAULT: Self = Self::Always {
-        max: 5,
-        window: Duration::from_mins(1),
-        backoff: Duration::from_millis(10),
-    };
+    pub const DEFAULT: Self =
+        Self::Always { max: 5, window: Duration::from_mins(1), backoff: Duration::from_millis(10) };
 }
 
 /// No wait is longer than this, however often an actor panics.

@@ -58,10 +58,7 @@ impl Faults {
     /// Nothing goes wrong.
     #[must_use]
     pub const fn none() -> Self {
-        Self {
-            order: Order::Fair,
-            job_time_max: Duration::from_nanos(SIMULATED_JOB_NS_MAX),
-        }
+        Self { order: Order::Fair, job_time_max: Duration::from_nanos(SIMULATED_JOB_NS_MAX) }
     }
 }
 
@@ -189,8 +186,8 @@ impl State {
             let class = self.times.pick()?;
             let ready = &mut self.ready[class.index()];
             let entropy = &mut self.order_entropy;
-            let is_spent_turn = ready.fresh.len() == 0
-                || (self.times.wants_spent(class) && ready.spent.len() > 0);
+            let is_spent_turn =
+                ready.fresh.len() == 0 || (self.times.wants_spent(class) && ready.spent.len() > 0);
             let rounds = if is_spent_turn { &mut ready.spent } else { &mut ready.fresh };
             let queued = rounds.draw(entropy, order);
             if ready.fresh.len() + ready.spent.len() == 0 {
@@ -366,9 +363,9 @@ impl Simulation {
 impl Drop for Simulation {
     fn drop(&mut self) {
         // Processes hold the system and its queues hold them: taken apart here, or never freed.
+        self.system.finish_all();
         self.system.timers().clear();
         let ready = std::mem::take(&mut self.driver().lock().ready);
         drop(ready);
-        self.system.finish_all();
     }
 }

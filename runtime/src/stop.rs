@@ -36,7 +36,7 @@ impl StopSignal {
     }
 
     /// The first reason stands.
-    pub(crate) fn set(&self, reason: StopReason) {
+    pub(crate) fn set(&self, reason: &StopReason) {
         let mut stop = self.lock();
         if stop.reason.is_some() {
             return;

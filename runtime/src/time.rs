@@ -90,7 +90,7 @@ impl Clock {
 
     pub(crate) const fn simulated() -> Self {
         // Any fixed date will do, as long as every run sees the same: 2025-01-01T00:00:00Z.
-        Self::Virtual { now: AtomicU64::new(0), epoch: Duration::from_secs(1_735_689_600) }
+        Self::Virtual { now: AtomicU64::new(0), epoch: Duration::from_hours(482_136) }
     }
 
     pub(crate) fn now(&self) -> Time {

@@ -23,7 +23,7 @@ impl StoreError {
     /// Returns true if another process has the store open. RocksDB says so in words only.
     pub(crate) fn is_locked(&self) -> bool {
         match self {
-            Self::Rocks(error) => error.to_string().to_lowercase().contains("lock file"),
+            Self::Rocks(error) => error.as_ref().contains("/LOCK: "),
             Self::Injected { .. } => false,
         }
     }
@@ -138,7 +138,10 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The datadir belongs to another chain.
-    #[error("datadir {} holds chain {found}, not {expected}: wrong genesis or options", path.display())]
+    #[error(
+        "datadir {} holds chain {found}, not {expected}: wrong genesis or options",
+        path.display()
+    )]
     Foreign {
         /// The datadir.
         path: PathBuf,

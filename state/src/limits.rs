@@ -14,7 +14,8 @@ const _: () = assert!(CACHE_BYTES_DEFAULT <= CACHE_BYTES_MAX);
 /// flushed is replayed from the log at start, so it also bounds the time to open (guess: 100 MB/s).
 pub const MEMTABLES_DIVISOR: usize = 3;
 
-/// Files RocksDB holds open. Their indexes live in the block cache, so this bounds descriptors only.
+/// Files RocksDB holds open. Their indexes live in the block cache, so this bounds descriptors
+/// only.
 pub const OPEN_FILES_MAX: i32 = 512;
 
 /// Rows one call of `Snapshot::scan` returns at most, so that no read is unbounded.

@@ -115,7 +115,8 @@ fn main() {
         let (again, validate_slice) = finish(run.expect("the header is right"));
         let end = cpu();
         assert_eq!(again.block.hash, built.block.hash);
-        let rate = |time: Duration| f64::from(u32::try_from(TXS).expect("small")) / time.as_secs_f64();
+        let rate =
+            |time: Duration| f64::from(u32::try_from(TXS).expect("small")) / time.as_secs_f64();
         println!(
             "{block:5} {:12.0} {:14.1?} {:15.0} {:14.1?}",
             rate(middle - start),

@@ -116,7 +116,10 @@ pub enum Unsupported {
     MovedPrecompile,
     /// The trace holds too much call data.
     #[error("trace records more than {0} bytes of call data")]
-    TraceSize(usize),
+    TraceBytes(usize),
+    /// The trace holds too many calls.
+    #[error("trace records more than {0} calls")]
+    TraceCalls(usize),
     /// Blob transactions cannot be simulated.
     #[error("blob transactions are not supported")]
     Blobs,

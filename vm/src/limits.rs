@@ -51,6 +51,12 @@ pub const TRIE_FUEL_PER_NODE: u64 = 1_000;
 /// receipt. About 3 us.
 pub const TX_FUEL: u64 = 4_000;
 
+/// Fuel (in gas) charged per authorization of EIP-7702 whose signer is recovered: about 50 us.
+pub const AUTHORITY_FUEL: u64 = 50_000;
+
+/// Calls that one trace may hold; beyond it the trace is refused. A call takes about 1 KB.
+pub const TRACE_CALLS_MAX: usize = 100_000;
+
 /// Bytes of copied call data that one trace may record; beyond it the trace is refused.
 pub const TRACE_BYTES_MAX: usize = 64 * 1024 * 1024;
 

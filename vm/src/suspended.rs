@@ -179,6 +179,11 @@ impl<DB: Database, I> Suspended<DB, I> {
         self.get().evm.ctx.chain.fault
     }
 
+    /// Who observes.
+    pub(crate) fn inspector(&self) -> &I {
+        &self.get().evm.inspector
+    }
+
     pub(crate) fn db_mut(&mut self) -> &mut DB {
         &mut self.get_mut().evm.ctx.journaled_state.database
     }

@@ -10,7 +10,7 @@ use crate::{
     call::Single,
     error::{CallError, InvalidCall, TxFacts, Unsupported},
     heavy::HeavyResult,
-    limits::TRACE_BYTES_MAX,
+    limits::{TRACE_BYTES_MAX, TRACE_CALLS_MAX},
     overlay::Overlay,
     step::Step,
     suspended::{Setup, Suspended},
@@ -72,6 +72,9 @@ impl CallTracer {
     pub(crate) fn step(&mut self, fuel: u64) -> Step<Result<GethTrace, CallError>> {
         let evm = self.evm.as_mut().expect("a trace is not stepped after its end");
         match self.single.step(evm, fuel) {
+            Step::More { .. } if evm.inspector().traces().nodes().len() > TRACE_CALLS_MAX => {
+                Step::Done(Err(CallError::Unsupported(Unsupported::TraceCalls(TRACE_CALLS_MAX))))
+            }
             Step::More { used } => Step::More { used },
             Step::Offload(call) => Step::Offload(call),
             Step::Done(Err(error)) => Step::Done(Err(error)),
@@ -86,7 +89,7 @@ impl CallTracer {
     fn trace(&mut self, result: &ExecutionResult) -> Result<GethTrace, CallError> {
         let (_, mut inspector) = self.evm.take().expect("it was stepped just now").into_parts();
         if inspector.limit_exceeded() {
-            return Err(CallError::Unsupported(Unsupported::TraceSize(TRACE_BYTES_MAX)));
+            return Err(CallError::Unsupported(Unsupported::TraceBytes(TRACE_BYTES_MAX)));
         }
         inspector.set_transaction_gas_limit(self.gas_limit);
         let frame =

@@ -235,3 +235,47 @@ fn system_calls_leave_their_marks() {
     let parent = view.storage(alloy_eips::eip2935::HISTORY_STORAGE_ADDRESS, U256::ZERO);
     assert_eq!(parent, Ok(U256::from_be_bytes(tip.hash.0)));
 }
+
+/// EIP-7702: a signed authorization puts its delegation on the signer; one for another chain and a
+/// broken one do nothing.
+#[test]
+fn authorizations_delegate() {
+    use alloy_consensus::TxEip7702;
+    use alloy_eips::eip7702::Authorization;
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let devs = evenkeel_chain::DevAccounts::from_mnemonic(
+        evenkeel_chain::MNEMONIC,
+        evenkeel_chain::DERIVATION_PATH,
+        2,
+    )
+    .expect("the test phrase");
+    let target = Address::repeat_byte(0x42);
+    let authorization = |chain_id: u64, signer: usize| {
+        let one = Authorization { chain_id: U256::from(chain_id), address: target, nonce: 0 };
+        let signature =
+            alloy_signer::SignerSync::sign_hash_sync(devs.signer(signer), &one.signature_hash());
+        one.into_signed(signature.expect("a local key signs"))
+    };
+    let broken = Authorization { chain_id: U256::ZERO, address: target, nonce: 0 }
+        .into_signed(alloy_primitives::Signature::new(U256::ZERO, U256::ZERO, false));
+    let tx = TxEip7702 {
+        chain_id: 31_337,
+        gas_limit: 500_000,
+        max_fee_per_gas: chain::GAS_PRICE,
+        to: account(1),
+        authorization_list: vec![authorization(31_337, 0), broken, authorization(5, 1)],
+        ..TxEip7702::default()
+    };
+    let tx = evenkeel_chain::TypedTransaction::Eip7702(tx);
+    let tx = RecoveredTx::impersonated(tx, account(0));
+    let mut run = build(&tip, &spec, (attributes(&tip), vec![tx]));
+    let executed = finish(&mut run, 1_000).expect("it builds").expect("it has one");
+    assert_eq!(validate(&tip, &spec, &executed.block, u64::MAX), Ok(executed.block.hash));
+    let view = tip.extend(&executed).view;
+    let delegated = view.account(devs.addresses()[0]).expect("memory").expect("it signed");
+    let code = [&[0xef, 0x01, 0x00], target.as_slice()].concat();
+    assert_eq!(delegated.code_hash, keccak256(&code));
+    assert_eq!(view.code(delegated.code_hash), Ok(Bytes::from(code)));
+    assert_eq!(view.account(devs.addresses()[1]), Ok(None));
+}

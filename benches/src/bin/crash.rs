@@ -51,7 +51,7 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Earliest kill after the first batch
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 1_500)]
     kill_ms_min: u64,
     /// Latest kill after the first batch
     #[arg(long, default_value_t = 4_000)]
@@ -95,6 +95,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     print(&rounds, options.seed);
     report::write_json(options.json.as_deref(), &rounds.iter().map(Round::to_json).collect())?;
+    if receipts.is_empty() {
+        return Err("no receipt was served before any kill: nothing was tested".into());
+    }
     let is_kept = rounds.iter().all(Round::is_kept);
     if is_kept {
         fs::remove_dir_all(datadir)?;
@@ -187,18 +190,18 @@ fn record(address: SocketAddr, after: u64) -> (u64, Receipts) {
     (newest, receipts)
 }
 
-/// Returns how many of `receipts` the node serves differently now, or names a block that it does
-/// not have at that height.
+/// Returns how many of `receipts` the node serves differently now, plus how many of the blocks they
+/// name are not the node's at that height.
 fn changed(client: &mut Client, receipts: &Receipts) -> Result<usize, HttpError> {
     let mut changed = 0;
-    let mut blocks = BTreeMap::new();
     let hashes: Vec<_> = receipts.keys().map(String::as_str).collect();
     for part in hashes.chunks(READ_BATCH_MAX) {
         for (hash, now) in receipts_of(client, part.iter().copied())? {
             changed += usize::from(receipts[&hash] != now);
-            blocks.insert(now["blockNumber"].to_string(), now);
         }
     }
+    let blocks: BTreeMap<_, _> =
+        receipts.values().map(|receipt| (receipt["blockNumber"].as_str(), receipt)).collect();
     for receipt in blocks.values() {
         let params = json!([receipt["blockNumber"], false]);
         let block = client.call("eth_getBlockByNumber", &params)?;

@@ -39,3 +39,15 @@ pub(crate) const REVERTS_MAX: usize = 64;
 pub(crate) const MINE_BLOCKS_MAX: u64 = 10_000_000;
 
 const _: () = assert!(FILTER_BLOCKS_MAX > FEE_HISTORY_BLOCKS_MAX);
+
+/// Struct types in one EIP-712 message. Real ones have a handful.
+pub(crate) const TYPES_MAX: usize = 128;
+
+/// Fields of one EIP-712 struct with all structs in it written out, which hashing does.
+pub(crate) const TYPES_FIELDS_MAX: usize = 10_000;
+
+/// Array brackets after one EIP-712 type.
+pub(crate) const TYPE_DIMENSIONS_MAX: usize = 8;
+
+/// Bytes of one EIP-712 type name.
+pub(crate) const TYPE_NAME_BYTES_MAX: usize = 256;

@@ -1,6 +1,5 @@
 //! Signatures over data with the dev accounts' keys, and the list of these accounts.
 
-use alloy_dyn_abi::TypedData;
 use alloy_primitives::{Address, Bytes, Signature};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
@@ -9,8 +8,9 @@ use super::send::unknown_account;
 use crate::{
     api::{Api, Request},
     error::RpcError,
-    params::{Object, Params, refuse},
+    params::{Params, refuse},
     render::{Answered, answer},
+    typed_data::BoundedTypedData,
 };
 
 /// `eth_accounts`, `eth_requestAccounts`
@@ -35,7 +35,7 @@ pub(super) fn personal_sign(api: &Api, request: Request<'_>) -> Answered {
 pub(super) fn sign_typed_data(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 2)?;
     let signer = signer(api, params.required(0)?)?;
-    let Object(typed) = params.required::<Object<TypedData>>(1)?;
+    let BoundedTypedData(typed) = params.required(1)?;
     let hash = typed.eip712_signing_hash().map_err(|error| refuse(1, &error.to_string()))?;
     show(signer.sign_hash_sync(&hash))
 }

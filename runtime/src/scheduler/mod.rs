@@ -19,11 +19,10 @@ use std::{
 use crossbeam_utils::CachePadded;
 
 pub(crate) use self::worker::{Queues, hand_over, is_worker};
-use self::{
-    idle::Idle,
-    worker::Lane,
+use self::{idle::Idle, worker::Lane};
+use crate::{
+    cell::Task, class::Class, limits::INBOX_BATCH_MAX, status::ClassStatus, system::System,
 };
-use crate::{cell::Task, class::Class, limits::INBOX_BATCH_MAX, status::ClassStatus, system::System};
 
 /// Wake-ups from outside the workers.
 struct Inbox {
@@ -98,7 +97,7 @@ impl Scheduler {
 
     /// Lets a parked worker look at the timers again. A worker that sets one looks itself.
     pub(crate) fn timer_set(&self) {
-        if !is_worker() {
+        if !worker::is_own_worker(self) {
             fence(Ordering::SeqCst);
             self.idle.wake_one();
         }
@@ -130,9 +129,8 @@ impl Scheduler {
 
     /// Drops what the workers have left in the inbox.
     pub(crate) fn clear(&self) {
-        let tasks = std::mem::take(
-            &mut *self.inbox.tasks.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let tasks =
+            std::mem::take(&mut *self.inbox.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         drop(tasks);
     }
 

@@ -33,10 +33,9 @@ pub(crate) struct Queues([ClassQueue; Class::COUNT]);
 
 impl Queues {
     pub(super) fn new() -> Self {
-        Self(Class::ALL.map(|_| ClassQueue {
-            fresh: Worker::new_fifo(),
-            spent: Worker::new_fifo(),
-        }))
+        Self(
+            Class::ALL.map(|_| ClassQueue { fresh: Worker::new_fifo(), spent: Worker::new_fifo() }),
+        )
     }
 }
 
@@ -110,6 +109,12 @@ thread_local! {
     static LOCAL: OnceCell<Rc<Local>> = const { OnceCell::new() };
 }
 
+/// True on a worker thread of this scheduler.
+pub(super) fn is_own_worker(scheduler: &Scheduler) -> bool {
+    let is_own = |local: &OnceCell<Rc<Local>>| local.get().is_some_and(|l| l.is_of(scheduler));
+    LOCAL.try_with(is_own).unwrap_or(false)
+}
+
 /// True on a worker thread of any system.
 pub(crate) fn is_worker() -> bool {
     LOCAL.try_with(|local| local.get().is_some()).unwrap_or(false)
@@ -179,7 +184,11 @@ impl Local {
     fn push(&self, task: Task, is_spent: bool) {
         let class = task.header().identity().class;
         let queue = &self.queues.0[class.index()];
-        if is_spent { queue.spent.push(task) } else { queue.fresh.push(task) }
+        if is_spent {
+            queue.spent.push(task);
+        } else {
+            queue.fresh.push(task);
+        }
         self.times.borrow_mut().filled(class);
     }
 

@@ -55,7 +55,7 @@ fn chain(tip: &Tip, length: u64) -> Vec<Arc<ExecutedBlock>> {
 /// behind what was told; marks, cheats and reverts keep their place between them.
 #[test]
 fn work_is_done_in_order_and_told_when_durable() {
-    let simulation = System::simulated(1, SystemFaults::default());
+    let mut simulation = System::simulated(1, SystemFaults::default());
     let (writer, durable, log, tip) = spawn(simulation.system(), Arc::new(Memory::new()));
     let blocks = chain(&tip, 200);
     let send = |message| writer.send(message).unwrap_or_else(|_| panic!("there is room"));
@@ -102,7 +102,7 @@ fn work_is_done_in_order_and_told_when_durable() {
 /// Goal: after a failed write the system stops by name, and the block was never told.
 #[test]
 fn a_failed_write_stops_the_system() {
-    let simulation = System::simulated(1, SystemFaults::default());
+    let mut simulation = System::simulated(1, SystemFaults::default());
     // Write 0 is the genesis.
     let faults = Faults { seed: 1, fail_at_write: Some(1) };
     let store = Arc::new(Faulty::new(faults));

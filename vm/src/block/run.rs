@@ -27,6 +27,7 @@ use super::{
     header::{self, Executed},
     roots::OrderedRoot,
     system,
+    txs::Current,
 };
 use crate::{
     env,
@@ -80,7 +81,7 @@ pub(super) struct Body {
 
 pub(super) enum Phase {
     Before(std::vec::IntoIter<TxEnv>),
-    Txs(Option<Arc<RecoveredTx>>),
+    Txs(Option<Current>),
     After { calls: std::vec::IntoIter<(u8, TxEnv)>, current: Option<(u8, TxEnv)> },
     Changes(Changes),
     Trie(TrieUpdate),

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use alloy_consensus::Transaction as _;
 use evenkeel_chain::{Receipt, RecoveredTx};
-use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
+use revm::context::{
+    TxEnv,
+    result::{EVMError, ExecutionResult, InvalidTransaction},
+};
 
 use super::{
     ExecError,
@@ -13,7 +16,7 @@ use super::{
 use crate::{
     env,
     error::{Refusal, TxFacts},
-    limits::{CANDIDATES_MAX, TX_FUEL},
+    limits::{AUTHORITY_FUEL, CANDIDATES_MAX, TX_FUEL},
     slice::Slice,
 };
 
@@ -27,33 +30,50 @@ enum Began {
     Skipped,
 }
 
+/// The transaction at work.
+pub(super) struct Current {
+    tx: Arc<RecoveredTx>,
+    /// Until it is begun.
+    env: Option<Box<TxEnv>>,
+}
+
 impl BlockRun {
-    /// Goes on with `current`, or begins the next.
+    /// Goes on with `current`, or takes the next.
     pub(super) fn txs(
         &mut self,
-        current: Option<Arc<RecoveredTx>>,
+        current: Option<Current>,
         left: &mut u64,
     ) -> Result<Progress, ExecError> {
-        let tx = if let Some(tx) = current {
-            tx
+        let mut current = if let Some(current) = current {
+            current
         } else {
             *left = left.saturating_sub(TX_FUEL);
             let Some(tx) = self.next_tx() else { return self.finish_txs() };
-            match self.begin(&tx)? {
+            let env = Some(Box::new(env::tx_env(&tx)));
+            Current { tx, env }
+        };
+        if let Some(mut env) = current.env.take() {
+            while env::recover_authority(&mut env) {
+                *left = left.saturating_sub(AUTHORITY_FUEL);
+                if *left == 0 {
+                    current.env = Some(env);
+                    return Ok(Progress::Phase(Phase::Txs(Some(current))));
+                }
+            }
+            match self.begin(&current.tx, *env)? {
                 Began::Running => {}
                 Began::Finished(result) => {
-                    self.applied(tx, result)?;
+                    self.applied(current.tx, result)?;
                     return Ok(Progress::Phase(Phase::Txs(None)));
                 }
                 Began::Skipped => return Ok(Progress::Phase(Phase::Txs(None))),
             }
-            tx
-        };
+        }
         match self.evm().resume(left).map_err(fatal)? {
-            Slice::More => Ok(Progress::Phase(Phase::Txs(Some(tx)))),
-            Slice::Offload(call) => Ok(Progress::Offload(Phase::Txs(Some(tx)), call)),
+            Slice::More => Ok(Progress::Phase(Phase::Txs(Some(current)))),
+            Slice::Offload(call) => Ok(Progress::Offload(Phase::Txs(Some(current)), call)),
             Slice::Done(result) => {
-                self.applied(tx, result)?;
+                self.applied(current.tx, result)?;
                 Ok(Progress::Phase(Phase::Txs(None)))
             }
         }
@@ -74,8 +94,7 @@ impl BlockRun {
         }
     }
 
-    fn begin(&mut self, tx: &Arc<RecoveredTx>) -> Result<Began, ExecError> {
-        let env = env::tx_env(tx);
+    fn begin(&mut self, tx: &Arc<RecoveredTx>, env: TxEnv) -> Result<Began, ExecError> {
         let facts = TxFacts::of(&env, self.header.base_fee_per_gas.unwrap_or(0));
         let gas_left = self.header.gas_limit - self.body.gas_used;
         if tx.gas_limit() > gas_left {

@@ -3,8 +3,9 @@
 use revm::context::{TxEnv, result::ExecutionResult};
 
 use crate::{
+    env::recover_authority,
     error::{CallError, Halt, TxFacts},
-    limits::TX_FUEL,
+    limits::{AUTHORITY_FUEL, TX_FUEL},
     overlay::{Overlay, ReadError},
     slice::{Frames, Machine, Slice},
     step::Step,
@@ -33,7 +34,14 @@ impl Single {
         Machine<Overlay, I>: Frames<Overlay>,
     {
         let mut left = fuel;
-        if let Some(tx) = self.tx.take() {
+        if let Some(mut tx) = self.tx.take() {
+            while recover_authority(&mut tx) {
+                left = left.saturating_sub(AUTHORITY_FUEL);
+                if left == 0 {
+                    self.tx = Some(tx);
+                    return Step::More { used: fuel };
+                }
+            }
             left = left.saturating_sub(TX_FUEL);
             match evm.begin(tx) {
                 Ok(None) => {}

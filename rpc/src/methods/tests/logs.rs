@@ -187,6 +187,10 @@ fn caps() {
     assert_eq!(answer.as_array().expect("logs").len(), 4);
     assert_eq!(world.ok("eth_getLogs", r#"[{"fromBlock":"0x99"}]"#), json!([]));
 
+    let late = RpcConfig { evm_timeout: std::time::Duration::ZERO, ..RpcConfig::default() };
+    let late = World::new(3, late).err("eth_getLogs", "[{}]");
+    assert_eq!(late, (-32_002, "request timed out".to_owned()));
+
     // A filter that fell behind brings everything, in parts.
     let id = world.ok("eth_newFilter", r#"[{"fromBlock":"0x1"}]"#);
     let mut brought = Vec::new();

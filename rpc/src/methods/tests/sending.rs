@@ -173,3 +173,36 @@ fn signatures() {
         assert_eq!(signature.recover_address_from_prehash(&digest).expect("good"), from);
     }
 }
+
+/// Goal: typed data whose types nest without end, or double at each level, is refused and not
+/// followed.
+#[test]
+fn endless_types_are_refused() {
+    let mut world = World::new(16, RpcConfig::default());
+    let from = sender();
+    let field = |name: &str, ty: &str| json!({ "name": name, "type": ty });
+    let mut refuse = |types: Value, want: &str| {
+        let typed = json!({ "types": types, "primaryType": "A0", "domain": {}, "message": {} });
+        for form in [typed.clone(), json!(typed.to_string())] {
+            let error = world.err("eth_signTypedData_v4", &json!([from, form]).to_string());
+            assert_eq!(error, (-32_602, format!("invalid argument 1: {want}")));
+        }
+    };
+    let one = |ty: String| json!({ "A0": [field("a", &ty)] });
+    refuse(one(format!("uint8{}", "[]".repeat(200_000))), "a type of 200000 dimensions, limit 8");
+    refuse(one("(".repeat(200)), &format!("invalid type name '{}'", "(".repeat(200)));
+    refuse(one("a".repeat(1_000)), "a type name of 1000 bytes, limit 256");
+    refuse(one("A0".to_owned()), "a type contains itself");
+    refuse(one("A0[]".to_owned()), "a type contains itself");
+    let doubling = |n: usize| {
+        let next = format!("A{}", n + 1);
+        (format!("A{n}"), json!([field("x", &next), field("y", &next)]))
+    };
+    let doubling: serde_json::Map<_, _> = (0..13).map(doubling).collect();
+    refuse(Value::Object(doubling), "a type of 16383 fields in all, limit 10000");
+    let wide: serde_json::Map<_, _> = (0..129).map(|n| (format!("A{n}"), json!([]))).collect();
+    refuse(Value::Object(wide), "129 types, limit 128");
+    // A string in a string in a string is no way around.
+    let nested = json!([from, json!(json!("{}").to_string()).to_string()]).to_string();
+    assert_eq!(world.err("eth_signTypedData_v4", &nested).0, -32_602);
+}

@@ -1,0 +1,173 @@
+//! The whole node in the simulator: the topology of `evenkeel dev` with virtual time and a seed.
+
+use std::{sync::Arc, time::Duration};
+
+use alloy_primitives::{B256, U256};
+use evenkeel_chain::{ChainSpec, DERIVATION_PATH, DevAccounts, DevOptions, MNEMONIC};
+use evenkeel_node::{AdmissionConfig, Config, Limits, Mining, Node, PoolConfig, RpcConfig, start};
+use evenkeel_rpc::{Client, Request, RpcError, dispatch};
+use evenkeel_runtime::{Class, Faults, Order, Share, Simulation, Spawn, System, TaskHandle};
+use evenkeel_state::{Database, Options};
+use serde_json::{Value, json, value::RawValue};
+
+/// Keys of the dev accounts, derived once a test.
+fn dev_accounts() -> DevAccounts {
+    DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, 10)
+        .expect("the well-known phrase")
+}
+
+/// Short, because the simulator pays for every instruction of the endless calls.
+const EVM_TIMEOUT: Duration = Duration::from_millis(250);
+
+fn node(system: &System, mining: Mining) -> Node {
+    let accounts = dev_accounts();
+    let ether = U256::from(10).pow(U256::from(22));
+    let spec = ChainSpec::dev(&DevOptions {
+        timestamp: system.wall_clock().as_secs(),
+        accounts: accounts.addresses().into_iter().map(|address| (address, ether)).collect(),
+        ..DevOptions::default()
+    });
+    let database = Database::open(&Options::default(), &spec).expect("memory is always there");
+    let config = Config {
+        mining,
+        txs_per_block_max: None,
+        gas_limit: None,
+        pool: PoolConfig::default(),
+        admission: AdmissionConfig::default(),
+        limits: Limits::default(),
+        rpc: RpcConfig { evm_timeout: EVM_TIMEOUT, ..RpcConfig::default() },
+        accounts,
+        auto_impersonate: false,
+    };
+    start(system, config, spec, database).expect("a valid configuration")
+}
+
+/// A simulated node and the hand that asks it.
+struct World {
+    simulation: Simulation,
+    node: Node,
+}
+
+impl World {
+    fn new(seed: u64, order: Order, mining: Mining) -> Self {
+        let simulation = System::simulated(seed, Faults { order, ..Faults::default() });
+        let node = node(simulation.system(), mining);
+        Self { simulation, node }
+    }
+
+    /// Sends a request of `share`; its answer comes with the handle.
+    fn send(&self, share: &Share, method: &str, params: &Value) -> Asked {
+        let api = Arc::clone(&self.node.api);
+        let client = Client { share: share.clone(), arrived: self.simulation.now() };
+        let method = method.to_owned();
+        let params = RawValue::from_string(params.to_string()).expect("it is JSON");
+        let request = async move {
+            let params = Some(&*params);
+            dispatch(&api, Request { method: &method, params, client: &client, session: None }).await
+        };
+        self.simulation.system().spawn_future(Spawn::new("request", Class::Rpc), request)
+    }
+
+    fn ask(&mut self, method: &str, params: &Value) -> Result<Value, RpcError> {
+        let asked = self.send(&Share::new(), method, params);
+        let answer = self.simulation.run_until(asked).expect("a request does not panic")?;
+        Ok(serde_json::from_str(answer.get()).expect("an answer is JSON"))
+    }
+
+    fn head(&self) -> (u64, B256) {
+        let durable = self.node.durable.get();
+        (durable.header.number, durable.header.state_root)
+    }
+}
+
+type Asked = TaskHandle<Result<Box<RawValue>, RpcError>>;
+
+/// 60 transfers of 10 senders in a random-looking order of arrival, under automine.
+fn transfers(seed: u64, order: Order) -> (u64, u64, B256) {
+    let mut world = World::new(seed, order, Mining::Automine);
+    let addresses = dev_accounts().addresses();
+    let asked: Vec<_> = (0..60_usize)
+        .map(|n| {
+            let (from, to) = (addresses[n % 10], addresses[(n * 7 + 3) % 10]);
+            let transfer = json!([{ "from": from, "to": to, "value": format!("{:#x}", n + 1) }]);
+            world.send(&Share::new(), "eth_sendTransaction", &transfer)
+        })
+        .collect();
+    for asked in asked {
+        let answer = world.simulation.run_until(asked).expect("a request does not panic");
+        answer.expect("every sender can pay");
+    }
+    world.simulation.run_for(Duration::from_secs(1));
+    for address in addresses {
+        let count = world.ask("eth_getTransactionCount", &json!([address, "latest"]));
+        assert_eq!(count.expect("an answer"), "0x6", "all of its transactions are mined");
+    }
+    let (height, root) = world.head();
+    assert!(height > 0);
+    (world.simulation.event_hash(), height, root)
+}
+
+/// Goal: one seed is one run, for the whole node; any order of events ends in the same state.
+/// Method: each of 5 seeds twice, in both orders; the transfers commute, but for fees.
+#[test]
+fn one_seed_is_one_run_of_the_whole_node() {
+    for seed in 0..5 {
+        for order in [Order::Fair, Order::Chaos] {
+            let first = transfers(seed, order);
+            assert_eq!(transfers(seed, order), first, "seed {seed}, {order:?}");
+        }
+    }
+    assert_ne!(transfers(1, Order::Fair).0, transfers(2, Order::Fair).0, "seeds differ");
+}
+
+/// Goal: the reason to exist. 64 endless calls of one client delay neither blocks nor another
+/// client's requests, and each ends at its deadline with geth's text.
+/// Method: blocks every 50 ms of virtual time; probes all along.
+#[test]
+fn endless_calls_delay_neither_blocks_nor_others() {
+    let mut world = World::new(7, Order::Fair, Mining::Interval(Duration::from_millis(50)));
+    let hostile = Share::new();
+    let target = "0x00000000000000000000000000000000000000aa";
+    // JUMPDEST PUSH1 0 JUMP
+    let code = json!({ target: { "code": "0x5b600056" } });
+    let endless = json!([{ "to": target, "gas": "0x3b9aca00" }, "latest", code]);
+    let calls: Vec<_> = (0..64).map(|_| world.send(&hostile, "eth_call", &endless)).collect();
+
+    let mut slowest = Duration::ZERO;
+    for _ in 0..40 {
+        let asked_at = world.simulation.now();
+        world.ask("eth_blockNumber", &json!([])).expect("an answer");
+        slowest = slowest.max(world.simulation.now() - asked_at);
+        world.simulation.run_for(Duration::from_millis(5));
+    }
+    // One turn that runs, and the probe's own: a few quanta of 100 us.
+    assert!(slowest < Duration::from_millis(1), "a probe took {slowest:?}");
+    assert!(world.head().0 >= 3, "blocks went on: {}", world.head().0);
+
+    for call in calls {
+        let answer = world.simulation.run_until(call).expect("a request does not panic");
+        let error = answer.expect_err("it never ends by itself");
+        assert_eq!(error.message, "execution aborted (timeout = 250ms)");
+    }
+}
+
+/// Goal: cheats, snapshot and revert work through the engine, and the next block's root has them.
+#[test]
+fn cheats_snapshot_and_revert_go_through_the_engine() {
+    let mut world = World::new(3, Order::Fair, Mining::Automine);
+    let bob = dev_accounts().addresses()[1];
+    let balance = |world: &mut World| {
+        world.ask("eth_getBalance", &json!([bob, "latest"])).expect("an answer")
+    };
+    let before = balance(&mut world);
+    let mark = world.ask("evm_snapshot", &json!([])).expect("an answer");
+    world.ask("anvil_setBalance", &json!([bob, "0x7"])).expect("an answer");
+    assert_eq!(balance(&mut world), "0x7", "seen at once");
+    world.ask("evm_mine", &json!([])).expect("an answer");
+    assert_eq!(balance(&mut world), "0x7", "and part of the next block");
+    assert_eq!(world.head().0, 1);
+    assert_eq!(world.ask("evm_revert", &json!([mark])).expect("an answer"), true);
+    assert_eq!(balance(&mut world), before);
+    assert_eq!(world.head().0, 0);
+    assert_eq!(world.ask("evm_revert", &json!([mark])).expect("an answer"), false, "used up");
+}

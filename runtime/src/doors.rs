@@ -1,0 +1,164 @@
+//! The doors of a system: clock, entropy, and the pools for what cannot be sliced.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    budget,
+    compute::{Job, JobHandle, Panicked, Yielder, guarded},
+    entropy::Entropy,
+    reply::reply,
+    simulated::SimulatedDriver,
+    system::{Driver, System},
+    time::Time,
+    timers::TimerId,
+};
+
+impl System {
+    /// Time since the system started; virtual when simulated.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        match self.core().driver {
+            Driver::Threads(_) => self.core().clock.now(),
+            Driver::Simulated(_) => self.core().clock.now() + budget::elapsed_virtual(),
+        }
+    }
+
+    /// Time since the Unix epoch; virtual when simulated.
+    #[must_use]
+    pub fn wall_clock(&self) -> Duration {
+        self.core().clock.wall_clock()
+    }
+
+    /// The stream called `label`, from its beginning: derived from the system's seed.
+    #[must_use]
+    pub fn entropy(&self, label: &str) -> Entropy {
+        self.core().seed.stream(label, 0)
+    }
+
+    pub(crate) fn actor_entropy(&self, id: u64) -> Entropy {
+        self.core().seed.stream("actor", id)
+    }
+
+    /// Sleeps until `at`; virtual when simulated.
+    pub async fn sleep_until(&self, at: Time) {
+        struct Cancel<'a>(&'a System, TimerId);
+        impl Drop for Cancel<'_> {
+            fn drop(&mut self) {
+                self.0.cancel_timer(self.1);
+            }
+        }
+        if at <= self.now() {
+            return;
+        }
+        let (telling, answer) = reply();
+        let _cancel = Cancel(self, self.set_timer(at, Box::new(move || telling.send(()))));
+        // Lost only when the system stops, and then this process with it.
+        let _fired = answer.await;
+    }
+
+    /// Sleeps for `duration`; virtual when simulated.
+    pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.now() + duration).await;
+    }
+
+    /// Runs `job` on the compute pool. Dropping the future cancels the job.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`] if the job panicked or was not run.
+    pub async fn compute_async<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Yielder) -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
+        struct Cancel(JobHandle);
+        impl Drop for Cancel {
+            fn drop(&mut self) {
+                self.0.cancel();
+            }
+        }
+        let (telling, answer) = reply();
+        let _cancel = Cancel(self.start_compute(job, move |result| telling.send(result)));
+        answer.await.unwrap_or(Err(Panicked::Cancelled))
+    }
+
+    /// Runs `job` on the blocking pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`] if the job panicked or was not run.
+    pub async fn blocking_async<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
+        let (telling, answer) = reply();
+        self.start_blocking(job, move |result| telling.send(result));
+        answer.await.unwrap_or(Err(Panicked::Cancelled))
+    }
+
+    pub(crate) fn start_compute<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Yielder) -> T + Send + 'static,
+        done: impl FnOnce(Result<T, Panicked>) + Send + 'static,
+    ) -> JobHandle {
+        let yielder = Yielder::new();
+        let handle = yielder.handle();
+        let run = move |refused: Option<Panicked>| match refused {
+            None => done(guarded(&yielder, job)),
+            Some(refused) => done(Err(refused)),
+        };
+        match &self.core().driver {
+            Driver::Threads(driver) => offer(run, |job| driver.compute.start(job)),
+            Driver::Simulated(driver) => self.start_simulated(driver, run),
+        }
+        handle
+    }
+
+    pub(crate) fn start_blocking<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(Result<T, Panicked>) + Send + 'static,
+    ) {
+        let run = move |refused: Option<Panicked>| match refused {
+            None => done(guarded(&Yielder::new(), |_| job())),
+            Some(refused) => done(Err(refused)),
+        };
+        match &self.core().driver {
+            Driver::Threads(driver) => offer(run, |job| driver.blocking.start(job)),
+            Driver::Simulated(driver) => self.start_simulated(driver, run),
+        }
+    }
+
+    /// Runs a job inline at a seeded later time.
+    fn start_simulated(
+        &self,
+        driver: &SimulatedDriver,
+        run: impl FnOnce(Option<Panicked>) + Send + 'static,
+    ) {
+        let at = self.now() + driver.job_time();
+        self.set_timer(at, Box::new(move || run(None)));
+    }
+}
+
+/// Offers a job to a pool; if the pool is full the job is told so at once.
+fn offer<R>(run: R, start: impl FnOnce(Job) -> Result<(), usize>)
+where
+    R: FnOnce(Option<Panicked>) + Send + 'static,
+{
+    // The pool drops the job that it refuses; this keeps the part that tells.
+    let run = Arc::new(Mutex::new(Some(run)));
+    let take = |run: &Mutex<Option<R>>| run.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let for_pool = Arc::clone(&run);
+    let refused = start(Box::new(move || {
+        if let Some(run) = take(&for_pool) {
+            run(None);
+        }
+    }));
+    if let Err(jobs) = refused
+        && let Some(run) = take(&run)
+    {
+        run(Some(Panicked::Full(jobs)));
+    }
+}
