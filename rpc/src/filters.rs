@@ -1,6 +1,6 @@
 //! Filters of `eth_newFilter` and its sisters, and the cursors they and subscriptions read with.
 //!
-//! Nothing is queued for a reader. A [`Cursor`] remembers where it stands, and what it missed is
+//! Nothing is queued for a reader. A `Cursor` remembers where it stands, and what it missed is
 //! read from the durable chain when its owner asks. So a reader that sleeps costs nothing, and one
 //! that wakes misses nothing.
 //!
@@ -8,10 +8,10 @@
 //!
 //! - F1: a cursor passes each block of a generation once, in order; polls of one filter that race
 //!   are worked one after the other in effect: only the one that saw the latest state answers.
-//! - F2: after a revert a cursor goes back to the last block both chains share, which [`Lineage`]
+//! - F2: after a revert a cursor goes back to the last block both chains share, which `Lineage`
 //!   finds, and takes back the logs it delivered above it, newest first, as far as it remembers
-//!   them ([`SENT_LOGS_MAX`]).
-//! - F3: at most [`FILTERS_MAX`] filters live; one that is not polled for [`FILTER_IDLE`] does not.
+//!   them (`SENT_LOGS_MAX`).
+//! - F3: at most `FILTERS_MAX` filters live; one that is not polled for `FILTER_IDLE` does not.
 
 use std::{
     collections::{BTreeMap, VecDeque},

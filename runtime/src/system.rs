@@ -15,13 +15,12 @@ use crate::{
     address::Address,
     cell::{Body, Cell, Identity, Process, Task},
     class::Class,
-    compute::{Job, JobHandle, Panicked, Yielder, guarded},
-    entropy::{Entropy, Seed},
+    entropy::Seed,
     mailbox::{Mailbox, MailboxSpec, Overflow},
     message::{Message, Never},
     process::{self, ActorHandle, FutureBody, Inbox, TaskHandle},
     registry::Registry,
-    reply::{self, Answer, reply},
+    reply::{self, Answer},
     restart::Restart,
     scheduler::{self, Scheduler},
     share::Share,
@@ -121,7 +120,7 @@ pub(crate) enum Driver {
 
 pub(crate) struct Core {
     pub(crate) clock: Clock,
-    seed: Seed,
+    pub(crate) seed: Seed,
     timers: Timers,
     registry: Registry,
     counters: Counters,
@@ -316,6 +315,7 @@ impl System {
     }
 
     /// Asks all processes to end, and says why. The first reason stands.
+    #[expect(clippy::needless_pass_by_value, reason = "callers make the reason for this call")]
     pub fn request_stop(&self, reason: StopReason) {
         if self.0.stop.is_set() {
             return;

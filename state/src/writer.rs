@@ -58,7 +58,7 @@ pub enum WriterMessage {
 }
 
 /// What a job brings back.
-pub struct Synced(Result<Done, Panicked>);
+pub struct Synced(Box<Result<Done, Panicked>>);
 
 /// What has become durable, in order.
 #[derive(Clone)]
@@ -104,7 +104,7 @@ enum Told {
     Blocks(Vec<Arc<ExecutedBlock>>),
     Diff(Reply<()>),
     Mark(u64, Reply<u64>),
-    Revert(Option<Tip>, Reply<Option<Tip>>),
+    Revert(Option<Box<Tip>>, Reply<Option<Tip>>),
 }
 
 struct Done {
@@ -158,13 +158,13 @@ impl Writer {
             completion.complete();
             Done { database, outcome }
         };
-        ctx.blocking(job, |result| WriterMessage::Synced(Synced(result)));
+        ctx.blocking(job, |result| WriterMessage::Synced(Synced(Box::new(result))));
     }
 
     /// Tells what has become durable. Returns false if nothing can go on.
     fn finish_job(&mut self, synced: Synced, ctx: &Ctx<'_, WriterMessage>) -> bool {
         self.ticket = None;
-        let error = match synced.0 {
+        let error = match *synced.0 {
             Ok(Done { database, outcome: Ok((durable, told)) }) => {
                 self.database = Some(database);
                 self.tell(durable, told);
@@ -195,7 +195,7 @@ impl Writer {
             Told::Blocks(_) => {}
             Told::Diff(reply) => reply.send(()),
             Told::Mark(mark, reply) => reply.send(mark),
-            Told::Revert(tip, reply) => reply.send(tip),
+            Told::Revert(tip, reply) => reply.send(tip.map(|tip| *tip)),
         }
     }
 }
@@ -211,7 +211,7 @@ impl Work {
                 Ok((database.durable(), Told::Mark(mark, reply)))
             }
             Self::Revert(mark, reply) => match database.revert(mark)? {
-                Some((durable, tip)) => Ok((durable, Told::Revert(Some(tip), reply))),
+                Some((durable, tip)) => Ok((durable, Told::Revert(Some(Box::new(tip)), reply))),
                 None => Ok((database.durable(), Told::Revert(None, reply))),
             },
         }

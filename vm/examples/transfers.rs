@@ -75,7 +75,7 @@ fn finish(mut run: BlockRun) -> (Arc<ExecutedBlock>, Duration) {
     loop {
         let start = cpu();
         let step = run.step(SLICE_GAS);
-        longest = longest.max(cpu() - start);
+        longest = longest.max(cpu().saturating_sub(start));
         match step {
             Step::More { .. } => {}
             Step::Done(Ok(BlockOutcome::Executed(block))) => return (block, longest),
@@ -119,9 +119,9 @@ fn main() {
             |time: Duration| f64::from(u32::try_from(TXS).expect("small")) / time.as_secs_f64();
         println!(
             "{block:5} {:12.0} {:14.1?} {:15.0} {:14.1?}",
-            rate(middle - start),
+            rate(middle.saturating_sub(start)),
             build_slice,
-            rate(end - middle),
+            rate(end.saturating_sub(middle)),
             validate_slice
         );
         tip = tip.extend(&built);

@@ -280,7 +280,7 @@ pub(super) async fn set_code(api: &Api, request: Request<'_>) -> Answered {
 /// `anvil_setStorageAt`, `hardhat_setStorageAt`: the answer is `true`.
 pub(super) async fn set_storage_at(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 3)?;
-    let (address, Slot(slot), Slot(value)) =
+    let (address, Number(slot), Slot(value)) =
         (params.required(0)?, params.required(1)?, params.required(2)?);
     let value = B256::from(value);
     order(api, Command::Cheat(Cheat::SetStorageAt(address, slot, value))).await?;

@@ -1,0 +1,285 @@
+//! Bounds, overflow rules and order of mailboxes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use evenkeel_runtime::{
+    Actor, Address, Class, Completion, Ctx, Entropy, Faults, Flow, MailboxSpec, Message, Overflow,
+    Reply, SendError, Spawn, System, ThreadsConfig, Undelivered, reply,
+};
+
+struct Parcel {
+    number: u64,
+    bytes: usize,
+}
+
+impl Message for Parcel {
+    fn size_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn spec(items_max: usize, bytes_max: usize, overflow: Overflow) -> MailboxSpec {
+    MailboxSpec { name: "parcels", items_max, bytes_max, overflow }
+}
+
+fn below(entropy: &mut Entropy, bound: u64) -> usize {
+    usize::try_from(entropy.below(bound)).expect("a small number")
+}
+
+/// What a mailbox must hold after a series of sends, restated as simply as possible.
+fn expected(spec: &MailboxSpec, sent: &[(u64, usize)]) -> (Vec<u64>, u64, Vec<bool>) {
+    let (mut held, mut dead, mut accepted) = (Vec::<(u64, usize)>::new(), 0, Vec::new());
+    for &(number, bytes) in sent {
+        let fits = |held: &[(u64, usize)]| {
+            held.len() < spec.items_max
+                && held.iter().map(|item| item.1).sum::<usize>() + bytes <= spec.bytes_max
+        };
+        if !fits(&held) && spec.overflow == Overflow::DropOld && bytes <= spec.bytes_max {
+            while !fits(&held) {
+                held.remove(0);
+                dead += 1;
+            }
+        }
+        let has_room = fits(&held);
+        if has_room {
+            held.push((number, bytes));
+        } else if spec.overflow != Overflow::Reject {
+            dead += 1;
+        }
+        accepted.push(has_room || spec.overflow != Overflow::Reject);
+    }
+    (held.iter().map(|item| item.0).collect(), dead, accepted)
+}
+
+struct Collector {
+    numbers: Vec<u64>,
+    count: usize,
+    done: Option<Reply<Vec<u64>>>,
+}
+
+impl Actor for Collector {
+    type Message = Parcel;
+
+    fn handle(&mut self, parcel: Parcel, _ctx: &mut Ctx<'_, Parcel>) -> Flow {
+        self.numbers.push(parcel.number);
+        if self.numbers.len() == self.count
+            && let Some(done) = self.done.take()
+        {
+            done.send(std::mem::take(&mut self.numbers));
+        }
+        Flow::Next
+    }
+}
+
+/// Goal: M1 and M2 for every rule: what is held, refused and counted is what a plain model says.
+/// Method: 300 random series of sends into a mailbox whose process is spawned afterwards.
+#[test]
+fn every_overflow_rule_does_what_its_model_says() {
+    for seed in 0..300 {
+        let mut entropy = Entropy::from_seed(seed);
+        let rules = [Overflow::Reject, Overflow::DropNew, Overflow::DropOld];
+        let rule = rules[usize::try_from(seed % 3).unwrap()];
+        let spec = spec(1 + below(&mut entropy, 8), 50 + below(&mut entropy, 200), rule);
+        let sent: Vec<_> = (0..30).map(|n| (n, below(&mut entropy, 120))).collect();
+        let (held, dead, accepted) = expected(&spec, &sent);
+
+        let mut simulation = System::simulated(seed, Faults::default());
+        let system = simulation.system().clone();
+        let (address, mailbox) = system.mailbox(spec);
+        for (&(number, bytes), is_accepted) in sent.iter().zip(accepted) {
+            let result = address.send(Parcel { number, bytes });
+            match result {
+                Ok(()) => assert!(is_accepted, "seed {seed}, parcel {number}"),
+                Err(SendError::Full(parcel)) => {
+                    assert!(!is_accepted && parcel.number == number, "seed {seed}");
+                }
+                Err(SendError::Closed(_)) => panic!("the mailbox is open"),
+            }
+        }
+        assert_eq!(address.queued(), held.len());
+        assert_eq!(system.status().dead_letters, dead, "seed {seed}");
+
+        let (done, answer) = reply();
+        let mut done = Some(done);
+        let count = held.len();
+        system.spawn(Spawn::new("collector", Class::Rpc), mailbox, move || Collector {
+            numbers: Vec::new(),
+            count,
+            done: done.take(),
+        });
+        if count > 0 {
+            assert_eq!(simulation.run_until(answer), Ok(held), "seed {seed}");
+        }
+    }
+}
+
+/// Takes one parcel and parks on it; the completion goes to whoever waits outside.
+struct Parking {
+    out: Option<Reply<Completion>>,
+}
+
+impl Actor for Parking {
+    type Message = Parcel;
+
+    fn handle(&mut self, _parcel: Parcel, ctx: &mut Ctx<'_, Parcel>) -> Flow {
+        let (ticket, completion) = ctx.ticket();
+        match self.out.take() {
+            Some(out) => {
+                out.send(completion);
+                Flow::Park(ticket)
+            }
+            None => Flow::Stop,
+        }
+    }
+}
+
+/// Goal: a parked actor takes no message before its ticket is done, a stopped one refuses.
+#[test]
+fn a_parked_actor_takes_nothing_and_a_stopped_one_refuses() {
+    let mut simulation = System::simulated(1, Faults::default());
+    let system = simulation.system().clone();
+    let (address, mailbox) = system.mailbox(spec(2, 1_000, Overflow::Reject));
+    let (out, answer) = reply();
+    let mut out = Some(out);
+    let handle = system
+        .spawn(Spawn::new("parking", Class::Rpc), mailbox, move || Parking { out: out.take() });
+    let parcel = |number| Parcel { number, bytes: 1 };
+    address.send(parcel(0)).unwrap();
+    let completion = simulation.run_until(answer).unwrap();
+    address.send(parcel(1)).unwrap();
+    address.send(parcel(2)).unwrap();
+    simulation.run_for(Duration::from_secs(1));
+    assert!(address.queued() == 2 && !handle.is_finished());
+    assert_eq!(address.send(parcel(3)).unwrap_err().reason(), Undelivered::Full);
+
+    completion.complete();
+    simulation.run_until_idle();
+    assert!(handle.is_finished());
+    assert_eq!(address.send(parcel(4)).unwrap_err().reason(), Undelivered::Closed);
+    // Of the two that waited one stopped the actor, the other was never handled.
+    assert_eq!(system.status().dead_letters, 1);
+    assert_eq!(system.status().actors_live, 0);
+}
+
+struct Sum {
+    last: Vec<u64>,
+    count: u64,
+    expected: u64,
+    done: Option<Reply<u64>>,
+}
+
+struct From {
+    sender: usize,
+    number: u64,
+}
+
+impl Message for From {}
+
+impl Actor for Sum {
+    type Message = From;
+
+    fn handle(&mut self, from: From, _ctx: &mut Ctx<'_, From>) -> Flow {
+        // M2: per sender the numbers come in order and without a gap.
+        assert_eq!(self.last[from.sender], from.number);
+        self.last[from.sender] += 1;
+        self.count += 1;
+        if self.count == self.expected {
+            self.done.take().expect("the count is reached once").send(self.count);
+        }
+        Flow::Next
+    }
+}
+
+struct Producer {
+    sender: usize,
+    sent: u64,
+    total: u64,
+    to: Address<From>,
+    refused: Arc<AtomicU64>,
+}
+
+struct Go;
+
+impl Message for Go {}
+
+impl Actor for Producer {
+    type Message = Go;
+
+    fn handle(&mut self, _go: Go, ctx: &mut Ctx<'_, Go>) -> Flow {
+        self.resume(ctx)
+    }
+
+    fn resume(&mut self, ctx: &mut Ctx<'_, Go>) -> Flow {
+        while self.sent < self.total {
+            if ctx.left() == 0 {
+                return Flow::More;
+            }
+            ctx.consume(1);
+            match self.to.send(From { sender: self.sender, number: self.sent }) {
+                Ok(()) => self.sent += 1,
+                Err(SendError::Full(_)) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    return Flow::More;
+                }
+                Err(SendError::Closed(_)) => panic!("the receiver outlives its senders"),
+            }
+        }
+        Flow::Next
+    }
+}
+
+/// Goal: nothing is lost, doubled or reordered, and no wake-up is lost (M2, M3), under contention.
+/// Method: 8 actors and 4 outside threads send into one small mailbox and retry what is refused.
+#[test]
+fn nothing_is_lost_between_many_senders_and_one_small_mailbox() {
+    const ACTORS: usize = 8;
+    const OUTSIDERS: usize = 4;
+    const EACH: u64 = 5_000;
+    let config =
+        ThreadsConfig { workers: 4, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
+    let system = System::threads(config).expect("threads can be started");
+    let (address, mailbox) = system.mailbox(spec(64, usize::MAX, Overflow::Reject));
+    let (done, answer) = reply();
+    let mut done = Some(done);
+    let expected = (ACTORS + OUTSIDERS) as u64 * EACH;
+    system.spawn(Spawn::new("sum", Class::Net), mailbox, move || Sum {
+        last: vec![0; ACTORS + OUTSIDERS],
+        count: 0,
+        expected,
+        done: done.take(),
+    });
+    let refused = Arc::new(AtomicU64::new(0));
+    let producers: Vec<_> = (0..ACTORS)
+        .map(|sender| {
+            let (to, refused) = (address.clone(), Arc::clone(&refused));
+            let producer = Producer { sender, sent: 0, total: EACH, to, refused };
+            let spec = spec(1, usize::MAX, Overflow::Reject);
+            system.spawn_once(Spawn::new("producer", Class::Call), spec, producer)
+        })
+        .collect();
+    for producer in &producers {
+        producer.send(Go).expect("its mailbox is empty");
+    }
+    std::thread::scope(|scope| {
+        for sender in ACTORS..ACTORS + OUTSIDERS {
+            let address = address.clone();
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    while address.send(From { sender, number }).is_err() {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(answer.wait(), Ok(expected));
+    assert_eq!(system.status().dead_letters, 0);
+    system.stop(Duration::from_secs(10));
+    assert_eq!(system.status().actors_live, 0);
+}

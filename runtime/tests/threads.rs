@@ -1,0 +1,197 @@
+//! The threads driver: tokio's types, shutdown, wake-ups from everywhere.
+
+use std::{sync::Arc, time::Duration};
+
+use evenkeel_runtime::{
+    Actor, Class, Ctx, Flow, MailboxSpec, Message, Overflow, Reply, Spawn, StopReason, System,
+    TaskError, ThreadsConfig, Time, reply,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+const BOX: MailboxSpec =
+    MailboxSpec { name: "box", items_max: 1_024, bytes_max: 1 << 20, overflow: Overflow::Reject };
+
+fn system(workers: usize) -> System {
+    let config = ThreadsConfig { workers, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
+    System::threads(config).expect("threads can be started")
+}
+
+/// Goal: async processes can use tokio's sockets and timers, and ours, while the workers are busy.
+#[test]
+fn sockets_and_timers_of_tokio_work_in_processes() {
+    let system = system(2);
+    let spawning = system.clone();
+    let server = system.spawn_future(Spawn::new("server", Class::Net), async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let accepting = spawning.clone();
+        spawning.spawn_future(Spawn::new("accept", Class::Net), async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                accepting.spawn_future(Spawn::new("echo", Class::Rpc), async move {
+                    let mut byte = [0];
+                    while socket.read_exact(&mut byte).await.is_ok() {
+                        tokio::time::sleep(Duration::from_micros(100)).await;
+                        socket.write_all(&byte).await.unwrap();
+                    }
+                });
+            }
+        });
+        at
+    });
+    let at = server.wait().expect("the port is free");
+    let clients: Vec<_> = (0..16_u8)
+        .map(|number| {
+            let timer = system.clone();
+            system.spawn_future(Spawn::new("client", Class::Call), async move {
+                let mut socket = TcpStream::connect(at).await.unwrap();
+                let mut sum = 0_u32;
+                for _ in 0..10 {
+                    socket.write_all(&[number]).await.unwrap();
+                    sum += u32::from(socket.read_u8().await.unwrap());
+                    timer.sleep(Duration::from_micros(50)).await;
+                }
+                sum
+            })
+        })
+        .collect();
+    for (number, client) in (0_u32..).zip(clients) {
+        assert_eq!(client.wait(), Ok(number * 10));
+    }
+    let late = system.spawn_future(Spawn::new("late", Class::Rpc), async {
+        let slow = tokio::time::sleep(Duration::from_hours(1));
+        tokio::time::timeout(Duration::from_millis(1), slow).await.is_err()
+    });
+    assert_eq!(late.wait(), Ok(true));
+    system.stop(Duration::from_secs(10));
+    assert_eq!(system.status().actors_live, 0);
+}
+
+struct Ping {
+    left: u32,
+    back: Option<Reply<Time>>,
+}
+
+impl Message for Ping {}
+
+struct Player {
+    other: Option<evenkeel_runtime::Address<Ping>>,
+}
+
+impl Actor for Player {
+    type Message = Ping;
+
+    fn handle(&mut self, mut ping: Ping, ctx: &mut Ctx<'_, Ping>) -> Flow {
+        if ping.left == 0 {
+            ping.back.take().expect("every ball is played to its end once").send(ctx.now());
+            return Flow::Next;
+        }
+        ping.left -= 1;
+        match &self.other {
+            Some(other) => other.send(ping).expect("each ball is in one mailbox"),
+            // Alone: plays with itself, over a timer, which sleeping workers must wake up for.
+            None => {
+                ctx.send_after(Duration::from_micros(u64::from(ping.left % 7) * 20), ping);
+            }
+        }
+        Flow::Next
+    }
+}
+
+/// Goal: no wake-up is lost while workers park and unpark all the time.
+/// Method: few balls on many workers, so that most of them sleep, played from an outside thread
+/// one after the other, so that every one begins on an idle system.
+#[test]
+fn no_wake_up_is_lost_between_sleeping_workers() {
+    let system = system(4);
+    let (first, first_box) = system.mailbox(BOX);
+    let (second, second_box) = system.mailbox(BOX);
+    let (alone, alone_box) = system.mailbox(BOX);
+    let other = second.clone();
+    system.spawn(Spawn::new("first", Class::Rpc), first_box, move || Player {
+        other: Some(other.clone()),
+    });
+    let other = first.clone();
+    system.spawn(Spawn::new("second", Class::Net), second_box, move || Player {
+        other: Some(other.clone()),
+    });
+    system.spawn(Spawn::new("alone", Class::Exec), alone_box, || Player { other: None });
+    for round in 0..2_000_u32 {
+        let (back, answer) = reply();
+        let to = [&first, &second, &alone][(round % 3) as usize];
+        to.send(Ping { left: round % 11, back: Some(back) }).unwrap();
+        assert!(answer.wait().is_ok());
+    }
+    system.stop(Duration::from_secs(10));
+}
+
+struct Endless;
+
+impl Actor for Endless {
+    type Message = Ping;
+
+    fn handle(&mut self, _ping: Ping, _ctx: &mut Ctx<'_, Ping>) -> Flow {
+        Flow::More
+    }
+
+    fn resume(&mut self, ctx: &mut Ctx<'_, Ping>) -> Flow {
+        ctx.consume(ctx.left());
+        Flow::More
+    }
+}
+
+/// Goal: a stop ends endless work, futures that wait, and async actors, drops their state, and
+/// answers whoever waits for them; `wait_stopped` gives the first reason.
+#[test]
+fn a_stop_ends_everything_and_gives_its_reason() {
+    let system = system(2);
+    let held = Arc::new(());
+    let guard = Arc::clone(&held);
+    let waiting = system.spawn_future(Spawn::new("waiting", Class::Rpc), async move {
+        std::future::pending::<()>().await;
+        drop(guard);
+    });
+    let endless: Vec<_> = (0..20)
+        .map(|_| system.spawn_once(Spawn::new("endless", Class::Call), BOX, Endless))
+        .collect();
+    for address in &endless {
+        address.send(Ping { left: 0, back: None }).unwrap();
+    }
+    let (address, mailbox) = system.mailbox::<Ping>(BOX);
+    let guard = Arc::clone(&held);
+    let (farewell, ended) = reply();
+    let handle =
+        system.spawn_async(Spawn::new("async", Class::Net), mailbox, |mut inbox| async move {
+            while let Some(ping) = inbox.recv().await {
+                ping.back.expect("it is asked").send(Time::ZERO);
+            }
+            farewell.send(());
+            drop(guard);
+        });
+    let (back, answer) = reply();
+    address.send(Ping { left: 0, back: Some(back) }).unwrap();
+    assert_eq!(answer.wait(), Ok(Time::ZERO));
+
+    system.request_stop(StopReason::Fatal("the disk is gone".to_owned()));
+    system.request_stop(StopReason::Asked);
+    assert_eq!(system.wait_stopped(), StopReason::Fatal("the disk is gone".to_owned()));
+    assert!(handle.is_finished());
+    assert_eq!(ended.wait(), Ok(()));
+    assert_eq!(waiting.wait(), Err(TaskError::Cancelled));
+    assert_eq!(Arc::strong_count(&held), 1);
+    assert_eq!(system.status().actors_live, 0);
+}
+
+/// Goal: a panic in a future is its own affair, and is told to who waits for it.
+#[test]
+fn a_panic_in_a_future_is_told() {
+    let system = system(1);
+    let broken = system.spawn_future(Spawn::new("broken", Class::Rpc), async { panic!("no") });
+    let result: Result<(), _> = broken.wait();
+    assert_eq!(result, Err(TaskError::Panicked("no".to_owned())));
+    assert_eq!(system.spawn_future(Spawn::new("fine", Class::Rpc), async { 1 }).wait(), Ok(1));
+    assert_eq!(system.status().panics, 1);
+    system.stop(Duration::from_secs(10));
+}
