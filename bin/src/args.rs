@@ -110,7 +110,7 @@ pub(crate) struct MiningArgs {
     /// Make a block every so many seconds (0.05 and more) instead of one per burst of transactions.
     #[arg(short, long, value_name = "SECONDS", visible_alias = "blockTime", value_parser = parse_block_time)]
     pub(crate) block_time: Option<Duration>,
-    /// Make blocks only when asked (evm_mine).
+    /// Make blocks only when asked (`evm_mine`).
     #[arg(long, visible_alias = "no-mine", conflicts_with = "block_time")]
     pub(crate) no_mining: bool,
     /// Make a block at every interval and for every transaction.
@@ -185,6 +185,7 @@ pub(crate) struct ChainArgs {
 }
 
 /// What an execution may do.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of anvil's")]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "EVM")]
 pub(crate) struct EvmArgs {
@@ -259,8 +260,3 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let number: f64 = number.parse().map_err(|_| expected())?;
     Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|_| expected())
 }
-
-/// The dev account of anvil, hardhat and us.
-pub(crate) const MNEMONIC_DEFAULT: &str =
-    "test test test test test test test test test test test junk";
-

@@ -37,7 +37,11 @@ impl Banner<'_> {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "\n    {}\n    fair async actors, one scheduler\n", env!("CARGO_PKG_VERSION"))?;
+        writeln!(
+            out,
+            "\n    {}\n    fair async actors, one scheduler\n",
+            env!("CARGO_PKG_VERSION")
+        )?;
         let ether = self.ether_each;
         writeln!(out, "Available Accounts\n==================\n")?;
         for (index, (address, _)) in self.accounts.iter().enumerate() {

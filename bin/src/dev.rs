@@ -3,8 +3,9 @@
 use std::{fs, io::Write as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use alloy_primitives::{U256, keccak256};
+use alloy_signer_local::PrivateKeySigner;
 use anyhow::{Context, Result, bail, ensure};
-use evenkeel_chain::{ChainSpec, DevAccounts, DevOptions, Fork};
+use evenkeel_chain::{ChainSpec, DevAccounts, DevOptions, Fork, MNEMONIC};
 use evenkeel_node::{
     AdmissionConfig, Config, Limits, Mining, Node, Order, PoolConfig, RpcConfig, bind, serve_on,
     start,
@@ -15,14 +16,14 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    args::{ChainArgs, DevArgs, MNEMONIC_DEFAULT, MiningArgs, OrderArg, WalletArgs},
+    args::{ChainArgs, DevArgs, MiningArgs, OrderArg, WalletArgs},
     banner::Banner,
 };
 
 /// How long the processes may take to end once asked to.
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// A time that no request reaches, for `--rpc.evmtimeout 0`.
-const NO_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const NO_TIMEOUT: Duration = Duration::from_hours(100 * 365 * 24);
 /// Largest request body under `--no-request-size-limit`.
 const REQUEST_BYTES_UNLIMITED: usize = 1 << 30;
 const WEI_PER_ETHER: u64 = 1_000_000_000_000_000_000;
@@ -121,10 +122,8 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
         check_block_gas_limit: !evm.disable_block_gas_limit,
         check_tx_gas_limit: evm.enable_tx_gas_limit,
         // EIP-3860: twice the limit on code.
-        init_code_bytes_max: code_size_max.map_or(
-            AdmissionConfig::default().init_code_bytes_max,
-            |limit| limit.checked_mul(2),
-        ),
+        init_code_bytes_max: code_size_max
+            .map_or(AdmissionConfig::default().init_code_bytes_max, |limit| limit.checked_mul(2)),
     };
     let limits = Limits {
         memory_bytes_max: evm.memory_limit,
@@ -180,7 +179,7 @@ fn banner<'a>(
 
 /// What `--config-out` writes: anvil's keys.
 fn config_out(args: &DevArgs, accounts: &DevAccounts, node: &Node) -> String {
-    let keys: Vec<_> = accounts.signers().iter().map(|signer| signer.to_bytes()).collect();
+    let keys: Vec<_> = accounts.signers().iter().map(PrivateKeySigner::to_bytes).collect();
     let base_fee = node.spec.genesis.base_fee.unwrap_or_default();
     json!({
         "available_accounts": accounts.addresses(),
@@ -211,7 +210,7 @@ fn dev_accounts(args: &WalletArgs, seed: Option<u64>) -> Result<DevAccounts> {
             made_up(seed.map_or_else(random_entropy, |seed| Ok(entropy_of(seed)))?)
         }
         (phrase, None, None) => {
-            let phrase = phrase.as_deref().unwrap_or(MNEMONIC_DEFAULT);
+            let phrase = phrase.as_deref().unwrap_or(MNEMONIC);
             DevAccounts::from_mnemonic(phrase, path, count)
         }
     };
@@ -297,4 +296,3 @@ fn gas_limit(args: &DevArgs) -> Option<u64> {
     let unlimited = args.evm.disable_block_gas_limit.then_some(u64::MAX >> 1);
     args.chain.gas_limit.or(unlimited)
 }
-

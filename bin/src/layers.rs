@@ -100,6 +100,8 @@ fn scalar(key: &str, value: toml::Value) -> Result<String> {
         toml::Value::Integer(number) => number.to_string(),
         toml::Value::Float(number) => number.to_string(),
         toml::Value::Boolean(is_set) => is_set.to_string(),
-        other => bail!("key {key:?}: expected text, a number or true/false, found {}", other.type_str()),
+        other => {
+            bail!("key {key:?}: expected text, a number or true/false, found {}", other.type_str())
+        }
     })
 }

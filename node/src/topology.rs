@@ -162,8 +162,7 @@ pub const REQUEST: Process = Process {
 };
 
 /// All of them, in the order of the table.
-pub const PROCESSES: [Process; 7] =
-    [ADMISSION, POOL, CONSENSUS, EXECUTOR, WRITER, CALL, REQUEST];
+pub const PROCESSES: [Process; 7] = [ADMISSION, POOL, CONSENSUS, EXECUTOR, WRITER, CALL, REQUEST];
 
 /// The table of `docs/ARCHITECTURE.md`, in Markdown.
 pub fn table() -> String {

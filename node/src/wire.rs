@@ -138,12 +138,7 @@ fn solo_config(system: &System, config: &Config, spec: &ChainSpec, head: Head) -
 }
 
 /// Spawns a process that is made once.
-fn essential<A: Actor>(
-    system: &System,
-    process: &Process,
-    mailbox: Mailbox<A::Message>,
-    actor: A,
-) {
+fn essential<A: Actor>(system: &System, process: &Process, mailbox: Mailbox<A::Message>, actor: A) {
     let mut actor = Some(actor);
     system.spawn(Spawn::new(process.name, process.class).restart(ESSENTIAL), mailbox, move || {
         actor.take().expect("made once: its first panic stops the system")

@@ -12,8 +12,7 @@ use serde_json::{Value, json, value::RawValue};
 
 /// Keys of the dev accounts, derived once a test.
 fn dev_accounts() -> DevAccounts {
-    DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, 10)
-        .expect("the well-known phrase")
+    DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, 10).expect("the well-known phrase")
 }
 
 /// Short, because the simulator pays for every instruction of the endless calls.
@@ -63,7 +62,8 @@ impl World {
         let params = RawValue::from_string(params.to_string()).expect("it is JSON");
         let request = async move {
             let params = Some(&*params);
-            dispatch(&api, Request { method: &method, params, client: &client, session: None }).await
+            dispatch(&api, Request { method: &method, params, client: &client, session: None })
+                .await
         };
         self.simulation.system().spawn_future(Spawn::new("request", Class::Rpc), request)
     }

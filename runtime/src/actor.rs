@@ -110,12 +110,13 @@ impl<A: Actor, F: FnMut() -> A + Send> ActorBody<A, F> {
         if let Some(verdict) = enter(phase, flow, is_stopping) {
             return verdict;
         }
+        let mut is_drained = false;
         loop {
             if budget::left() == 0 {
                 return Verdict::Again;
             }
-            if taken.is_empty() {
-                me.cell().queue().take_batch(taken);
+            if taken.is_empty() && !is_drained {
+                is_drained = me.cell().queue().take_batch(taken);
             }
             let Some(letter) = taken.pop_front() else {
                 // An idle actor that had a burst does not keep its room.

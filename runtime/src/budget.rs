@@ -13,6 +13,7 @@ use std::{
 use crate::{
     limits::{NUDGE_REDUCTIONS, QUANTUM_REDUCTIONS, REDUCTION_NS},
     scheduler,
+    time::{Time, nanos},
 };
 
 thread_local! {
@@ -29,8 +30,10 @@ struct Budget {
     used: Cell<u64>,
     /// Reductions until the clock is read again.
     unmeasured: Cell<u32>,
-    /// When the turn began; `None` when simulated, where only counts are charged.
-    began: Cell<Option<Instant>>,
+    /// The zero of this worker's time; `None` when simulated, where only counts are charged.
+    start: Cell<Option<Instant>>,
+    /// When the turn began.
+    began: Cell<Time>,
     /// The turn has made something runnable that waits for this worker.
     has_nudge: Cell<bool>,
 }
@@ -43,7 +46,8 @@ impl Budget {
             left: Cell::new(0),
             used: Cell::new(0),
             unmeasured: Cell::new(0),
-            began: Cell::new(None),
+            start: Cell::new(None),
+            began: Cell::new(Time::ZERO),
             has_nudge: Cell::new(false),
         }
     }
@@ -62,9 +66,9 @@ impl Budget {
     #[cold]
     fn measure(&self) {
         self.unmeasured.set(CLOCK_EVERY);
-        if let Some(began) = self.began.get() {
-            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            let spent = u32::try_from(nanos / REDUCTION_NS).unwrap_or(u32::MAX);
+        if let Some(start) = self.start.get() {
+            let elapsed = nanos(start.elapsed()).saturating_sub(self.began.get().as_nanos());
+            let spent = u32::try_from(elapsed / REDUCTION_NS).unwrap_or(u32::MAX);
             self.left.set(self.left.get().min(self.quantum.get().saturating_sub(spent)));
         }
         if self.used.get() >= u64::from(NUDGE_REDUCTIONS) && self.has_nudge.replace(false) {
@@ -73,8 +77,13 @@ impl Budget {
     }
 }
 
+/// Makes this thread a worker, whose turns are also charged by time, from the given zero.
+pub(crate) fn measure_from(start: Option<Instant>) {
+    BUDGET.with(|budget| budget.start.set(start));
+}
+
 /// Starts a turn that may spend `quantum` reductions.
-pub(crate) fn begin(quantum: u32, began: Option<Instant>) {
+pub(crate) fn begin(quantum: u32, began: Time) {
     BUDGET.with(|budget| {
         budget.is_running.set(true);
         budget.quantum.set(quantum);

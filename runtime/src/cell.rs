@@ -25,7 +25,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering, fence},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::Wake,
 };
@@ -165,18 +165,22 @@ impl Header {
     }
 
     /// Moves to `Queued` if that is what a wake-up means now. True: the caller has to enqueue (C1).
+    ///
+    /// With `publishes` the state is written even where it stays: who takes the process from its
+    /// queue reads what was written last, and so sees all that the caller has done before.
     #[inline]
-    fn try_queue(&self) -> bool {
+    fn try_queue(&self, publishes: bool) -> bool {
         let mut state = self.state.load(Ordering::Acquire);
         loop {
             let next = match state {
                 IDLE => QUEUED,
                 RUNNING => NOTIFIED,
+                QUEUED | NOTIFIED if publishes => state,
                 _ => return false,
             };
-            match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return next == QUEUED,
+            let order = (Ordering::AcqRel, Ordering::Acquire);
+            match self.state.compare_exchange_weak(state, next, order.0, order.1) {
+                Ok(_) => return state == IDLE,
                 Err(now) => state = now,
             }
         }
@@ -251,9 +255,9 @@ impl<M: Message> Cell<M> {
         match self.queue.put(message) {
             Put::Accepted { wake, dead } => {
                 if wake {
-                    self.wake();
+                    self.wake(false);
                 }
-                if !dead.is_empty() {
+                if let Some(dead) = dead {
                     self.header.system.count_dead_letters(dead.len());
                 }
                 Ok(())
@@ -273,7 +277,7 @@ impl<M: Message> Cell<M> {
             return;
         }
         match self.queue.put_ordered(message) {
-            Ok(true) => self.wake(),
+            Ok(true) => self.wake(false),
             Ok(false) => {}
             Err(message) => {
                 self.header.system.count_dead_letters(1);
@@ -290,11 +294,11 @@ impl<M: Message> Cell<M> {
         &self.header
     }
 
-    /// Wakes a process whose message was put in under the mailbox's lock, which orders the state
-    /// that is read here after the one in which the process began to wait.
+    /// Wakes the process. Without `publishes` for a message, which was put in under the mailbox's
+    /// lock: that orders the state read here after the one in which the process began to wait.
     #[inline]
-    fn wake(self: &Arc<Self>) {
-        if self.header.try_queue() {
+    fn wake(self: &Arc<Self>, publishes: bool) {
+        if self.header.try_queue(publishes) {
             if let Some(share) = &self.header.identity().share {
                 share.enter();
             }
@@ -355,16 +359,15 @@ impl<M: Message> Process for Cell<M> {
         let cell = me.cell();
         let header = &cell.header;
         loop {
-            header.state.store(RUNNING, Ordering::Relaxed);
-            // Pairs with the fence in `wake_up`: either the waker sees Running and notifies, or
-            // this turn sees what the waker has done before.
-            fence(Ordering::SeqCst);
+            // Read and written in one: either a waker sees Running and notifies, or its writing
+            // is read here, and this turn sees what the waker has done before.
+            header.state.swap(RUNNING, Ordering::AcqRel);
             // SAFETY: the state says Running, and this thread took the process from its queue (C2).
             let slot = unsafe { &mut *cell.slot.get() };
             let body = slot.body.as_mut().expect("a process that is not done has a body");
             match body.turn(&me, &mut slot.taken) {
                 Verdict::Again => {
-                    header.state.store(QUEUED, Ordering::Release);
+                    header.state.swap(QUEUED, Ordering::AcqRel);
                     return (me.into_cell(), After::Again);
                 }
                 Verdict::Done(exit) => {
@@ -388,7 +391,7 @@ impl<M: Message> Process for Cell<M> {
                     // Woken meanwhile. An actor goes on within its quantum; a future that woke
                     // itself wants others to run first.
                     if !resumable || budget::left() == 0 {
-                        header.state.store(QUEUED, Ordering::Release);
+                        header.state.swap(QUEUED, Ordering::AcqRel);
                         return (me.into_cell(), After::Again);
                     }
                 }
@@ -397,9 +400,7 @@ impl<M: Message> Process for Cell<M> {
     }
 
     fn wake_up(self: Arc<Self>) {
-        // See `run`.
-        fence(Ordering::SeqCst);
-        Self::wake(&self);
+        Self::wake(&self, true);
     }
 
     fn finish(self: Arc<Self>) {

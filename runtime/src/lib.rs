@@ -21,6 +21,7 @@ mod entropy;
 pub mod limits;
 mod mailbox;
 mod message;
+mod park;
 mod process;
 mod published;
 mod registry;

@@ -140,7 +140,7 @@ pub(crate) enum Put<M> {
     /// It waits; `wake` says that the process waits for it. Dead letters are to be counted.
     Accepted {
         wake: bool,
-        dead: Letters<M>,
+        dead: Option<Letters<M>>,
     },
     /// It was dropped, as the mailbox's rule says.
     Dropped(M),
@@ -178,7 +178,7 @@ impl<M: Message> Queue<M> {
         if waiting.is_closed {
             return Put::Refused(SendError::Closed(message));
         }
-        let mut dead = VecDeque::new();
+        let mut dead = None;
         if !self.has_room(&waiting, bytes) {
             match self.spec.overflow {
                 Overflow::Reject => return Put::Refused(SendError::Full(message)),
@@ -188,6 +188,7 @@ impl<M: Message> Queue<M> {
                     if bytes > self.spec.bytes_max {
                         return Put::Dropped(message);
                     }
+                    let dead = dead.insert(VecDeque::new());
                     while !self.has_room(&waiting, bytes) {
                         let oldest = waiting.letters.pop_front();
                         let oldest = oldest.expect("an empty mailbox has room for this size");
@@ -212,10 +213,10 @@ impl<M: Message> Queue<M> {
             && waiting.bytes.saturating_add(bytes) <= self.spec.bytes_max
     }
 
-    /// Moves the next messages into the empty `taken`. If none waits the process is woken by the
-    /// next (M3).
+    /// Moves the next messages into the empty `taken`. True if that is all there is: then the next
+    /// message wakes the process (M3).
     #[inline]
-    pub(crate) fn take_batch(&self, taken: &mut Letters<M>) {
+    pub(crate) fn take_batch(&self, taken: &mut Letters<M>) -> bool {
         debug_assert!(taken.is_empty());
         let mut waiting = self.lock();
         if waiting.letters.len() <= BATCH_ITEMS_MAX && waiting.bytes <= BATCH_BYTES_MAX {
@@ -233,6 +234,7 @@ impl<M: Message> Queue<M> {
         // The batch is all there is, so the next message has to wake: said now, under the lock
         // that is held anyway, instead of under a second one at the end of the turn.
         waiting.is_waiting = waiting.letters.is_empty();
+        waiting.is_waiting
     }
 
     /// Takes one message. `Err(true)` if none waits and none will come.

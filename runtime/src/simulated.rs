@@ -327,7 +327,7 @@ impl Simulation {
             }
         }
         let rest = task.header().rest(quantum);
-        budget::begin(rest, None);
+        budget::begin(rest, began);
         let (task, after) = task.run();
         let used = budget::end().max(1);
         let nanos = used * REDUCTION_NS;

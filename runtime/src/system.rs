@@ -403,11 +403,6 @@ impl System {
         &self.0.counters
     }
 
-    /// The system's time at an instant of the machine's clock.
-    pub(crate) fn time_at(&self, instant: Instant) -> Time {
-        self.0.clock.at(instant)
-    }
-
     pub(crate) fn set_timer(&self, at: Time, due: Box<dyn FnOnce() + Send>) -> TimerId {
         let (timer, is_first) = self.0.timers.set(at, due);
         if is_first && let Some(scheduler) = self.scheduler() {

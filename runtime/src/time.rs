@@ -100,11 +100,11 @@ impl Clock {
         }
     }
 
-    /// The time at an instant of the machine's clock; a virtual clock has no other time than now.
-    pub(crate) fn at(&self, instant: Instant) -> Time {
+    /// The machine's instant at which a real clock was zero.
+    pub(crate) const fn start(&self) -> Option<Instant> {
         match self {
-            Self::Real { start } => Time(nanos(instant.saturating_duration_since(*start))),
-            Self::Virtual { .. } => self.now(),
+            Self::Real { start } => Some(*start),
+            Self::Virtual { .. } => None,
         }
     }
 

@@ -19,19 +19,19 @@ fn transfer(value: &str) -> Value {
 #[test]
 fn defaults_are_anvils_and_a_transfer_is_mined() {
     let mut node = Devnet::start(&[]);
-    assert_eq!(node.call("eth_chainId", json!([])), "0x7a69");
-    assert_eq!(node.call("net_version", json!([])), "31337");
-    assert_eq!(node.call("eth_blockNumber", json!([])), "0x0");
-    assert_eq!(node.call("eth_accounts", json!([])).as_array().map(Vec::len), Some(10));
+    assert_eq!(node.call("eth_chainId", &json!([])), "0x7a69");
+    assert_eq!(node.call("net_version", &json!([])), "31337");
+    assert_eq!(node.call("eth_blockNumber", &json!([])), "0x0");
+    assert_eq!(node.call("eth_accounts", &json!([])).as_array().map(Vec::len), Some(10));
     let rich = "0x21e19e0c9bab2400000";
-    assert_eq!(node.call("eth_getBalance", json!([ALICE, "latest"])), rich);
+    assert_eq!(node.call("eth_getBalance", &json!([ALICE, "latest"])), rich);
 
-    let hash = node.call("eth_sendTransaction", transfer("0x1"));
+    let hash = node.call("eth_sendTransaction", &transfer("0x1"));
     let receipt = node.receipt(&hash);
     assert_eq!(receipt["status"], "0x1");
     assert_eq!(receipt["blockNumber"], "0x1");
-    assert_eq!(node.call("eth_getBalance", json!([BOB, "latest"])), "0x21e19e0c9bab2400001");
-    assert_eq!(node.call("eth_getBalance", json!([BOB, "0x0"])), rich, "the past is kept");
+    assert_eq!(node.call("eth_getBalance", &json!([BOB, "latest"])), "0x21e19e0c9bab2400001");
+    assert_eq!(node.call("eth_getBalance", &json!([BOB, "0x0"])), rich, "the past is kept");
 
     assert_eq!(node.terminate(), Some(0));
 }
@@ -43,7 +43,7 @@ fn served_receipts_survive_kill_minus_nine() {
     let flags = ["--datadir", data.to_str().expect("a UTF-8 path")];
     let mut node = Devnet::start(&flags);
     let hashes: Vec<Value> =
-        (1..=20).map(|n| node.call("eth_sendTransaction", transfer(&format!("{n:#x}")))).collect();
+        (1..=20).map(|n| node.call("eth_sendTransaction", &transfer(&format!("{n:#x}")))).collect();
     let served: Vec<Value> = hashes.iter().map(|hash| node.receipt(hash)).collect();
     node.kill();
 
@@ -99,8 +99,8 @@ fn settings_come_from_flag_then_environment_then_file() {
     let file = file.to_str().expect("UTF-8");
 
     let mut node = Devnet::start_with(&["--config", file], &[("EVENKEEL_ACCOUNTS", "4")]);
-    assert_eq!(node.call("eth_chainId", json!([])), "0x7");
-    assert_eq!(node.call("eth_accounts", json!([])).as_array().map(Vec::len), Some(4));
+    assert_eq!(node.call("eth_chainId", &json!([])), "0x7");
+    assert_eq!(node.call("eth_accounts", &json!([])).as_array().map(Vec::len), Some(4));
     assert_eq!(node.terminate(), Some(0));
 
     std::fs::write(place.join("settings.toml"), "chian-id = 7\n").expect("a file in target");

@@ -52,7 +52,7 @@ impl Devnet {
     }
 
     /// The result of one call; panics on a JSON-RPC error.
-    pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) fn call(&mut self, method: &str, params: &Value) -> Value {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut answer = self.post(&request.to_string());
         assert!(answer.get("error").is_none(), "{method} {request}: {answer}");
@@ -62,7 +62,7 @@ impl Devnet {
     /// The receipt of a transaction, as soon as it is mined.
     pub(crate) fn receipt(&mut self, hash: &Value) -> Value {
         for _ in 0..100_000 {
-            let receipt = self.call("eth_getTransactionReceipt", json!([hash]));
+            let receipt = self.call("eth_getTransactionReceipt", &json!([hash]));
             if !receipt.is_null() {
                 return receipt;
             }

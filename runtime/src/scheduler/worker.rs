@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
     sync::atomic::{AtomicU64, Ordering, fence},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crossbeam_deque::{Steal, Stealer, Worker};
@@ -15,6 +15,7 @@ use crate::{
     cell::{After, Header, Task},
     class::Class,
     limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS},
+    park::TurnClock,
     status::ClassStatus,
     system::System,
     time::Time,
@@ -101,6 +102,7 @@ struct Local {
     index: usize,
     queues: Queues,
     times: RefCell<ClassTimes>,
+    clock: TurnClock,
     /// State of a xorshift generator: which victim to steal from needs no better.
     random: Cell<u64>,
 }
@@ -145,11 +147,14 @@ pub(crate) fn hand_over() {
 
 /// The life of worker `index`, until the scheduler stops.
 pub(super) fn run(scheduler: &Scheduler, index: usize, queues: Queues, system: &System) {
+    let start = system.core().clock.start().expect("workers run in real time");
+    budget::measure_from(Some(start));
     let local = Rc::new(Local {
         system: system.clone(),
         index,
         queues,
         times: RefCell::default(),
+        clock: TurnClock::new(start),
         random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
     });
     let is_first = LOCAL.with(|slot| slot.set(Rc::clone(&local)).is_ok());
@@ -193,7 +198,7 @@ impl Local {
     }
 
     fn work(&self, scheduler: &Scheduler) {
-        let mut now = Instant::now();
+        let mut now = self.clock.now(Time::ZERO);
         let mut balanced = now;
         while !scheduler.is_stopping.load(Ordering::Relaxed) {
             if !scheduler.inbox.is_empty() {
@@ -202,14 +207,15 @@ impl Local {
             self.fire_timers(now);
             if let Some(task) = self.next() {
                 self.dispatch(scheduler, task, &mut now);
-                if now.saturating_duration_since(balanced) >= Duration::from_nanos(BALANCE_NS) {
+                if now.as_nanos() - balanced.as_nanos() >= BALANCE_NS {
+                    now = self.clock.check(now);
                     balanced = now;
                     self.balance(scheduler);
                 }
             } else {
                 scheduler.idle.begin_search();
                 self.search_and_park(scheduler);
-                now = Instant::now();
+                now = self.clock.check(now);
             }
         }
     }
@@ -218,13 +224,10 @@ impl Local {
         scheduler.inbox.take(scheduler.workers(), |task| self.push(task, false));
     }
 
-    fn fire_timers(&self, now: Instant) {
+    fn fire_timers(&self, now: Time) {
         let timers = self.system.timers();
-        if let Some(first) = timers.first() {
-            let now = self.system.time_at(now);
-            if first <= now {
-                timers.fire(now);
-            }
+        if timers.first().is_some_and(|first| first <= now) {
+            timers.fire(now);
         }
     }
 
@@ -260,7 +263,7 @@ impl Local {
 
     /// Runs one turn and charges it. `now` is when the last turn ended, and is moved on.
     #[inline]
-    fn dispatch(&self, scheduler: &Scheduler, task: Task, now: &mut Instant) {
+    fn dispatch(&self, scheduler: &Scheduler, task: Task, now: &mut Time) {
         let (class, name, quantum, rest) = {
             let header = task.header();
             let (class, quantum) = (header.identity().class, header.quantum());
@@ -270,11 +273,11 @@ impl Local {
             }
             (class, header.identity().name, quantum, header.rest(quantum))
         };
-        budget::begin(rest, Some(*now));
+        budget::begin(rest, *now);
         let (task, after) = task.run();
         let count = budget::end();
-        let end = Instant::now();
-        let nanos = u64::try_from((end - *now).as_nanos()).unwrap_or(u64::MAX);
+        let end = self.clock.now(*now);
+        let nanos = end.as_nanos() - now.as_nanos();
         *now = end;
         let charge = count.max(nanos / REDUCTION_NS);
         self.times.borrow_mut().charge(class, charge);
@@ -336,7 +339,7 @@ impl Local {
             if !was_woken {
                 scheduler.idle.begin_search();
             }
-            self.fire_timers(Instant::now());
+            self.fire_timers(self.system.now());
             if scheduler.is_stopping.load(Ordering::SeqCst) {
                 scheduler.idle.end_search();
                 return;
