@@ -1,9 +1,9 @@
 //! One WebSocket connection as the methods see it: a place to open subscriptions.
 //!
 //! Everything that leaves the connection goes through one bounded queue. An answer waits until
-//! there is room (and nothing is read meanwhile); a notification never waits: the one that finds the
-//! queue full ends the connection, because a subscriber that does not read would otherwise hold
-//! memory for ever or silently miss events.
+//! there is room (and nothing is read meanwhile); a notification never waits: the one that finds
+//! the queue full ends the connection, because a subscriber that does not read would otherwise
+//! hold memory for ever or silently miss events.
 //!
 //! # Invariants
 //!

@@ -1,3 +1,5 @@
+//! Whatever comes in, the envelope answers as geth does and never panics.
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;

@@ -1,4 +1,6 @@
-//! Limits of the methods: value, unit, why. Those a user may set are in [`RpcConfig`](crate::RpcConfig).
+//! Limits of the methods: value, unit, why.
+//!
+//! Those a user may set are in [`RpcConfig`](crate::RpcConfig).
 
 use std::time::Duration;
 

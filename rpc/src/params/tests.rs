@@ -1,3 +1,5 @@
+//! Parameters: what is taken, and how what is not is refused.
+
 use super::*;
 
 fn raw(json: &str) -> Box<RawValue> {

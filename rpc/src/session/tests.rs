@@ -1,3 +1,5 @@
+//! Subscriptions: order, bounds, and who is thrown out.
+
 use std::time::Duration;
 
 use evenkeel_runtime::{Faults, ThreadsConfig};

@@ -1,3 +1,5 @@
+//! HTTP over real sockets on loopback: keep-alive, limits, disconnects.
+
 use super::{
     peer::{Peer, post},
     *,

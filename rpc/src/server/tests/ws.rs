@@ -1,3 +1,5 @@
+//! WebSocket over real sockets on loopback: calls, subscriptions, slow readers.
+
 use std::{
     io::{Read, Write},
     net::TcpStream,

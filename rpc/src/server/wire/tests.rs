@@ -1,3 +1,5 @@
+//! A connection that stalls is dropped, one that works is not.
+
 use std::{net, time::Duration};
 
 use evenkeel_runtime::{Class, Spawn, ThreadsConfig, reply};
