@@ -43,6 +43,8 @@ pub enum Command {
     Snapshot,
     /// Returns to a mark; it and all later ones are gone then.
     Revert(u64),
+    /// Returns to the first block; every mark is gone then.
+    Reset,
     /// Asks how the engine is set.
     Status,
 }
@@ -96,8 +98,8 @@ pub struct EngineStatus {
     pub coinbase: Address,
 }
 
-/// Why a [`Command`] is refused; nothing has changed then.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+/// Why a [`Command`] is refused or failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CommandError {
     /// Time does not run backwards on a chain.
     #[error("Timestamp error: {found} is lower than or equal to previous block's timestamp {head}")]
@@ -143,6 +145,12 @@ pub enum CommandError {
     /// Commands queue up faster than they are carried out.
     #[error("engine is busy")]
     Busy,
+    /// The executor or the database could not carry it out.
+    #[error("not carried out: {reason}")]
+    Failed {
+        /// In the words of whoever failed.
+        reason: String,
+    },
     /// The node is going down.
     #[error("engine stopped")]
     Stopped,
@@ -161,7 +169,7 @@ impl CommandError {
             | Self::IntervalZero => -32602,
             Self::Unsupported => -32601,
             Self::Busy => -32005,
-            Self::Stopped => -32603,
+            Self::Failed { .. } | Self::Stopped => -32603,
         }
     }
 }

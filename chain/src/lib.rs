@@ -17,6 +17,7 @@ mod intrinsic;
 pub mod limits;
 pub mod recover;
 mod rules;
+mod schedule;
 mod spec;
 mod spec_json;
 mod tx;
@@ -39,6 +40,7 @@ pub use id::Height;
 pub use intrinsic::{IntrinsicGas, intrinsic_gas};
 pub use recover::{SignatureError, recover_all};
 pub use rules::{HeaderError, check_header};
+pub use schedule::Era;
 pub use spec::{ChainSpec, Genesis, Timestamps};
 pub use tx::{RecoveredTx, TxDecodeError, TxEnvelope, TypedTransaction, UnrecoveredTx};
 

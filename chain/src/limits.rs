@@ -30,3 +30,7 @@ pub const MINE_BLOCKS_MAX: u64 = 10_000_000;
 const _: () = assert!(TX_SIZE_BYTES_MAX < BLOCK_SIZE_BYTES_MAX);
 const _: () = assert!(INIT_CODE_BYTES_MAX < TX_SIZE_BYTES_MAX);
 const _: () = assert!(GAS_LIMIT_MIN < GAS_LIMIT_MAX);
+
+/// The mark of the first block, without cheats: every chain has it, and it is never used up.
+/// Marks are numbered from zero by one; no chain lives to reach it.
+pub const GENESIS_MARK: u64 = u64::MAX;

@@ -1,8 +1,8 @@
 //! Finds out who signed a transaction.
 //!
 //! Pure. libsecp256k1 does the work (47 us against 240 us of k256 on the reference machine);
-//! [`k256()`] is the portable fallback and the oracle of the tests. Source: yellow paper appendix F,
-//! EIP-2 (low s).
+//! [`k256()`] is the portable fallback and the oracle of the tests. Source: yellow paper
+//! appendix F, EIP-2 (low s).
 
 use std::sync::{Arc, LazyLock};
 

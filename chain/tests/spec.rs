@@ -43,6 +43,39 @@ fn sepolia_has_its_hash_and_forks() {
     assert_eq!(spec.timestamps, Timestamps::Strict);
 }
 
+/// Known answers: the fork ids that public clients of the same network use.
+#[test]
+fn eras_have_their_fork_ids() {
+    let text = include_str!("data/sepolia.json");
+    let later = r#""cancunTime":1706655072,"pragueTime":1741159776,"osakaTime":1760427360,
+        "bpo1Time":1761017184,"bpo2Time":1761607008,"shanghaiTime""#;
+    let text = text.replacen(r#""shanghaiTime""#, later, 1);
+    let spec = ChainSpec::from_genesis_json(&text).expect("a network's own genesis");
+    let eras = spec.eras(spec.genesis_header(state_root(&spec)).hash_slow());
+    let found: Vec<_> = eras.iter().map(|era| (era.activation_time, era.fork_hash.0)).collect();
+    let expected = [
+        (0, 0xb96c_bd13_u32),
+        (1_677_557_088, 0xf7f9_bc08),
+        (1_706_655_072, 0x88cf_81d9),
+        (1_741_159_776, 0xed88_b5fd),
+        (1_760_427_360, 0xe2ae_4999),
+        (1_761_017_184, 0x5607_8a1e),
+        (1_761_607_008, 0x2689_56b6),
+    ];
+    assert_eq!(found, expected.map(|(time, hash)| (time, hash.to_be_bytes())));
+    let forks: Vec<_> = eras.iter().map(|era| era.fork).collect();
+    assert_eq!(forks[..3], [Fork::Paris, Fork::Shanghai, Fork::Cancun]);
+    assert_eq!(forks[3..], [Fork::Prague, Fork::Osaka, Fork::Bpo1, Fork::Bpo2]);
+    let most: Vec<_> = eras.iter().map(|era| era.blobs.map(|blobs| blobs.max_blob_count)).collect();
+    assert_eq!(most, [None, None, Some(6), Some(9), Some(9), Some(15), Some(21)]);
+
+    // All from the start: one era, whose id is that of the genesis alone.
+    let dev = ChainSpec::dev(&DevOptions { timestamp: 9, ..DevOptions::default() });
+    let [era] = dev.eras(B256::ZERO)[..] else { panic!("one era") };
+    // CRC-32 of 32 zero bytes.
+    assert_eq!((era.activation_time, era.fork_hash.0), (0, 0x190a_55ad_u32.to_be_bytes()));
+}
+
 /// Known answers: the first dev account, and the proxy's code as it stands on mainnet.
 #[test]
 fn dev_chain_has_the_accounts_and_contracts_tools_expect() {
@@ -203,7 +236,8 @@ proptest! {
 
         let is_merged = fork >= Fork::Paris;
         let flip = |field: &mut Option<u64>| *field = field.map_or(Some(1), |_| None);
-        let flip_root = |field: &mut Option<B256>| *field = field.map_or(Some(B256::ZERO), |_| None);
+        let flip_root =
+            |field: &mut Option<B256>| *field = field.map_or(Some(B256::ZERO), |_| None);
         match change {
             0 => header.parent_hash = B256::ZERO,
             1 => header.number += 1,
@@ -236,7 +270,8 @@ proptest! {
     #[test]
     fn derived_fields_are_those_of_the_oracle(
         fork in any_fork(), gas_limit in any::<u64>(), gas_used in any::<u64>(),
-        base_fee in any::<u64>(), excess in any::<u64>(), blob_gas in any::<u64>(), small in any::<bool>(),
+        base_fee in any::<u64>(), excess in any::<u64>(), blob_gas in any::<u64>(),
+        small in any::<bool>(),
     ) {
         let spec = ChainSpec::dev(&DevOptions { fork, ..DevOptions::default() });
         let mut parent = spec.genesis_header(B256::ZERO);

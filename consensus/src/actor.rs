@@ -95,6 +95,8 @@ pub struct ConsensusPorts {
     pub revert: Port<(u64, OrderReply<Option<Head>>)>,
     /// To the pool; may be lost, as the pool learns it with the block.
     pub next_base_fee: Port<u64>,
+    /// To the pool: the gas limit of blocks from the next on.
+    pub gas_limit: Port<u64>,
 }
 
 /// A door for commands that always leaves room in the mailbox for the executor's messages.
@@ -223,6 +225,8 @@ impl<E: Engine> Consensus<E> {
                 reply.send(outcome.clone());
                 Ok(())
             }
+            // Before the answer, so that who got it may send what needs so much.
+            Effect::SetGasLimit(gas_limit) => self.ports.gas_limit.send(*gas_limit),
             Effect::SetNextBaseFee(base_fee) => {
                 // Losable: the pool corrects itself with the next block.
                 let _ = self.ports.next_base_fee.send(*base_fee);

@@ -146,6 +146,8 @@ pub enum Effect {
     },
     /// Tells the pool what base fee the next block will have, in wei per gas.
     SetNextBaseFee(u64),
+    /// Tells the pool what gas limit blocks have from the next on.
+    SetGasLimit(u64),
 }
 
 /// A consensus protocol: no clock, no I/O, no randomness, no lock; time is an argument.

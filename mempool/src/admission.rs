@@ -27,21 +27,24 @@ pub struct Admission {
     config: AdmissionConfig,
     spec: Arc<ChainSpec>,
     durable: Published<Durable>,
+    gas_limit: Published<u64>,
     pool: Address<PoolMessage>,
     /// What is left of a gossip message, last first.
     gossip: Vec<Bytes>,
 }
 
 impl Admission {
-    /// Checks by the rules of the block after the durable head.
+    /// Checks by the rules of the block after the durable head, which has the `gas_limit` that the
+    /// engine publishes.
     #[must_use]
     pub const fn new(
         config: AdmissionConfig,
         spec: Arc<ChainSpec>,
         durable: Published<Durable>,
+        gas_limit: Published<u64>,
         pool: Address<PoolMessage>,
     ) -> Self {
-        Self { config, spec, durable, pool, gossip: Vec::new() }
+        Self { config, spec, durable, gas_limit, pool, gossip: Vec::new() }
     }
 
     fn offer_raw(
@@ -61,7 +64,7 @@ impl Admission {
     }
 
     fn offer(&self, tx: Arc<RecoveredTx>, reply: Option<AdmitReply>) {
-        let next = NextBlock::after(&self.spec, &self.durable.get().header);
+        let next = NextBlock::after(&self.spec, &self.durable.get().header, *self.gas_limit.get());
         if let Err(error) = check_stateless(&tx, &next, &self.config) {
             return answer(reply, error);
         }

@@ -16,16 +16,17 @@ pub struct NextBlock {
     pub chain_id: u64,
     /// Which rules hold.
     pub fork: Fork,
-    /// Gas a block has.
+    /// Gas it has.
     pub gas_limit: u64,
 }
 
 impl NextBlock {
-    /// The next block is taken to be no earlier than its parent; when it is, is not known yet.
+    /// The next block is taken to be no earlier than its parent; when it is, is not known yet. Its
+    /// gas limit is what the engine says: an operator may set it to anything.
     #[must_use]
-    pub fn after(spec: &ChainSpec, head: &Header) -> Self {
+    pub fn after(spec: &ChainSpec, head: &Header, gas_limit: u64) -> Self {
         let fork = spec.fork_at(Height::new(head.number).next(), head.timestamp);
-        Self { chain_id: spec.chain_id, fork, gas_limit: head.gas_limit }
+        Self { chain_id: spec.chain_id, fork, gas_limit }
     }
 }
 

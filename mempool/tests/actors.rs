@@ -31,6 +31,7 @@ struct House {
     accounts: DevAccounts,
     database: Database,
     durable: Publisher<Durable>,
+    gas_limit: Publisher<u64>,
     admissions: Admissions,
     pool: Address<PoolMessage>,
     best: Published<BestTxs>,
@@ -80,17 +81,29 @@ fn house(seed: u64, deaf: usize) -> House {
     ));
     let make = move || actor.take().expect("it does not panic");
     system.spawn(Spawn::new("pool", Class::Mempool), pool_mailbox, make);
+    let (gas_limit, gas_limits) = published(30_000_000);
     let admissions = (0..2).map(|_| {
         let (address, inbox) = system.mailbox::<AdmissionMessage>(mailbox("admission", 512));
-        let (spec, durable, pool) = (Arc::clone(&spec), durable_reader.clone(), pool.clone());
-        let config = AdmissionConfig::default();
+        let parts = (Arc::clone(&spec), durable_reader.clone(), gas_limits.clone(), pool.clone());
         system.spawn(Spawn::new("admission", Class::Mempool), inbox, move || {
-            Admission::new(config.clone(), Arc::clone(&spec), durable.clone(), pool.clone())
+            let (spec, durable, gas_limits, pool) = parts.clone();
+            Admission::new(AdmissionConfig::default(), spec, durable, gas_limits, pool)
         });
         address
     });
     let admissions = Admissions::new(admissions.collect());
-    House { simulation, accounts, database, durable, admissions, pool, best, feed, signals }
+    House {
+        simulation,
+        accounts,
+        database,
+        durable,
+        gas_limit,
+        admissions,
+        pool,
+        best,
+        feed,
+        signals,
+    }
 }
 
 impl House {
@@ -126,6 +139,17 @@ impl House {
     fn status(&mut self) -> (usize, usize) {
         self.ask(|reply| PoolMessage::Query(Query::Status { reply }))
     }
+}
+
+/// Goal: what may be asked of the next block is what the engine says of it, not what the head has.
+#[test]
+fn the_engine_sets_the_gas_a_transaction_may_ask_for() {
+    let mut house = house(1, 0);
+    house.gas_limit.set(20_000);
+    let refused = house.offer(house.raw(0, 0)).expect_err("21,000 are too much");
+    assert_eq!(refused, PoolError::ExceedsBlockGasLimit { found: 21_000, limit: 20_000 });
+    house.gas_limit.set(21_000);
+    house.offer(house.raw(0, 0)).expect("it fits");
 }
 
 /// Goal: a burst from all senders, nonces out of order, over two admission actors: every one is

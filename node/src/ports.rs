@@ -2,14 +2,14 @@
 //!
 //! Crates of one layer never import each other; every place where two of them meet is here.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use evenkeel_chain::{Cheat, RecoveredTx};
 use evenkeel_consensus::{ConsensusMessage, ConsensusPorts, Event, Head, OrderReply, command_port};
 use evenkeel_mempool::{BestIter, BestTxs, PoolMessage, PoolPorts, PoolReady};
 use evenkeel_rpc::EngineCall;
 use evenkeel_runtime::{
-    Address, Class, Port, Published, Reply, SendError, Spawn, System, Undelivered, reply,
+    Address, Class, Port, Published, Publisher, Reply, SendError, Spawn, System, Undelivered, reply,
 };
 use evenkeel_state::Committed;
 use evenkeel_vm::{
@@ -42,7 +42,10 @@ pub(crate) fn of_consensus(
     system: &System,
     executor: &Address<ExecutorMessage>,
     pool: &Address<PoolMessage>,
+    gas_limit: Publisher<u64>,
 ) -> ConsensusPorts {
+    // One process sends through it, so nobody ever waits for the lock.
+    let gas_limit = Mutex::new(gas_limit);
     let build = |(id, attributes)| ExecutorMessage::Build(BuildRequest { id, attributes });
     let to = Executor { system: system.clone(), address: executor.clone() };
     let (cheat, mark, revert) = (to.clone(), to.clone(), to);
@@ -63,6 +66,10 @@ pub(crate) fn of_consensus(
             revert.ask(message, told, move |reverted: Option<Reverted>| reverted.map(head))
         }),
         next_base_fee: pool.port(PoolMessage::SetNextBaseFee),
+        gas_limit: Port::new(move |gas: u64| {
+            gas_limit.lock().unwrap_or_else(PoisonError::into_inner).set(gas);
+            Ok(())
+        }),
     }
 }
 

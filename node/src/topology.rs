@@ -1,7 +1,7 @@
 //! Every process of the node: its mailbox, what happens when that is full, its scheduling class.
 //!
 //! Reading this file is knowing the node. `docs/ARCHITECTURE.md` prints the same table; a test
-//! compares them. [`crate::wire`] makes the mailboxes first and the processes second, so no
+//! compares them. [`start`](crate::start) makes the mailboxes first and the processes second, so no
 //! constructor needs a process that does not exist yet.
 
 use std::fmt::Write as _;
@@ -45,7 +45,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// When the process has none: ask only for those that [`crate::wire`] makes.
+    /// When the process has none: ask only for those that [`start`](crate::start) makes.
     pub fn spec(&self) -> MailboxSpec {
         let mailbox = self.mailbox.expect("only processes with a mailbox are wired");
         MailboxSpec {

@@ -8,7 +8,7 @@ use alloy_primitives::{B256, Bytes};
 use evenkeel_chain::ChainSpec;
 use evenkeel_consensus::{ConfigError, Consensus, Head, Solo, SoloConfig};
 use evenkeel_mempool::{Admission, Admissions, BestTxs, PendingFeed, PoolActor, PoolBoards};
-use evenkeel_rpc::{Accounts, Api, Filters, Flags};
+use evenkeel_rpc::{Accounts, Api, Filters, Flags, PlaceLimits, Places};
 use evenkeel_runtime::{Actor, Entropy, Mailbox, Published, Restart, Spawn, System, published};
 use evenkeel_state::{Database, Durable, Writer};
 use evenkeel_vm::{Executor, ExecutorConfig, ExecutorPorts};
@@ -48,7 +48,9 @@ pub fn start(
 ) -> Result<Node, ConfigError> {
     let spec = Arc::new(spec);
     let tip = database.tip();
-    let (durable_board, durable) = published(database.durable());
+    let mut started = database.durable();
+    started.head_since = system.wall_clock();
+    let (durable_board, durable) = published(started);
     let (best_board, best) = published(BestTxs::default());
     let (feed_board, feed) = published(PendingFeed::default());
 
@@ -59,8 +61,10 @@ pub fn start(
     let (writer, writer_mailbox) = system.mailbox(WRITER.spec());
 
     let head = Head { header: Arc::clone(&tip.header), hash: tip.hash };
-    let solo = Solo::new(solo_config(system, &config, &spec, head), system.now())?;
-    let consensus_ports = ports::of_consensus(system, &executor, &pool);
+    let solo_config = solo_config(system, &config, &spec, head);
+    let (gas_limit_board, gas_limit) = published(solo_config.gas_limit);
+    let solo = Solo::new(solo_config, system.now())?;
+    let consensus_ports = ports::of_consensus(system, &executor, &pool, gas_limit_board);
     essential(system, &CONSENSUS, consensus_mailbox, Consensus::new(solo, consensus_ports));
 
     let committed = ports::committed(&pool, &consensus);
@@ -90,10 +94,12 @@ pub fn start(
     let admissions = (0..system.workers()).map(|_| {
         let (admission, mailbox) = system.mailbox(ADMISSION.spec());
         let spawn = Spawn::new(ADMISSION.name, ADMISSION.class).restart(Restart::DEFAULT);
-        let parts = (config.admission.clone(), Arc::clone(&spec), durable.clone(), pool.clone());
+        let rules = (config.admission.clone(), Arc::clone(&spec));
+        let reads = (durable.clone(), gas_limit.clone());
+        let pool = pool.clone();
         system.spawn(spawn, mailbox, move || {
-            let (config, spec, durable, pool) = parts.clone();
-            Admission::new(config, spec, durable, pool)
+            let ((config, spec), (durable, gas_limit)) = (rules.clone(), reads.clone());
+            Admission::new(config, spec, durable, gas_limit, pool.clone())
         });
         admission
     });
@@ -110,6 +116,8 @@ pub fn start(
         admissions,
         pool,
         engine: ports::engine(&consensus),
+        order: config.pool.order,
+        places: Places::new(system, PlaceLimits::default()),
         accounts,
         filters: Filters::new(system),
         flags: Flags::new(system),

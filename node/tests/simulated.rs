@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use alloy_primitives::{B256, U256};
 use evenkeel_chain::{ChainSpec, DERIVATION_PATH, DevAccounts, DevOptions, MNEMONIC};
 use evenkeel_node::{AdmissionConfig, Config, Limits, Mining, Node, PoolConfig, RpcConfig, start};
-use evenkeel_rpc::{Client, Request, RpcError, dispatch};
+use evenkeel_rpc::{Client, ClientId, Request, RpcError, dispatch};
 use evenkeel_runtime::{Class, Faults, Order, Share, Simulation, Spawn, System, TaskHandle};
 use evenkeel_state::{Database, Options};
 use serde_json::{Value, json, value::RawValue};
@@ -32,7 +32,8 @@ fn node(system: &System, mining: Mining) -> Node {
         txs_per_block_max: None,
         gas_limit: None,
         pool: PoolConfig::default(),
-        admission: AdmissionConfig::default(),
+        // As `evenkeel dev` has it: anvil knows no such limit.
+        admission: AdmissionConfig { check_tx_gas_limit: false, ..AdmissionConfig::default() },
         limits: Limits::default(),
         rpc: RpcConfig { evm_timeout: EVM_TIMEOUT, ..RpcConfig::default() },
         accounts,
@@ -57,7 +58,11 @@ impl World {
     /// Sends a request of `share`; its answer comes with the handle.
     fn send(&self, share: &Share, method: &str, params: &Value) -> Asked {
         let api = Arc::clone(&self.node.api);
-        let client = Client { share: share.clone(), arrived: self.simulation.now() };
+        let client = Client {
+            share: share.clone(),
+            id: ClientId::default(),
+            arrived: self.simulation.now(),
+        };
         let method = method.to_owned();
         let params = RawValue::from_string(params.to_string()).expect("it is JSON");
         let request = async move {
@@ -170,4 +175,68 @@ fn cheats_snapshot_and_revert_go_through_the_engine() {
     assert_eq!(balance(&mut world), before);
     assert_eq!(world.head().0, 0);
     assert_eq!(world.ask("evm_revert", &json!([mark])).expect("an answer"), false, "used up");
+}
+
+/// Goal: a reset leaves the first block alone, as if nothing had been; the chain goes on from it.
+#[test]
+fn a_reset_returns_to_the_first_block() {
+    let mut world = World::new(4, Order::Fair, Mining::None);
+    let [alice, bob] = [0, 1].map(|index| dev_accounts().addresses()[index]);
+    let state = |world: &mut World| {
+        let balance = world.ask("eth_getBalance", &json!([bob, "latest"])).expect("an answer");
+        (world.head(), balance)
+    };
+    let beginning = state(&mut world);
+    world.ask("anvil_setBalance", &json!([bob, "0x7"])).expect("an answer");
+    let transfer = json!([{ "from": alice, "to": bob, "value": "0x1" }]);
+    world.ask("eth_sendTransaction", &transfer).expect("it is good");
+    world.ask("evm_mine", &json!([])).expect("an answer");
+    world.ask("eth_sendTransaction", &transfer).expect("it is good");
+    assert_ne!(state(&mut world), beginning);
+    let forking = json!([{ "forking": { "jsonRpcUrl": "http://127.0.0.1:1" } }]);
+    world.ask("anvil_reset", &forking).expect_err("there is nothing to fork from");
+
+    world.ask("anvil_reset", &json!([])).expect("an answer");
+    assert_eq!(state(&mut world), beginning);
+    let pool = world.ask("txpool_status", &json!([])).expect("an answer");
+    assert_eq!(pool, json!({ "pending": "0x0", "queued": "0x0" }));
+    world.ask("eth_sendTransaction", &transfer).expect("its nonce is the first again");
+    world.ask("evm_mine", &json!([])).expect("an answer");
+    assert_eq!(world.head().0, 1);
+}
+
+/// Goal: a transaction may ask for what the next block has, not for what the head has.
+#[test]
+fn a_raised_gas_limit_holds_from_the_next_transaction_on() {
+    let mut world = World::new(5, Order::Fair, Mining::Automine);
+    let [alice, bob] = [0, 1].map(|index| dev_accounts().addresses()[index]);
+    let transfer = json!([{ "from": alice, "to": bob, "gas": "0x2625a00" }]);
+    let refused = world.ask("eth_sendTransaction", &transfer).expect_err("40 million are too many");
+    assert!(refused.message.contains("exceeds block gas limit"), "{refused}");
+    world.ask("evm_setBlockGasLimit", &json!(["0x3938700"])).expect("an answer");
+    let hash = world.ask("eth_sendTransaction", &transfer).expect("60 million are enough");
+    world.simulation.run_for(Duration::from_secs(1));
+    let receipt = world.ask("eth_getTransactionReceipt", &json!([hash])).expect("an answer");
+    assert_eq!(receipt["status"], "0x1");
+}
+
+/// Goal: the head's time is the wall clock's, in milliseconds, and no order to the chain's clock
+/// moves it.
+#[test]
+fn the_head_has_its_wall_time() {
+    let mut world = World::new(6, Order::Fair, Mining::None);
+    let mut ask = |method: &str, params: Value| {
+        world.simulation.run_for(Duration::from_secs(5));
+        let answer = world.ask(method, &params).expect("an answer");
+        let now = world.simulation.system().wall_clock().as_millis();
+        (answer, u64::try_from(now).expect("not so far"))
+    };
+    let (started, _) = ask("anvil_getLastBlockWallTime", json!([]));
+    ask("evm_increaseTime", json!([1_000]));
+    let (again, _) = ask("anvil_getLastBlockWallTime", json!([]));
+    assert_eq!(started, again);
+    let (_, mined) = ask("evm_mine", json!([]));
+    let (last, now) = ask("anvil_getLastBlockWallTime", json!([]));
+    let last = last.as_u64().expect("a number");
+    assert!(mined - 100 < last && last <= mined && last + 5_000 <= now, "{mined}, {last}, {now}");
 }

@@ -6,14 +6,22 @@
 use std::{sync::Arc, time::Duration};
 
 use evenkeel_chain::{ChainSpec, Command, CommandError, Outcome};
-use evenkeel_mempool::{Admissions, BestTxs, PendingFeed, PoolMessage};
+use evenkeel_mempool::{Admissions, BestTxs, Order, PendingFeed, PoolMessage};
 use evenkeel_runtime::{Address, Port, Published, Reply, System, Time};
 use evenkeel_state::Durable;
 use evenkeel_vm::Limits;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{accounts::Accounts, client::Client, filters::Filters, flags::Flags, session::Session};
+use crate::{
+    accounts::Accounts,
+    client::Client,
+    error::RpcError,
+    filters::Filters,
+    flags::Flags,
+    places::{Place, Places},
+    session::Session,
+};
 
 pub use crate::methods::{METHODS, dispatch};
 
@@ -35,6 +43,10 @@ pub struct Api {
     pub pool: Address<PoolMessage>,
     /// The operator's commands.
     pub engine: Port<EngineCall>,
+    /// Which pooled transaction is mined first, for those who ask.
+    pub order: Order,
+    /// Who may run the EVM now.
+    pub places: Places,
     /// Keys of the dev accounts, and who is impersonated.
     pub accounts: Accounts,
     /// Filters of `eth_newFilter` and its sisters.
@@ -130,6 +142,11 @@ impl Api {
     /// When work for `client` has to stop.
     pub(crate) fn deadline(&self, client: &Client) -> Time {
         client.arrived.saturating_add(self.config.evm_timeout)
+    }
+
+    /// Waits for the right to run one execution for `client`; its deadline counts meanwhile.
+    pub(crate) async fn place(&self, client: &Client) -> Result<Place, RpcError> {
+        self.places.take(client, self.deadline(client), self.config.evm_timeout).await
     }
 
     /// What limits one execution asked for by `client`.

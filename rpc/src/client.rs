@@ -6,20 +6,51 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use evenkeel_runtime::{Share, Time};
 
 use crate::limits::{API_KEY_BYTES_MAX, CLIENTS_MAX};
 
+/// Tells clients apart where their requests wait in line; not used twice in a run of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientId(u64);
+
+impl ClientId {
+    /// The client with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// What all requests of one client have in common.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What all work for it is charged to.
+    pub share: Share,
+    /// Which one it is.
+    pub id: ClientId,
+}
+
 /// One request's client.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// What all work for this client is charged to.
     pub share: Share,
+    /// Which one it is.
+    pub id: ClientId,
     /// When the request arrived: deadlines count from here.
     pub arrived: Time,
+}
+
+impl Client {
+    /// A request of `member` that arrived at `arrived`.
+    #[must_use]
+    pub fn new(member: &Member, arrived: Time) -> Self {
+        Self { share: member.share.clone(), id: member.id, arrived }
+    }
 }
 
 /// What tells clients apart.
@@ -43,36 +74,55 @@ impl ClientKey {
     }
 }
 
-/// The shares of all clients seen lately, at most [`CLIENTS_MAX`].
-#[derive(Debug, Default)]
+/// All clients seen lately, at most [`CLIENTS_MAX`].
+#[derive(Debug)]
 pub struct Clients {
-    shares: Mutex<BTreeMap<ClientKey, Share>>,
+    known: Mutex<Known>,
     /// For newcomers when the map is full of busy clients.
-    crowd: Share,
+    crowd: Member,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    members: BTreeMap<ClientKey, Member>,
+    /// How many there ever were; the crowd is number 0.
+    count: u64,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        let crowd = Member { share: Share::new(), id: ClientId(0) };
+        Self { known: Mutex::default(), crowd }
+    }
 }
 
 impl Clients {
-    /// The share of `key`; a new one if it has none. O(log n), O(n) when the map is full.
-    pub fn share(&self, key: ClientKey) -> Share {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = shares.get(&key) {
-            return share.clone();
+    /// The client with `key`; a new one if it is not known. O(log n), O(n) when the map is full.
+    pub fn member(&self, key: ClientKey) -> Member {
+        let mut known = self.lock();
+        if let Some(member) = known.members.get(&key) {
+            return member.clone();
         }
-        if shares.len() >= CLIENTS_MAX {
-            shares.retain(|_, share| share.active() > 0);
+        if known.members.len() >= CLIENTS_MAX {
+            known.members.retain(|_, member| member.share.active() > 0);
         }
-        if shares.len() >= CLIENTS_MAX {
+        if known.members.len() >= CLIENTS_MAX {
             return self.crowd.clone();
         }
-        let share = Share::new();
-        shares.insert(key, share.clone());
-        assert!(shares.len() <= CLIENTS_MAX);
-        share
+        known.count += 1;
+        let member = Member { share: Share::new(), id: ClientId(known.count) };
+        known.members.insert(key, member.clone());
+        assert!(known.members.len() <= CLIENTS_MAX);
+        member
     }
 
     /// Clients remembered now.
     pub fn len(&self) -> usize {
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().members.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if no client is remembered.
@@ -92,11 +142,15 @@ mod tests {
         let clients = Clients::default();
         let address = IpAddr::from([127, 0, 0, 1]);
         for n in 0..3 * CLIENTS_MAX {
-            clients.share(ClientKey::new(Some(&n.to_le_bytes()), address));
+            clients.member(ClientKey::new(Some(&n.to_le_bytes()), address));
             assert!(clients.len() <= CLIENTS_MAX);
         }
         let long = vec![b'k'; API_KEY_BYTES_MAX + 1];
         assert_eq!(ClientKey::new(Some(&long), address), ClientKey::Address(address));
         assert_eq!(ClientKey::new(Some(b""), address), ClientKey::Address(address));
+        let newest = ClientKey::new(Some(b"newest"), address);
+        let id = clients.member(newest.clone()).id;
+        assert_eq!(clients.member(newest).id, id, "one client is one");
+        assert_ne!(clients.member(ClientKey::Address(address)).id, id);
     }
 }

@@ -41,6 +41,11 @@ impl Flags {
         *self.base_fee.lock().unwrap_or_else(PoisonError::into_inner) = Some((head, wei));
     }
 
+    /// The chain went back, and with it what was ordered for the next block.
+    pub(crate) fn forget_base_fee(&self) {
+        *self.base_fee.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The base fee ordered for the block after `head`.
     pub(crate) fn base_fee_after(&self, head: u64) -> Option<u64> {
         let ordered = *self.base_fee.lock().unwrap_or_else(PoisonError::into_inner);

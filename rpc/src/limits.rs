@@ -79,3 +79,22 @@ pub const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a closing WebSocket may take to accept our close frame.
 pub const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// Executions (`eth_call`, estimates, traces) at once. Each may hold 16 MiB of EVM memory and pins
+/// a state: 4 GiB together in the worst case. Real calls hold some KiB.
+pub const EXECUTIONS_MAX: usize = 256;
+
+/// Executions of one client at once: all that one batch works at the same time, twice, so that a
+/// client with 64 endless calls still gets another in; and half of all, so that it takes two to
+/// keep others waiting.
+pub const EXECUTIONS_PER_CLIENT_MAX: usize = 128;
+const _: () = assert!(EXECUTIONS_PER_CLIENT_MAX >= 2 * BATCH_FANOUT);
+const _: () = assert!(EXECUTIONS_PER_CLIENT_MAX <= EXECUTIONS_MAX / 2);
+
+/// Requests of one client that wait for a place. What waits holds its decoded request only, whose
+/// body is counted in [`BODIES_BYTES_MAX`].
+pub const EXECUTIONS_WAITING_PER_CLIENT_MAX: usize = 1_024;
+
+/// Requests of all clients that wait for a place: four clients at their bound.
+pub const EXECUTIONS_WAITING_MAX: usize = 4_096;
+const _: () = assert!(EXECUTIONS_WAITING_PER_CLIENT_MAX < EXECUTIONS_WAITING_MAX);

@@ -66,6 +66,10 @@ impl JobHandle {
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
     }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
 }
 
 /// Runs a job behind the panic fence.
@@ -83,7 +87,7 @@ pub(crate) fn guarded<T>(
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs a job whose own fence is inside it; what is left is code that hands over the result.
-fn run_fenced(job: Job) {
+pub(crate) fn run_fenced(job: Job) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
         tracing::error!(reason = panic_text(&*payload), "a job panicked while it gave its result");
     }
@@ -100,6 +104,8 @@ fn be_nice() {
 pub(crate) struct ComputePool {
     pool: rayon::ThreadPool,
     jobs: Arc<AtomicUsize>,
+    /// First in, first out. rayon alone would run what a job starts before what waited longer.
+    waiting: Arc<Mutex<VecDeque<Job>>>,
 }
 
 impl ComputePool {
@@ -109,23 +115,35 @@ impl ComputePool {
             .thread_name(|index| format!("compute-{index}"))
             .start_handler(|_| be_nice())
             .build()?;
-        Ok(Self { pool, jobs: Arc::new(AtomicUsize::new(0)) })
+        Ok(Self { pool, jobs: Arc::default(), waiting: Arc::default() })
     }
 
     /// Starts a job, or gives it back with the number of jobs if there are too many.
     pub(crate) fn start(&self, job: Job) -> Result<(), usize> {
-        let jobs = self.jobs.fetch_add(1, Ordering::Relaxed);
+        let jobs = self.jobs.load(Ordering::Relaxed);
         if jobs >= COMPUTE_JOBS_MAX {
-            self.jobs.fetch_sub(1, Ordering::Relaxed);
             return Err(jobs);
         }
-        let count = Arc::clone(&self.jobs);
-        self.pool.spawn(move || {
-            run_fenced(job);
-            count.fetch_sub(1, Ordering::Relaxed);
-        });
+        self.start_always(job);
         Ok(())
     }
+
+    /// Starts a job however many there are; for those that are bounded otherwise.
+    pub(crate) fn start_always(&self, job: Job) {
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        lock(&self.waiting).push_back(job);
+        let (count, waiting) = (Arc::clone(&self.jobs), Arc::clone(&self.waiting));
+        self.pool.spawn(move || {
+            let job = lock(&waiting).pop_front();
+            run_fenced(job.expect("one was put in for each of these"));
+            count.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Jobs are only moved under it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Jobs {

@@ -91,14 +91,16 @@ impl<'a, M: Message> Ctx<'a, M> {
     /// Runs `job` on the compute pool (what cannot be sliced); its result comes back as a message.
     ///
     /// Every job gives exactly one message: a panic comes back as `Err`, and so does a job that was
-    /// cancelled before it began. A restart cancels the message, not the job.
+    /// cancelled before it began. A restart cancels the message, not the job. Jobs of one
+    /// [`Share`](crate::Share) run one at a time.
     pub fn compute<T: Send + 'static>(
         &mut self,
         job: impl FnOnce(&Yielder) -> T + Send + 'static,
         into: impl FnOnce(Result<T, Panicked>) -> M + Send + 'static,
     ) -> JobHandle {
         let (address, generation) = self.life();
-        self.system().start_compute(job, move |result| {
+        let share = self.me.cell().header().identity().share.as_ref();
+        self.system().start_compute(share, job, move |result| {
             address.cell().deliver(generation, into(result));
         })
     }

@@ -7,9 +7,10 @@ use std::{
 
 use crate::{
     budget,
-    compute::{Job, JobHandle, Panicked, Yielder, guarded},
+    compute::{Job, JobHandle, Panicked, Yielder, guarded, run_fenced},
     entropy::Entropy,
     reply::reply,
+    share::Share,
     simulated::SimulatedDriver,
     system::{Driver, System},
     time::Time,
@@ -80,7 +81,7 @@ impl System {
             }
         }
         let (telling, answer) = reply();
-        let _cancel = Cancel(self.start_compute(job, move |result| telling.send(result)));
+        let _cancel = Cancel(self.start_compute(None, job, move |result| telling.send(result)));
         answer.await.unwrap_or(Err(Panicked::Cancelled))
     }
 
@@ -100,6 +101,7 @@ impl System {
 
     pub(crate) fn start_compute<T: Send + 'static>(
         &self,
+        share: Option<&Share>,
         job: impl FnOnce(&Yielder) -> T + Send + 'static,
         done: impl FnOnce(Result<T, Panicked>) + Send + 'static,
     ) -> JobHandle {
@@ -109,11 +111,32 @@ impl System {
             None => done(guarded(&yielder, job)),
             Some(refused) => done(Err(refused)),
         };
-        match &self.core().driver {
-            Driver::Threads(driver) => offer(run, |job| driver.compute.start(job)),
-            Driver::Simulated(driver) => self.start_simulated(driver, run),
+        match (share, &self.core().driver) {
+            (Some(share), _) => offer(run, |job| {
+                if let Some(first) = share.queue_job(job, handle.clone())? {
+                    self.start_in_share(share.clone(), first);
+                }
+                Ok(())
+            }),
+            (None, Driver::Threads(driver)) => offer(run, |job| driver.compute.start(job)),
+            (None, Driver::Simulated(driver)) => self.start_simulated(driver, run),
         }
         handle
+    }
+
+    /// Starts the one job of `share` that runs; it starts the next.
+    fn start_in_share(&self, share: Share, job: Job) {
+        let system = self.clone();
+        let job: Job = Box::new(move || {
+            run_fenced(job);
+            if let Some(next) = share.next_job() {
+                system.start_in_share(share, next);
+            }
+        });
+        match &self.core().driver {
+            Driver::Threads(driver) => driver.compute.start_always(job),
+            Driver::Simulated(driver) => self.start_simulated(driver, move |_| job()),
+        }
     }
 
     pub(crate) fn start_blocking<T: Send + 'static>(

@@ -47,6 +47,9 @@ pub const INBOX_BATCH_MAX: usize = 32;
 /// (about 16 MB of closures at 1 KB).
 pub const COMPUTE_JOBS_MAX: usize = 16_384;
 
+/// Compute jobs of one share that may wait for the one that runs. A client has at most one per call.
+pub const SHARE_JOBS_MAX: usize = 1_024;
+
 /// Blocking jobs that may wait for a thread.
 pub const BLOCKING_JOBS_MAX: usize = 4_096;
 

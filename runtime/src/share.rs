@@ -1,16 +1,44 @@
-//! Fair share within a class, by shrinking quanta.
+//! Fair share within a class, by shrinking quanta; and of the compute pool, by one job at a time.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
-use crate::limits::{QUANTUM_REDUCTIONS, SHARE_SPLIT_MAX};
+use crate::{
+    compute::{Job, JobHandle},
+    limits::{QUANTUM_REDUCTIONS, SHARE_JOBS_MAX, SHARE_SPLIT_MAX},
+};
 
 /// Fair share within a class: n active processes of one share split one process's quantum, so a
 /// client with 64 calls gets as much as a client with one. The floor is 1/64 of a quantum.
+///
+/// Compute jobs of one share run one after the other, first come, first served.
 #[derive(Clone, Debug, Default)]
-pub struct Share(Arc<AtomicU32>);
+pub struct Share(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    active: AtomicU32,
+    jobs: Mutex<Jobs>,
+}
+
+/// The share's compute jobs.
+#[derive(Default)]
+struct Jobs {
+    is_running: bool,
+    waiting: VecDeque<(Job, JobHandle)>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Share").field("active", &self.active).finish_non_exhaustive()
+    }
+}
 
 impl Share {
     /// A share that nobody uses yet.
@@ -22,7 +50,7 @@ impl Share {
     /// Processes of this share that run or want to run.
     #[must_use]
     pub fn active(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.0.active.load(Ordering::Relaxed)
     }
 
     /// What one turn of one of its processes may spend now.
@@ -31,10 +59,59 @@ impl Share {
     }
 
     pub(crate) fn enter(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.active.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn leave(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Queues a job; gives it back if it is to start now. Gives the number of waiting jobs if there
+    /// are too many.
+    pub(crate) fn queue_job(&self, job: Job, handle: JobHandle) -> Result<Option<Job>, usize> {
+        self.drop_cancelled();
+        let mut jobs = self.jobs();
+        if !jobs.is_running {
+            jobs.is_running = true;
+            return Ok(Some(job));
+        }
+        if jobs.waiting.len() >= SHARE_JOBS_MAX {
+            return Err(jobs.waiting.len());
+        }
+        jobs.waiting.push_back((job, handle));
+        Ok(None)
+    }
+
+    /// The job to start after one has ended, if any.
+    pub(crate) fn next_job(&self) -> Option<Job> {
+        let mut jobs = self.jobs();
+        let next = jobs.waiting.pop_front().map(|(job, _)| job);
+        jobs.is_running = next.is_some();
+        next
+    }
+
+    /// Ends the waiting jobs that nobody wants any more, with what they hold.
+    fn drop_cancelled(&self) {
+        let mut cancelled = Vec::new();
+        {
+            let mut jobs = self.jobs();
+            if !jobs.waiting.iter().any(|(_, handle)| handle.is_cancelled()) {
+                return;
+            }
+            for (job, handle) in std::mem::take(&mut jobs.waiting) {
+                if handle.is_cancelled() {
+                    cancelled.push(job);
+                } else {
+                    jobs.waiting.push_back((job, handle));
+                }
+            }
+        }
+        // A cancelled job only says so; outside the lock, since it says it to an actor.
+        cancelled.into_iter().for_each(|job| job());
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        // Jobs are only moved under the lock.
+        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,14 +4,16 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
     },
     time::Duration,
 };
 
 use evenkeel_runtime::{
     Actor, Address, Class, Ctx, Entropy, Exit, Faults, Flow, MailboxSpec, Message, Order, Overflow,
-    Panicked, Reply, Restart, Spawn, StopReason, System, Time, checkpoint, consume, reply,
+    Panicked, Reply, Restart, Share, Spawn, StopReason, System, ThreadsConfig, Time, Yielder,
+    checkpoint, consume, reply,
 };
 
 fn spec(items_max: usize) -> MailboxSpec {
@@ -280,15 +282,76 @@ fn every_job_gives_one_message() {
     assert_eq!(simulation.run_until(answer), Ok(four_results()));
 }
 
+/// Runs jobs that tell how many of them run at once.
+struct Client {
+    running: Arc<AtomicUsize>,
+    worst: Arc<AtomicUsize>,
+    /// The first job waits for this.
+    gate: Option<mpsc::Receiver<()>>,
+    left: usize,
+    done: Option<Reply<()>>,
+}
+
+impl Actor for Client {
+    type Message = Job;
+
+    fn handle(&mut self, job: Job, ctx: &mut Ctx<'_, Job>) -> Flow {
+        if matches!(job, Job::Start) {
+            for _ in 0..self.left {
+                let (running, worst) = (Arc::clone(&self.running), Arc::clone(&self.worst));
+                let gate = self.gate.take();
+                let run = move |_: &Yielder| {
+                    worst.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    if let Some(gate) = gate {
+                        gate.recv().expect("the other client tells");
+                    }
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    0
+                };
+                ctx.compute(run, Job::Done);
+            }
+            return Flow::Next;
+        }
+        self.left -= 1;
+        if self.left > 0 {
+            return Flow::Next;
+        }
+        self.done.take().expect("it ends once").send(());
+        Flow::Stop
+    }
+}
+
+/// Goal: jobs of one share run one at a time, and do not keep another share's from running.
+#[test]
+fn a_share_has_one_job_at_a_time() {
+    let config =
+        ThreadsConfig { workers: 2, compute_threads: 2, blocking_threads: 1, seed: Some(1) };
+    let system = System::threads(config).expect("it starts");
+    let (open, gate) = mpsc::channel();
+    let share = Share::new();
+    let start = |share: &Share, gate, left| {
+        let (done, answer) = reply();
+        let worst = Arc::new(AtomicUsize::new(0));
+        let (running, seen) = (Arc::default(), Arc::clone(&worst));
+        let client = Client { running, worst, gate, left, done: Some(done) };
+        let spawn = Spawn::new("client", Class::Call).share(share.clone());
+        system.spawn_once(spawn, spec(1), client).send(Job::Start).unwrap();
+        (answer, seen)
+    };
+    let (busy, worst) = start(&share, Some(gate), 50);
+    let (other, _) = start(&Share::new(), None, 1);
+    other.wait().expect("the first client's jobs are not in its way");
+    open.send(()).expect("the first job waits");
+    busy.wait().expect("all are done");
+    assert_eq!(worst.load(Ordering::SeqCst), 1);
+    system.stop(Duration::from_secs(1));
+}
+
 /// Goal: the same on threads, but for a cancelled job, which may have begun.
 #[test]
 fn every_job_gives_one_message_on_threads() {
-    let config = evenkeel_runtime::ThreadsConfig {
-        workers: 2,
-        compute_threads: 2,
-        blocking_threads: 1,
-        seed: Some(1),
-    };
+    let config =
+        ThreadsConfig { workers: 2, compute_threads: 2, blocking_threads: 1, seed: Some(1) };
     for _ in 0..50 {
         let system = System::threads(config).unwrap();
         let results = four_jobs(&system).wait().unwrap();

@@ -8,9 +8,10 @@ use evenkeel_chain::{Height, Receipt, SealedBlock};
 use crate::{
     base::{Base, corrupt},
     blocks::{self, SealedHeader},
+    change::ChangeSet,
     error::StateError,
     rows,
-    store::Family,
+    store::{Family, Snapshot, for_each},
     view::View,
 };
 
@@ -119,6 +120,22 @@ impl ChainReader {
         Ok(Some(TxLocation { height: Height::new(height), index }))
     }
 
+    /// The state that the block at `height` was executed on: the one after its parent with the
+    /// cheats made before it. `None` outside the chain and for its first block.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn view_before(&self, height: Height) -> Result<Option<View>, StateError> {
+        if height <= self.base.genesis || height > self.base.head {
+            return Ok(None);
+        }
+        let parent = height.prev().expect("above the first block");
+        let diffs = read_diffs(self.base.snapshot.as_ref(), parent)?;
+        let after_parent = View::at(&self.base, parent);
+        Ok(Some(diffs.into_iter().fold(after_parent, |view, changes| view.with(changes))))
+    }
+
     /// The state after the block at `height`, without cheats; `None` outside the chain.
     ///
     /// # Errors
@@ -153,4 +170,19 @@ pub(crate) fn read_receipts(base: &Base, height: Height) -> Result<Vec<Receipt>,
     let row = base.snapshot.get(Family::Receipts, &key)?;
     let receipts = row.and_then(|row| blocks::decode_receipts(&row));
     receipts.ok_or_else(|| corrupt(Family::Receipts, &key, "not receipts"))
+}
+
+/// The cheats on top of a block, in order; they stay when a block follows (D2).
+pub(crate) fn read_diffs(
+    snapshot: &dyn Snapshot,
+    height: Height,
+) -> Result<Vec<Arc<ChangeSet>>, StateError> {
+    let mut diffs = Vec::new();
+    for_each(snapshot, Family::Diffs, &rows::height_key(height), |key, row| {
+        let changes = rows::decode_changes(row);
+        let changes = changes.ok_or_else(|| corrupt(Family::Diffs, key, "not a change set"))?;
+        diffs.push(Arc::new(changes));
+        Ok::<(), StateError>(())
+    })?;
+    Ok(diffs)
 }

@@ -135,7 +135,7 @@ impl Model {
 }
 
 /// The addresses that random changes touch.
-fn addresses() -> impl Iterator<Item = Address> {
+pub(crate) fn addresses() -> impl Iterator<Item = Address> {
     (0..24_u8).map(Address::with_last_byte)
 }
 

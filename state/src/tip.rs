@@ -1,12 +1,13 @@
 //! What is executed on, and what is durable: a block ahead, and the block behind.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use evenkeel_chain::{Header, Height, Receipt, SealedBlock};
 
 use crate::{
     change::ChangeSet,
+    error::StateError,
     limits::TRIE_NODES_MAX,
     reader::ChainReader,
     trie::{Trie, TrieNodes},
@@ -57,6 +58,9 @@ pub struct Durable {
     pub generation: u64,
     /// Blocks and former states.
     pub chain: ChainReader,
+    /// When this process came to have this head, as time since the Unix epoch; zero before the
+    /// writer has published it.
+    pub head_since: Duration,
     /// The trie at the head, without cheats.
     pub(crate) trie: Trie,
 }
@@ -76,6 +80,21 @@ impl Durable {
     #[must_use]
     pub fn height(&self) -> Height {
         self.chain.head()
+    }
+
+    /// Root of the storage of `address`, cheats included; that of an empty trie if there is no
+    /// such account. O(slots that cheats set there), then one path of the trie.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn storage_root(&self, address: Address) -> Result<B256, StateError> {
+        let changes = self.view.diff_of(address);
+        if changes.is_empty() {
+            return self.trie.storage_root(address);
+        }
+        let (_, trie, _) = self.trie.update(&Arc::new(changes)).finish_now()?;
+        trie.storage_root(address)
     }
 }
 

@@ -16,7 +16,7 @@
 //!
 //! [`Restart::Never`]: evenkeel_runtime::Restart::Never
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use evenkeel_runtime::{
     Actor, Ctx, Flow, Message, Panicked, Port, Publisher, Reply, StopReason, Ticket,
@@ -167,7 +167,7 @@ impl Writer {
         let error = match *synced.0 {
             Ok(Done { database, outcome: Ok((durable, told)) }) => {
                 self.database = Some(database);
-                self.tell(durable, told);
+                self.tell(durable, told, ctx.wall_clock());
                 return true;
             }
             // Fatal or not, the sender believed in a block that is not there.
@@ -178,7 +178,10 @@ impl Writer {
         false
     }
 
-    fn tell(&mut self, durable: Durable, told: Told) {
+    fn tell(&mut self, mut durable: Durable, told: Told, now: Duration) {
+        let before = self.published.get();
+        let is_same_head = (before.hash, before.generation) == (durable.hash, durable.generation);
+        durable.head_since = if is_same_head { before.head_since } else { now };
         let durable = Arc::new(durable);
         self.published.set(Arc::clone(&durable));
         let (blocks, reverted) = match &told {

@@ -4,14 +4,18 @@
 //! `cargo run --release -p evenkeel-vm --example uncut`
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
-use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
+use alloy_eips::{
+    eip2930::{AccessList, AccessListItem},
+    eip7702::{Authorization, RecoveredAuthority, RecoveredAuthorization},
+};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
 use evenkeel_vm::{
     Setup, Slice, Suspended,
     limits::{HEAVY_GAS, MEMORY_BYTES_MAX},
 };
 use revm::{
     bytecode::{Bytecode, opcode as op},
-    context::{BlockEnv, CfgEnv, TxEnv},
+    context::{BlockEnv, CfgEnv, TxEnv, either::Either},
     database::InMemoryDB,
     precompile::Precompiles,
     primitives::hardfork::SpecId,
@@ -107,6 +111,51 @@ fn longest_slice(code: &[u8], input: &Bytes) -> (f64, u32) {
     }
 }
 
+/// The start of a transaction with an access list or authorizations that 30 Mgas pay for.
+fn begin(tx: TxEnv) -> f64 {
+    let times = (0..RUNS).map(|_| {
+        let mut db = InMemoryDB::default();
+        let balance = U256::from(10).pow(U256::from(30));
+        db.insert_account_info(CALLER, AccountInfo { balance, ..AccountInfo::default() });
+        let cfg = CfgEnv::new_with_spec(SpecId::PRAGUE);
+        let setup = Setup { cfg, block: BlockEnv::default(), heavy_gas: HEAVY_GAS };
+        let mut evm = Suspended::new(setup, db, ());
+        let start = millis();
+        assert_eq!(evm.begin(tx.clone()), Ok(None));
+        millis() - start
+    });
+    times.fold(f64::MAX, f64::min)
+}
+
+fn begins() {
+    println!("starts of transactions of 30 Mgas: validation, fee, access list, delegations");
+    let tx = TxEnv {
+        caller: CALLER,
+        kind: TxKind::Call(TARGET),
+        gas_limit: 30_000_000,
+        ..TxEnv::default()
+    };
+    let item = |n: usize, keys: usize| AccessListItem {
+        address: Address::left_padding_from(&n.to_be_bytes()),
+        storage_keys: (0..keys).map(|key| B256::from(U256::from(key))).collect(),
+    };
+    let accounts = AccessList((0..12_400).map(|n| item(n, 0)).collect());
+    let slots = AccessList(vec![item(1, 15_700)]);
+    for (name, list) in [("12,400 accounts", accounts), ("15,700 slots", slots)] {
+        let tx = TxEnv { tx_type: 1, access_list: list, ..tx.clone() };
+        println!("{name:18} {:9.3} ms", begin(tx));
+    }
+    let authorization_list = (0..1_190_u64).map(|n| {
+        let signer = Address::left_padding_from(&(n + 1_000).to_be_bytes());
+        let unsigned = Authorization { chain_id: U256::ONE, address: TARGET, nonce: 0 };
+        let authority = RecoveredAuthority::Valid(signer);
+        Either::Right(RecoveredAuthorization::new_unchecked(unsigned, authority))
+    });
+    let list = authorization_list.collect();
+    let tx = TxEnv { tx_type: 4, authorization_list: list, ..tx };
+    println!("{:18} {:9.3} ms", "1,190 delegations", begin(tx));
+}
+
 fn field(text: &str) -> Vec<u8> {
     let mut padded = vec![0; 16];
     padded.extend(hex::decode(text).expect("a constant"));
@@ -165,6 +214,17 @@ fn heaviest_light(address: u8, item: &[u8], fixed: &[u8]) -> Option<(usize, f64)
     Some((low, times.fold(f64::MAX, f64::min)))
 }
 
+/// Sets as many fresh transient slots as 30 Mgas pay for (100 gas each, 147 with the loop), then
+/// reverts, which undoes them all in one step.
+fn reverting() -> Vec<u8> {
+    // PUSH1 0; loop: JUMPDEST PUSH1 1 ADD DUP1 DUP1 TSTORE DUP1 PUSH3 n GT PUSH1 loop JUMPI
+    let mut code = hex!("60005b6001018080").to_vec();
+    code.extend([op::TSTORE, op::DUP1, op::PUSH3]);
+    code.extend_from_slice(&200_000_u32.to_be_bytes()[1..]);
+    code.extend([op::GT, op::PUSH1, 2, op::JUMPI, op::PUSH1, 0, op::DUP1, op::REVERT]);
+    code
+}
+
 fn main() {
     println!("instructions at {MEMORY_BYTES_MAX} bytes of memory: longest slice at fuel 1");
     let memory = MEMORY_BYTES_MAX;
@@ -172,7 +232,7 @@ fn main() {
     let mut call_data = vec![];
     call_data.resize(1 << 20, 1);
     let initcode = 49_152;
-    let table: [(&str, Vec<u8>, Bytes); 9] = [
+    let table: [(&str, Vec<u8>, Bytes); 10] = [
         ("MSTORE (growth)", instruction(&[1, memory - 32], op::MSTORE), Bytes::new()),
         ("MCOPY", instruction(&[half, 0, half], op::MCOPY), Bytes::new()),
         ("CALLDATACOPY", instruction(&[memory, 0, 0], op::CALLDATACOPY), call_data.into()),
@@ -181,6 +241,7 @@ fn main() {
         ("LOG0", instruction(&[memory, 0], op::LOG0), Bytes::new()),
         ("RETURN", instruction(&[memory, 0], op::RETURN), Bytes::new()),
         ("CREATE", instruction(&[initcode, 0, 0], op::CREATE), Bytes::new()),
+        ("REVERT of 200,000", reverting(), Bytes::new()),
         ("EXP", instruction(&[usize::MAX, usize::MAX], op::EXP), Bytes::new()),
     ];
     for (name, code, input) in table {
@@ -189,6 +250,7 @@ fn main() {
             worst.fold((f64::MAX, 0), |(best, _), (time, slices)| (best.min(time), slices));
         println!("{name:18} {worst:9.3} ms   {slices:6} slices");
     }
+    begins();
     println!("precompiles at {HEAVY_GAS} gas: the heaviest call that runs on a worker");
     let g1_msm = [bls(&G1), vec![0xab; 32]].concat();
     let g2_msm = [bls(&G2), vec![0xab; 32]].concat();

@@ -15,7 +15,7 @@ use revm::{
     interpreter::STACK_LIMIT,
 };
 
-use crate::{keccak::Fault, overlay::ReadError};
+use crate::{long::Fault, overlay::ReadError};
 
 /// JSON-RPC code of a revert.
 const CODE_REVERTED: i64 = 3;

@@ -2,7 +2,7 @@
 //!
 //! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; two
 //! actors drive them: a `Call` per request and the one [`Executor`]. revm's internals are named in
-//! `slice.rs`, `suspended.rs`, `trace.rs`, `keccak.rs` and `heavy.rs` only.
+//! `slice.rs`, `suspended.rs`, `trace.rs`, `long.rs` and `heavy.rs` only.
 
 mod actor;
 mod blake2;
@@ -11,8 +11,8 @@ mod call;
 mod env;
 mod error;
 mod heavy;
-mod keccak;
 pub mod limits;
+mod long;
 mod overlay;
 mod slice;
 mod step;

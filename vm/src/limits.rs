@@ -24,8 +24,8 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// millisecond (`examples/uncut.rs`), and putting a call elsewhere costs some 50 us.
 pub const HEAVY_GAS: u64 = 40_000;
 
-/// Bytes of EVM memory that one execution may hold over all its frames. A LOG or RETURN of all of
-/// it is the longest uncut step: 12 to 13 ms, for 537 Mgas (`examples/uncut.rs`).
+/// Bytes of EVM memory that one execution may hold over all its frames. A copy of all of it within
+/// the memory takes 1.3 ms (`examples/uncut.rs`).
 pub const MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// `KECCAK256` over more bytes than this is cut: hashing 8 KiB takes about 16 us.
@@ -37,6 +37,27 @@ pub const KECCAK_FUEL_PER_BYTE: u64 = 2;
 
 /// Bytes that a cut `KECCAK256` hashes at least before it looks at its fuel again.
 pub const KECCAK_CHUNK_BYTES: usize = 4 * 1024;
+
+/// `LOG`, `RETURN` and `REVERT` of more bytes than this are cut: copying 64 KiB to fresh memory
+/// takes about 60 us.
+pub const COPY_INLINE_BYTES: usize = 64 * 1024;
+
+/// Fuel (in gas) charged per byte of a cut copy: fresh memory takes about 1 ns a byte.
+pub const COPY_FUEL_PER_BYTE: u64 = 1;
+
+/// Bytes that a cut copy copies at least before it looks at its fuel again.
+pub const COPY_CHUNK_BYTES: usize = 16 * 1024;
+
+/// Bytes of log data after which one execution may log no more (out of gas). A gas buys an eighth
+/// of a byte, so this is 537 Mgas; calls need it, since they may have no gas cap.
+pub const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Changes of a failed frame that are undone in one go; more are undone in slices.
+pub const UNDO_INLINE: usize = 64;
+
+/// Fuel (in gas) charged per change that is undone in slices: about 180 ns when the slots no longer
+/// lie in the cache.
+pub const UNDO_FUEL: u64 = 200;
 
 /// Rounds of `BLAKE2b` that run between two looks at the stop flag: about 100 us.
 pub const BLAKE2_ROUNDS_PER_CHUNK: u32 = 8_000;
@@ -77,6 +98,7 @@ pub const CANDIDATE_BLOCKS_MAX: usize = 64;
 pub const CANDIDATES_MAX: usize = 200_000;
 
 const _: () = assert!(KECCAK_CHUNK_BYTES <= KECCAK_INLINE_BYTES);
+const _: () = assert!(COPY_CHUNK_BYTES <= COPY_INLINE_BYTES);
 const _: () = assert!(SLICE_GAS >= GAS_PER_REDUCTION);
 
 /// Everything that limits one execution.

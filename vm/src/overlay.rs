@@ -39,7 +39,8 @@ pub struct Overlay {
     codes: HashMap<B256, Bytecode>,
     /// Code that was deployed here.
     deployed: HashMap<B256, Bytes>,
-    /// Hashes that the caller made up for some heights.
+    /// Hashes that the caller made up for some heights, and those that were read: 256 at most, at
+    /// a price (20 gas) that does not pay for reading them again.
     block_hashes: BTreeMap<u64, B256>,
 }
 
@@ -150,11 +151,7 @@ impl Overlay {
 
     /// Everything that differs from the view, account by account.
     pub(crate) fn into_differences(self) -> Differences {
-        Differences {
-            accounts: self.accounts.into_iter(),
-            deployed: self.deployed,
-            changes: ChangeSet::default(),
-        }
+        Differences { accounts: self.accounts.into_iter(), deployed: self.deployed }
     }
 
     /// What `BLOCKHASH` says at these heights.
@@ -215,25 +212,22 @@ impl Cached {
     }
 }
 
-/// The change set of an overlay on its way.
+/// The changes of an overlay, account by account.
 pub(crate) struct Differences {
     accounts: hash_map::IntoIter<Address, Cached>,
     deployed: HashMap<B256, Bytes>,
-    changes: ChangeSet,
 }
 
 impl Differences {
-    /// Looks at one account; returns the change set once all are seen. O(slots of the account).
-    pub(crate) fn step(&mut self) -> Option<ChangeSet> {
-        let Some((address, cached)) = self.accounts.next() else {
-            return Some(std::mem::take(&mut self.changes));
-        };
-        let changes = &mut self.changes;
+    /// Adds what changed in the next account to `changes`; false: there is none left. O(slots of
+    /// the account).
+    pub(crate) fn step(&mut self, changes: &mut ChangeSet) -> bool {
+        let Some((address, cached)) = self.accounts.next() else { return false };
         // O1
         if cached.now != cached.before {
             changes.accounts.insert(address, cached.now);
         }
-        let now = cached.now?;
+        let Some(now) = cached.now else { return true };
         let old_code = cached.before.map_or(KECCAK256_EMPTY, |account| account.code_hash);
         if now.code_hash != old_code
             && let Some(code) = self.deployed.get(&now.code_hash)
@@ -249,7 +243,7 @@ impl Differences {
         if is_wiped || !slots.is_empty() {
             changes.storage.insert(address, StorageChange { is_wiped, slots });
         }
-        None
+        true
     }
 }
 
@@ -297,6 +291,8 @@ impl Database for Overlay {
         if let Some(hash) = self.block_hashes.get(&number) {
             return Ok(*hash);
         }
-        Ok(self.view.block_hash(Height::new(number))?.unwrap_or_default())
+        let hash = self.view.block_hash(Height::new(number))?.unwrap_or_default();
+        self.block_hashes.insert(number, hash);
+        Ok(hash)
     }
 }

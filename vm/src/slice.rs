@@ -17,21 +17,28 @@ use revm::{
         BlockEnv, CfgEnv, Context, ContextSetters, ContextTr, Evm, JournalTr, LocalContext, TxEnv,
         result::{EVMError, ExecutionResult, HaltReason, ResultGas},
     },
-    context_interface::LocalContextTr,
+    context_interface::{
+        LocalContextTr,
+        journaled_state::{JournalCheckpoint, entry::JournalEntryTr},
+    },
     handler::{
         EthFrame, EvmTr, FrameResult, Handler, ItemOrResult, MainnetHandler, execution,
         instructions::EthInstructions, post_execution,
     },
     interpreter::{
         FrameInput, GasTracker, InitialAndFloorGas, InstructionResult, Interpreter,
-        InterpreterAction, interpreter::EthInterpreter, interpreter_action::FrameInit,
-        interpreter_types::LoopControl,
+        InterpreterAction,
+        interpreter::EthInterpreter,
+        interpreter_action::FrameInit,
+        interpreter_types::{LoopControl, ReturnData},
     },
+    primitives::hardfork::SpecId,
 };
 
 use crate::{
     heavy::{HeavyCall, SlicedPrecompiles},
-    keccak::{Fault, Progress},
+    limits::{UNDO_FUEL, UNDO_INLINE},
+    long::{self, Fault, Progress},
 };
 
 /// revm's context with our resumable instructions' state in it.
@@ -89,15 +96,20 @@ impl<DB: Database> Frames<DB> for Machine<DB, ()> {
 
     fn run(&mut self, fuel: &mut u64) -> Result<Ran, ExecutionError<DB>> {
         let frame = self.frame_stack.get();
-        let Some(action) = run_fuel(
-            &mut frame.interpreter,
-            self.instruction.instruction_table(),
-            self.instruction.gas_table(),
-            &mut self.ctx,
-            fuel,
-        ) else {
+        let action = self.ctx.chain.ending.take().or_else(|| {
+            run_fuel(
+                &mut frame.interpreter,
+                self.instruction.instruction_table(),
+                self.instruction.gas_table(),
+                &mut self.ctx,
+                fuel,
+            )
+        });
+        let Some(action) = action else { return Ok(Ran::Paused) };
+        if !undo_some(&mut self.ctx, frame.checkpoint, (&action, fuel)) {
+            self.ctx.chain.ending = Some(action);
             return Ok(Ran::Paused);
-        };
+        }
         match frame.process_next_action::<_, ExecutionError<DB>>(&mut self.ctx, action)? {
             ItemOrResult::Item(init) => Ok(Ran::Calls(init)),
             ItemOrResult::Result(result) => {
@@ -121,27 +133,57 @@ fn run_fuel<DB: Database>(
 ) -> Option<InterpreterAction> {
     let start = interpreter.gas.remaining();
     let floor = start.saturating_sub(*fuel);
-    let end = loop {
-        if let Err(end) = interpreter.step(table, gas_table, context) {
-            break end;
-        }
-        // The only thing that an uncut run does not do: one compare per instruction.
-        if interpreter.gas.remaining() < floor {
-            *fuel = 0;
-            return None;
-        }
-    };
+    // A long RETURN has left its action behind already.
     if interpreter.bytecode.action().is_none() {
-        if end == InstructionResult::Suspend && context.chain.is_hashing() {
-            *fuel = fuel.saturating_sub(start.saturating_sub(interpreter.gas.remaining()));
-            return None;
+        let end = loop {
+            if let Err(end) = interpreter.step(table, gas_table, context) {
+                break end;
+            }
+            // The only thing that an uncut run does not do: one compare per instruction.
+            if interpreter.gas.remaining() < floor {
+                *fuel = 0;
+                return None;
+            }
+        };
+        if interpreter.bytecode.action().is_none() {
+            if end == InstructionResult::Suspend && context.chain.is_in_instruction() {
+                *fuel = fuel.saturating_sub(start.saturating_sub(interpreter.gas.remaining()));
+                return None;
+            }
+            context.chain.fault = Fault::last(interpreter);
+            interpreter.halt(end);
         }
-        context.chain.fault = Fault::last(interpreter);
-        interpreter.halt(end);
     }
     let action = interpreter.take_next_action();
     *fuel = fuel.saturating_sub(gas_used(start, interpreter, &action));
     Some(action)
+}
+
+/// Undoes what a frame that failed did, newest first; true: at most a little is left to undo, or
+/// the frame did not fail.
+///
+/// As the first part of revm's `checkpoint_revert`, which would undo all of it in one step.
+pub(crate) fn undo_some<DB: Database>(
+    context: &mut VmContext<DB>,
+    checkpoint: JournalCheckpoint,
+    (action, fuel): (&InterpreterAction, &mut u64),
+) -> bool {
+    let InterpreterAction::Return(result) = action else { return true };
+    if result.result.is_ok() {
+        return true;
+    }
+    let journal = &mut context.journaled_state.inner;
+    let has_empty_accounts = !journal.cfg.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
+    while journal.journal.len() > checkpoint.journal_i + UNDO_INLINE {
+        if *fuel == 0 {
+            return false;
+        }
+        *fuel = fuel.saturating_sub(UNDO_FUEL);
+        let entry = journal.journal.pop().expect("it is longer than the checkpoint");
+        let transient = Some(&mut journal.transient_storage);
+        entry.revert(&mut journal.state, transient, !has_empty_accounts);
+    }
+    true
 }
 
 /// Gas that the frame itself used since `start`: what it forwards to a child is not used yet.
@@ -305,14 +347,16 @@ impl Sliced {
                 if *fuel == 0 {
                     return Ok(Slice::More);
                 }
-                if evm.ctx.chain.is_hashing() {
-                    let interpreter = &mut evm.frame_stack.get().interpreter;
-                    crate::keccak::hash_some(interpreter, &mut evm.ctx.chain, fuel);
+                if evm.ctx.chain.is_in_instruction() {
+                    long::go_on(&mut evm.frame_stack.get().interpreter, &mut evm.ctx, fuel);
                     continue;
                 }
                 match evm.run(fuel)? {
                     Ran::Paused => continue,
                     Ran::Calls(init) => {
+                        // Nothing can read it before the call's end replaces it; kept, a deep chain
+                        // of calls would hold as many buffers as frames.
+                        evm.frame_stack.get().interpreter.return_data.clear();
                         self.pending = Some(init);
                         continue;
                     }

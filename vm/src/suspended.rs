@@ -8,21 +8,22 @@
 #![allow(unsafe_code, reason = "one `unsafe impl Send`; style.md C9 names this file")]
 
 use revm::{
-    Database, MainContext,
+    Database, Journal, MainContext,
     bytecode::opcode,
     context::{
         BlockEnv, CfgEnv, Context, Evm, JournalTr, LocalContext, TxEnv, result::ExecutionResult,
     },
-    context_interface::FrameStack,
+    context_interface::{FrameStack, context::ContextError},
     handler::instructions::EthInstructions,
-    interpreter::Instruction,
+    interpreter::{Instruction, interpreter::EthInterpreter},
+    primitives::hardfork::SpecId,
     state::EvmState,
 };
 
 use crate::{
     heavy::{HeavyResult, SlicedPrecompiles},
-    keccak::{Fault, Progress, keccak256},
-    slice::{ExecutionError, Frames, Machine, Slice, Sliced},
+    long::{self, Fault, Progress},
+    slice::{ExecutionError, Frames, Machine, Slice, Sliced, VmContext},
 };
 
 /// An EVM over `DB`, observed by `I`, and the transaction that it is in the middle of, if any.
@@ -48,6 +49,16 @@ struct Inner<DB: Database, I> {
 // instruction table is function pointers. There is no `Sync` impl.
 unsafe impl<DB: Database + Send, I: Send> Send for Suspended<DB, I> where DB::Error: Send {}
 
+/// What the argument above takes for granted of the other parts; it does not compile otherwise.
+const _: () = {
+    const fn _is_send<T: Send>() {}
+    const fn _parts<DB: Database<Error: Send> + Send, I: Send>() {
+        _is_send::<(Journal<DB>, BlockEnv, TxEnv, CfgEnv, Progress, SlicedPrecompiles, I)>();
+        _is_send::<EthInstructions<EthInterpreter, VmContext<DB>>>();
+        _is_send::<ContextError<DB::Error>>();
+    }
+};
+
 /// How an EVM is set up.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -64,8 +75,22 @@ impl<DB: Database, I> Suspended<DB, I> {
     pub fn new(setup: Setup, db: DB, inspector: I) -> Self {
         let spec = setup.cfg.spec;
         let mut instruction = EthInstructions::new_mainnet_with_spec(spec);
-        instruction.instruction_table_mut()[usize::from(opcode::KECCAK256)] =
-            Instruction::new(keccak256::<DB>);
+        let table = instruction.instruction_table_mut();
+        let long = [
+            (opcode::KECCAK256, Instruction::new(long::keccak256::<DB>)),
+            (opcode::LOG0, Instruction::new(long::log::<0, DB>)),
+            (opcode::LOG1, Instruction::new(long::log::<1, DB>)),
+            (opcode::LOG2, Instruction::new(long::log::<2, DB>)),
+            (opcode::LOG3, Instruction::new(long::log::<3, DB>)),
+            (opcode::LOG4, Instruction::new(long::log::<4, DB>)),
+            (opcode::RETURN, Instruction::new(long::ret::<DB>)),
+        ];
+        for (opcode, instruction) in long {
+            table[usize::from(opcode)] = instruction;
+        }
+        if spec.is_enabled_in(SpecId::BYZANTIUM) {
+            table[usize::from(opcode::REVERT)] = Instruction::new(long::revert::<DB>);
+        }
         let ctx = Context::mainnet()
             .with_db(db)
             .with_cfg(setup.cfg)

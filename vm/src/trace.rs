@@ -16,8 +16,8 @@ use revm::{
 use revm_inspectors::tracing::TracingInspector;
 
 use crate::{
-    keccak::Fault,
-    slice::{ExecutionError, Frames, Machine, Ran, VmContext, gas_used},
+    long::Fault,
+    slice::{ExecutionError, Frames, Machine, Ran, VmContext, gas_used, undo_some},
 };
 
 impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
@@ -29,8 +29,15 @@ impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
     }
 
     fn run(&mut self, fuel: &mut u64) -> Result<Ran, ExecutionError<DB>> {
-        let Some(action) = self.run_observed(fuel) else { return Ok(Ran::Paused) };
+        let ending = self.ctx.chain.ending.take();
+        let Some(action) = ending.or_else(|| self.run_observed(fuel)) else {
+            return Ok(Ran::Paused);
+        };
         let frame = self.frame_stack.get();
+        if !undo_some(&mut self.ctx, frame.checkpoint, (&action, fuel)) {
+            self.ctx.chain.ending = Some(action);
+            return Ok(Ran::Paused);
+        }
         match frame.process_next_action::<_, ExecutionError<DB>>(&mut self.ctx, action)? {
             ItemOrResult::Item(init) => Ok(Ran::Calls(init)),
             ItemOrResult::Result(mut result) => {
@@ -49,10 +56,12 @@ impl<DB: Database> ObservedRun for Machine<DB, TracingInspector> {
         let start = interpreter.gas.remaining();
         let floor = start.saturating_sub(*fuel);
         let mut journal_len = None;
-        if std::mem::take(&mut context.chain.is_step_end_due) {
+        if let Some(logs) = context.chain.step_end_due.take() {
+            observe_logs(interpreter, context, tracer, logs);
             tracer.step_end(interpreter, context);
         }
-        loop {
+        // A long RETURN has left its action behind already.
+        while !interpreter.bytecode.is_end() {
             tracer.step(interpreter, context);
             if interpreter.bytecode.is_end() {
                 break;
@@ -63,8 +72,8 @@ impl<DB: Database> ObservedRun for Machine<DB, TracingInspector> {
             if let Err(end) = interpreter.step(table, gas, context)
                 && interpreter.bytecode.action().is_none()
             {
-                if end == InstructionResult::Suspend && context.chain.is_hashing() {
-                    context.chain.is_step_end_due = true;
+                if end == InstructionResult::Suspend && context.chain.is_in_instruction() {
+                    context.chain.step_end_due = Some(logs);
                     *fuel = fuel.saturating_sub(start.saturating_sub(interpreter.gas.remaining()));
                     return None;
                 }

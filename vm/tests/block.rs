@@ -6,12 +6,18 @@ mod common;
 
 use std::sync::Arc;
 
+use alloy_consensus::TxEip4844;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, TxKind, U256, keccak256};
 use chain::{
-    account, attributes, build, built, create, database, deploying, finish, legacy, spec, transfer,
+    GAS_PRICE, account, attributes, build, built, create, database, deploying, finish, legacy,
+    spec, transfer,
 };
 use common::{Code, Piece};
-use evenkeel_chain::{ChainSpec, Fork, Header, RecoveredTx, SealedBlock, Withdrawal};
+use evenkeel_chain::{
+    BlockAttributes, ChainSpec, Fork, Header, RecoveredTx, SealedBlock, TypedTransaction,
+    Withdrawal,
+    limits::{BLOCK_SIZE_BYTES_MAX, TX_SIZE_BYTES_MAX},
+};
 use evenkeel_state::{Account, ChangeSet, Tip};
 use evenkeel_vm::{BlockRun, ExecError, Limits};
 use revm::bytecode::opcode as op;
@@ -180,16 +186,51 @@ fn build_keeps_to_its_attributes() {
     let spec = spec(Fork::Osaka);
     let tip = database(&spec).tip();
     let txs = || (0..5).map(|nonce| transfer(account(0), nonce, account(1), 1)).collect::<Vec<_>>();
-    let limited = evenkeel_chain::BlockAttributes { txs_max: Some(2), ..attributes(&tip) };
+    let limited = BlockAttributes { txs_max: Some(2), ..attributes(&tip) };
     let mut run = build(&tip, &spec, (limited, txs()));
     let executed = finish(&mut run, u64::MAX).expect("it builds").expect("it has two");
     assert_eq!(executed.block.txs.len(), 2);
-    let needy = evenkeel_chain::BlockAttributes { must_have_txs: true, ..attributes(&tip) };
+    let needy = BlockAttributes { must_have_txs: true, ..attributes(&tip) };
     let mut run = build(&tip, &spec, (needy, Vec::new()));
     assert!(finish(&mut run, u64::MAX).expect("nothing fails").is_none());
 }
 
 /// Cheats since the parent are the first changes of the block, and withdrawals its last.
+/// A pool that offers more blobs, or more bytes, than a block may have does not make it invalid.
+#[test]
+fn build_keeps_to_blobs_and_size() {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let blob = |from: u8| {
+        let tx = TxEip4844 {
+            chain_id: spec.chain_id,
+            gas_limit: 30_000,
+            max_fee_per_gas: GAS_PRICE,
+            max_fee_per_blob_gas: GAS_PRICE,
+            blob_versioned_hashes: vec![B256::repeat_byte(1); 5],
+            to: account(0),
+            ..TxEip4844::default()
+        };
+        RecoveredTx::impersonated(TypedTransaction::Eip4844(tx), account(from))
+    };
+    let block = built(&tip, &spec, (0..8).map(blob).collect()).block.clone();
+    let params = spec.blob_params(block.header.timestamp);
+    let most = usize::try_from(params.max_blob_count).expect("small") / 5;
+    assert!(most < 8 && block.txs.len() == most, "{} of {most}", block.txs.len());
+    validate(&tip, &spec, &block, u64::MAX).expect("ours is valid");
+
+    let big = |n: u64| {
+        let (from, nonce) = (account(u8::try_from(n % 8).expect("below 8")), n / 8);
+        let input = Bytes::from(vec![0; TX_SIZE_BYTES_MAX - 200]);
+        legacy(from, nonce, TxKind::Call(account(0)), (1_400_000, 0), input)
+    };
+    let attributes = BlockAttributes { gas_limit: 1_000_000_000, ..attributes(&tip) };
+    let mut run = build(&tip, &spec, (attributes, (0..80).map(big).collect()));
+    let block = finish(&mut run, u64::MAX).expect("it builds").expect("not empty").block.clone();
+    let room = BLOCK_SIZE_BYTES_MAX - block.size_bytes();
+    assert!(room < TX_SIZE_BYTES_MAX, "{room}");
+}
+
 #[test]
 fn cheats_and_withdrawals_enter_the_root() {
     let spec = spec(Fork::Osaka);
@@ -208,8 +249,7 @@ fn cheats_and_withdrawals_enter_the_root() {
     let tip = database.tip();
     assert_eq!(tip.diffs.len(), 1);
     let withdrawal = Withdrawal { index: 0, validator_index: 0, address: paid, amount: 5 };
-    let wanted =
-        evenkeel_chain::BlockAttributes { withdrawals: vec![withdrawal], ..attributes(&tip) };
+    let wanted = BlockAttributes { withdrawals: vec![withdrawal], ..attributes(&tip) };
     let call = legacy(account(0), 0, TxKind::Call(rich), (100_000, 0), Bytes::new());
     let mut run = build(&tip, &spec, (wanted, vec![call]));
     let executed = finish(&mut run, 1_000).expect("it builds").expect("it has one");
@@ -262,12 +302,12 @@ fn authorizations_delegate() {
     let tx = TxEip7702 {
         chain_id: 31_337,
         gas_limit: 500_000,
-        max_fee_per_gas: chain::GAS_PRICE,
+        max_fee_per_gas: GAS_PRICE,
         to: account(1),
         authorization_list: vec![authorization(31_337, 0), broken, authorization(5, 1)],
         ..TxEip7702::default()
     };
-    let tx = evenkeel_chain::TypedTransaction::Eip7702(tx);
+    let tx = TypedTransaction::Eip7702(tx);
     let tx = RecoveredTx::impersonated(tx, account(0));
     let mut run = build(&tip, &spec, (attributes(&tip), vec![tx]));
     let executed = finish(&mut run, 1_000).expect("it builds").expect("it has one");

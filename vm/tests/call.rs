@@ -20,6 +20,7 @@ use common::{Code, Piece, contract};
 use evenkeel_chain::Fork;
 use evenkeel_vm::{
     CallError, CallJob, CallKind, CallOutcome, CallRun, Limits, Step, TraceJob, TraceRun,
+    limits::MEMORY_BYTES_MAX,
 };
 use revm::bytecode::opcode as op;
 
@@ -294,6 +295,26 @@ fn estimates_are_close_and_sufficient() {
     assert!(estimate >= high && estimate <= high + high * 16 / 1_000, "{estimate} of {high}");
 }
 
+/// A call may name 2^64 - 1 gas and burn nearly all of it; what it needs is found nevertheless.
+#[test]
+fn estimate_survives_the_highest_gas() {
+    let code = Code::default().push(0).push(0).push(0).push(0).push(0).address(contract(1));
+    let mut job = on_code(CallKind::EstimateGas, code.op(op::GAS).op(op::CALL).0);
+    let burns = AccountOverride { code: Some(vec![op::INVALID].into()), ..Default::default() };
+    job.state_overrides.as_mut().expect("just made").insert(contract(1), burns);
+    job.request.gas = Some(u64::MAX);
+    let Ok(CallOutcome::Gas(gas)) = run(job) else { panic!("it has an estimate") };
+    assert!(gas > 21_000);
+}
+
+/// Without a gas cap a call cannot fill the node's memory with logs.
+#[test]
+fn log_data_is_limited() {
+    let code = Code::default().op(op::JUMPDEST).push(MEMORY_BYTES_MAX as u64).push(0);
+    let job = on_code(CallKind::Call, code.op(op::LOG0).push(0).op(op::JUMP).0);
+    assert_eq!(text(job), "out of gas");
+}
+
 #[test]
 fn estimates_fail_as_in_geth() {
     let endless = Code::default().op(op::JUMPDEST).push(0).op(op::JUMP).0;
@@ -367,9 +388,10 @@ fn transactions_are_traced_where_they_were() {
     let call = |from: u8, nonce| {
         legacy(account(from), nonce, TxKind::Call(at), (100_000, 0), Bytes::new())
     };
-    let txs =
-        // The transfer fails: its gas does not pay for the code.
-        vec![create(account(0), 0, deploying(&counter)), call(1, 0), transfer(account(2), 0, at, 0), call(3, 0)];
+    // The transfer fails: its gas does not pay for the code.
+    let transfer = transfer(account(2), 0, at, 0);
+    let create = create(account(0), 0, deploying(&counter));
+    let txs = vec![create, call(1, 0), transfer, call(3, 0)];
     let executed = built(&tip, &spec, txs);
     assert_eq!(executed.block.txs.len(), 4);
     let trace = |index| {

@@ -69,8 +69,8 @@ proptest! {
     fn traces_equal_the_whole(scene in scene()) {
         let config = TracingInspectorConfig::all();
         let setup = scene.setup(u64::MAX);
-        let context =
-            Context::mainnet().with_db(scene.db()).with_cfg(setup.cfg.clone()).with_block(setup.block.clone());
+        let context = Context::mainnet().with_db(scene.db());
+        let context = context.with_cfg(setup.cfg.clone()).with_block(setup.block.clone());
         let mut plain = context.build_mainnet_with_inspector(TracingInspector::new(config));
         let Ok(expected) = plain.inspect_tx(scene.tx()) else { return Ok(()) };
 
@@ -137,6 +137,86 @@ fn every_fork_at_every_fuel() {
             check(&scene, fuel, u64::MAX);
         }
         check(&scene, 1_000, LOW_HEAVY_GAS);
+    }
+}
+
+/// X1 for `KECCAK256`, `LOG`, `RETURN` and `REVERT` of so many bytes that they are cut; short of
+/// gas, of operands and of the right to log too.
+#[test]
+fn long_instructions_equal_the_whole() {
+    let bytes = 300_001;
+    let log = |n: u8| Code::default().push(3).push(2).push(bytes).push(5).op(op::LOG0 + n);
+    let ends = |opcode| Code::default().push(bytes).push(7).op(opcode);
+    let bodies = [
+        log(0),
+        log(2),
+        log(4),
+        ends(op::RETURN),
+        ends(op::REVERT),
+        ends(op::KECCAK256),
+        Code::default().push(bytes).push(5).op(op::LOG1),
+        log(1).op(op::INVALID),
+    ];
+    let config = TracingInspectorConfig::all();
+    for (body, call) in bodies.iter().flat_map(|body| [(body, op::CALL), (body, op::STATICCALL)]) {
+        // Reads and returns what the called contract gave.
+        let outer = Code::default().push(64).push(0).push(0).push(0);
+        let outer = if call == op::CALL { outer.push(0) } else { outer };
+        let outer = outer.address(contract(1)).op(op::GAS).op(call).op(op::RETURNDATASIZE);
+        let outer = outer.push(0).op(op::MSTORE).push(100_000).push(0).op(op::RETURN);
+        for gas_limit in [600_000, 1_600_000, 8_000_000] {
+            let scene = Scene {
+                spec: SpecId::OSAKA,
+                contracts: vec![Bytes::from(outer.0.clone()), Bytes::from(body.0.clone())],
+                input: Bytes::new(),
+                gas_limit,
+                to: Some(contract(0)),
+            };
+            check(&scene, 1, u64::MAX);
+            check(&scene, 1_000_000, u64::MAX);
+            let setup = scene.setup(u64::MAX);
+            let context = Context::mainnet().with_db(scene.db()).with_cfg(setup.cfg.clone());
+            let mut plain = context
+                .with_block(setup.block.clone())
+                .build_mainnet_with_inspector(TracingInspector::new(config));
+            let expected = plain.inspect_tx(scene.tx()).expect("it is valid");
+            let mut evm = Suspended::new(setup, scene.db(), TracingInspector::new(config));
+            let mut result = evm.begin(scene.tx()).expect("revm took it");
+            while result.is_none() {
+                match evm.resume(&mut 20_000).expect("memory does not fail") {
+                    Slice::More => {}
+                    Slice::Offload(call) => evm.provide(run_heavy(&call)),
+                    Slice::Done(done) => result = Some(done),
+                }
+            }
+            assert_eq!(result, Some(expected.result));
+            assert_eq!(evm.into_parts().1.traces(), plain.inspector.traces());
+        }
+    }
+}
+
+/// X1 for frames that change more than is undone in one go, and fail.
+#[test]
+fn undone_frames_equal_the_whole() {
+    // Sets 300 slots and as many transient ones, then fails.
+    let loops = Code::default().push(300).op(op::JUMPDEST).op(op::DUP1).op(op::DUP1);
+    let loops = loops.op(op::SSTORE).op(op::DUP1).op(op::DUP1).op(op::TSTORE).push(1);
+    let loops = loops.op(op::SWAP1).op(op::SUB).op(op::DUP1).push(3).op(op::JUMPI);
+    let reverts = loops.clone().push(0).push(0).op(op::REVERT);
+    for failing in [reverts, loops.op(op::INVALID)] {
+        let calls = Code::default().push(7).push(7).op(op::TSTORE).push(0).push(0).push(0);
+        let calls = calls.push(0).push(0).address(contract(1)).push(9_000_000).op(op::CALL);
+        let calls = calls.push(1).op(op::SSTORE).push(7).op(op::TLOAD).push(2).op(op::SSTORE);
+        let scene = Scene {
+            spec: SpecId::OSAKA,
+            contracts: vec![Bytes::from(calls.0), Bytes::from(failing.0)],
+            input: Bytes::new(),
+            gas_limit: 10_000_000,
+            to: Some(contract(0)),
+        };
+        for fuel in [1, 1_000, u64::MAX] {
+            check(&scene, fuel, u64::MAX);
+        }
     }
 }
 

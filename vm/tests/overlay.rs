@@ -44,7 +44,11 @@ fn world(contracts: &[Bytes]) -> (ChangeSet, InMemoryDB) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn block_equals_revm_one_by_one(
@@ -55,7 +59,8 @@ proptest! {
     ) {
         let contracts: Vec<_> = programs.iter().map(|pieces| code(pieces)).collect();
         let (changes, mut db) = world(&contracts);
-        let options = DevOptions { fork, system_contracts: false, create2_factory: false, ..DevOptions::default() };
+        let options = DevOptions { fork, system_contracts: false, ..DevOptions::default() };
+        let options = DevOptions { create2_factory: false, ..options };
         let spec = Arc::new(ChainSpec::dev(&options));
         let mut database =
             Database::open(&Options { path: None, ..Options::default() }, &spec).expect("memory");
@@ -68,13 +73,16 @@ proptest! {
         let txs: Vec<_> = calls
             .iter()
             .zip(0..)
-            .map(|(&(to, gas, value), nonce)| legacy(SENDER, nonce, kind(to), (gas, value), input(to)))
+            .map(|(&(to, gas, value), nonce)| {
+                legacy(SENDER, nonce, kind(to), (gas, value), input(to))
+            })
             .collect();
         let mut run = build(&tip, &spec, (attributes(&tip), txs.clone()));
         let executed = finish(&mut run, fuel).expect("it builds").expect("it may be empty");
         let limits = Limits::default();
         let block = Arc::clone(&executed.block);
-        let mut again = BlockRun::validate(tip.clone(), Arc::clone(&spec), block, &limits).expect("ours");
+        let again = BlockRun::validate(tip.clone(), Arc::clone(&spec), block, &limits);
+        let mut again = again.expect("ours");
         prop_assert!(finish(&mut again, u64::MAX).is_ok());
 
         let header = &executed.block.header;
@@ -87,12 +95,16 @@ proptest! {
             gas_limit: header.gas_limit,
             basefee: header.base_fee_per_gas.unwrap_or(0),
             prevrandao: Some(header.mix_hash),
-            blob_excess_gas_and_price: Some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: 1 }),
+            blob_excess_gas_and_price: Some(BlobExcessGasAndPrice {
+                excess_blob_gas: 0,
+                blob_gasprice: 1,
+            }),
             ..BlockEnv::default()
         };
         let (mut gas_used, mut included) = (0, 0);
         for tx in &executed.block.txs {
-            let context = Context::mainnet().with_db(&mut db).with_cfg(cfg.clone()).with_block(env.clone());
+            let context = Context::mainnet().with_db(&mut db).with_cfg(cfg.clone());
+            let context = context.with_block(env.clone());
             let tx = TxEnv {
                 caller: SENDER,
                 nonce: tx.nonce(),

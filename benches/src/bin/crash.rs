@@ -51,10 +51,10 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Earliest kill after the first batch
-    #[arg(long, default_value_t = 1_500)]
+    #[arg(long, default_value_t = 100)]
     kill_ms_min: u64,
     /// Latest kill after the first batch
-    #[arg(long, default_value_t = 4_000)]
+    #[arg(long, default_value_t = 1_600)]
     kill_ms_max: u64,
     /// Block time
     #[arg(long, default_value_t = 1.0)]

@@ -104,8 +104,11 @@ proptest! {
     /// senders with it; changed bytes decode to themselves or not at all.
     #[test]
     fn blocks_decode_to_themselves_or_not_at_all(
-        unsigned in vec(unsigned(), 0..5), signer in signer(), withdrawals in vec(any::<u64>(), 0..3),
-        is_shanghai in any::<bool>(), edits in vec((any::<prop::sample::Index>(), any::<u8>()), 1..3),
+        unsigned in vec(unsigned(), 0..5),
+        signer in signer(),
+        withdrawals in vec(any::<u64>(), 0..3),
+        is_shanghai in any::<bool>(),
+        edits in vec((any::<prop::sample::Index>(), any::<u8>()), 1..3),
     ) {
         let sign = |unsigned| RecoveredTx::from_parts(sign(unsigned, &signer), signer.address());
         let txs: Vec<_> = unsigned.into_iter().map(sign).collect();

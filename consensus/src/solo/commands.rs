@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evenkeel_chain::{
     Command, CommandError, EngineStatus, Outcome,
-    limits::{GAS_LIMIT_MAX, GAS_LIMIT_MIN},
+    limits::{GAS_LIMIT_MAX, GAS_LIMIT_MIN, GENESIS_MARK},
 };
 
 use super::{clock, machine::Solo, machine::is_barrier, slots::Slots};
@@ -35,7 +35,7 @@ impl Solo {
         if self.waiting.len() >= COMMANDS_WAITING_MAX {
             return answer(effects, ticket, Err(CommandError::Busy));
         }
-        if matches!(command, Command::Revert(_)) {
+        if matches!(command, Command::Revert(_) | Command::Reset) {
             self.revoke_build();
         }
         self.waiting.push_back((ticket, command));
@@ -71,7 +71,7 @@ impl Solo {
             }
             Command::SetTimestampInterval(secs) => self.set_timestamp_interval(secs),
             Command::SetNextBaseFee(base_fee) => self.set_next_base_fee(base_fee, effects),
-            Command::SetGasLimit(gas_limit) => self.set_gas_limit(gas_limit),
+            Command::SetGasLimit(gas_limit) => self.set_gas_limit(gas_limit, effects),
             Command::SetCoinbase(coinbase) => {
                 self.coinbase = coinbase;
                 Ok(Outcome::Done)
@@ -89,6 +89,13 @@ impl Solo {
             Command::Snapshot => {
                 self.barrier = Some(ticket);
                 effects.push(Effect::Mark { ticket });
+                return;
+            }
+            // Nobody was given this number: it is for `Reset` alone.
+            Command::Revert(GENESIS_MARK) => Ok(Outcome::Reverted(false)),
+            Command::Reset => {
+                self.barrier = Some(ticket);
+                effects.push(Effect::Revert { mark: GENESIS_MARK, ticket });
                 return;
             }
             Command::Revert(mark) => {
@@ -162,12 +169,17 @@ impl Solo {
         Ok(Outcome::Done)
     }
 
-    fn set_gas_limit(&mut self, gas_limit: u64) -> Result<Outcome, CommandError> {
+    fn set_gas_limit(
+        &mut self,
+        gas_limit: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, CommandError> {
         if !(GAS_LIMIT_MIN..=GAS_LIMIT_MAX).contains(&gas_limit) {
             let (min, max) = (GAS_LIMIT_MIN, GAS_LIMIT_MAX);
             return Err(CommandError::GasLimitOutOfRange { found: gas_limit, min, max });
         }
         self.gas_limit = gas_limit;
+        effects.push(Effect::SetGasLimit(gas_limit));
         Ok(Outcome::Done)
     }
 }

@@ -301,7 +301,8 @@ impl Solo {
         if !self.is_next(&build, block) {
             // The executor stands on another block than we do: no build can be right.
             effects.push(Effect::Discard { hash });
-            self.failed(now, &build, effects);
+            let reason = "the block built is not the next one of the chain";
+            self.failed(now, &build, reason.to_owned(), effects);
             return;
         }
         let ticket = match build.purpose {
@@ -338,11 +339,14 @@ impl Solo {
             // S2: nothing was ready when the build started; what came since is in `has_ready`.
             Purpose::Automine => self.retry = None,
             // These may be empty, so the executor broke its word.
-            Purpose::Slot | Purpose::Mine { .. } => self.failed(now, &build, effects),
+            Purpose::Slot | Purpose::Mine { .. } => {
+                let reason = "no block came of a build that may be empty";
+                self.failed(now, &build, reason.to_owned(), effects);
+            }
         }
     }
 
-    fn failed(&mut self, now: Now, build: &Build, effects: &mut Vec<Effect>) {
+    fn failed(&mut self, now: Now, build: &Build, reason: String, effects: &mut Vec<Effect>) {
         self.give_back(build);
         let failures = self.retry.map_or(0, |retry| retry.failures) + 1;
         let factor = 1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX);
@@ -352,7 +356,7 @@ impl Solo {
         if let Purpose::Mine { ticket, .. } = build.purpose
             && self.jobs.failed(ticket)
         {
-            let outcome = Err(CommandError::Stopped);
+            let outcome = Err(CommandError::Failed { reason });
             effects.push(Effect::Answer { ticket, outcome });
         }
     }
@@ -383,7 +387,7 @@ impl Solo {
 
     fn marked(&mut self, ticket: u64, result: Result<u64, String>, effects: &mut Vec<Effect>) {
         if self.end_barrier(ticket) {
-            let outcome = result.map(Outcome::Snapshot).map_err(|_| CommandError::Stopped);
+            let outcome = result.map(Outcome::Snapshot).map_err(failed);
             effects.push(Effect::Answer { ticket, outcome });
         }
     }
@@ -405,7 +409,7 @@ impl Solo {
             self.next_prev_randao = None;
         }
         let outcome = result.map(|head| Outcome::Reverted(head.is_some()));
-        let outcome = outcome.map_err(|_| CommandError::Stopped);
+        let outcome = outcome.map_err(failed);
         effects.push(Effect::Answer { ticket, outcome });
     }
 
@@ -416,10 +420,15 @@ impl Solo {
     }
 }
 
+/// An order came back undone.
+const fn failed(reason: String) -> CommandError {
+    CommandError::Failed { reason }
+}
+
 /// Barriers need every block to be durable, and no build beside them.
 pub(super) const fn is_barrier(command: &Command) -> bool {
     match command {
-        Command::Snapshot | Command::Revert(_) => true,
+        Command::Snapshot | Command::Revert(_) | Command::Reset => true,
         Command::Mine { .. }
         | Command::SetAutomine(_)
         | Command::SetInterval(_)
@@ -442,9 +451,9 @@ impl Engine for Solo {
             Event::PoolReady { pending } => self.has_ready = pending > 0,
             Event::Built { id, block } => self.built(now, id, &block, effects),
             Event::Empty { id } => self.empty(now, id, effects),
-            Event::BuildFailed { id, reason: _ } => {
+            Event::BuildFailed { id, reason } => {
                 if let Some(build) = self.take_build(id) {
-                    self.failed(now, &build, effects);
+                    self.failed(now, &build, reason, effects);
                 }
             }
             // There is no other node whose blocks we would have asked about; and a deadline is
@@ -452,7 +461,7 @@ impl Engine for Solo {
             Event::Verdict { .. } | Event::Deadline => {}
             Event::Applied { header: _, hash } => self.applied(hash, effects),
             Event::CheatDone { ticket, result } => {
-                let outcome = result.map(|()| Outcome::Done).map_err(|_| CommandError::Stopped);
+                let outcome = result.map(|()| Outcome::Done).map_err(failed);
                 effects.push(Effect::Answer { ticket, outcome });
             }
             Event::Marked { ticket, result } => self.marked(ticket, result, effects),

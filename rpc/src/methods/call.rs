@@ -1,7 +1,8 @@
 //! Executions nobody keeps: `eth_call`, `eth_estimateGas` and the traces.
 //!
-//! Each runs as an actor of its own in the client's share, under the client's deadline. Dropping
-//! the answer (the client hung up) cancels it within one slice.
+//! Each runs as an actor of its own in the client's share, under the client's deadline, once it
+//! has a [place](crate::places). Dropping the answer (the client hung up) cancels it within one
+//! slice. What it runs on is pinned when it begins, not while it waits.
 
 use std::sync::Arc;
 
@@ -81,13 +82,14 @@ pub(super) async fn trace_transaction(api: &Api, request: Request<'_>) -> Answer
     let Object(options) = params
         .optional::<Object<GethDebugTracingOptions>>(1)?
         .unwrap_or(Object(GethDebugTracingOptions::default()));
+    let _place = api.place(request.client).await?;
     let durable = api.durable.get();
     let not_found = || RpcError::server("transaction not found");
     let location = durable.chain.transaction(hash)?.ok_or_else(not_found)?;
     let block = durable.chain.block(location.height)?.ok_or_else(not_found)?;
-    let parent = location.height.prev().ok_or_else(not_found)?;
+    let parent_view = durable.chain.view_before(location.height)?;
     let job = TraceJob {
-        parent_view: durable.chain.view_at(parent)?.ok_or_else(position::header_not_found)?,
+        parent_view: parent_view.ok_or_else(position::header_not_found)?,
         block,
         index: transactions::index_of(location),
         spec: Arc::clone(&api.spec),
@@ -132,6 +134,7 @@ impl Asked {
         client: &Client,
         kind: CallKind,
     ) -> Result<CallOutcome, RpcError> {
+        let _place = api.place(client).await?;
         let durable = api.durable.get();
         let (view, header) = position::environment(api, &durable, self.block).await?;
         let job = CallJob {

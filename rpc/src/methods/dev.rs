@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use alloy_primitives::{B256, Bytes, U256};
 use evenkeel_chain::{Cheat, Command, Height, Outcome};
-use serde::Serialize;
+use evenkeel_mempool::Remove;
 use serde_json::value::RawValue;
 
-use super::{dev_pool, fees::gas_price_now, limits::MINE_BLOCKS_MAX};
+use super::{dev_pool, limits::MINE_BLOCKS_MAX};
 use crate::{
     api::{Api, Request},
     error::RpcError,
-    params::{Arg, Number, Params, Refusal, Slot},
-    position::{header_not_found, next_base_fee, order, status},
+    params::{Arg, Number, Object, Params, Refusal, Slot},
+    position::{header_not_found, order},
     render::{self, Answered, answer, null, quantity},
 };
 
@@ -131,7 +131,12 @@ pub(super) async fn revert(api: &Api, request: Request<'_>) -> Answered {
     let Number(id) = Params::new(request.params, 1)?.required(0)?;
     let Ok(id) = u64::try_from(id) else { return answer(&false) };
     match order(api, Command::Revert(id)).await? {
-        Outcome::Reverted(is_reverted) => answer(&is_reverted),
+        Outcome::Reverted(is_reverted) => {
+            if is_reverted {
+                api.flags.forget_base_fee();
+            }
+            answer(&is_reverted)
+        }
         other => Err(odd_outcome(&other)),
     }
 }
@@ -336,91 +341,23 @@ pub(super) fn set_chain_id(api: &Api, request: Request<'_>) -> Answered {
     ))
 }
 
-/// `anvil_reset`, `hardhat_reset`: refused, as a chain with a database has one history.
-pub(super) fn reset(_: &Api, request: Request<'_>) -> Answered {
-    Params::new(request.params, 1).map(drop)?;
-    Err(RpcError::server(
-        "reset is not supported: take an evm_snapshot at the start and evm_revert to it",
-    ))
-}
-
-/// `anvil_nodeInfo`
-pub(super) async fn node_info(api: &Api, request: Request<'_>) -> Answered {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Info<'a> {
-        current_block_number: String,
-        current_block_timestamp: u64,
-        current_block_hash: B256,
-        hard_fork: &'a str,
-        transaction_order: &'a str,
-        environment: Environment,
-        fork_config: ForkConfig,
+/// `anvil_reset`, `hardhat_reset`: back to the first block, with an empty pool. The chain's own
+/// file or flags made that block, so nothing else can be asked for.
+pub(super) async fn reset(api: &Api, request: Request<'_>) -> Answered {
+    #[derive(serde::Deserialize)]
+    struct Options {
+        forking: Option<serde::de::IgnoredAny>,
     }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Environment {
-        base_fee: String,
-        chain_id: u64,
-        gas_limit: String,
-        gas_price: String,
+    let options = Params::new(request.params, 1)?.optional::<Object<Options>>(0)?;
+    if options.is_some_and(|Object(options)| options.forking.is_some()) {
+        return Err(RpcError::server("reset: forking from another chain is not supported"));
     }
-    #[derive(Serialize)]
-    struct ForkConfig {
-        #[serde(rename = "forkUrl")]
-        url: Option<String>,
-        #[serde(rename = "forkBlockNumber")]
-        block_number: Option<u64>,
-        #[serde(rename = "forkRetryBackoff")]
-        retry_backoff: Option<u64>,
+    // Before, so that nothing of it is mined on the first block.
+    dev_pool::remove(api, Remove::All).await?;
+    match order(api, Command::Reset).await? {
+        Outcome::Reverted(true) => {}
+        other => return Err(odd_outcome(&other)),
     }
-    Params::none(request.params)?;
-    let status = status(api).await;
-    let durable = api.durable.get();
-    let head = &durable.header;
-    let height = Height::new(head.number);
-    answer(&Info {
-        current_block_number: format!("{:#x}", head.number),
-        current_block_timestamp: head.timestamp,
-        current_block_hash: durable.hash,
-        hard_fork: api.spec.fork_at(height, head.timestamp).name(),
-        transaction_order: "fees",
-        environment: Environment {
-            base_fee: format!("{:#x}", next_base_fee(api, head).unwrap_or(0)),
-            chain_id: api.spec.chain_id,
-            gas_limit: format!("{:#x}", status.gas_limit),
-            gas_price: format!("{:#x}", gas_price_now(api)),
-        },
-        fork_config: ForkConfig { url: None, block_number: None, retry_backoff: None },
-    })
-}
-
-/// `anvil_metadata`, `hardhat_metadata`
-pub(super) fn metadata(api: &Api, request: Request<'_>) -> Answered {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Metadata<'a> {
-        client_version: &'a str,
-        client_semver: &'a str,
-        chain_id: u64,
-        instance_id: B256,
-        latest_block_number: u64,
-        latest_block_hash: B256,
-    }
-    Params::none(request.params)?;
-    let durable = api.durable.get();
-    answer(&Metadata {
-        client_version: &api.config.client_version,
-        client_semver: env!("CARGO_PKG_VERSION"),
-        chain_id: api.spec.chain_id,
-        instance_id: api.flags.instance,
-        latest_block_number: durable.header.number,
-        latest_block_hash: durable.hash,
-    })
-}
-
-/// `anvil_getGenesisTime`
-pub(super) fn genesis_time(api: &Api, request: Request<'_>) -> Answered {
-    Params::none(request.params)?;
-    answer(&api.spec.genesis.timestamp)
+    api.flags.forget_base_fee();
+    null()
 }

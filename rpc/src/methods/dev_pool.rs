@@ -35,7 +35,7 @@ pub(super) async fn drop_sender(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// Has transactions removed; how many there were.
-async fn remove(api: &Api, which: Remove) -> Result<usize, RpcError> {
+pub(super) async fn remove(api: &Api, which: Remove) -> Result<usize, RpcError> {
     let (reply, removed) = reply();
     tell(api, PoolMessage::Remove { which, reply: Some(reply) })?;
     removed.await.map_err(|lost| RpcError::internal(format!("pool: {lost}")))

@@ -2,8 +2,10 @@
 
 mod call;
 mod chain_reads;
+mod config;
 mod debug;
 mod dev;
+mod dev_info;
 mod dev_pool;
 mod fees;
 mod filters;
@@ -65,6 +67,7 @@ methods! { api, request:
     "eth_getTransactionCount" => state_reads::transaction_count(api, request).await;
     "eth_getCode" => state_reads::code(api, request);
     "eth_getStorageAt" => state_reads::storage(api, request);
+    "eth_getAccount" => state_reads::trie_account(api, request);
     "eth_getAccountInfo" => state_reads::account_info(api, request);
 
     "eth_call" => call::call(api, request).await;
@@ -125,6 +128,7 @@ methods! { api, request:
     "eth_signTransaction" => send::sign(api, request).await;
     "eth_signTypedData_v4" => sign::sign_typed_data(api, request);
 
+    "eth_config" => config::config(api, request);
     "eth_capabilities" => misc::capabilities(api, request);
     "eth_syncing" => misc::is_syncing(api, request);
     "eth_coinbase" => misc::coinbase(api, request).await;
@@ -194,8 +198,9 @@ methods! { api, request:
     "anvil_setMinGasPrice" | "hardhat_setMinGasPrice" => dev::set_min_gas_price(api, request);
     "anvil_setLoggingEnabled" | "hardhat_setLoggingEnabled" => dev::set_logging(api, request);
     "anvil_setChainId" => dev::set_chain_id(api, request);
-    "anvil_reset" | "hardhat_reset" => dev::reset(api, request);
-    "anvil_nodeInfo" => dev::node_info(api, request).await;
-    "anvil_metadata" | "hardhat_metadata" => dev::metadata(api, request);
-    "anvil_getGenesisTime" => dev::genesis_time(api, request);
+    "anvil_reset" | "hardhat_reset" => dev::reset(api, request).await;
+    "anvil_nodeInfo" => dev_info::node(api, request).await;
+    "anvil_metadata" | "hardhat_metadata" => dev_info::metadata(api, request);
+    "anvil_getGenesisTime" => dev_info::genesis_time(api, request);
+    "anvil_getLastBlockWallTime" => dev_info::head_time(api, request);
 }

@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use evenkeel_runtime::{Class, Share, Spawn, System};
+use evenkeel_runtime::{Class, Spawn, System};
 use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -39,7 +39,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     body::Calls,
-    client::{Client, ClientKey, Clients},
+    client::{Client, ClientKey, Clients, Member},
     dispatch::{Dispatch, Patience},
     envelope::{self, Refused},
     error::RpcError,
@@ -68,7 +68,7 @@ pub(super) struct Door<D> {
 pub(super) struct Visit<D> {
     pub(super) door: Arc<Door<D>>,
     pub(super) remote: SocketAddr,
-    pub(super) share: Share,
+    pub(super) member: Member,
     pub(super) gauge: Arc<Gauge>,
     /// Counts the connection as open, until its WebSocket is closed too.
     pub(super) _seat: Taken,
@@ -173,14 +173,21 @@ async fn post<D: Dispatch>(visit: &Visit<D>, request: Request<Incoming>) -> Resu
     Ok(json(StatusCode::OK, answer.unwrap_or_default()))
 }
 
+/// Who asks.
+pub(super) fn member<D>(visit: &Visit<D>, headers: &HeaderMap) -> Member {
+    match headers.get("x-api-key") {
+        None => visit.member.clone(),
+        Some(key) => {
+            let key = ClientKey::new(Some(key.as_bytes()), visit.remote.ip());
+            visit.door.clients.member(key)
+        }
+    }
+}
+
 /// Who asks, and since when.
 pub(super) fn client<D>(visit: &Visit<D>, headers: &HeaderMap) -> Client {
     let door = &visit.door;
-    let share = match headers.get("x-api-key") {
-        None => visit.share.clone(),
-        Some(key) => door.clients.share(ClientKey::new(Some(key.as_bytes()), visit.remote.ip())),
-    };
-    Client { share, arrived: door.system.now() }
+    Client::new(&member(visit, headers), door.system.now())
 }
 
 /// The whole body and what it counts, or how it is refused.

@@ -161,14 +161,14 @@ fn admit<D: Dispatch>(door: &Arc<Door<D>>, stream: TcpStream, remote: SocketAddr
     // Answers are written whole, so waiting to fill a segment only adds delay. A socket that
     // refuses the option is about to fail anyway.
     drop(stream.set_nodelay(true));
-    let share = door.clients.share(ClientKey::new(None, remote.ip()));
+    let member = door.clients.member(ClientKey::new(None, remote.ip()));
     let visit = Visit {
         door: Arc::clone(door),
         remote,
-        share: share.clone(),
+        member: member.clone(),
         gauge: Gauge::new(),
         _seat: seat,
     };
-    let spawn = Spawn::new("http", Class::Rpc).share(share);
+    let spawn = Spawn::new("http", Class::Rpc).share(member.share);
     drop(door.system.spawn_future(spawn, http::serve(visit, stream)));
 }

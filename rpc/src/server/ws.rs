@@ -20,7 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use evenkeel_runtime::{Class, Share, Spawn, System, checkpoint};
+use evenkeel_runtime::{Class, Spawn, System, checkpoint};
 use futures_util::{
     FutureExt, Sink, SinkExt, Stream, StreamExt,
     future::{Either, select},
@@ -47,13 +47,13 @@ use tokio_tungstenite::{
 
 use crate::{
     body::{self, Calls, Owned},
-    client::Client,
+    client::{Client, Member},
     dispatch::Dispatch,
     envelope::Refused,
     error::RpcError,
     limits::{BODY_FREE_BYTES, CLOSE_MAX, SOCKET_CALLS_MAX},
     server::{
-        http::{BODIES_FULL, Door, Quota, Taken, Visit, client, plain},
+        http::{BODIES_FULL, Door, Quota, Taken, Visit, member, plain},
         wire::Phase,
     },
     session::{Closed, End, Line, Session},
@@ -87,16 +87,16 @@ pub(super) fn upgrade<D: Dispatch>(
     };
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
         .expect("base64 is a header value");
-    let share = client(visit, headers).share;
+    let client = member(visit, headers);
 
     let upgraded = hyper::upgrade::on(&mut request);
-    let spawn = Spawn::new("websocket", Class::Rpc).share(share.clone());
+    let spawn = Spawn::new("websocket", Class::Rpc).share(client.share.clone());
     let visit = Arc::clone(visit);
     visit.gauge.set(Phase::Upgraded);
     let system = visit.door.system.clone();
     let taken_over = system.spawn_future(spawn, async move {
         if let Ok(upgraded) = upgraded.await {
-            serve(&visit.door, share, upgraded).await;
+            serve(&visit.door, client, upgraded).await;
         }
     });
     // Dropping the handle lets the process go on by itself.
@@ -126,7 +126,7 @@ struct Pulse {
     is_heard: AtomicBool,
 }
 
-async fn serve<D: Dispatch>(door: &Door<D>, share: Share, io: Upgraded) {
+async fn serve<D: Dispatch>(door: &Door<D>, client: Member, io: Upgraded) {
     let Door { calls, system, bodies, .. } = door;
     let bytes_max = calls.limits().envelope.bytes_max;
     let config = WebSocketConfig::default()
@@ -140,11 +140,11 @@ async fn serve<D: Dispatch>(door: &Door<D>, share: Share, io: Upgraded) {
 
     let number = door.sockets.fetch_add(1, Ordering::Relaxed);
     let ids = system.entropy(&format!("subscriptions of socket {number}"));
-    let line = Line::new(system.clone(), share.clone(), ids);
+    let line = Line::new(system.clone(), client.share.clone(), ids);
     let hold = Hold(Arc::clone(&line));
     let pulse = Pulse::default();
     let farewell = {
-        let reader = Reader { calls, system, share, line: &line, pulse: &pulse, bodies };
+        let reader = Reader { calls, system, client, line: &line, pulse: &pulse, bodies };
         let reading = pin!(reader.run(&mut stream));
         let writing = pin!(write(&mut sink, door, &line, &pulse));
         select(reading, writing).await.factor_first().0
@@ -166,7 +166,7 @@ type Farewell = Option<(CloseCode, &'static str)>;
 struct Reader<'a, D> {
     calls: &'a Calls<D>,
     system: &'a System,
-    share: Share,
+    client: Member,
     line: &'a Arc<Line>,
     pulse: &'a Pulse,
     bodies: &'a Quota,
@@ -243,7 +243,7 @@ impl<D: Dispatch> Reader<'_, D> {
 
     /// Works one message in a process of its own.
     fn start(&self, body: Bytes, held: Option<Taken>) -> impl Future<Output = Worked> + use<D> {
-        let client = Client { share: self.share.clone(), arrived: self.system.now() };
+        let client = Client::new(&self.client, self.system.now());
         let session = Session::new(Arc::clone(self.line));
         let (calls, here, bytes) = (self.calls.clone(), session.clone(), body.len());
         let spawn = Spawn::new("request", Class::Rpc).share(client.share.clone());

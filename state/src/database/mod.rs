@@ -20,6 +20,7 @@ pub use verify::{VerifyFault, VerifyReport};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use alloy_primitives::B256;
@@ -32,10 +33,10 @@ use crate::{
     change::ChangeSet,
     error::{OpenError, StateError, StoreError},
     limits::{CACHE_BYTES_DEFAULT, TRIE_NODES_MAX},
-    reader::ChainReader,
+    reader::{ChainReader, read_diffs},
     recent::Recent,
     rows,
-    store::{Batch, Family, Memory, Rocks, Snapshot, Store, Sync, for_each},
+    store::{Batch, Family, Memory, Rocks, Snapshot, Store, Sync},
     tip::{Durable, ExecutedBlock, Tip},
     trie::Trie,
     view::View,
@@ -165,7 +166,7 @@ impl Database {
             sync,
             datadir: None,
             trie: Trie::stored(Arc::clone(&snapshot), header.state_root),
-            diffs: load_diffs(snapshot.as_ref(), head)?,
+            diffs: read_diffs(snapshot.as_ref(), head)?,
             base,
             header,
             hash,
@@ -185,6 +186,7 @@ impl Database {
             diffs: self.diffs.len() as u64,
             generation: self.generation,
             chain: ChainReader::new(&self.base),
+            head_since: Duration::ZERO,
             trie: self.trie.clone(),
         }
     }
@@ -316,18 +318,6 @@ fn meta_u64(snapshot: &dyn Snapshot, key: &[u8]) -> Result<u64, StateError> {
 
 fn not_readable(key: &[u8]) -> StateError {
     corrupt(Family::Meta, key, "not readable")
-}
-
-/// The cheats on top of a block, in order.
-fn load_diffs(snapshot: &dyn Snapshot, height: Height) -> Result<Vec<Arc<ChangeSet>>, StateError> {
-    let mut diffs = Vec::new();
-    for_each(snapshot, Family::Diffs, &rows::height_key(height), |key, row| {
-        let changes = rows::decode_changes(row);
-        let changes = changes.ok_or_else(|| corrupt(Family::Diffs, key, "not a change set"))?;
-        diffs.push(Arc::new(changes));
-        Ok::<(), StateError>(())
-    })?;
-    Ok(diffs)
 }
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use evenkeel_chain::Height;
+use evenkeel_chain::{Height, limits::GENESIS_MARK};
 
 use super::{
-    Database, load_diffs,
+    Database,
     stage::{History, Stage},
 };
 use crate::{
     base::{Base, NOT_ACCOUNT, NOT_WORD, corrupt},
     change::ChangeSet,
     error::StateError,
-    reader::ChainReader,
+    reader::{ChainReader, read_diffs},
     rows::{self, ChangedKeys},
     store::{Batch, Family, for_each},
     tip::{Durable, Tip},
@@ -20,20 +20,15 @@ use crate::{
 
 impl Database {
     /// Goes back to a mark (`evm_revert`): drops the blocks and cheats after it, the mark itself
-    /// and all marks made later. Views that are pinned stay as they are.
+    /// and all marks made later. [`GENESIS_MARK`] is always there. Views that are pinned stay as
+    /// they are.
     ///
     /// # Errors
     ///
     /// `Ok(None)` if there is no such mark. [`StateError`] is fatal, above all
     /// [`StateError::RootMismatch`]: the history does not lead back to the header.
     pub fn revert(&mut self, mark: u64) -> Result<Option<(Durable, Tip)>, StateError> {
-        let snapshot = Arc::clone(&self.base.snapshot);
-        let key = rows::mark_key(mark);
-        let Some(place) = snapshot.get(Family::Meta, &key)? else { return Ok(None) };
-        let place = rows::decode_pair(&place).filter(|place| place.0 <= self.base.head.get());
-        let (height, diffs) =
-            place.ok_or_else(|| corrupt(Family::Meta, &key, "not the place of a mark"))?;
-        let height = Height::new(height);
+        let Some((height, diffs)) = self.place_of(mark)? else { return Ok(None) };
         let target = ChainReader::new(&self.base).header(height)?.ok_or_else(|| {
             corrupt(Family::Headers, &rows::height_key(height), "missing below the head")
         })?;
@@ -61,8 +56,21 @@ impl Database {
         self.hash = target.hash;
         self.trie = trie;
         self.move_to(height, recent);
-        self.diffs = load_diffs(self.base.snapshot.as_ref(), height)?;
+        self.diffs = read_diffs(self.base.snapshot.as_ref(), height)?;
         Ok(Some((self.durable(), self.tip())))
+    }
+
+    /// Where a mark was set: the height and the number of cheats on it.
+    fn place_of(&self, mark: u64) -> Result<Option<(Height, u64)>, StateError> {
+        if mark == GENESIS_MARK {
+            return Ok(Some((self.base.genesis, 0)));
+        }
+        let key = rows::mark_key(mark);
+        let Some(row) = self.base.snapshot.get(Family::Meta, &key)? else { return Ok(None) };
+        let place = rows::decode_pair(&row).filter(|place| place.0 <= self.base.head.get());
+        let (height, diffs) =
+            place.ok_or_else(|| corrupt(Family::Meta, &key, "not the place of a mark"))?;
+        Ok(Some((Height::new(height), diffs)))
     }
 
     /// Deletes the rows of all blocks above `target`; returns the values to restore.
@@ -105,7 +113,8 @@ impl Database {
         batch: &mut Batch,
     ) -> Result<(), StateError> {
         let snapshot = self.base.snapshot.as_ref();
-        let first = rows::mark_key(mark);
+        // All others were set after the genesis.
+        let first = rows::mark_key(if mark == GENESIS_MARK { 0 } else { mark });
         for_each(snapshot, Family::Meta, rows::META_MARK, |key, _| {
             if key >= first.as_slice() {
                 batch.delete(Family::Meta, key);

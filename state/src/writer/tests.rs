@@ -26,7 +26,8 @@ fn spawn(
 ) -> (evenkeel_runtime::Address<WriterMessage>, Published<Durable>, Log, Tip) {
     let database = Database::open_store(store, &spec(1), Sync::Yes).expect("it opens");
     let tip = database.tip();
-    let (publisher, durable) = published(database.durable());
+    let started = Durable { head_since: system.wall_clock(), ..database.durable() };
+    let (publisher, durable) = published(started);
     let log = Log::default();
     let told = Arc::clone(&log);
     let committed = Port::new(move |committed| {
@@ -118,4 +119,27 @@ fn a_failed_write_stops_the_system() {
         matches!(&reason, Some(StopReason::Fatal(text)) if text.contains("injected fault")),
         "{reason:?}"
     );
+}
+
+/// Goal: the head's age counts from its publication: a cheat does not change it, a revert does.
+#[test]
+fn the_head_has_its_time() {
+    let mut simulation = System::simulated(1, SystemFaults::default());
+    let system = simulation.system().clone();
+    let (writer, durable, _, tip) = spawn(&system, Arc::new(Memory::new()));
+    let hour = std::time::Duration::from_hours(1);
+    let mut send = |message: WriterMessage| {
+        simulation.run_for(hour);
+        let before = system.wall_clock();
+        writer.send(message).unwrap_or_else(|_| panic!("there is room"));
+        simulation.run_until_idle();
+        let since = durable.get().head_since;
+        assert!(since >= before || since + hour <= before, "now, or long ago");
+        since >= before
+    };
+    assert!(!send(WriterMessage::Mark { reply: reply().0 }), "the start's");
+    assert!(send(WriterMessage::Commit(Arc::clone(&chain(&tip, 1)[0]))));
+    let changes = Arc::new(ChangeSet::default());
+    assert!(!send(WriterMessage::Diff { changes, reply: reply().0 }));
+    assert!(send(WriterMessage::Revert { mark: 0, reply: reply().0 }));
 }

@@ -32,7 +32,7 @@ const MAILBOX: MailboxSpec =
 /// Starts the call as an actor of class call in `share`.
 ///
 /// Dropping the answer cancels it within one slice. The deadline is answered at once, even while a
-/// precompile runs on the pool.
+/// precompile runs on the pool. Precompiles of one share run there one at a time.
 pub fn spawn_call(
     system: &System,
     share: &Share,
@@ -107,6 +107,7 @@ fn spawn<R: Run>(
         timeout,
         reply: Some(reply),
         offloaded: None,
+        is_look_due: false,
     };
     let spawn = Spawn::new("call", Class::Call).share(share.clone());
     let _address = system.spawn_once(spawn, MAILBOX, call);
@@ -135,6 +136,8 @@ struct Call<R: Run> {
     reply: Option<Reply<Result<R::Outcome, CallError>>>,
     /// The job on the compute pool.
     offloaded: Option<JobHandle>,
+    /// A `Look` is under way. There is one at most, however many jobs were offloaded meanwhile.
+    is_look_due: bool,
 }
 
 enum Work<R: Run> {
@@ -211,6 +214,7 @@ impl<R: Run> Call<R> {
     }
 
     fn look(&mut self, ctx: &mut Ctx<'_, CallMessage>) -> Flow {
+        self.is_look_due = false;
         let Some(job) = &self.offloaded else { return Flow::Next };
         let Some(error) = self.interruption(ctx) else {
             self.look_again(ctx);
@@ -221,7 +225,11 @@ impl<R: Run> Call<R> {
         self.answer(Err(error))
     }
 
-    fn look_again(&self, ctx: &mut Ctx<'_, CallMessage>) {
+    fn look_again(&mut self, ctx: &mut Ctx<'_, CallMessage>) {
+        // One that was set for an earlier job comes soon enough for this one.
+        if std::mem::replace(&mut self.is_look_due, true) {
+            return;
+        }
         let soon = ctx.now() + LOOK_EVERY;
         ctx.send_at(self.deadline.map_or(soon, |deadline| deadline.min(soon)), CallMessage::Look);
     }

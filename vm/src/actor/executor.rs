@@ -386,11 +386,14 @@ fn wait_for<T: Send + 'static>(
     slot
 }
 
-/// Runs `job` on the compute pool; what it gives it hands over itself.
+/// Runs `job` on the blocking pool; what it gives it hands over itself.
+///
+/// Not on the compute pool: a block would wait there behind clients' precompiles, each of which may
+/// take seconds. The executor has one job at a time, so the writer keeps the other thread.
 fn offload(system: &System, job: impl FnOnce() + Send + 'static) {
     let pool = system.clone();
     let run = async move {
-        if let Err(error) = pool.compute_async(move |_| job()).await {
+        if let Err(error) = pool.blocking_async(job).await {
             tracing::error!(%error, "a precompile failed on the pool");
         }
     };

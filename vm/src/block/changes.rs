@@ -8,28 +8,37 @@ use crate::overlay::{Differences, Overlay};
 
 /// The changes of a block on their way from the overlay to the trie.
 pub(super) struct Changes {
+    /// The cheats made since the block's parent, which lie under its own changes.
+    below: std::vec::IntoIter<Arc<ChangeSet>>,
     differences: Differences,
-    /// What lies under the block's own changes: the cheats made since its parent.
-    below: ChangeSet,
+    has_cheats: bool,
+    all: ChangeSet,
 }
 
 impl Changes {
     pub(super) fn new(overlay: Overlay, diffs: &[Arc<ChangeSet>]) -> Self {
-        let mut below = ChangeSet::default();
-        for diff in diffs {
-            below.merge(diff);
+        Self {
+            below: diffs.to_vec().into_iter(),
+            differences: overlay.into_differences(),
+            has_cheats: !diffs.is_empty(),
+            all: ChangeSet::default(),
         }
-        Self { differences: overlay.into_differences(), below }
     }
 
-    /// Looks at one account; returns everything once all are seen.
+    /// Takes in one cheat or one account; returns everything once all are in.
     pub(super) fn step(&mut self) -> Option<ChangeSet> {
-        let own = self.differences.step()?;
-        if self.below.is_empty() {
-            return Some(own);
+        if let Some(diff) = self.below.next() {
+            self.all.merge(&diff);
+            return None;
         }
-        let mut all = std::mem::take(&mut self.below);
-        all.merge(&own);
-        Some(all)
+        let is_more = if self.has_cheats {
+            let mut one = ChangeSet::default();
+            let is_more = self.differences.step(&mut one);
+            self.all.merge(&one);
+            is_more
+        } else {
+            self.differences.step(&mut self.all)
+        };
+        (!is_more).then(|| std::mem::take(&mut self.all))
     }
 }

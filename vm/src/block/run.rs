@@ -72,6 +72,7 @@ pub(super) struct Body {
     pub(super) bloom: Bloom,
     pub(super) gas_used: u64,
     pub(super) blob_gas_used: u64,
+    pub(super) txs_bytes: usize,
     pub(super) requests: Requests,
     pub(super) changes: Arc<ChangeSet>,
     pub(super) state_root: B256,

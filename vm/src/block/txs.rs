@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use alloy_consensus::Transaction as _;
-use evenkeel_chain::{Receipt, RecoveredTx};
+use alloy_eips::{eip2718::Encodable2718 as _, eip4844::DATA_GAS_PER_BLOB};
+use evenkeel_chain::{Receipt, RecoveredTx, limits::BLOCK_SIZE_BYTES_MAX};
 use revm::context::{
     TxEnv,
     result::{EVMError, ExecutionResult, InvalidTransaction},
@@ -20,6 +21,11 @@ use crate::{
     slice::Slice,
 };
 
+/// Bytes of a block beside its transactions and withdrawals: the header (about 600, and extra data)
+/// and the lengths of lists, rounded up.
+const BLOCK_FRAME_BYTES: usize = 2_048;
+/// Bytes of a withdrawal's RLP at most.
+const WITHDRAWAL_BYTES: usize = 48;
 /// Gas of the cheapest transaction.
 const TX_GAS_MIN: u64 = 21_000;
 
@@ -102,6 +108,9 @@ impl BlockRun {
             let is_hopeless = tx.gas_limit() > self.header.gas_limit;
             return self.refuse(tx, Refusal { error, tx: facts }, is_hopeless);
         }
+        if let Some(error) = self.lacks_room(tx) {
+            return self.refuse(tx, Refusal { error, tx: facts }, false);
+        }
         let evm = self.evm();
         evm.allow_code_at_sender(tx.is_impersonated());
         match evm.begin(env) {
@@ -115,6 +124,27 @@ impl BlockRun {
             }
             Err(error) => Err(fatal(error)),
         }
+    }
+
+    /// Why `tx` does not fit beside the transactions before it: blobs (EIP-4844), and for blocks of
+    /// our own their size (EIP-7934); those of others were measured before.
+    fn lacks_room(&self, tx: &RecoveredTx) -> Option<InvalidTransaction> {
+        let blob_gas = tx.tx().blob_gas_used().unwrap_or(0);
+        let params = self.spec.blob_params(self.header.timestamp);
+        let blob_gas_max = params.max_blob_count.saturating_mul(DATA_GAS_PER_BLOB);
+        if blob_gas > 0 && self.body.blob_gas_used + blob_gas > blob_gas_max {
+            let max = usize::try_from(params.max_blob_count).unwrap_or(usize::MAX);
+            let have = usize::try_from((self.body.blob_gas_used + blob_gas) / DATA_GAS_PER_BLOB);
+            return Some(InvalidTransaction::TooManyBlobs {
+                max,
+                have: have.unwrap_or(usize::MAX),
+            });
+        }
+        let Source::Build { attributes, .. } = &self.source else { return None };
+        let other = BLOCK_FRAME_BYTES + attributes.withdrawals.len() * WITHDRAWAL_BYTES;
+        let size = other + self.body.txs_bytes + tx_bytes(tx);
+        // Like a block without gas for it: the next one may have room.
+        (size > BLOCK_SIZE_BYTES_MAX).then_some(InvalidTransaction::CallerGasLimitMoreThanBlock)
     }
 
     fn refuse(
@@ -143,6 +173,7 @@ impl BlockRun {
         self.commit()?;
         let body = &mut self.body;
         body.gas_used += result.tx_gas_used();
+        body.txs_bytes += tx_bytes(&tx);
         body.blob_gas_used += tx.tx().blob_gas_used().unwrap_or(0);
         let receipt = Receipt {
             tx_type: tx.tx_type(),
@@ -157,6 +188,11 @@ impl BlockRun {
         body.txs.push(tx);
         Ok(())
     }
+}
+
+/// Bytes of `tx` in the RLP of its block; the string around a typed one takes up to nine.
+fn tx_bytes(tx: &RecoveredTx) -> usize {
+    tx.tx().encode_2718_len() + 9
 }
 
 /// Whether no later block can use a candidate with this fault either.

@@ -133,7 +133,9 @@ impl Estimate {
                 };
                 self.low = result.tx_gas_used().saturating_sub(1);
                 let peak = result.gas().total_gas_spent().max(result.tx_gas_used());
-                let optimistic = (peak + CALL_STIPEND).saturating_mul(64) / 63;
+                // In 128 bits: a call may name 2^64 - 1 gas and burn most of it.
+                let optimistic = (u128::from(peak) + u128::from(CALL_STIPEND)) * 64 / 63;
+                let optimistic = u64::try_from(optimistic).unwrap_or(u64::MAX);
                 if optimistic < self.high {
                     Ok(self.attempt_next(Attempt::Optimistic(optimistic), optimistic))
                 } else {

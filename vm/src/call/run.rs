@@ -80,8 +80,8 @@ impl CallRun {
     ///
     /// The request contradicts itself, asks for what is not there, or the state cannot be read.
     pub fn new(job: CallJob) -> Result<Self, CallError> {
-        let CallJob { view, header, spec, request, state_overrides, block_overrides, kind, limits } =
-            job;
+        let CallJob { view, header, spec, request, kind, limits, .. } = job;
+        let (state_overrides, block_overrides) = (job.state_overrides, job.block_overrides);
         let prepared =
             request::prepare(request, block_overrides.as_ref(), &header, (&spec, &limits))?;
         let mut overlay = Overlay::new(view);

@@ -46,6 +46,8 @@ fn command() -> impl Strategy<Value = Command> {
         2 => Just(Command::Cheat(Cheat::SetBalance(Address::ZERO, U256::ZERO))),
         2 => Just(Command::Snapshot),
         2 => (0_u64..4).prop_map(Command::Revert),
+        1 => Just(Command::Reset),
+        1 => (0_u64..100_000).prop_map(Command::SetGasLimit),
         1 => Just(Command::Status),
     ]
 }

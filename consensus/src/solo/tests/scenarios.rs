@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::B256;
-use evenkeel_chain::{Command, CommandError, Header, Outcome, SealedBlock, Timestamps};
+use evenkeel_chain::{
+    Command, CommandError, Header, Outcome, SealedBlock, Timestamps, limits::GENESIS_MARK,
+};
 use evenkeel_runtime::Time;
 
 use super::world::{EPOCH_SECS, Pace, World};
@@ -222,7 +224,7 @@ fn the_clock_can_be_moved() {
     assert_eq!(stamp(Command::SetNextTimestamp(EPOCH_SECS + 3_000)).1, 3_000);
     assert_eq!(stamp(Command::SetAutomine(false)).1, 3_007, "the spacing goes on");
     let error = CommandError::TimeOutOfRange { found: i64::MAX };
-    assert_eq!(stamp(Command::IncreaseTime(i64::MAX)), (Err(error), 3_014));
+    assert_eq!(stamp(Command::IncreaseTime(i64::MAX)), (Err(error.clone()), 3_014));
     assert_eq!(stamp(Command::SetTime(u64::MAX)), (Err(error), 3_021));
 }
 
@@ -257,6 +259,32 @@ fn a_revert_takes_the_clock_and_the_block_in_flight_with_it() {
     assert!(world.timestamps()[1] < EPOCH_SECS + 10, "the 9,000 seconds are gone");
 }
 
+/// Goal: a reset leaves the first block alone, whatever marks there were, and is not to be had by
+/// the number that stands for it.
+#[test]
+fn a_reset_returns_to_the_first_block() {
+    let mut world = world(Mining::None);
+    assert_eq!(world.ask(Command::Snapshot), Ok(Outcome::Snapshot(0)));
+    assert!(world.ask(MINE_ONE).is_ok());
+    assert!(world.ask(Command::IncreaseTime(9_000)).is_ok());
+    assert_eq!(world.ask(Command::Revert(GENESIS_MARK)), Ok(Outcome::Reverted(false)));
+    assert_eq!(world.height(), 1);
+    assert_eq!(world.ask(Command::Reset), Ok(Outcome::Reverted(true)));
+    assert_eq!((world.height(), world.status().time_offset_secs), (0, 0));
+    assert_eq!(world.ask(Command::Revert(0)), Ok(Outcome::Reverted(false)), "all marks are gone");
+    assert!(world.ask(MINE_ONE).is_ok());
+}
+
+/// Goal: the pool hears of a gas limit before whoever ordered it does.
+#[test]
+fn a_new_gas_limit_is_told() {
+    let mut world = world(Mining::None);
+    assert_eq!(world.ask(Command::SetGasLimit(90_000_000)), Ok(Outcome::Done));
+    assert!(world.ask(Command::SetGasLimit(1)).is_err());
+    assert_eq!(world.gas_limits, [90_000_000]);
+    assert_eq!(world.status().gas_limit, 90_000_000);
+}
+
 #[test]
 fn a_revert_to_no_mark_changes_nothing() {
     let mut world = world(Mining::None);
@@ -285,7 +313,8 @@ fn a_failing_executor_is_asked_ever_more_rarely() {
     world.submit();
     let mine = world.order(MINE_ONE);
     world.run_for(Duration::from_mins(1));
-    assert_eq!(world.answers[&mine], Err(CommandError::Stopped));
+    let reason = "chance".to_owned();
+    assert_eq!(world.answers[&mine], Err(CommandError::Failed { reason }));
     assert!((10..30).contains(&world.starts.len()), "{} builds", world.starts.len());
 
     world.set_pace(Pace::FAST);

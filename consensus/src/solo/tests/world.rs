@@ -11,6 +11,7 @@ use std::{
 use alloy_primitives::{Address, B256};
 use evenkeel_chain::{
     BlockAttributes, Command, CommandError, EngineStatus, Header, Outcome, SealedBlock, Timestamps,
+    limits::GENESIS_MARK,
 };
 use evenkeel_runtime::Time;
 
@@ -90,6 +91,8 @@ pub(super) struct World {
     synced_at: Time,
     ever_durable: BTreeSet<B256>,
     marks: Vec<usize>,
+    /// What the pool was told.
+    pub(super) gas_limits: Vec<u64>,
     pub(super) pool: BTreeSet<u32>,
     txs_made: u32,
     pub(super) starts: Vec<Start>,
@@ -133,6 +136,7 @@ impl World {
             synced_at: Time::ZERO,
             ever_durable,
             marks: Vec::new(),
+            gas_limits: Vec::new(),
             pool: BTreeSet::new(),
             txs_made: 0,
             starts: Vec::new(),
@@ -250,8 +254,10 @@ impl World {
             }
             Happening::Reverted { mark, ticket } => {
                 self.is_barrier = false;
-                let mark = usize::try_from(mark).expect("marks of the tests are small");
-                let length = self.marks.get(mark).copied();
+                let is_reset = mark == GENESIS_MARK;
+                let mark = usize::try_from(if is_reset { 0 } else { mark });
+                let mark = mark.expect("marks of the tests are small");
+                let length = if is_reset { Some(1) } else { self.marks.get(mark).copied() };
                 if let Some(length) = length {
                     self.marks.truncate(mark);
                     self.chain.truncate(length);
@@ -334,6 +340,7 @@ impl World {
             }
             Effect::Answer { ticket, outcome } => self.take_answer(ticket, outcome),
             Effect::SetNextBaseFee(_) => {}
+            Effect::SetGasLimit(gas_limit) => self.gas_limits.push(gas_limit),
         }
     }
 

@@ -1,9 +1,14 @@
 //! Calls, estimates and traces reach the EVM and come back as geth shows them.
 
+use std::time::Duration;
+
+use alloy_primitives::{Address, Bytes, U256, keccak256};
+use evenkeel_runtime::Share;
+use evenkeel_state::{Account, ChangeSet};
 use serde_json::{Value, json};
 
 use super::world::{World, sender};
-use crate::RpcConfig;
+use crate::{ClientId, Member, PlaceGauge, PlaceLimits, RpcConfig};
 
 const CODE_AT: &str = "0x00000000000000000000000000000000000000cc";
 
@@ -70,4 +75,100 @@ fn traces() {
     let other = json!([hash, { "tracer": "4byteTracer" }]).to_string();
     let (_, text) = world.err("debug_traceTransaction", &other);
     assert!(text.contains("4byteTracer"), "{text}");
+}
+
+/// Goal: a traced transaction runs on what its block was executed on: with the cheats before it,
+/// without those after it.
+/// Method: the callee gets code that returns its slot 0, then 7 into the slot, a block, then an 8.
+#[test]
+fn a_trace_sees_the_cheats_before_its_block() {
+    let mut world = World::new(34, RpcConfig::default());
+    world.mine(&[]);
+    let callee = Address::repeat_byte(0x42);
+    // PUSH0, SLOAD, PUSH0, MSTORE, PUSH1 32, PUSH0, RETURN
+    let code = Bytes::from_static(&[0x5f, 0x54, 0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3]);
+    let mut changes = ChangeSet::default();
+    let account = Account { code_hash: keccak256(&code), ..Account::default() };
+    changes.accounts.insert(callee, Some(account));
+    changes.codes.insert(account.code_hash, code);
+    world.cheat(changes);
+    let set = |world: &mut World, value: u64| {
+        let mut changes = ChangeSet::default();
+        changes.storage.entry(callee).or_default().slots.insert(U256::ZERO, U256::from(value));
+        world.cheat(changes);
+    };
+    set(&mut world, 7);
+    let block = world.mine(&[vec![]]);
+    set(&mut world, 8);
+    world.mine(&[]);
+    let tracer = json!({ "tracer": "callTracer" });
+    let params = json!([block.txs[0].hash(), tracer]);
+    let trace = world.ok("debug_traceTransaction", &params.to_string());
+    assert_eq!(trace["output"], format!("0x{:064x}", 7), "{trace}");
+    let call = json!([{ "to": callee }, "latest"]).to_string();
+    assert_eq!(world.ok("eth_call", &call), format!("0x{:064x}", 8));
+}
+
+/// Goal: what runs at once is bounded for a client and for the node; who finds no place waits, who
+/// finds no room to wait is told so; places go on to others when a call ends or its client goes.
+/// Method: two clients with endless calls, and the gauge between the steps.
+#[test]
+fn executions_are_counted_and_bounded() {
+    let limits = PlaceLimits {
+        running_max: 3,
+        running_per_client_max: 2,
+        waiting_max: 4,
+        waiting_per_client_max: 2,
+    };
+    let timeout = Duration::from_millis(20);
+    let config = RpcConfig { evm_timeout: timeout, ..RpcConfig::default() };
+    let mut world = World::with_places(35, config, limits);
+    let member = |id| Member { share: Share::new(), id: ClientId::new(id) };
+    let [alice, bob] = [1, 2].map(member);
+    // JUMPDEST PUSH1 0 JUMP
+    let endless = call("0x5b600056").to_string();
+    let start = |world: &mut World, member: &Member, method: &str, params: &str| {
+        let task = world.start(member, None, method, params);
+        world.sim.run_for(Duration::from_millis(1));
+        task
+    };
+    let gauge = |running, waiting, refused| PlaceGauge { running, waiting, refused };
+
+    let first = start(&mut world, &alice, "eth_call", &endless);
+    let second = start(&mut world, &alice, "eth_call", &endless);
+    let quick = call("0x00").to_string();
+    let third = start(&mut world, &alice, "eth_call", &quick);
+    let fourth = start(&mut world, &alice, "eth_estimateGas", &endless);
+    assert_eq!(world.api.places.gauge(), gauge(2, 2, 0));
+    let refused = start(&mut world, &alice, "debug_traceCall", &call("0x00").to_string());
+    let error = world.sim.run_until(refused).expect("no panic").expect_err("the line is full");
+    assert_eq!(error.code, -32_005);
+    assert_eq!(error.message, "too many calls: 2 of this client wait to be executed");
+    let other = start(&mut world, &bob, "eth_call", &endless);
+    assert_eq!(world.api.places.gauge(), gauge(3, 2, 1), "another client has its place");
+    let waiting = [(); 2].map(|()| start(&mut world, &bob, "eth_call", &endless));
+    assert_eq!(world.api.places.gauge(), gauge(3, 4, 1));
+    let stranger = start(&mut world, &member(3), "eth_call", &quick);
+    let error = world.sim.run_until(stranger).expect("no panic").expect_err("all lines are full");
+    assert_eq!(
+        (error.code, &*error.message),
+        (-32_005, "node is busy: 4 calls wait to be executed")
+    );
+
+    // One client goes, whether it runs or waits.
+    for task in waiting.into_iter().chain([other]) {
+        task.abort();
+    }
+    world.sim.run_for(Duration::from_millis(1));
+    assert_eq!(world.api.places.gauge(), gauge(2, 2, 2), "its places are free");
+    first.abort();
+    let output = world.sim.run_until(third).expect("no panic").expect("it came to run");
+    assert_eq!(output.get(), "\"0x\"");
+    // The others end at their deadlines, whether they came to run or not.
+    for task in [second, fourth] {
+        let error = world.sim.run_until(task).expect("no panic").expect_err("endless");
+        assert_eq!(error.message, "execution aborted (timeout = 20ms)");
+    }
+    world.sim.run_for(timeout);
+    assert_eq!(world.api.places.gauge(), gauge(0, 0, 2));
 }

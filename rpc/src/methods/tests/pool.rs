@@ -39,6 +39,7 @@ pub(super) fn spawn(
         AdmissionConfig::default(),
         Arc::clone(spec),
         durable.clone(),
+        published(30_000_000).1,
         address.clone(),
     );
     let spawn = Spawn::new("admission", Class::Mempool);

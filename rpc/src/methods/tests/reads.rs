@@ -2,7 +2,9 @@
 
 use super::world::{Event, World, ether, sender};
 use crate::RpcConfig;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
+use alloy_trie::root::storage_root_unhashed;
+use evenkeel_state::{Account, ChangeSet};
 use serde_json::{Value, json};
 
 const NOBODY: &str = "0x00000000000000000000000000000000000000ee";
@@ -266,4 +268,49 @@ fn fee_history() {
     assert_eq!(all.get("reward"), None);
     let none = world.ok("eth_feeHistory", r#"["0x0","latest",[]]"#);
     assert_eq!(none["oldestBlock"], "0x0");
+}
+
+/// Goal: `eth_getAccount` has the root that the state trie has, cheats included, and refuses blocks
+/// whose tries are gone.
+#[test]
+fn accounts_have_their_storage_root() {
+    let mut world = World::new(45, RpcConfig::default());
+    let address = Address::repeat_byte(0x77);
+    let nobody = world.ok("eth_getAccount", &json!([address, "latest"]).to_string());
+    assert_eq!(
+        nobody,
+        json!({
+            "balance": "0x0",
+            "codeHash": "0xc5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470",
+            "nonce": "0x0",
+            "storageRoot": "0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421",
+        })
+    );
+    let mut changes = ChangeSet::default();
+    let slots = [(U256::from(3), U256::from(9)), (U256::from(4), U256::from(1))];
+    changes.storage.entry(address).or_default().slots.extend(slots);
+    changes.accounts.insert(address, Some(Account { nonce: 2, ..Account::default() }));
+    world.cheat(changes);
+    let root = storage_root_unhashed(slots.map(|(slot, value)| (B256::from(slot), value)));
+    for _ in ["as a cheat", "in a block"] {
+        let account = world.ok("eth_getAccount", &json!([address, "latest"]).to_string());
+        assert_eq!((&account["nonce"], &account["storageRoot"]), (&json!("0x2"), &json!(root)));
+        world.mine(&[]);
+    }
+    let (code, text) = world.err("eth_getAccount", &json!([address, "0x1"]).to_string());
+    assert_eq!(code, -32_000);
+    assert_eq!(text, "storage roots are kept for the latest block only, not for block 1");
+    let (_, text) = world.err("eth_getAccount", &json!([address, "0x99"]).to_string());
+    assert_eq!(text, "header not found");
+}
+
+/// Goal: what this node says of itself is what it was started with.
+#[test]
+fn the_node_describes_itself() {
+    let mut world = World::new(46, RpcConfig::default());
+    assert_eq!(world.ok("anvil_nodeInfo", "[]")["transactionOrder"], "fifo");
+    let config = world.ok("eth_config", "[]");
+    assert_eq!((&config["next"], &config["last"]), (&Value::Null, &Value::Null));
+    assert_eq!(config["current"]["activationTime"], 0);
+    assert_eq!(config["current"]["chainId"], "0x7a69");
 }

@@ -5,7 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::{
-    Accounts, Api, Client, EngineCall, Filters, Flags, Request, RpcConfig, RpcError, Session,
+    Accounts, Api, Client, ClientId, EngineCall, Filters, Flags, Member, PlaceLimits, Places,
+    Request, RpcConfig, RpcError, Session,
 };
 use alloy_consensus::{TxEip1559, TxType};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, TxKind, U256};
@@ -14,8 +15,9 @@ use evenkeel_chain::{
     Header, MNEMONIC, Outcome, Receipt, RecoveredTx, SealedBlock, TypedTransaction, logs_bloom,
     receipts_root, transactions_root,
 };
+use evenkeel_mempool::Order;
 use evenkeel_runtime::{
-    Class, Faults, Port, Publisher, Share, Simulation, Spawn, System, published,
+    Class, Faults, Port, Publisher, Share, Simulation, Spawn, System, TaskHandle, published,
 };
 use evenkeel_state::{
     Account, ChangeSet, Database, Durable, ExecutedBlock, Options, Tip, TrieStep,
@@ -54,6 +56,11 @@ fn dev_accounts() -> &'static DevAccounts {
 
 impl World {
     pub(super) fn new(seed: u64, config: RpcConfig) -> Self {
+        Self::with_places(seed, config, PlaceLimits::default())
+    }
+
+    /// A world with other bounds on what runs at once.
+    pub(super) fn with_places(seed: u64, config: RpcConfig, places: PlaceLimits) -> Self {
         let sim = System::simulated(seed, Faults::default());
         let system = sim.system().clone();
         let dev = dev_accounts();
@@ -76,6 +83,8 @@ impl World {
             admissions: pool.admissions,
             pool: pool.address,
             engine: engine(),
+            order: Order::Fifo,
+            places: Places::new(&system, places),
             accounts: Accounts::new(dev),
             filters: Filters::new(&system),
             flags: Flags::new(&system),
@@ -97,12 +106,26 @@ impl World {
         method: &str,
         params: &str,
     ) -> Result<Value, RpcError> {
+        let member = Member { share: Share::new(), id: ClientId::default() };
+        let task = self.start(&member, session, method, params);
+        let answer = self.sim.run_until(task).expect("no method panics")?;
+        Ok(serde_json::from_str(answer.get()).expect("answers are JSON"))
+    }
+
+    /// Starts a call of a method for a client.
+    pub(super) fn start(
+        &self,
+        member: &Member,
+        session: Option<&Session>,
+        method: &str,
+        params: &str,
+    ) -> TaskHandle<Result<Box<RawValue>, RpcError>> {
         let api = Arc::clone(&self.api);
-        let client = Client { share: Share::new(), arrived: self.api.system.now() };
+        let client = Client::new(member, self.api.system.now());
         let method = method.to_owned();
         let params = RawValue::from_string(params.to_owned()).expect("the test's JSON");
         let session = session.cloned();
-        let task = self.api.system.spawn_future(Spawn::new("test call", Class::Rpc), async move {
+        self.api.system.spawn_future(Spawn::new("test call", Class::Rpc), async move {
             let request = Request {
                 method: &method,
                 params: Some(&params),
@@ -110,9 +133,7 @@ impl World {
                 session: session.as_ref(),
             };
             crate::dispatch(&api, request).await
-        });
-        let answer = self.sim.run_until(task).expect("no method panics")?;
-        Ok(serde_json::from_str(answer.get()).expect("answers are JSON"))
+        })
     }
 
     /// Calls a method that must succeed.
@@ -217,6 +238,11 @@ impl World {
     pub(super) fn cheat_balance(&mut self, address: Address, balance: U256) {
         let mut changes = ChangeSet::default();
         changes.accounts.insert(address, Some(Account { balance, ..Account::default() }));
+        self.cheat(changes);
+    }
+
+    /// Changes the state on top of the head.
+    pub(super) fn cheat(&mut self, changes: ChangeSet) {
         let durable = self.database.commit_diff(&Arc::new(changes)).expect("memory");
         self.tip = self.database.tip();
         self.publisher.set(durable);
@@ -237,7 +263,7 @@ fn transfer(nonce: u64) -> Arc<RecoveredTx> {
     let tx = TxEip1559 {
         chain_id: 31_337,
         nonce,
-        gas_limit: 21_000,
+        gas_limit: 50_000,
         max_fee_per_gas: 3_000_000_000,
         max_priority_fee_per_gas: 1_000_000_000 + u128::from(nonce % 3) * 100_000_000,
         to: TxKind::Call(Address::repeat_byte(0x42)),

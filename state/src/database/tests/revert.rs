@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use evenkeel_chain::limits::GENESIS_MARK;
 use proptest::prelude::*;
 
 use crate::{
@@ -17,6 +18,8 @@ enum Event {
     Mark,
     /// Goes to the mark that is this many before the newest.
     Revert(usize),
+    /// Goes to the genesis.
+    Reset,
     Reopen,
 }
 
@@ -26,6 +29,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => changes().prop_map(Event::Diff),
         3 => Just(Event::Mark),
         2 => (0..4_usize).prop_map(Event::Revert),
+        1 => Just(Event::Reset),
         1 => Just(Event::Reopen),
     ]
 }
@@ -35,6 +39,7 @@ fn event() -> impl Strategy<Value = Event> {
 struct Place {
     number: u64,
     models: Vec<Model>,
+    befores: Vec<Model>,
     now: Model,
     hash: alloy_primitives::B256,
     diffs: usize,
@@ -45,7 +50,9 @@ fn run(store: &Arc<dyn Store>, events: Vec<Event>) {
     let mut tip = database.tip();
     let mut now = Model::genesis(&spec(1));
     let mut models = vec![now.clone()];
+    let mut befores: Vec<Model> = Vec::new();
     let mut places: Vec<Place> = Vec::new();
+    let genesis_hash = tip.hash;
     let mut pinned: Vec<(View, Model)> = Vec::new();
     let mut reverts = 0;
     let mut marks = 0;
@@ -53,6 +60,7 @@ fn run(store: &Arc<dyn Store>, events: Vec<Event>) {
         match event {
             Event::Block(mut changes) => {
                 tip.view.complete(&mut changes).expect("it works");
+                befores.push(now.clone());
                 now.apply(&changes);
                 let executed = execute(&tip, &changes, salt as u64);
                 tip = tip.extend(&executed);
@@ -71,8 +79,14 @@ fn run(store: &Arc<dyn Store>, events: Vec<Event>) {
                 let number = database.mark().expect("it works");
                 assert_eq!(number, marks, "numbers are never used again");
                 marks += 1;
-                let (models, now) = (models.clone(), now.clone());
-                places.push(Place { number, models, now, hash: tip.hash, diffs: tip.diffs.len() });
+                places.push(Place {
+                    number,
+                    models: models.clone(),
+                    befores: befores.clone(),
+                    now: now.clone(),
+                    hash: tip.hash,
+                    diffs: tip.diffs.len(),
+                });
             }
             Event::Revert(back) => {
                 let Some(index) = places.len().checked_sub(back + 1) else {
@@ -89,7 +103,18 @@ fn run(store: &Arc<dyn Store>, events: Vec<Event>) {
                 for later in places.drain(index..) {
                     assert!(database.revert(later.number).expect("it works").is_none());
                 }
-                (tip, now, models) = (new_tip, place.now, place.models);
+                (tip, now, models, befores) = (new_tip, place.now, place.models, place.befores);
+            }
+            Event::Reset => {
+                let reverted = database.revert(GENESIS_MARK).expect("it works");
+                let (durable, new_tip) = reverted.expect("every chain has it");
+                reverts += 1;
+                assert_eq!((durable.hash, durable.diffs), (genesis_hash, 0));
+                for mark in places.drain(..) {
+                    assert!(database.revert(mark.number).expect("it works").is_none());
+                }
+                (tip, now) = (new_tip, Model::genesis(&spec(1)));
+                (models, befores) = (vec![now.clone()], Vec::new());
             }
             Event::Reopen => {
                 database = open(store);
@@ -108,6 +133,10 @@ fn run(store: &Arc<dyn Store>, events: Vec<Event>) {
         let height = evenkeel_chain::Height::new(height);
         model.check(&chain.view_at(height).expect("it works").expect("inside the chain"));
     }
+    for (height, model) in (chain.genesis().get() + 1..).zip(&befores) {
+        let view = chain.view_before(evenkeel_chain::Height::new(height)).expect("it works");
+        model.check(&view.expect("inside the chain"));
+    }
     for (view, model) in &pinned {
         model.check(view);
     }
@@ -118,8 +147,8 @@ fn run(store: &Arc<dyn Store>, events: Vec<Event>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Goal: a revert brings back exactly the marked state, heights, cheats and indexes, leaves no
-    /// rows behind (`verify` counts them), and touches no pinned view; marks survive restarts.
+    /// Goal: a revert brings back exactly the marked state, heights, cheats and indexes, a reset
+    /// those of the genesis; each leaves no rows behind (`verify` counts them), and touches no pinned view; marks survive restarts.
     #[test]
     fn reverts_bring_back_the_mark_in_memory(
         events in proptest::collection::vec(event(), 0..30),
