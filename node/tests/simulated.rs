@@ -18,7 +18,7 @@ fn dev_accounts() -> DevAccounts {
 /// Short, because the simulator pays for every instruction of the endless calls.
 const EVM_TIMEOUT: Duration = Duration::from_millis(250);
 
-fn node(system: &System, mining: Mining) -> Node {
+fn node(system: &System, mining: Mining, gas_limit: Option<u64>) -> Node {
     let accounts = dev_accounts();
     let ether = U256::from(10).pow(U256::from(22));
     let spec = ChainSpec::dev(&DevOptions {
@@ -30,7 +30,7 @@ fn node(system: &System, mining: Mining) -> Node {
     let config = Config {
         mining,
         txs_per_block_max: None,
-        gas_limit: None,
+        gas_limit,
         pool: PoolConfig::default(),
         // As `evenkeel dev` has it: anvil knows no such limit.
         admission: AdmissionConfig { check_tx_gas_limit: false, ..AdmissionConfig::default() },
@@ -50,8 +50,12 @@ struct World {
 
 impl World {
     fn new(seed: u64, order: Order, mining: Mining) -> Self {
+        Self::with_gas_limit(seed, order, mining, None)
+    }
+
+    fn with_gas_limit(seed: u64, order: Order, mining: Mining, gas_limit: Option<u64>) -> Self {
         let simulation = System::simulated(seed, Faults { order, ..Faults::default() });
-        let node = node(simulation.system(), mining);
+        let node = node(simulation.system(), mining, gas_limit);
         Self { simulation, node }
     }
 
@@ -218,6 +222,16 @@ fn a_raised_gas_limit_holds_from_the_next_transaction_on() {
     world.simulation.run_for(Duration::from_secs(1));
     let receipt = world.ask("eth_getTransactionReceipt", &json!([hash])).expect("an answer");
     assert_eq!(receipt["status"], "0x1");
+}
+
+/// Goal: a node that is told a gas limit other than its chain's admits by it from the start.
+#[test]
+fn a_gas_limit_of_its_own_holds_from_the_start() {
+    let limit = Some(60_000_000);
+    let mut world = World::with_gas_limit(5, Order::Fair, Mining::Automine, limit);
+    let [alice, bob] = [0, 1].map(|index| dev_accounts().addresses()[index]);
+    let transfer = json!([{ "from": alice, "to": bob, "gas": "0x2625a00" }]);
+    world.ask("eth_sendTransaction", &transfer).expect("60 million are enough");
 }
 
 /// Goal: the head's time is the wall clock's, in milliseconds, and no order to the chain's clock

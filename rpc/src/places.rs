@@ -2,8 +2,8 @@
 //!
 //! An execution holds EVM memory and a pinned state for as long as its client lets it, so their
 //! number is bounded, for the node and for each client. Whoever finds no place waits in line until
-//! his deadline; the lines are bounded too. The order is in [`line`](self::line), which is pure;
-//! this file wakes who is next.
+//! his deadline; the lines are bounded too. The order is in `places/line.rs`, which is pure; this
+//! file wakes who is next.
 //!
 //! A place is given back with the answer. An execution that is cancelled ends one slice later, so
 //! for that moment there may be more of them than places.

@@ -47,7 +47,7 @@ pub const INBOX_BATCH_MAX: usize = 32;
 /// (about 16 MB of closures at 1 KB).
 pub const COMPUTE_JOBS_MAX: usize = 16_384;
 
-/// Compute jobs of one share that may wait for the one that runs. A client has at most one per call.
+/// Compute jobs of one share that may wait for the one that runs. A client has one per call.
 pub const SHARE_JOBS_MAX: usize = 1_024;
 
 /// Blocking jobs that may wait for a thread.

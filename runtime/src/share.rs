@@ -107,7 +107,9 @@ impl Share {
             }
         }
         // A cancelled job only says so; outside the lock, since it says it to an actor.
-        cancelled.into_iter().for_each(|job| job());
+        for job in cancelled {
+            job();
+        }
     }
 
     fn jobs(&self) -> MutexGuard<'_, Jobs> {

@@ -8,7 +8,7 @@ use std::{
 use alloy_primitives::{B256, Bytes};
 use evenkeel_chain::{Receipt, SealedBlock};
 
-use crate::limits::{BLOCK_CACHE_BYTES_MAX, CODE_CACHE_BYTES_MAX};
+use crate::limits::{BLOCK_CACHE_BYTES_MAX, BLOCK_CACHE_ENTRY_BYTES, CODE_CACHE_BYTES_MAX};
 
 /// Codes by hash, recent blocks and receipts by block hash.
 pub(crate) struct Caches {
@@ -45,7 +45,8 @@ impl Caches {
     }
 
     pub(crate) fn keep_block(&self, block: &Arc<SealedBlock>) {
-        lock(&self.blocks).insert(block.hash, Arc::clone(block), 2 * block.size_bytes());
+        let bytes = BLOCK_CACHE_ENTRY_BYTES + 2 * block.size_bytes();
+        lock(&self.blocks).insert(block.hash, Arc::clone(block), bytes);
     }
 
     pub(crate) fn receipts(&self, hash: B256) -> Option<Arc<Vec<Receipt>>> {
@@ -55,7 +56,8 @@ impl Caches {
     pub(crate) fn keep_receipts(&self, hash: B256, receipts: &Arc<Vec<Receipt>>) {
         let logs = receipts.iter().flat_map(|receipt| &receipt.logs);
         let logs_bytes: usize = logs.map(|log| 128 + log.data.data.len()).sum();
-        lock(&self.receipts).insert(hash, Arc::clone(receipts), 64 * receipts.len() + logs_bytes);
+        let bytes = BLOCK_CACHE_ENTRY_BYTES + 64 * receipts.capacity() + logs_bytes;
+        lock(&self.receipts).insert(hash, Arc::clone(receipts), bytes);
     }
 }
 

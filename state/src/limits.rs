@@ -3,8 +3,9 @@
 /// Block cache and memtables of RocksDB together, in bytes. The node must stay flat in memory over
 /// a million blocks, and the working set of a devnet is far smaller.
 pub const CACHE_BYTES_MAX: usize = 96 << 20;
-/// What a node takes of it unless told otherwise.
-pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
+/// What a node takes of it unless told otherwise: with it and the limits below, memory stays flat
+/// from block 10,000 to 100,000 (`benches/rss`).
+pub const CACHE_BYTES_DEFAULT: usize = 24 << 20;
 /// Least of the same: below this RocksDB would flush all the time.
 pub const CACHE_BYTES_MIN: usize = 4 << 20;
 const _: () = assert!(CACHE_BYTES_MIN <= CACHE_BYTES_DEFAULT);
@@ -22,9 +23,9 @@ pub const OPEN_FILES_MAX: i32 = 512;
 pub const SCAN_ROWS_MAX: usize = 1_024;
 
 /// Nodes of the in-memory trie above which clean subtrees are given back to the store. A node takes
-/// about 300 bytes with its share of the branch above (guess), so this is about 30 MB: all of a
-/// state of 70,000 accounts.
-pub const TRIE_NODES_MAX: usize = 100_000;
+/// about 300 bytes with its share of the branch above (guess), so this is about 10 MB: all of a
+/// state of 20,000 accounts.
+pub const TRIE_NODES_MAX: usize = 32_768;
 /// What a trim leaves at most; the gap keeps trims rare.
 pub const TRIE_NODES_KEPT: usize = TRIE_NODES_MAX / 2;
 const _: () = assert!(TRIE_NODES_KEPT < TRIE_NODES_MAX);
@@ -32,11 +33,14 @@ const _: () = assert!(TRIE_NODES_KEPT < TRIE_NODES_MAX);
 /// Bytes of contract code in the shared cache: about 1,300 contracts of the largest size.
 pub const CODE_CACHE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of recent blocks with their receipts in the shared cache.
-pub const BLOCK_CACHE_BYTES_MAX: usize = 32 << 20;
+pub const BLOCK_CACHE_BYTES_MAX: usize = 16 << 20;
+/// Bytes that a cached block, or the receipts of one, takes besides what is in it: its places in
+/// the maps and its vectors (guess from a heap profile of one-transfer blocks).
+pub const BLOCK_CACHE_ENTRY_BYTES: usize = 512;
 
 /// Accounts, and as many slots, that recent blocks set and that are kept at hand; there may be
-/// twice as many while a generation changes. About 100 bytes each: 14 MB in all (guess).
-pub const RECENT_ITEMS_MAX: usize = 32_768;
+/// twice as many while a generation changes. About 100 bytes each: 4 MB in all (guess).
+pub const RECENT_ITEMS_MAX: usize = 8_192;
 
 /// Blocks one batch may hold: one sync is shared by them, and a batch stays small against memory.
 pub const BATCH_BLOCKS_MAX: usize = 64;

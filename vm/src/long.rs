@@ -76,6 +76,7 @@ struct Long {
     work: Work,
 }
 
+#[allow(clippy::large_enum_variant, reason = "one per execution, and boxed with its owner")]
 enum Work {
     /// The place of the result is on the stack.
     Hash(Keccak256),

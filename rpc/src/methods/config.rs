@@ -100,6 +100,7 @@ fn rules(spec: &ChainSpec, era: &Era) -> Rules {
 
 #[cfg(test)]
 mod tests {
+    use alloy_primitives::B256;
     use serde_json::json;
 
     use super::*;
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn rules_follow_the_time_of_the_head() {
         let spec = ChainSpec::from_genesis_json(GENESIS).expect("a good file");
-        let eras = spec.eras(Default::default());
+        let eras = spec.eras(B256::ZERO);
         let times = |timestamp| {
             let Config { current, next, last } = at(&spec, &eras, timestamp);
             let time = |rules: Rules| rules.activation_time;

@@ -1,6 +1,6 @@
 //! The change set of a block, some accounts at a time. Pure.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use evenkeel_state::ChangeSet;
 
@@ -9,7 +9,7 @@ use crate::overlay::{Differences, Overlay};
 /// The changes of a block on their way from the overlay to the trie.
 pub(super) struct Changes {
     /// The cheats made since the block's parent, which lie under its own changes.
-    below: std::vec::IntoIter<Arc<ChangeSet>>,
+    below: VecDeque<Arc<ChangeSet>>,
     differences: Differences,
     has_cheats: bool,
     all: ChangeSet,
@@ -18,7 +18,7 @@ pub(super) struct Changes {
 impl Changes {
     pub(super) fn new(overlay: Overlay, diffs: &[Arc<ChangeSet>]) -> Self {
         Self {
-            below: diffs.to_vec().into_iter(),
+            below: diffs.iter().cloned().collect(),
             differences: overlay.into_differences(),
             has_cheats: !diffs.is_empty(),
             all: ChangeSet::default(),
@@ -27,7 +27,7 @@ impl Changes {
 
     /// Takes in one cheat or one account; returns everything once all are in.
     pub(super) fn step(&mut self) -> Option<ChangeSet> {
-        if let Some(diff) = self.below.next() {
+        if let Some(diff) = self.below.pop_front() {
             self.all.merge(&diff);
             return None;
         }

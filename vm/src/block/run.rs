@@ -60,8 +60,15 @@ pub struct BlockRun {
 }
 
 pub(super) enum Source {
-    Build { attributes: Box<BlockAttributes>, candidates: Box<dyn Candidates + Send>, tried: usize },
-    Validate { block: Arc<SealedBlock> },
+    Build {
+        attributes: Box<BlockAttributes>,
+        candidates: Box<dyn Candidates + Send>,
+        /// Candidates taken so far.
+        tried: usize,
+    },
+    Validate {
+        block: Arc<SealedBlock>,
+    },
 }
 
 /// What the transactions so far gave.

@@ -148,7 +148,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     /// Goal: a revert brings back exactly the marked state, heights, cheats and indexes, a reset
-    /// those of the genesis; each leaves no rows behind (`verify` counts them), and touches no pinned view; marks survive restarts.
+    /// those of the genesis; each leaves no rows behind (`verify` counts them) and touches no
+    /// pinned view; marks survive restarts.
     #[test]
     fn reverts_bring_back_the_mark_in_memory(
         events in proptest::collection::vec(event(), 0..30),
