@@ -112,7 +112,7 @@ fn longest_slice(code: &[u8], input: &Bytes) -> (f64, u32) {
 }
 
 /// The start of a transaction with an access list or authorizations that 30 Mgas pay for.
-fn begin(tx: TxEnv) -> f64 {
+fn begin(tx: &TxEnv) -> f64 {
     let times = (0..RUNS).map(|_| {
         let mut db = InMemoryDB::default();
         let balance = U256::from(10).pow(U256::from(30));
@@ -143,7 +143,7 @@ fn begins() {
     let slots = AccessList(vec![item(1, 15_700)]);
     for (name, list) in [("12,400 accounts", accounts), ("15,700 slots", slots)] {
         let tx = TxEnv { tx_type: 1, access_list: list, ..tx.clone() };
-        println!("{name:18} {:9.3} ms", begin(tx));
+        println!("{name:18} {:9.3} ms", begin(&tx));
     }
     let authorization_list = (0..1_190_u64).map(|n| {
         let signer = Address::left_padding_from(&(n + 1_000).to_be_bytes());
@@ -153,7 +153,7 @@ fn begins() {
     });
     let list = authorization_list.collect();
     let tx = TxEnv { tx_type: 4, authorization_list: list, ..tx };
-    println!("{:18} {:9.3} ms", "1,190 delegations", begin(tx));
+    println!("{:18} {:9.3} ms", "1,190 delegations", begin(&tx));
 }
 
 fn field(text: &str) -> Vec<u8> {

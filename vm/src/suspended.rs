@@ -23,6 +23,7 @@ use revm::{
 use crate::{
     heavy::{HeavyResult, SlicedPrecompiles},
     long::{self, Fault, Progress},
+    overlay::Overlay,
     slice::{ExecutionError, Frames, Machine, Slice, Sliced, VmContext},
 };
 
@@ -50,13 +51,13 @@ struct Inner<DB: Database, I> {
 unsafe impl<DB: Database + Send, I: Send> Send for Suspended<DB, I> where DB::Error: Send {}
 
 /// What the argument above takes for granted of the other parts; it does not compile otherwise.
-#[allow(dead_code, reason = "checked by the compiler, not called")]
 const fn other_parts_are_send<DB: Database<Error: Send> + Send, I: Send>() {
     const fn is_send<T: Send>() {}
     is_send::<(Journal<DB>, BlockEnv, TxEnv, CfgEnv, Progress, SlicedPrecompiles, I)>();
     is_send::<EthInstructions<EthInterpreter, VmContext<DB>>>();
     is_send::<ContextError<DB::Error>>();
 }
+const _: () = other_parts_are_send::<Overlay, ()>();
 
 /// How an EVM is set up.
 #[derive(Clone, Debug)]
