@@ -1,6 +1,7 @@
 //! Pools for what cannot be cut into slices: a compute pool and a blocking pool.
 //!
-//! Results come back as messages. The threads are niced, so that the kernel prefers the workers.
+//! Results come back as messages. Compute threads are niced, so that the kernel prefers the
+//! workers; blocking threads are not: they carry the disk and a block's own precompiles.
 
 use std::{
     collections::VecDeque,
@@ -192,7 +193,6 @@ impl BlockingPool {
         let started = (0..threads.max(1)).map(|index| {
             let queue = Arc::clone(&queue);
             thread::Builder::new().name(format!("blocking-{index}")).spawn(move || {
-                be_nice();
                 queue.work();
             })
         });
