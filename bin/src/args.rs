@@ -165,7 +165,7 @@ pub(crate) struct ChainArgs {
     #[arg(long, value_name = "FORK")]
     pub(crate) hardfork: Option<String>,
     /// Gas limit of a block [default: 30000000].
-    #[arg(long, value_name = "GAS")]
+    #[arg(long, value_name = "GAS", value_parser = clap::value_parser!(u64).range(5_000..))]
     pub(crate) gas_limit: Option<u64>,
     /// Base fee of the first block, in wei [default: 1000000000].
     #[arg(long, value_name = "WEI", visible_alias = "base-fee")]

@@ -6,14 +6,18 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgAction, Command, builder::FalseyValueParser};
 
 /// Read when `--config` names no other file and it is there.
 const FILE_DEFAULT: &str = "evenkeel.toml";
 
-/// Adds the environment variables to every flag of `command`.
+/// The subcommand that takes the same flags as the bare command.
+const DEVNET: &str = "dev";
+
+/// Adds the environment variables to every flag of `command` and of its subcommands.
 pub(crate) fn with_environment(command: Command) -> Command {
+    let command = command.mut_subcommands(with_environment);
     command.mut_args(|arg| {
         let Some(long) = arg.get_long() else { return arg };
         if long == "help" || long == "version" {
@@ -40,7 +44,10 @@ pub(crate) fn with_file(mut command: Command, arguments: &[OsString]) -> Result<
     }
     let shown = path.display();
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    let table: toml::Table = text.parse().with_context(|| format!("{shown} is not valid TOML"))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        anyhow!("{shown} is not valid TOML: line {line}: {}", error.message())
+    })?;
 
     let mut settings = BTreeMap::new();
     flatten("", table, &mut settings)?;
@@ -50,7 +57,10 @@ pub(crate) fn with_file(mut command: Command, arguments: &[OsString]) -> Result<
         let Some(id) = arg.map(|arg| arg.get_id().clone()).filter(|id| *id != "config") else {
             bail!("{shown}: unknown key {key:?}; keys are the flags that --help lists");
         };
-        command = command.mut_arg(id, |arg| arg.default_values(values));
+        // Bare `evenkeel` is `evenkeel dev`, so both read the file.
+        command = command.mut_arg(&id, |arg| arg.default_values(values.clone()));
+        command = command
+            .mut_subcommand(DEVNET, |dev| dev.mut_arg(&id, |arg| arg.default_values(values)));
     }
     Ok(command)
 }

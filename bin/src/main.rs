@@ -9,16 +9,15 @@ mod layers;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use args::{Cli, Command, DbCommand};
-use clap::{CommandFactory, FromArgMatches};
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever the depth: `what: why: why`.
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
@@ -27,12 +26,43 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let command = layers::with_file(layers::with_environment(Cli::command()), &arguments)?;
-    // clap prints help, version and wrong flags itself, and exits with 0 or 2.
-    let matches = command.get_matches_from(arguments);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .unwrap_or_else(|error| wrong_flag(&error));
     match cli.command {
         None => dev::run(&cli.dev),
         Some(Command::Dev(args)) => dev::run(&args),
         Some(Command::Db { command: DbCommand::Verify { datadir } }) => db::verify(&datadir),
     }
+}
+
+/// The error and its causes, `what: why: why`. Some name their cause already: it is said once.
+fn one_line(error: &Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+/// Ends with what clap has to say: help and version as they are, a wrong flag in one line.
+fn wrong_flag(error: &clap::Error) -> ! {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let (mut said, mut is_usage) = (Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        is_usage |= line.starts_with("Usage:") || line.starts_with("For more information");
+        if !line.is_empty() && !is_usage {
+            said.push(line);
+        }
+    }
+    eprintln!("{}; see --help", said.join("; ").replace(":; ", ": "));
+    std::process::exit(error.exit_code())
 }

@@ -80,6 +80,13 @@ fn misuse_is_one_clear_line() {
     fails(&["--init", genesis, "--datadir", data], "genesis.json");
     assert!(!Path::new(data).exists(), "a refused start writes nothing");
 
+    let foreign = folder("foreign");
+    std::fs::create_dir_all(&foreign).expect("a folder in target");
+    std::fs::write(foreign.join("notes.txt"), "not ours").expect("a file in target");
+    fails(&["--datadir", foreign.to_str().expect("UTF-8")], "not an evenkeel datadir");
+    let left = std::fs::read_dir(&foreign).expect("it is there").count();
+    assert_eq!(left, 1, "a refused start writes nothing");
+
     let data = folder("locked");
     let data = data.to_str().expect("UTF-8");
     let holder = Devnet::start(&["--datadir", data]);
@@ -103,6 +110,14 @@ fn settings_come_from_flag_then_environment_then_file() {
     assert_eq!(node.call("eth_accounts", &json!([])).as_array().map(Vec::len), Some(4));
     assert_eq!(node.terminate(), Some(0));
 
+    // `dev` is the bare command by its name.
+    let mut node = Devnet::start_with(&["dev", "--config", file], &[("EVENKEEL_ACCOUNTS", "4")]);
+    assert_eq!(node.call("eth_chainId", &json!([])), "0x7");
+    assert_eq!(node.call("eth_accounts", &json!([])).as_array().map(Vec::len), Some(4));
+    drop(node);
+
+    std::fs::write(place.join("settings.toml"), "chain-id =\n").expect("a file in target");
+    fails(&["--config", file], "line 1");
     std::fs::write(place.join("settings.toml"), "chian-id = 7\n").expect("a file in target");
     fails(&["--config", file], "chian-id");
 }

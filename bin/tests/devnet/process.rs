@@ -25,8 +25,8 @@ impl Devnet {
     /// The same with environment variables.
     pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-            .args(["--port", "0"])
             .args(flags)
+            .args(["--port", "0"])
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
@@ -142,7 +142,7 @@ pub(crate) fn fails(flags: &[&str], word: &str) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{flags:?} shall fail");
     assert!(errors.contains(word), "{flags:?} shall name {word:?}, said:\n{errors}");
-    let first = errors.lines().next().unwrap_or_default();
-    assert!(first.starts_with("error"), "{flags:?}: {errors}");
+    assert!(errors.starts_with("error: "), "{flags:?}: {errors}");
+    assert_eq!(errors.lines().count(), 1, "{flags:?}: {errors}");
     assert!(!errors.contains("panicked"), "{flags:?}: {errors}");
 }

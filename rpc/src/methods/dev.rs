@@ -189,7 +189,8 @@ pub(super) async fn interval(api: &Api, request: Request<'_>) -> Answered {
 
 /// `evm_increaseTime`, `anvil_increaseTime`: the whole offset in seconds.
 pub(super) async fn increase_time(api: &Api, request: Request<'_>) -> Answered {
-    let secs = Params::new(request.params, 1)?.required(0)?;
+    let secs: u64 = Params::new(request.params, 1)?.required(0)?;
+    let secs = i64::try_from(secs).unwrap_or(i64::MAX);
     seconds(order(api, Command::IncreaseTime(secs)).await?)
 }
 

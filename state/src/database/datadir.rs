@@ -113,13 +113,21 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Returns true if the place of our store is taken by something else.
+/// Returns true if a folder without a label holds anything but what is left of a database of ours,
+/// whose rows are compared once it is open.
 fn is_foreign(path: &Path) -> io::Result<bool> {
     if !path.try_exists()? {
         return Ok(false);
     }
     if !path.is_dir() {
         return Ok(true);
+    }
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        // The root of a fresh volume is as good as an empty folder.
+        if name != "lost+found" && name != SPEC_FILE && name != STORE_FOLDER {
+            return Ok(true);
+        }
     }
     let store = path.join(STORE_FOLDER);
     if !store.try_exists()? || store.join(ROCKS_FILE).try_exists()? {
