@@ -8,7 +8,9 @@ use std::{
 use alloy_primitives::{B256, Bytes};
 use evenkeel_chain::{Receipt, SealedBlock};
 
-use crate::limits::{BLOCK_CACHE_BYTES_MAX, BLOCK_CACHE_ENTRY_BYTES, CODE_CACHE_BYTES_MAX};
+use crate::limits::{
+    BLOCK_CACHE_BYTES_MAX, BLOCK_CACHE_ENTRY_BYTES, CACHE_ENTRIES_MAX, CODE_CACHE_BYTES_MAX,
+};
 
 /// Codes by hash, recent blocks and receipts by block hash.
 pub(crate) struct Caches {
@@ -107,7 +109,7 @@ impl<V: Clone> Lru<V> {
         }
         self.order.insert(self.uses, key);
         self.bytes += bytes;
-        while self.bytes > self.bytes_max {
+        while self.bytes > self.bytes_max || self.entries.len() > CACHE_ENTRIES_MAX {
             let (_, oldest) = self.order.pop_first().expect("bytes are held, so entries are");
             let old = self.entries.remove(&oldest).expect("order and entries hold the same keys");
             self.bytes -= old.bytes;

@@ -32,8 +32,11 @@ const _: () = assert!(TRIE_NODES_KEPT < TRIE_NODES_MAX);
 
 /// Bytes of contract code in the shared cache: about 1,300 contracts of the largest size.
 pub const CODE_CACHE_BYTES_MAX: usize = 32 << 20;
-/// Bytes of recent blocks with their receipts in the shared cache.
-pub const BLOCK_CACHE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of recent blocks with their receipts in the shared cache: some blocks of 20,000 transfers,
+/// which would be decoded anew for each receipt that is asked for.
+pub const BLOCK_CACHE_BYTES_MAX: usize = 64 << 20;
+/// Entries of one cache, so that small blocks fill it to a few MB and not to its bytes.
+pub const CACHE_ENTRIES_MAX: usize = 2_048;
 /// Bytes that a cached block, or the receipts of one, takes besides what is in it: its places in
 /// the maps and its vectors (guess from a heap profile of one-transfer blocks).
 pub const BLOCK_CACHE_ENTRY_BYTES: usize = 512;
