@@ -7,12 +7,10 @@ use std::{
 };
 
 use crate::{
-    address::Address,
     budget,
-    cell::{Body, Process, Task, Verdict},
+    cell::{Body, Order, Turn, Verdict},
     ctx::Ctx,
     entropy::Entropy,
-    mailbox::Letters,
     message::Message,
     restart::{Decision, Restart, Restarts},
     status::Exit,
@@ -63,42 +61,98 @@ enum Phase {
     Backoff(Time),
 }
 
+/// How an actor's state is made.
+pub(crate) trait Make<A>: Send + 'static {
+    /// The state for a first or a further life.
+    fn make(&mut self) -> A;
+}
+
+impl<A, F: FnMut() -> A + Send + 'static> Make<A> for F {
+    fn make(&mut self) -> A {
+        self()
+    }
+}
+
+/// Of an actor that was given whole and has one life.
+pub(crate) struct MadeOnce;
+
+impl<A> Make<A> for MadeOnce {
+    fn make(&mut self) -> A {
+        unreachable!("an actor that is given whole is never restarted")
+    }
+}
+
+/// What is remembered of the panics of an actor that gets up again.
+struct Lives {
+    rule: Restart,
+    restarts: Restarts,
+}
+
 /// An actor with what it takes to make it again.
 pub(crate) struct ActorBody<A: Actor, F> {
     actor: Option<A>,
     factory: F,
     phase: Phase,
-    restart: Restart,
-    restarts: Option<Box<Restarts>>,
+    is_suspended: bool,
+    /// `None` for an actor that a panic stops.
+    lives: Option<Box<Lives>>,
     entropy: Option<Box<Entropy>>,
 }
 
-impl<A: Actor, F: FnMut() -> A + Send> ActorBody<A, F> {
-    pub(crate) const fn new(factory: F, restart: Restart) -> Self {
-        Self { actor: None, factory, phase: Phase::New, restart, restarts: None, entropy: None }
+impl<A: Actor> ActorBody<A, MadeOnce> {
+    pub(crate) const fn once(actor: A) -> Self {
+        Self {
+            actor: Some(actor),
+            factory: MadeOnce,
+            phase: Phase::New,
+            is_suspended: false,
+            lives: None,
+            entropy: None,
+        }
+    }
+}
+
+impl<A: Actor, F: Make<A>> ActorBody<A, F> {
+    pub(crate) fn new(factory: F, rule: Restart) -> Self {
+        let lives = match rule {
+            Restart::Never => None,
+            Restart::Always { .. } => {
+                Some(Box::new(Lives { rule, restarts: Restarts::default() }))
+            }
+        };
+        Self {
+            actor: None,
+            factory,
+            phase: Phase::New,
+            is_suspended: false,
+            lives,
+            entropy: None,
+        }
     }
 
-    fn step(&mut self, me: &Address<A::Message>, taken: &mut Letters<A::Message>) -> Verdict {
-        let header = me.cell().header();
+    fn step(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
+        if let Some(verdict) = self.obey(turn) {
+            return verdict;
+        }
+        let header = turn.header();
         let is_stopping = header.is_stopping();
-        let mut ctx = Ctx::new(me, &mut self.entropy);
+        if self.is_suspended && !is_stopping {
+            return Verdict::Parked;
+        }
+        let mut ctx = Ctx::new(turn.me(), &mut self.entropy);
         let flow = match &self.phase {
             Phase::Ready => Flow::Next,
             // What is asked to stop does not begin long work, nor wait for the end of it.
             Phase::New | Phase::More | Phase::Parked(_) | Phase::Backoff(_) if is_stopping => {
                 return Verdict::Done(Exit::Stopped);
             }
-            Phase::Backoff(until) if *until > header.system.now() => {
-                return Verdict::Idle { resumable: true };
-            }
+            Phase::Backoff(until) if *until > header.system.now() => return Verdict::Parked,
             Phase::New | Phase::Backoff(_) => {
-                self.actor = Some((self.factory)());
                 budget::consume(1);
-                self.actor.as_mut().expect("made in the line above").start(&mut ctx)
+                let factory = &mut self.factory;
+                self.actor.get_or_insert_with(|| factory.make()).start(&mut ctx)
             }
-            Phase::Parked(ticket) if !ticket.is_done() => {
-                return Verdict::Idle { resumable: true };
-            }
+            Phase::Parked(ticket) if !ticket.is_done() => return Verdict::Parked,
             Phase::More | Phase::Parked(_) => {
                 budget::consume(1);
                 let actor = self.actor.as_mut().expect("a started actor is there");
@@ -110,36 +164,36 @@ impl<A: Actor, F: FnMut() -> A + Send> ActorBody<A, F> {
         if let Some(verdict) = enter(phase, flow, is_stopping) {
             return verdict;
         }
-        let mut is_drained = false;
         loop {
             if budget::left() == 0 {
                 return Verdict::Again;
             }
-            if taken.is_empty() && !is_drained {
-                is_drained = me.cell().queue().take_batch(taken);
-            }
-            let Some(letter) = taken.pop_front() else {
-                // An idle actor that had a burst does not keep its room.
-                if taken.capacity() > crate::limits::BATCH_ITEMS_MAX * 2 {
-                    *taken = Letters::new();
-                }
-                return if is_stopping {
-                    Verdict::Done(Exit::Stopped)
-                } else {
-                    Verdict::Idle { resumable: true }
-                };
+            let Some(message) = turn.pop() else {
+                return if is_stopping { Verdict::Done(Exit::Stopped) } else { Verdict::Idle };
             };
-            budget::consume(letter.message.cost());
-            let flow = actor.handle(letter.message, &mut ctx);
+            budget::consume(message.cost());
+            let flow = actor.handle(message, &mut ctx);
             if let Some(verdict) = enter(phase, flow, is_stopping) {
                 return verdict;
             }
         }
     }
 
+    /// Carries out what was ordered; `Some` ends the turn.
+    fn obey(&mut self, turn: &Turn<'_, A::Message>) -> Option<Verdict> {
+        while let Some(order) = turn.header().next_order() {
+            match order {
+                Order::Suspend => self.is_suspended = true,
+                Order::Resume => self.is_suspended = false,
+                Order::Kill => return Some(Verdict::Done(Exit::Killed)),
+            }
+        }
+        None
+    }
+
     /// Ends a life: drops the state, and decides what comes next.
-    fn crash(&mut self, me: &Address<A::Message>, payload: &(dyn Any + Send)) -> Verdict {
-        let header = me.cell().header();
+    fn crash(&mut self, turn: &Turn<'_, A::Message>, payload: &(dyn Any + Send)) -> Verdict {
+        let header = turn.header();
         let system = &header.system;
         let name = header.identity().name;
         let reason = panic_text(payload);
@@ -150,12 +204,11 @@ impl<A: Actor, F: FnMut() -> A + Send> ActorBody<A, F> {
         }
         tracing::error!(name, reason, "an actor panicked");
         system.count_panic();
-        if header.is_stopping() {
+        let Some(lives) = self.lives.as_mut().filter(|_| !header.is_stopping()) else {
             return Verdict::Done(Exit::Panicked(reason));
-        }
-        let restarts = self.restarts.get_or_insert_with(Default::default);
-        let entropy = self.entropy.get_or_insert_with(|| Box::new(me.entropy()));
-        match restarts.decide(self.restart, system.now(), entropy) {
+        };
+        let entropy = self.entropy.get_or_insert_with(|| Box::new(turn.me().entropy()));
+        match lives.restarts.decide(lives.rule, system.now(), entropy) {
             Decision::Stop => Verdict::Done(Exit::Panicked(reason)),
             Decision::Escalate { panics } => {
                 system.escalate(name, panics, &reason);
@@ -164,9 +217,9 @@ impl<A: Actor, F: FnMut() -> A + Send> ActorBody<A, F> {
             Decision::Again { at } => {
                 system.count_restart();
                 self.phase = Phase::Backoff(at);
-                let process = std::sync::Arc::clone(me.cell()) as Task;
-                system.set_timer(at, Box::new(move || Process::wake_up(process)));
-                Verdict::Idle { resumable: true }
+                let process = turn.me().task().clone();
+                system.set_timer(at, Box::new(move || process.wake_up()));
+                Verdict::Parked
             }
         }
     }
@@ -187,16 +240,16 @@ fn enter(phase: &mut Phase, flow: Flow, is_stopping: bool) -> Option<Verdict> {
         }
         Flow::Park(ticket) => {
             *phase = Phase::Parked(ticket);
-            Some(Verdict::Idle { resumable: true })
+            Some(Verdict::Parked)
         }
     }
 }
 
-impl<A: Actor, F: FnMut() -> A + Send> Body<A::Message> for ActorBody<A, F> {
-    fn turn(&mut self, me: &Address<A::Message>, taken: &mut Letters<A::Message>) -> Verdict {
-        match catch_unwind(AssertUnwindSafe(|| self.step(me, taken))) {
+impl<A: Actor, F: Make<A>> Body<A::Message> for ActorBody<A, F> {
+    fn turn(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
+        match catch_unwind(AssertUnwindSafe(|| self.step(turn))) {
             Ok(verdict) => verdict,
-            Err(payload) => self.crash(me, &*payload),
+            Err(payload) => self.crash(turn, &*payload),
         }
     }
 }

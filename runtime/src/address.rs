@@ -1,27 +1,28 @@
 //! Addresses of actors, and ports: addresses in the terms of the crate that sends.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc, task::Poll};
 
 use crate::{
-    cell::Cell,
-    mailbox::{SendError, Undelivered},
+    cell::Task,
+    mailbox::{Rule, SendError, Undelivered},
     message::Message,
 };
 
-/// Sending end of a mailbox.
-pub struct Address<M: Message>(Arc<Cell<M>>);
+/// Sending end of a mailbox. One word; cloning it counts.
+pub struct Address<M: Message> {
+    task: Task,
+    _messages: PhantomData<fn(M)>,
+}
 
 impl<M: Message> Address<M> {
-    pub(crate) const fn new(cell: Arc<Cell<M>>) -> Self {
-        Self(cell)
+    /// Only for cells that take messages of type `M`.
+    pub(crate) const fn new(task: Task) -> Self {
+        Self { task, _messages: PhantomData }
     }
 
-    pub(crate) const fn cell(&self) -> &Arc<Cell<M>> {
-        &self.0
-    }
-
-    pub(crate) fn into_cell(self) -> Arc<Cell<M>> {
-        self.0
+    #[inline]
+    pub(crate) const fn task(&self) -> &Task {
+        &self.task
     }
 
     /// Sends; never waits. Messages of one sender arrive in order.
@@ -34,13 +35,47 @@ impl<M: Message> Address<M> {
     /// process has stopped. Both return the message.
     #[inline]
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
-        self.0.send(message)
+        self.put(message)
+    }
+
+    /// Sends when there is room, for mailboxes that [`Await`](crate::Overflow::Await). Senders that
+    /// wait are woken in the order they came.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] if the process has stopped, and [`SendError::Full`] as
+    /// [`Address::send`] if the mailbox has another rule. Both return the message.
+    pub async fn send_when_room(&self, message: M) -> Result<(), SendError<M>> {
+        let mut message = Some(message);
+        poll_fn(|cx| {
+            let try_send = |message: &mut Option<M>| {
+                self.put(message.take().expect("polled until it is sent"))
+            };
+            let full = match try_send(&mut message) {
+                Err(SendError::Full(full)) => full,
+                sent => return Poll::Ready(sent),
+            };
+            let Rule::Await(room) = self.rule() else {
+                return Poll::Ready(Err(SendError::Full(full)));
+            };
+            message = Some(full);
+            room.wait(cx.waker().clone());
+            // Room that came between the two is not announced again.
+            match try_send(&mut message) {
+                Err(SendError::Full(full)) => {
+                    message = Some(full);
+                    Poll::Pending
+                }
+                sent => Poll::Ready(sent),
+            }
+        })
+        .await
     }
 
     /// Messages that wait.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.0.queue().len()
+        self.len()
     }
 
     /// A typed port for a crate which may not know `M`.
@@ -55,7 +90,7 @@ impl<M: Message> Address<M> {
 
 impl<M: Message> Clone for Address<M> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self::new(self.task.clone())
     }
 }
 

@@ -1,69 +1,49 @@
 //! The cell of a process: one allocation with its state, its mailbox and its body.
 //!
 //! Sync actors and async processes live in the same cell and are woken the same way. Addresses,
-//! wakers and run queues hold the cell; a process that none of them holds can never run again, and
-//! is dropped.
-//!
-//! # States
+//! wakers and run queues count as holders of the cell; a process that none of them holds can never
+//! run again, and is dropped.
 //!
 //! ```text
-//! Unborn --spawn--> Queued <--> Running --> Idle --wake--> Queued
-//!                     ^            |  ^
-//!                     |          wake |
-//!                     |            v  |
-//!                     +--------- Notified       any --> Done
+//! Cell<M, B> = Front<M> { Header { queue, counts, vtable, .. }, overflow rule }, body: B
+//! Task -> Header      Address<M> -> Front<M>      both one word, both count
 //! ```
 //!
 //! # Invariants
 //!
-//! - C1: a process is in at most one run queue: only who moves it to `Queued` puts it into one.
-//! - C2: only the thread that took it from a queue touches its body, until it leaves `Running`.
+//! - C1: a process is in at most one run queue (Q1 of `queue`).
+//! - C2: only the thread that took it from a run queue touches its body and takes its letters, until
+//!   it has gone idle, parked, or back into a run queue. It holds a [`Turn`] meanwhile.
+//! - C3: the contents of a cell live as long as `strong` is not zero, its memory as long as `weak`
+//!   is not; all strong holders together hold one weak.
 #![allow(unsafe_code, reason = "the body is reached without a lock, which C1 and C2 allow")]
 
 use std::{
-    cell::UnsafeCell,
-    mem,
+    cell::{Cell as ThreadCell, UnsafeCell},
+    collections::VecDeque,
+    mem::{self, ManuallyDrop},
+    ops::Deref,
+    process::abort,
+    ptr::{self, NonNull},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering, fence},
     },
-    task::Wake,
+    task::{RawWaker, RawWakerVTable, Waker},
 };
 
 use crate::{
     address::Address,
     budget,
     class::Class,
-    mailbox::{Letters, MailboxSpec, Put, Queue, SendError},
+    mailbox::{Locked, Mailbox, MailboxSpec, Put, Rule, SendError},
     message::Message,
+    queue::{Before, Letter, Queue, Refusal, Weight},
     reply::Reply,
     share::Share,
     status::Exit,
     system::System,
 };
-
-const UNBORN: u32 = 0;
-const IDLE: u32 = 1;
-const QUEUED: u32 = 2;
-const RUNNING: u32 = 3;
-const NOTIFIED: u32 = 4;
-const DONE: u32 = 5;
-
-/// A process as run queues see it.
-pub(crate) type Task = Arc<dyn Process>;
-
-/// What the scheduler and the supervisor do with any process.
-pub(crate) trait Process: Send + Sync {
-    fn header(&self) -> &Header;
-    /// Runs one turn, and gives the task back. Only for who has taken it from a run queue.
-    fn run(self: Arc<Self>) -> (Task, After);
-    /// Makes the process runnable if it is not.
-    fn wake_up(self: Arc<Self>);
-    /// Ends a process that no thread runs any more, when the system stops.
-    fn finish(self: Arc<Self>);
-    /// Refuses new messages.
-    fn close(&self);
-}
 
 /// What is to be done with a process after its turn.
 pub(crate) enum After {
@@ -76,9 +56,14 @@ pub(crate) enum After {
 
 /// How a body ends a turn.
 pub(crate) enum Verdict {
-    /// Nothing to do until woken; `resumable` if it may go on at once when woken meanwhile.
-    Idle {
-        resumable: bool,
+    /// Nothing to do until a message comes, or a wake-up.
+    Idle,
+    /// Nothing to do until a wake-up; messages wait with it.
+    Parked,
+    /// The same for a future: woken meanwhile, it lets others run first.
+    Pending {
+        /// It waits for a message too.
+        takes_messages: bool,
     },
     /// More to do.
     Again,
@@ -86,8 +71,25 @@ pub(crate) enum Verdict {
 }
 
 /// What runs in a cell: an actor with its factory, or a future.
-pub(crate) trait Body<M: Message>: Send {
-    fn turn(&mut self, me: &Address<M>, taken: &mut Letters<M>) -> Verdict;
+pub(crate) trait Body<M: Message>: Send + 'static {
+    fn turn(&mut self, turn: &Turn<'_, M>) -> Verdict;
+}
+
+impl<M: Message> Body<M> for Box<dyn Body<M>> {
+    fn turn(&mut self, turn: &Turn<'_, M>) -> Verdict {
+        (**self).turn(turn)
+    }
+}
+
+/// What a process is told by those above it; obeyed at the next message boundary, first come,
+/// first served, before any message.
+pub(crate) enum Order {
+    /// Take no message and do no work until [`Order::Resume`].
+    Suspend,
+    /// Go on.
+    Resume,
+    /// End at once; what waits is dropped.
+    Kill,
 }
 
 /// What a process is called and where it belongs; given at spawn.
@@ -100,23 +102,222 @@ pub(crate) struct Identity {
     pub(crate) spot: u32,
 }
 
+/// What most processes never need.
+#[derive(Default)]
+struct Extras {
+    exits: Vec<Reply<Exit>>,
+    orders: VecDeque<Order>,
+}
+
+struct VTable {
+    run: unsafe fn(NonNull<Header>) -> After,
+    end: unsafe fn(NonNull<Header>, &Exit),
+    close: unsafe fn(NonNull<Header>),
+    drop: unsafe fn(NonNull<Header>),
+    free: unsafe fn(NonNull<Header>),
+}
+
 /// The part of a cell that does not depend on its messages.
+#[repr(C)]
 pub(crate) struct Header {
-    state: AtomicU32,
+    queue: Queue,
+    vtable: &'static VTable,
+    strong: AtomicU32,
+    weak: AtomicU32,
     /// Asked to stop at the next message boundary.
     is_stopping: AtomicBool,
+    has_orders: AtomicBool,
+    is_done: AtomicBool,
     /// Has used up a quantum since it was woken. Touched by its owner (C2).
     is_spent: AtomicBool,
     /// Reductions used since it was woken. Touched by its owner (C2).
     used: AtomicU32,
-    /// Reductions used beyond its quanta.
+    /// Reductions used beyond its quanta. Touched by its owner (C2).
     pub(crate) debt: AtomicU32,
     /// Counts restarts: what an earlier life has ordered does not reach a later one.
     pub(crate) generation: AtomicU32,
     identity: OnceLock<Identity>,
-    exits: Mutex<Vec<Reply<Exit>>>,
+    extras: OnceLock<Box<Mutex<Extras>>>,
     pub(crate) system: System,
 }
+
+/// What senders see of a cell.
+#[repr(C)]
+pub(crate) struct Front<M> {
+    header: Header,
+    rule: Rule<M>,
+}
+
+/// A process that takes messages of type `M`.
+#[repr(C)]
+struct Cell<M, B> {
+    front: Front<M>,
+    /// `None` before birth and after the end.
+    body: UnsafeCell<Option<B>>,
+}
+
+// --- holders -------------------------------------------------------------------------------
+
+/// A process as run queues see it; counts as a holder.
+pub(crate) struct Task(NonNull<Header>);
+
+// SAFETY: what a task reaches is the header, which is Sync (atomics, locks, once-cells, and a queue
+// that is), and through the vtable the cell, which C1 and C2 give to one thread at a time; messages
+// and bodies are Send.
+unsafe impl Send for Task {}
+// SAFETY: as above.
+unsafe impl Sync for Task {}
+
+impl Deref for Task {
+    type Target = Header;
+
+    #[inline]
+    fn deref(&self) -> &Header {
+        // SAFETY: a holder keeps the cell alive (C3).
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for Task {
+    #[inline]
+    fn clone(&self) -> Self {
+        let before = self.strong.fetch_add(1, Ordering::Relaxed);
+        // As `Arc`: somebody forgets holders in a loop, and counting on would free what is in use.
+        if before > u32::MAX / 2 {
+            abort();
+        }
+        Self(self.0)
+    }
+}
+
+impl Drop for Task {
+    #[inline]
+    fn drop(&mut self) {
+        if self.strong.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            let weak = WeakTask(self.0);
+            // SAFETY: the last holder is gone, so nobody can reach the contents any more (C3).
+            unsafe { (self.vtable.drop)(self.0) };
+            drop(weak);
+        }
+    }
+}
+
+/// Keeps a cell's memory, not its contents.
+pub(crate) struct WeakTask(NonNull<Header>);
+
+// SAFETY: only the counts are reached through it, and contents after an upgrade, as by a `Task`.
+unsafe impl Send for WeakTask {}
+// SAFETY: as above.
+unsafe impl Sync for WeakTask {}
+
+impl WeakTask {
+    /// The process, if anybody still holds it.
+    pub(crate) fn upgrade(&self) -> Option<Task> {
+        // SAFETY: the memory is there (C3); the counts have no contents that could be dropped.
+        let strong = unsafe { &*(&raw const (*self.0.as_ptr()).strong) };
+        let increment = |count: u32| (count > 0).then_some(count + 1);
+        let held = strong.fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
+        held.is_ok().then_some(Task(self.0))
+    }
+}
+
+impl Drop for WeakTask {
+    fn drop(&mut self) {
+        // SAFETY: as in `upgrade`. The function pointer is copied out while the memory is there.
+        let (weak, free) = unsafe {
+            let header = self.0.as_ptr();
+            (&*(&raw const (*header).weak), (*(&raw const (*header).vtable)).free)
+        };
+        if weak.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: the last one that needs the memory is gone (C3).
+            unsafe { free(self.0) };
+        }
+    }
+}
+
+impl Task {
+    pub(crate) fn downgrade(&self) -> WeakTask {
+        self.weak.fetch_add(1, Ordering::Relaxed);
+        WeakTask(self.0)
+    }
+
+    /// Runs one turn.
+    ///
+    /// Only for who has taken the task from a run queue (C2); nothing else hands out tasks that
+    /// are queued, so this is not marked unsafe within the crate.
+    #[inline]
+    pub(crate) fn run(&self) -> After {
+        // SAFETY: the caller owns the turn.
+        unsafe { (self.vtable.run)(self.0) }
+    }
+
+    /// Ends a process that no thread runs any more, when the system stops.
+    pub(crate) fn finish(&self) {
+        if self.identity.get().is_some() && !self.is_done() {
+            // SAFETY: the workers have ended, so nobody owns the turn.
+            unsafe { (self.vtable.end)(self.0, &Exit::Stopped) };
+        }
+    }
+
+    /// Refuses new messages.
+    pub(crate) fn close(&self) {
+        // SAFETY: the vtable is this cell's.
+        unsafe { (self.vtable.close)(self.0) };
+    }
+
+    /// Makes the process runnable if it is not.
+    pub(crate) fn wake_up(&self) {
+        if self.queue.wake() {
+            self.activate();
+        }
+    }
+
+    /// Asks the process to end at the next message boundary.
+    pub(crate) fn stop(&self) {
+        self.close();
+        self.is_stopping.store(true, Ordering::Release);
+        self.wake_up();
+    }
+
+    /// Gives an order; nothing happens to a process that has ended.
+    pub(crate) fn order(&self, order: Order) {
+        self.extras().orders.push_back(order);
+        self.has_orders.store(true, Ordering::Release);
+        self.wake_up();
+    }
+
+    /// Puts a process that waited into a run queue.
+    #[inline]
+    fn activate(&self) {
+        if let Some(share) = &self.identity().share {
+            share.enter();
+        }
+        self.system.schedule(self.clone());
+    }
+
+    pub(crate) fn waker(&self) -> Waker {
+        let data = ManuallyDrop::new(self.clone()).0.as_ptr() as *const ();
+        // SAFETY: the functions below keep the contract: the data is a task that counts.
+        unsafe { Waker::from_raw(RawWaker::new(data, &WAKER)) }
+    }
+}
+
+static WAKER: RawWakerVTable = RawWakerVTable::new(
+    |data| RawWaker::new(ManuallyDrop::new(borrow(data).clone()).0.as_ptr() as *const (), &WAKER),
+    |data| ManuallyDrop::into_inner(borrow(data)).wake_up(),
+    |data| borrow(data).wake_up(),
+    |data| drop(ManuallyDrop::into_inner(borrow(data))),
+);
+
+/// The task behind a waker's data, still counted there.
+fn borrow(data: *const ()) -> ManuallyDrop<Task> {
+    let header = NonNull::new(data as *mut Header).expect("wakers are made of tasks");
+    ManuallyDrop::new(Task(header))
+}
+
+// --- the header ----------------------------------------------------------------------------
 
 impl Header {
     /// # Panics
@@ -132,15 +333,27 @@ impl Header {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.state.load(Ordering::Acquire) == DONE
-    }
-
-    pub(crate) fn stop(&self) {
-        self.is_stopping.store(true, Ordering::Release);
+        self.is_done.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_spent(&self) -> bool {
         self.is_spent.load(Ordering::Relaxed)
+    }
+
+    fn extras(&self) -> MutexGuard<'_, Extras> {
+        // Nothing of the user's runs under the lock.
+        self.extras.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next order, if any.
+    pub(crate) fn next_order(&self) -> Option<Order> {
+        if !self.has_orders.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut extras = self.extras();
+        let order = extras.orders.pop_front();
+        self.has_orders.store(!extras.orders.is_empty(), Ordering::Release);
+        order
     }
 
     /// Books the use of a turn after which the process runs on; says if it is spent by now.
@@ -164,106 +377,93 @@ impl Header {
         quantum.saturating_sub(self.used.load(Ordering::Relaxed)).max(1)
     }
 
-    /// Moves to `Queued` if that is what a wake-up means now. True: the caller has to enqueue (C1).
-    ///
-    /// With `publishes` the state is written even where it stays: who takes the process from its
-    /// queue reads what was written last, and so sees all that the caller has done before.
-    #[inline]
-    fn try_queue(&self, publishes: bool) -> bool {
-        let mut state = self.state.load(Ordering::Acquire);
-        loop {
-            let next = match state {
-                IDLE => QUEUED,
-                RUNNING => NOTIFIED,
-                QUEUED | NOTIFIED if publishes => state,
-                _ => return false,
-            };
-            let order = (Ordering::AcqRel, Ordering::Acquire);
-            match self.state.compare_exchange_weak(state, next, order.0, order.1) {
-                Ok(_) => return state == IDLE,
-                Err(now) => state = now,
-            }
-        }
-    }
-
     /// Asks to be told when the process ends.
     pub(crate) fn on_exit(&self, reply: Reply<Exit>) {
-        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut extras = self.extras();
         if self.is_done() {
-            drop(exits);
+            drop(extras);
             reply.send(Exit::Stopped);
         } else {
-            exits.push(reply);
-        }
-    }
-}
-
-struct Slot<M: Message> {
-    body: Option<Box<dyn Body<M>>>,
-    taken: Letters<M>,
-}
-
-/// A process that takes messages of type `M`.
-pub(crate) struct Cell<M: Message> {
-    header: Header,
-    queue: Queue<M>,
-    slot: UnsafeCell<Slot<M>>,
-}
-
-// SAFETY: `slot` is the only part that is not Sync by itself. It is touched by the holder of the
-// one `Mailbox` before birth, by the one thread that runs the process (C2), and by `drop`, which
-// has the cell alone. Its contents are Send.
-unsafe impl<M: Message> Sync for Cell<M> {}
-
-impl<M: Message> Cell<M> {
-    pub(crate) fn new(system: System, spec: MailboxSpec) -> Self {
-        Self {
-            header: Header {
-                state: AtomicU32::new(UNBORN),
-                is_stopping: AtomicBool::new(false),
-                is_spent: AtomicBool::new(false),
-                used: AtomicU32::new(0),
-                debt: AtomicU32::new(0),
-                generation: AtomicU32::new(0),
-                identity: OnceLock::new(),
-                exits: Mutex::new(Vec::new()),
-                system,
-            },
-            queue: Queue::new(spec),
-            slot: UnsafeCell::new(Slot { body: None, taken: Letters::new() }),
+            extras.exits.push(reply);
         }
     }
 
-    /// Puts the process in and makes it runnable.
-    pub(crate) fn give_birth(self: &Arc<Self>, identity: Identity, body: Box<dyn Body<M>>) {
-        let share = identity.share.clone();
-        let is_first = self.header.identity.set(identity).is_ok();
-        assert!(is_first, "a mailbox is given to one process");
-        // SAFETY: the state is Unborn, in which only `give_birth` touches the slot, and the
-        // assertion above lets one caller of it pass.
-        unsafe { (*self.slot.get()).body = Some(body) };
-        if let Some(share) = share {
-            share.enter();
+    fn tell_exits(&self, exit: &Exit) {
+        let Some(extras) = self.extras.get() else {
+            return;
+        };
+        let extras = mem::take(&mut *extras.lock().unwrap_or_else(PoisonError::into_inner));
+        for reply in extras.exits {
+            reply.send(exit.clone());
         }
-        self.header.state.store(QUEUED, Ordering::Release);
-        self.header.system.schedule(Arc::clone(self) as Task);
+    }
+
+    /// Gives up the place in the share, which only who runs or wants to run has, and in the
+    /// registry.
+    fn depart(&self, before: Before) {
+        let identity = self.identity();
+        if let Some(share) = identity.share.as_ref().filter(|_| before == Before::Awake) {
+            share.leave();
+        }
+        self.system.leave(identity.spot);
+    }
+}
+
+// --- addresses -----------------------------------------------------------------------------
+
+impl<M: Message> Address<M> {
+    #[inline]
+    fn front(&self) -> &Front<M> {
+        // SAFETY: an address is made only of cells that take messages of type `M`, in which the
+        // front, and in it the header, come first.
+        unsafe { self.task().0.cast::<Front<M>>().as_ref() }
     }
 
     /// Sends a message by the mailbox's rule.
     #[inline]
-    pub(crate) fn send(self: &Arc<Self>, message: M) -> Result<(), SendError<M>> {
-        match self.queue.put(message) {
-            Put::Accepted { wake, dead } => {
-                if wake {
-                    self.wake(false);
-                }
-                if let Some(dead) = dead {
-                    self.header.system.count_dead_letters(dead.len());
-                }
+    pub(crate) fn put(&self, message: M) -> Result<(), SendError<M>> {
+        let front = self.front();
+        if let Rule::Locked(locked) = &front.rule {
+            return self.put_locked(locked, message);
+        }
+        let weight = Weight::of_bytes(message.size_bytes());
+        match front.header.queue.reserve(weight) {
+            Ok(()) => self.push(message, weight).map_err(SendError::Closed),
+            Err(Refusal::Closed) => Err(SendError::Closed(message)),
+            Err(Refusal::Full) if matches!(front.rule, Rule::DropNew) => {
+                front.header.system.count_dead_letters(1);
+                drop(message);
+                Ok(())
+            }
+            Err(Refusal::Full) => Err(SendError::Full(message)),
+        }
+    }
+
+    #[inline]
+    fn push(&self, message: M, weight: Weight) -> Result<(), M> {
+        let queue = &self.front().header.queue;
+        match queue.push(Letter::new(message, weight)) {
+            Ok(true) => self.task().activate(),
+            Ok(false) => {}
+            Err(letter) => {
+                queue.unreserve(weight);
+                return Err(letter.open().0);
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn put_locked(&self, locked: &Locked<M>, message: M) -> Result<(), SendError<M>> {
+        let system = &self.front().header.system;
+        match locked.put(message) {
+            Put::Accepted(displaced) => {
+                self.task().wake_up();
+                system.count_dead_letters(displaced.len());
                 Ok(())
             }
             Put::Dropped(message) => {
-                self.header.system.count_dead_letters(1);
+                system.count_dead_letters(1);
                 drop(message);
                 Ok(())
             }
@@ -272,72 +472,344 @@ impl<M: Message> Cell<M> {
     }
 
     /// Delivers what the process's life number `generation` has ordered.
-    pub(crate) fn deliver(self: &Arc<Self>, generation: u32, message: M) {
-        if self.header.generation.load(Ordering::Acquire) != generation {
+    pub(crate) fn deliver(&self, generation: u32, message: M) {
+        let front = self.front();
+        if front.header.generation.load(Ordering::Acquire) != generation {
             return;
         }
-        match self.queue.put_ordered(message) {
-            Ok(true) => self.wake(false),
-            Ok(false) => {}
-            Err(message) => {
-                self.header.system.count_dead_letters(1);
-                drop(message);
+        let refused = match &front.rule {
+            Rule::Locked(locked) => {
+                let put = locked.put_ordered(message);
+                if put.is_ok() {
+                    self.task().wake_up();
+                }
+                put
             }
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => self.push(message, Weight::NONE),
+        };
+        if let Err(message) = refused {
+            front.header.system.count_dead_letters(1);
+            drop(message);
         }
     }
 
-    pub(crate) const fn queue(&self) -> &Queue<M> {
-        &self.queue
+    pub(crate) fn rule(&self) -> &Rule<M> {
+        &self.front().rule
     }
 
-    pub(crate) const fn header(&self) -> &Header {
-        &self.header
+    pub(crate) fn len(&self) -> usize {
+        match &self.front().rule {
+            Rule::Locked(locked) => locked.len(),
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => self.front().header.queue.len(),
+        }
+    }
+}
+
+// --- turns ---------------------------------------------------------------------------------
+
+thread_local! {
+    /// The cell whose turn this thread runs.
+    static CURRENT: ThreadCell<*const Header> = const { ThreadCell::new(ptr::null()) };
+}
+
+/// True if this thread runs a turn of `process`.
+pub(crate) fn is_current(process: &Task) -> bool {
+    CURRENT.with(|current| ptr::eq(current.get(), process.0.as_ptr()))
+}
+
+/// The right to take a process's messages, held by who runs its turn (C2).
+pub(crate) struct Turn<'a, M: Message> {
+    me: &'a Address<M>,
+}
+
+impl<M: Message> Turn<'_, M> {
+    pub(crate) const fn me(&self) -> &Address<M> {
+        self.me
     }
 
-    /// Wakes the process. Without `publishes` for a message, which was put in under the mailbox's
-    /// lock: that orders the state read here after the one in which the process began to wait.
     #[inline]
-    fn wake(self: &Arc<Self>, publishes: bool) {
-        if self.header.try_queue(publishes) {
-            if let Some(share) = &self.header.identity().share {
-                share.enter();
-            }
-            self.header.system.schedule(Arc::clone(self) as Task);
+    pub(crate) fn header(&self) -> &Header {
+        self.me.task()
+    }
+
+    /// The oldest message.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<M> {
+        let front = self.me.front();
+        match &front.rule {
+            Rule::Locked(locked) => locked.pop(),
+            // SAFETY: a `Turn` is held by the owner of the turn, and the address says the type.
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => unsafe { front.header.queue.pop() },
         }
     }
 
-    /// Closes a mailbox that was never given to a process.
-    pub(crate) fn abandon(&self) {
-        drop(self.queue.close_and_drain());
+    /// Takes note of wake-ups: what was done before them is seen from now on.
+    #[inline]
+    pub(crate) fn clear_woken(&self) -> bool {
+        self.header().queue.clear_woken()
+    }
+
+    /// Gives back the room of the messages taken so far.
+    #[inline]
+    fn release(&self) {
+        let front = self.me.front();
+        // SAFETY: a `Turn` is held by the owner of the turn.
+        let released = unsafe { front.header.queue.release() };
+        if let Rule::Await(room) = &front.rule
+            && released > 0
+        {
+            let is_empty = front.header.queue.len() == 0;
+            room.announce(if is_empty { usize::MAX } else { released });
+        }
+    }
+}
+
+/// The turn of `me` on a thread that runs it already, for the inbox of an async actor.
+///
+/// # Panics
+///
+/// Anywhere else: its messages belong to whoever runs it (C2).
+pub(crate) fn current_turn<M: Message>(me: &Address<M>) -> Turn<'_, M> {
+    assert!(is_current(me.task()), "an inbox is read by its own process only");
+    Turn { me }
+}
+
+// --- cells ---------------------------------------------------------------------------------
+
+/// A cell with nobody in it yet.
+pub(crate) fn vacant<M: Message>(system: System, spec: &MailboxSpec) -> Address<M> {
+    Cell::<M, Box<dyn Body<M>>>::make(system, spec, None)
+}
+
+/// A cell with its body, to be born.
+pub(crate) fn occupied<M: Message, B: Body<M>>(
+    system: System,
+    spec: &MailboxSpec,
+    body: B,
+) -> Address<M> {
+    Cell::<M, B>::make(system, spec, Some(body))
+}
+
+/// Puts the body into the cell of a mailbox, which was made without one.
+pub(crate) fn settle<M: Message>(mailbox: Mailbox<M>, body: Box<dyn Body<M>>) -> Address<M> {
+    let address = mailbox.into_address();
+    let cell = address.task().0.cast::<Cell<M, Box<dyn Body<M>>>>();
+    // SAFETY: mailboxes are made of cells from `vacant` alone, so the type is right; and of each
+    // there is one, which is consumed here, so nobody else reaches the body before birth.
+    unsafe { *cell.as_ref().body.get() = Some(body) };
+    address
+}
+
+/// Makes a process that has its body runnable.
+pub(crate) fn give_birth(process: &Task, identity: Identity) {
+    let is_first = process.identity.set(identity).is_ok();
+    assert!(is_first, "a mailbox is given to one process");
+    // An unborn cell counts as queued: senders have not scheduled it, nor will they.
+    process.activate();
+}
+
+/// Closes a mailbox that was never given to a process.
+pub(crate) fn abandon<M: Message>(mailbox: &Address<M>) {
+    // SAFETY: there is no process that could own a turn, and none will be made.
+    drop(unsafe { shut(mailbox.front()) });
+}
+
+/// Refuses everything from now on and hands out what waited.
+///
+/// # Safety
+///
+/// The caller owns the turn, or knows that nobody does.
+unsafe fn shut<M: Message>(front: &Front<M>) -> (Vec<Letter<M>>, Vec<M>, Before) {
+    let locked = match &front.rule {
+        Rule::Locked(locked) => locked.close_and_drain(),
+        Rule::Reject | Rule::DropNew | Rule::Await(_) => Vec::new(),
+    };
+    // SAFETY: as the caller says; the front is of type `M`.
+    let (letters, before) = unsafe { front.header.queue.shut::<M>() };
+    if let Rule::Await(room) = &front.rule {
+        room.announce(usize::MAX);
+    }
+    (letters, locked, before)
+}
+
+impl<M: Message, B: Body<M>> Cell<M, B> {
+    const VTABLE: VTable = VTable {
+        run: Self::run,
+        end: Self::end,
+        close: Self::close,
+        drop: Self::drop_contents,
+        free: Self::free,
+    };
+
+    fn make(system: System, spec: &MailboxSpec, body: Option<B>) -> Address<M> {
+        assert!(spec.items_max > 0, "mailbox {} has no room for any message", spec.name);
+        let header = Header {
+            queue: Queue::new(spec.items_max, spec.bytes_max),
+            vtable: &Self::VTABLE,
+            strong: AtomicU32::new(1),
+            weak: AtomicU32::new(1),
+            is_stopping: AtomicBool::new(false),
+            has_orders: AtomicBool::new(false),
+            is_done: AtomicBool::new(false),
+            is_spent: AtomicBool::new(false),
+            used: AtomicU32::new(0),
+            debt: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
+            identity: OnceLock::new(),
+            extras: OnceLock::new(),
+            system,
+        };
+        let front = Front { header, rule: Rule::new(spec) };
+        let cell = Box::new(Self { front, body: UnsafeCell::new(body) });
+        let header = NonNull::from(Box::leak(cell)).cast::<Header>();
+        Address::new(Task(header))
+    }
+
+    /// # Safety
+    ///
+    /// The header is that of a `Cell<M, B>` whose contents live.
+    #[inline]
+    unsafe fn of<'a>(header: NonNull<Header>) -> &'a Self {
+        // SAFETY: as the caller says; the header comes first in the cell.
+        unsafe { header.cast::<Self>().as_ref() }
+    }
+
+    unsafe fn run(header: NonNull<Header>) -> After {
+        // SAFETY: the vtable of this cell led here, and its caller holds a task.
+        let cell = unsafe { Self::of(header) };
+        let me = ManuallyDrop::new(Address::<M>::new(Task(header)));
+        CURRENT.with(|current| current.set(header.as_ptr()));
+        let after = cell.turn(&Turn { me: &me });
+        CURRENT.with(|current| current.set(ptr::null()));
+        after
+    }
+
+    #[inline]
+    fn turn(&self, turn: &Turn<'_, M>) -> After {
+        let header = &self.front.header;
+        turn.clear_woken();
+        loop {
+            // SAFETY: this thread owns the turn (C2).
+            let body = unsafe { &mut *self.body.get() };
+            let body = body.as_mut().expect("a process that is not done has a body");
+            let verdict = body.turn(turn);
+            turn.release();
+            let (has_left, is_resumable) = match verdict {
+                Verdict::Again => return After::Again,
+                Verdict::Done(exit) => {
+                    // SAFETY: this thread owns the turn, and the cell is of this type.
+                    unsafe { Self::end(NonNull::from(header), &exit) };
+                    return After::Done;
+                }
+                Verdict::Idle => (self.leave_stage(Queue::try_idle), true),
+                Verdict::Parked => (self.leave_stage(Queue::try_park), true),
+                Verdict::Pending { takes_messages: true } => {
+                    (self.leave_stage(Queue::try_idle), false)
+                }
+                Verdict::Pending { takes_messages: false } => {
+                    (self.leave_stage(Queue::try_park), false)
+                }
+            };
+            if has_left {
+                return After::Idle;
+            }
+            // Woken meanwhile. An actor goes on within its quantum; a future that woke itself
+            // wants others to run first.
+            if !is_resumable || budget::left() == 0 {
+                return After::Again;
+            }
+            turn.clear_woken();
+        }
+    }
+
+    /// Goes idle or parks. After `true` the process may run elsewhere already.
+    #[inline]
+    fn leave_stage(&self, wait: impl FnOnce(&Queue) -> bool) -> bool {
+        let header = &self.front.header;
+        let (used, is_spent) = (header.used.load(Ordering::Relaxed), header.is_spent());
+        header.used.store(0, Ordering::Relaxed);
+        header.is_spent.store(false, Ordering::Relaxed);
+        let share = header.identity().share.as_ref();
+        if wait(&header.queue) {
+            // The caller's task keeps the cell, and with it the share.
+            if let Some(share) = share {
+                share.leave();
+            }
+            return true;
+        }
+        header.used.store(used, Ordering::Relaxed);
+        header.is_spent.store(is_spent, Ordering::Relaxed);
+        false
     }
 
     /// Leaves the stage: drops body and messages, tells who asked.
-    fn end(&self, exit: &Exit) {
-        // SAFETY: called by the owner (C2), or by `finish`, which requires that no thread runs it.
-        let slot = unsafe { &mut *self.slot.get() };
-        let body = slot.body.take();
-        let taken = mem::take(&mut slot.taken);
-        let waiting = self.queue.close_and_drain();
-        let before = self.header.state.swap(DONE, Ordering::AcqRel);
-        self.header.system.count_dead_letters(taken.len() + waiting.len());
-        self.leave(before);
+    ///
+    /// # Safety
+    ///
+    /// The header is of this cell type, and the caller owns the turn or knows that nobody does.
+    unsafe fn end(header: NonNull<Header>, exit: &Exit) {
+        // SAFETY: as the caller says.
+        let (cell, (letters, locked, before)) = unsafe {
+            let cell = Self::of(header);
+            (cell, shut(&cell.front))
+        };
+        let header = &cell.front.header;
+        if before == Before::Shut {
+            return;
+        }
+        header.is_done.store(true, Ordering::Release);
+        header.system.count_dead_letters(letters.len() + locked.len());
+        header.depart(before);
         // What the user has in there may panic when dropped, and may send: last, and each alone.
-        quietly(|| drop(body));
-        quietly(|| drop((taken, waiting)));
-        let mut exits = self.header.exits.lock().unwrap_or_else(PoisonError::into_inner);
-        for reply in mem::take(&mut *exits) {
-            reply.send(exit.clone());
+        // SAFETY: as the caller says; dropped in place, because futures must not move.
+        quietly(|| unsafe { *cell.body.get() = None });
+        quietly(|| drop((letters, locked)));
+        header.tell_exits(exit);
+    }
+
+    unsafe fn close(header: NonNull<Header>) {
+        // SAFETY: the vtable of this cell led here.
+        let front = unsafe { &Self::of(header).front };
+        front.header.queue.close();
+        match &front.rule {
+            Rule::Locked(locked) => locked.close(),
+            Rule::Await(room) => room.announce(usize::MAX),
+            Rule::Reject | Rule::DropNew => {}
         }
     }
 
-    /// Gives up the place in the share, which only who runs or wants to run has, and in the
-    /// registry.
-    fn leave(&self, state: u32) {
-        let identity = self.header.identity();
-        if let Some(share) = identity.share.as_ref().filter(|_| state != IDLE) {
-            share.leave();
+    /// # Safety
+    ///
+    /// Nobody holds the cell any more: the last address of an idle process is gone, or the queue
+    /// that held it was dropped with its system.
+    unsafe fn drop_contents(header: NonNull<Header>) {
+        // SAFETY: as the caller says, and nobody owns a turn of what nobody holds.
+        let (letters, locked, before) = unsafe { shut(&Self::of(header).front) };
+        // SAFETY: as above.
+        let front = unsafe { &Self::of(header).front };
+        let is_orphan = front.header.identity.get().is_some() && before != Before::Shut;
+        if is_orphan {
+            front.header.is_done.store(true, Ordering::Release);
+            front.header.system.count_dead_letters(letters.len() + locked.len());
+            front.header.depart(before);
         }
-        self.header.system.leave(identity.spot);
+        quietly(|| drop((letters, locked)));
+        // SAFETY: as above; `tell_exits` comes before the drop of what it reads.
+        quietly(|| unsafe { *Self::of(header).body.get() = None });
+        if is_orphan {
+            front.header.tell_exits(&Exit::Unreachable);
+        }
+        // SAFETY: nobody holds the contents, and they are dropped once; the counts have no drop.
+        unsafe { ptr::drop_in_place(header.cast::<Self>().as_ptr()) };
+    }
+
+    /// # Safety
+    ///
+    /// The contents are dropped, and nobody needs the memory any more.
+    unsafe fn free(header: NonNull<Header>) {
+        let cell = header.cast::<ManuallyDrop<Self>>().as_ptr();
+        // SAFETY: `make` leaked a box of this layout, whose contents are dropped by now.
+        drop(unsafe { Box::from_raw(cell) });
     }
 }
 
@@ -346,95 +818,5 @@ fn quietly(drops: impl FnOnce()) {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drops));
     if result.is_err() {
         tracing::error!("a process panicked while it was dropped");
-    }
-}
-
-impl<M: Message> Process for Cell<M> {
-    fn header(&self) -> &Header {
-        &self.header
-    }
-
-    fn run(self: Arc<Self>) -> (Task, After) {
-        let me = Address::new(self);
-        let cell = me.cell();
-        let header = &cell.header;
-        loop {
-            // Read and written in one: either a waker sees Running and notifies, or its writing
-            // is read here, and this turn sees what the waker has done before.
-            header.state.swap(RUNNING, Ordering::AcqRel);
-            // SAFETY: the state says Running, and this thread took the process from its queue (C2).
-            let slot = unsafe { &mut *cell.slot.get() };
-            let body = slot.body.as_mut().expect("a process that is not done has a body");
-            match body.turn(&me, &mut slot.taken) {
-                Verdict::Again => {
-                    header.state.swap(QUEUED, Ordering::AcqRel);
-                    return (me.into_cell(), After::Again);
-                }
-                Verdict::Done(exit) => {
-                    cell.end(&exit);
-                    return (me.into_cell(), After::Done);
-                }
-                Verdict::Idle { resumable } => {
-                    header.is_spent.store(false, Ordering::Relaxed);
-                    header.used.store(0, Ordering::Relaxed);
-                    let share = header.identity().share.as_ref();
-                    if header
-                        .state
-                        .compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire)
-                        .is_ok()
-                    {
-                        if let Some(share) = share {
-                            share.leave();
-                        }
-                        return (me.into_cell(), After::Idle);
-                    }
-                    // Woken meanwhile. An actor goes on within its quantum; a future that woke
-                    // itself wants others to run first.
-                    if !resumable || budget::left() == 0 {
-                        header.state.swap(QUEUED, Ordering::AcqRel);
-                        return (me.into_cell(), After::Again);
-                    }
-                }
-            }
-        }
-    }
-
-    fn wake_up(self: Arc<Self>) {
-        Self::wake(&self, true);
-    }
-
-    fn finish(self: Arc<Self>) {
-        if self.header.identity.get().is_some() && !self.header.is_done() {
-            self.end(&Exit::Stopped);
-        }
-    }
-
-    fn close(&self) {
-        self.queue.close();
-    }
-}
-
-impl<M: Message> Wake for Cell<M> {
-    fn wake(self: Arc<Self>) {
-        Process::wake_up(self);
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        Process::wake_up(Arc::clone(self));
-    }
-}
-
-impl<M: Message> Drop for Cell<M> {
-    fn drop(&mut self) {
-        // Nobody can reach it any more: the last address of an idle process is gone, or the queue
-        // that held it was dropped with its system.
-        if self.header.identity.get().is_some() && !self.header.is_done() {
-            let state = *self.header.state.get_mut();
-            self.leave(state);
-            let exits = self.header.exits.get_mut().unwrap_or_else(PoisonError::into_inner);
-            for reply in mem::take(exits) {
-                reply.send(Exit::Unreachable);
-            }
-        }
     }
 }

@@ -1,14 +1,13 @@
 //! What an actor sees of the world during its turn.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
 use crate::{
     address::Address,
     budget,
-    cell::Task,
     compute::{JobHandle, Panicked, Yielder},
     entropy::Entropy,
     message::Message,
@@ -56,7 +55,7 @@ impl<'a, M: Message> Ctx<'a, M> {
     /// The system that runs it.
     #[must_use]
     pub fn system(&self) -> &System {
-        &self.me.cell().header().system
+        &self.me.task().system
     }
 
     /// Reductions left in this turn; 0 means: return `More`.
@@ -74,7 +73,7 @@ impl<'a, M: Message> Ctx<'a, M> {
     /// cancels it.
     pub fn send_at(&mut self, at: Time, message: M) -> TimerId {
         let (address, generation) = self.life();
-        let deliver = move || address.cell().deliver(generation, message);
+        let deliver = move || address.deliver(generation, message);
         self.system().set_timer(at, Box::new(deliver))
     }
 
@@ -99,9 +98,9 @@ impl<'a, M: Message> Ctx<'a, M> {
         into: impl FnOnce(Result<T, Panicked>) -> M + Send + 'static,
     ) -> JobHandle {
         let (address, generation) = self.life();
-        let share = self.me.cell().header().identity().share.as_ref();
+        let share = self.me.task().identity().share.as_ref();
         self.system().start_compute(share, job, move |result| {
-            address.cell().deliver(generation, into(result));
+            address.deliver(generation, into(result));
         })
     }
 
@@ -113,24 +112,24 @@ impl<'a, M: Message> Ctx<'a, M> {
     ) {
         let (address, generation) = self.life();
         self.system().start_blocking(job, move |result| {
-            address.cell().deliver(generation, into(result));
+            address.deliver(generation, into(result));
         });
     }
 
     /// For `Flow::Park`: a ticket and the thing that completes it.
     pub fn ticket(&mut self) -> (Ticket, Completion) {
-        ticket::ticket(Arc::clone(self.me.cell()) as Task)
+        ticket::ticket(self.me.task().clone())
     }
 
     fn life(&self) -> (Address<M>, u32) {
-        (self.me.clone(), self.me.cell().header().generation.load(Ordering::Relaxed))
+        (self.me.clone(), self.me.task().generation.load(Ordering::Relaxed))
     }
 }
 
 impl<M: Message> Address<M> {
     /// The stream of the process behind this address, from its beginning.
     pub(crate) fn entropy(&self) -> Entropy {
-        let header = self.cell().header();
+        let header = self.task();
         header.system.actor_entropy(header.identity().id)
     }
 }

@@ -23,12 +23,11 @@ pub const FRESH_TURNS_MAX: u8 = 3;
 /// meanwhile; more than this would punish a process for its neighbours.
 pub const DEBT_QUANTA_MAX: u32 = 16;
 
-/// Messages an actor takes out of its mailbox under one lock. They count as delivered, so a mailbox
-/// holds at most its bound, and the turn in progress at most this many more.
-pub const BATCH_ITEMS_MAX: usize = 32;
+/// Free letters that a thread trades with the depot at a time: the depot's lock once in so many.
+pub const MAGAZINE_BLOCKS: usize = 64;
 
-/// Bytes of messages taken out of a mailbox under one lock, unless the first alone is bigger.
-pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Magazines the depot keeps per size, at most 20 MiB each; what is beyond goes to the allocator.
+pub const MAGAZINES_MAX: usize = 4_096;
 
 /// A turn longer than this is counted: it is ten quanta, and everything behind it felt it.
 pub const TURN_SLOW_NS: u64 = 1_000_000;

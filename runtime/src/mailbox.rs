@@ -5,30 +5,36 @@
 //! - M1: at most `items_max` messages and `bytes_max` bytes wait; only what a process has ordered
 //!   for itself (timers, results of its jobs) is let in beyond that.
 //! - M2: messages of one sender are taken in the order they were sent.
-//! - M3: `is_waiting` is set under the same lock under which the queue was seen empty, so the
-//!   sender of the next message sees it and wakes the process: no wake-up is lost.
+//! - M3: no wake-up is lost (Q3 of `queue`).
 
 use std::{
     collections::VecDeque,
-    fmt, mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Waker,
 };
 
-use crate::{
-    cell::Cell,
-    limits::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX},
-    message::Message,
-};
+use crate::{address::Address, cell, message::Message};
 
 /// What happens to a message for which there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// The sender gets it back.
     Reject,
+    /// The sender gets it back from `send`, and waits for room in
+    /// [`Address::send_when_room`], first come, first served.
+    Await,
     /// It is dropped, and counted as a dead letter.
     DropNew,
     /// The oldest waiting messages make room; they are counted as dead letters.
     DropOld,
+    /// A message takes the place of a waiting one with the same
+    /// [`coalesce_key`](Message::coalesce_key), which is counted as a dead letter; one without a
+    /// key, or with a new one, is rejected when there is no room.
+    Coalesce,
 }
 
 /// Bounds of a mailbox.
@@ -36,9 +42,9 @@ pub enum Overflow {
 pub struct MailboxSpec {
     /// Name for statistics.
     pub name: &'static str,
-    /// Messages that may wait.
+    /// Messages that may wait; at most 2^23 are held.
     pub items_max: usize,
-    /// Bytes, as messages count them, that may wait.
+    /// Bytes, as messages count them, that may wait; at most 2^38.
     pub bytes_max: usize,
     /// What happens beyond that.
     pub overflow: Overflow,
@@ -46,23 +52,27 @@ pub struct MailboxSpec {
 
 /// Receiving end of a mailbox, given to `spawn`. Dropped unused it closes the mailbox.
 pub struct Mailbox<M: Message> {
-    cell: Option<Arc<Cell<M>>>,
+    address: Option<Address<M>>,
 }
 
 impl<M: Message> Mailbox<M> {
-    pub(crate) const fn new(cell: Arc<Cell<M>>) -> Self {
-        Self { cell: Some(cell) }
+    pub(crate) const fn new(address: Address<M>) -> Self {
+        Self { address: Some(address) }
     }
 
-    pub(crate) fn into_cell(mut self) -> Arc<Cell<M>> {
-        self.cell.take().expect("only this method takes it, and it takes self")
+    pub(crate) fn address(&self) -> &Address<M> {
+        self.address.as_ref().expect("only `into_address` takes it, and it takes self")
+    }
+
+    pub(crate) fn into_address(mut self) -> Address<M> {
+        self.address.take().expect("only this method takes it, and it takes self")
     }
 }
 
 impl<M: Message> Drop for Mailbox<M> {
     fn drop(&mut self) {
-        if let Some(cell) = self.cell.take() {
-            cell.abandon();
+        if let Some(address) = self.address.take() {
+            cell::abandon(&address);
         }
     }
 }
@@ -118,155 +128,199 @@ pub enum Undelivered {
     Closed,
 }
 
-/// A message with the size it had when it was sent.
-pub(crate) struct Letter<M> {
-    bytes: usize,
-    pub(crate) message: M,
+/// The part of a mailbox that its overflow rule needs.
+pub(crate) enum Rule<M> {
+    Reject,
+    DropNew,
+    Await(Box<Room>),
+    Locked(Box<Locked<M>>),
 }
 
-/// What a turn has taken out of the mailbox and not handled yet.
-pub(crate) type Letters<M> = VecDeque<Letter<M>>;
+impl<M: Message> Rule<M> {
+    pub(crate) fn new(spec: &MailboxSpec) -> Self {
+        match spec.overflow {
+            Overflow::Reject => Self::Reject,
+            Overflow::DropNew => Self::DropNew,
+            Overflow::Await => Self::Await(Box::default()),
+            Overflow::DropOld | Overflow::Coalesce => Self::Locked(Box::new(Locked::new(spec))),
+        }
+    }
+}
+
+/// Senders that wait for room, first come, first served.
+#[derive(Default)]
+pub(crate) struct Room {
+    waiting: Mutex<VecDeque<Waker>>,
+    /// Read at every release, so not behind the lock.
+    len: AtomicUsize,
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Waker>> {
+        // Wakers are only moved under the lock.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.load(Ordering::SeqCst) == 0
+    }
+
+    /// Waits for room. The caller tries once more afterwards.
+    pub(crate) fn wait(&self, waker: Waker) {
+        let mut waiting = self.lock();
+        waiting.push_back(waker);
+        self.len.store(waiting.len(), Ordering::SeqCst);
+    }
+
+    /// There is room for `letters` more: wakes as many as that.
+    ///
+    /// One of them may have gone away; so whoever leaves an empty mailbox wakes all.
+    pub(crate) fn announce(&self, letters: usize) {
+        if self.is_empty() {
+            return;
+        }
+        let mut waiting = self.lock();
+        let count = letters.min(waiting.len());
+        let woken: Vec<_> = waiting.drain(..count).collect();
+        self.len.store(waiting.len(), Ordering::SeqCst);
+        drop(waiting);
+        for waker in woken {
+            waker.wake();
+        }
+    }
+}
+
+struct Held<M> {
+    bytes: usize,
+    message: M,
+}
 
 struct Contents<M> {
-    letters: Letters<M>,
+    held: VecDeque<Held<M>>,
     bytes: usize,
-    /// The process found nothing and wants to be woken.
-    is_waiting: bool,
     is_closed: bool,
 }
 
-/// What became of a message that was put in.
+/// Messages behind a lock, for rules that reach into the middle of what waits.
+pub(crate) struct Locked<M> {
+    items_max: usize,
+    bytes_max: usize,
+    coalesces: bool,
+    contents: Mutex<Contents<M>>,
+}
+
+/// What became of a message that was put behind the lock.
 pub(crate) enum Put<M> {
-    /// It waits; `wake` says that the process waits for it. Dead letters are to be counted.
-    Accepted {
-        wake: bool,
-        dead: Option<Letters<M>>,
-    },
-    /// It was dropped, as the mailbox's rule says.
+    /// It waits; these made room for it.
+    Accepted(Vec<M>),
+    /// It was dropped, as the rule says.
     Dropped(M),
     Refused(SendError<M>),
 }
 
-/// The queue of one process.
-pub(crate) struct Queue<M> {
-    spec: MailboxSpec,
-    waiting: Mutex<Contents<M>>,
-}
-
-impl<M: Message> Queue<M> {
-    pub(crate) fn new(spec: MailboxSpec) -> Self {
-        assert!(spec.items_max > 0, "mailbox {} has no room for any message", spec.name);
-        let waiting =
-            Contents { letters: VecDeque::new(), bytes: 0, is_waiting: false, is_closed: false };
-        Self { spec, waiting: Mutex::new(waiting) }
+impl<M: Message> Locked<M> {
+    fn new(spec: &MailboxSpec) -> Self {
+        Self {
+            items_max: spec.items_max,
+            bytes_max: spec.bytes_max,
+            coalesces: spec.overflow == Overflow::Coalesce,
+            contents: Mutex::new(Contents { held: VecDeque::new(), bytes: 0, is_closed: false }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Contents<M>> {
-        // Nothing of the user's runs under the lock, so a poisoned queue is still whole.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        // Of the user's only `coalesce_key` runs under the lock, and before anything is moved.
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().letters.len()
+        self.lock().held.len()
     }
 
-    /// Puts a message in, as the spec says (M1).
-    #[inline]
+    /// Puts a message in, as the rule says (M1). O(1), or O(n) for one with a key.
     pub(crate) fn put(&self, message: M) -> Put<M> {
         let bytes = message.size_bytes();
-        let mut waiting = self.lock();
-        if waiting.is_closed {
+        let mut contents = self.lock();
+        if contents.is_closed {
             return Put::Refused(SendError::Closed(message));
         }
-        let mut dead = None;
-        if !self.has_room(&waiting, bytes) {
-            match self.spec.overflow {
-                Overflow::Reject => return Put::Refused(SendError::Full(message)),
-                Overflow::DropNew => return Put::Dropped(message),
-                Overflow::DropOld => {
-                    // A message bigger than the whole mailbox would empty it for nothing.
-                    if bytes > self.spec.bytes_max {
-                        return Put::Dropped(message);
-                    }
-                    let dead = dead.insert(VecDeque::new());
-                    while !self.has_room(&waiting, bytes) {
-                        let oldest = waiting.letters.pop_front();
-                        let oldest = oldest.expect("an empty mailbox has room for this size");
-                        waiting.bytes -= oldest.bytes;
-                        dead.push_back(oldest);
-                    }
-                }
-            }
+        if self.coalesces {
+            return self.put_coalescing(&mut contents, message, bytes);
         }
-        Put::Accepted { wake: waiting.push(message, bytes), dead }
+        // A message bigger than the whole mailbox would empty it for nothing.
+        if bytes > self.bytes_max {
+            return Put::Dropped(message);
+        }
+        let mut displaced = Vec::new();
+        while !self.has_room(&contents, bytes) {
+            let oldest = contents.held.pop_front();
+            let oldest = oldest.expect("an empty mailbox has room for this size");
+            contents.bytes -= oldest.bytes;
+            displaced.push(oldest.message);
+        }
+        contents.push(message, bytes);
+        Put::Accepted(displaced)
+    }
+
+    fn put_coalescing(&self, contents: &mut Contents<M>, message: M, bytes: usize) -> Put<M> {
+        let place = message.coalesce_key().and_then(|key| {
+            contents.held.iter().position(|held| held.message.coalesce_key() == Some(key))
+        });
+        let before = place.map_or(0, |place| contents.held[place].bytes);
+        let has_room = place.is_some() || contents.held.len() < self.items_max;
+        if !has_room || (contents.bytes - before).saturating_add(bytes) > self.bytes_max {
+            return Put::Refused(SendError::Full(message));
+        }
+        let Some(place) = place else {
+            contents.push(message, bytes);
+            return Put::Accepted(Vec::new());
+        };
+        contents.bytes = contents.bytes - before + bytes;
+        let older = std::mem::replace(&mut contents.held[place], Held { bytes, message });
+        Put::Accepted(vec![older.message])
     }
 
     /// Puts in what the process has ordered itself; only a closed mailbox refuses it.
-    pub(crate) fn put_ordered(&self, message: M) -> Result<bool, M> {
+    pub(crate) fn put_ordered(&self, message: M) -> Result<(), M> {
+        let mut contents = self.lock();
+        if contents.is_closed {
+            return Err(message);
+        }
         let bytes = message.size_bytes();
-        let mut waiting = self.lock();
-        if waiting.is_closed { Err(message) } else { Ok(waiting.push(message, bytes)) }
+        contents.push(message, bytes);
+        Ok(())
     }
 
-    fn has_room(&self, waiting: &Contents<M>, bytes: usize) -> bool {
-        waiting.letters.len() < self.spec.items_max
-            && waiting.bytes.saturating_add(bytes) <= self.spec.bytes_max
+    fn has_room(&self, contents: &Contents<M>, bytes: usize) -> bool {
+        contents.held.len() < self.items_max
+            && contents.bytes.saturating_add(bytes) <= self.bytes_max
     }
 
-    /// Moves the next messages into the empty `taken`. True if that is all there is: then the next
-    /// message wakes the process (M3).
-    #[inline]
-    pub(crate) fn take_batch(&self, taken: &mut Letters<M>) -> bool {
-        debug_assert!(taken.is_empty());
-        let mut waiting = self.lock();
-        if waiting.letters.len() <= BATCH_ITEMS_MAX && waiting.bytes <= BATCH_BYTES_MAX {
-            mem::swap(&mut waiting.letters, taken);
-            waiting.bytes = 0;
-        } else {
-            let mut bytes = 0;
-            while taken.len() < BATCH_ITEMS_MAX && bytes < BATCH_BYTES_MAX {
-                let Some(letter) = waiting.letters.pop_front() else { break };
-                waiting.bytes -= letter.bytes;
-                bytes += letter.bytes;
-                taken.push_back(letter);
-            }
-        }
-        // The batch is all there is, so the next message has to wake: said now, under the lock
-        // that is held anyway, instead of under a second one at the end of the turn.
-        waiting.is_waiting = waiting.letters.is_empty();
-        waiting.is_waiting
+    pub(crate) fn pop(&self) -> Option<M> {
+        let mut contents = self.lock();
+        let oldest = contents.held.pop_front()?;
+        contents.bytes = contents.bytes.saturating_sub(oldest.bytes);
+        Some(oldest.message)
     }
 
-    /// Takes one message. `Err(true)` if none waits and none will come.
-    pub(crate) fn take(&self) -> Result<M, bool> {
-        let mut waiting = self.lock();
-        if let Some(letter) = waiting.letters.pop_front() {
-            waiting.bytes -= letter.bytes;
-            return Ok(letter.message);
-        }
-        waiting.is_waiting = true;
-        Err(waiting.is_closed)
-    }
-
-    /// Refuses what comes from now on; what waits can still be taken.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;
     }
 
     /// Closes, and hands out what waited.
-    pub(crate) fn close_and_drain(&self) -> Letters<M> {
-        let mut waiting = self.lock();
-        waiting.is_closed = true;
-        waiting.bytes = 0;
-        mem::take(&mut waiting.letters)
+    pub(crate) fn close_and_drain(&self) -> Vec<M> {
+        let mut contents = self.lock();
+        contents.is_closed = true;
+        contents.bytes = 0;
+        let held = std::mem::take(&mut contents.held);
+        drop(contents);
+        held.into_iter().map(|held| held.message).collect()
     }
 }
 
 impl<M> Contents<M> {
-    #[inline]
-    fn push(&mut self, message: M, bytes: usize) -> bool {
-        self.letters.push_back(Letter { bytes, message });
+    fn push(&mut self, message: M, bytes: usize) {
+        self.held.push_back(Held { bytes, message });
         self.bytes = self.bytes.saturating_add(bytes);
-        mem::take(&mut self.is_waiting)
     }
 }

@@ -12,6 +12,12 @@ pub trait Message: Send + 'static {
         1
     }
 
+    /// What makes two waiting messages one, in a mailbox with
+    /// [`Overflow::Coalesce`](crate::Overflow::Coalesce): the newer replaces the older.
+    fn coalesce_key(&self) -> Option<u64> {
+        None
+    }
+
     /// Name for spans and statistics.
     fn kind(&self) -> &'static str {
         "message"

@@ -1,20 +1,20 @@
 //! Async processes: futures in the same cell as actors, polled under the class's budget.
 
 use std::{
+    cell::Cell,
     fmt,
     future::{Future, poll_fn},
+    marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use crate::{
     actor::panic_text,
     address::Address,
     budget,
-    cell::{Body, Cell, Task, Verdict},
-    mailbox::Letters,
+    cell::{self, Body, Order, Task, Turn, Verdict, WeakTask},
     message::Message,
     reply::{Answer, Lost, Reply, reply},
     status::Exit,
@@ -26,34 +26,52 @@ pub(crate) struct FutureBody<F: Future, D> {
     done: Option<D>,
     /// Polled once more when asked to stop, so that an async actor sees its mailbox closed.
     has_farewell: bool,
+    is_suspended: bool,
 }
 
 impl<F: Future, D> FutureBody<F, D> {
     pub(crate) fn new(future: F, done: D, has_farewell: bool) -> Self {
-        Self { future: Some(Box::pin(future)), done: Some(done), has_farewell }
+        let future = Some(Box::pin(future));
+        Self { future, done: Some(done), has_farewell, is_suspended: false }
     }
+}
+
+thread_local! {
+    /// The running future waits for a message.
+    static AWAITS_MESSAGE: Cell<bool> = const { Cell::new(false) };
 }
 
 impl<M, F, D> Body<M> for FutureBody<F, D>
 where
     M: Message,
-    F: Future + Send,
-    D: FnOnce(Result<F::Output, TaskError>) + Send,
+    F: Future + Send + 'static,
+    D: FnOnce(Result<F::Output, TaskError>) + Send + 'static,
 {
-    fn turn(&mut self, me: &Address<M>, _taken: &mut Letters<M>) -> Verdict {
-        let is_stopping = me.cell().header().is_stopping();
+    fn turn(&mut self, turn: &Turn<'_, M>) -> Verdict {
+        while let Some(order) = turn.header().next_order() {
+            match order {
+                Order::Suspend => self.is_suspended = true,
+                Order::Resume => self.is_suspended = false,
+                Order::Kill => return Verdict::Done(Exit::Killed),
+            }
+        }
+        let is_stopping = turn.header().is_stopping();
         if is_stopping && !self.has_farewell {
             return Verdict::Done(Exit::Stopped);
+        }
+        if self.is_suspended && !is_stopping {
+            return Verdict::Parked;
         }
         let Some(future) = &mut self.future else {
             return Verdict::Done(Exit::Stopped);
         };
-        let waker = Waker::from(Arc::clone(me.cell()));
+        let waker = turn.me().task().waker();
         let mut cx = Context::from_waker(&waker);
         budget::consume(1);
+        AWAITS_MESSAGE.set(false);
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
             Ok(Poll::Pending) if is_stopping => Verdict::Done(Exit::Stopped),
-            Ok(Poll::Pending) => Verdict::Idle { resumable: false },
+            Ok(Poll::Pending) => Verdict::Pending { takes_messages: AWAITS_MESSAGE.get() },
             Ok(Poll::Ready(output)) => {
                 if let Some(done) = self.done.take() {
                     done(Ok(output));
@@ -62,7 +80,7 @@ where
             }
             Err(payload) => {
                 let reason = panic_text(&*payload);
-                let header = me.cell().header();
+                let header = turn.header();
                 tracing::error!(name = header.identity().name, reason, "a process panicked");
                 header.system.count_panic();
                 if let Some(done) = self.done.take() {
@@ -104,13 +122,13 @@ impl<T: Send> TaskHandle<T> {
 
     /// Drops the future before its next poll.
     pub fn abort(&self) {
-        stop(&self.process);
+        self.process.stop();
     }
 
     /// True once the process has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.process.header().is_done()
+        self.process.is_done()
     }
 
     /// Blocks the thread until the result is there; for threads outside the system.
@@ -154,31 +172,47 @@ impl ActorHandle {
     /// Number of the process, unique within its system.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.process.header().identity().id
+        self.process.identity().id
     }
 
     /// Name it was spawned with.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.process.header().identity().name
+        self.process.identity().name
     }
 
     /// Refuses new messages, lets the process handle what waits, and ends it. Long work is not
     /// continued.
     pub fn stop(&self) {
-        stop(&self.process);
+        self.process.stop();
+    }
+
+    /// Lets the process take no message and do no work from its next turn on, until
+    /// [`ActorHandle::resume`] or a stop.
+    pub fn suspend(&self) {
+        self.process.order(Order::Suspend);
+    }
+
+    /// Ends [`ActorHandle::suspend`].
+    pub fn resume(&self) {
+        self.process.order(Order::Resume);
+    }
+
+    /// Ends the process at its next turn; what waits for it is dropped.
+    pub fn kill(&self) {
+        self.process.order(Order::Kill);
     }
 
     /// True once the process has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.process.header().is_done()
+        self.process.is_done()
     }
 
     /// Answers when the process ends.
     pub fn exited(&self) -> Answer<Exit> {
         let (telling, answer) = reply();
-        self.process.header().on_exit(telling);
+        self.process.on_exit(telling);
         answer
     }
 }
@@ -189,48 +223,55 @@ impl fmt::Debug for ActorHandle {
     }
 }
 
-/// Asks any process to end.
-pub(crate) fn stop(process: &Task) {
-    process.close();
-    process.header().stop();
-    Arc::clone(process).wake_up();
-}
-
-/// The receiving end of an async actor.
+/// The receiving end of an async actor. Only the actor itself reads it.
 pub struct Inbox<M: Message> {
     /// Weak, because the cell holds the future that holds this.
-    cell: Weak<Cell<M>>,
+    cell: WeakTask,
+    _messages: PhantomData<fn() -> M>,
 }
 
 impl<M: Message> Inbox<M> {
-    pub(crate) fn new(cell: &Arc<Cell<M>>) -> Self {
-        Self { cell: Arc::downgrade(cell) }
+    pub(crate) fn new(address: &Address<M>) -> Self {
+        Self { cell: address.task().downgrade(), _messages: PhantomData }
     }
 
     /// The next message; `None` once the actor is to stop and nothing waits any more.
     ///
     /// Charges the message's cost, and yields when the turn's quantum is used up.
+    ///
+    /// # Panics
+    ///
+    /// Outside of the actor it was made for.
     pub async fn recv(&mut self) -> Option<M> {
         if budget::is_running() && budget::left() == 0 {
             budget::yield_now().await;
         }
         poll_fn(|_| {
+            let Some(me) = self.me() else {
+                return Poll::Ready(None);
+            };
             // The queue wakes the process by itself (M3): the waker is not needed.
-            match self.cell.upgrade().map(|cell| cell.queue().take()) {
-                Some(Ok(message)) => {
-                    budget::consume(message.cost());
-                    Poll::Ready(Some(message))
-                }
-                Some(Err(false)) => Poll::Pending,
-                Some(Err(true)) | None => Poll::Ready(None),
+            if let Some(message) = cell::current_turn(&me).pop() {
+                budget::consume(message.cost());
+                return Poll::Ready(Some(message));
             }
+            if me.task().is_stopping() {
+                return Poll::Ready(None);
+            }
+            AWAITS_MESSAGE.set(true);
+            Poll::Pending
         })
         .await
     }
 
     /// A message if one waits.
+    ///
+    /// # Panics
+    ///
+    /// As [`Inbox::recv`].
     pub fn try_recv(&mut self) -> Option<M> {
-        let message = self.cell.upgrade()?.queue().take().ok()?;
+        let me = self.me()?;
+        let message = cell::current_turn(&me).pop()?;
         budget::consume(message.cost());
         Some(message)
     }

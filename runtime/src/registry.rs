@@ -2,20 +2,20 @@
 
 use std::{
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use crate::cell::{Process, Task};
+use crate::cell::{Task, WeakTask};
 
 /// Spawns on different threads seldom meet in one of these.
 const SHARDS: u32 = 16;
 
 #[derive(Default)]
 struct Shard {
-    spots: Vec<Option<Weak<dyn Process>>>,
+    spots: Vec<Option<WeakTask>>,
     free: Vec<u32>,
 }
 
@@ -48,7 +48,7 @@ impl Registry {
     }
 
     /// Adds process number `id` and says its spot.
-    pub(crate) fn enter(&self, id: u64, process: Weak<dyn Process>) -> u32 {
+    pub(crate) fn enter(&self, id: u64, process: WeakTask) -> u32 {
         self.live.fetch_add(1, Ordering::Relaxed);
         let index = u32::try_from(id % u64::from(SHARDS)).expect("a remainder of 16");
         let mut shard = self.shard(index);
@@ -95,9 +95,10 @@ impl Registry {
     pub(crate) fn all(&self) -> Vec<Task> {
         let mut all = Vec::with_capacity(self.live());
         for index in 0..SHARDS {
-            let weak: Vec<_> = self.shard(index).spots.iter().flatten().cloned().collect();
-            // Upgraded outside the lock: the last reference may be dropped here, which leaves.
-            all.extend(weak.iter().filter_map(Weak::upgrade));
+            // Moved out of the lock: one that is dropped may be the last holder, which leaves.
+            let living: Vec<_> =
+                self.shard(index).spots.iter().flatten().filter_map(WeakTask::upgrade).collect();
+            all.extend(living);
         }
         all
     }

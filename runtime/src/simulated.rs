@@ -173,7 +173,7 @@ impl SimulatedDriver {
 
 impl State {
     fn push(&mut self, task: Task, since: Time, is_spent: bool) {
-        let class = task.header().identity().class;
+        let class = task.identity().class;
         let ready = &mut self.ready[class.index()];
         let rounds = if is_spent { &mut ready.spent } else { &mut ready.fresh };
         rounds.next.push(Queued { task, since });
@@ -310,25 +310,25 @@ impl Simulation {
 
     fn turn(&self, task: Task) {
         let (id, class, name) = {
-            let identity = task.header().identity();
+            let identity = task.identity();
             (identity.id, identity.class, identity.name)
         };
         let driver = self.driver();
         let began = self.now();
-        let quantum = task.header().quantum();
-        let debt = task.header().debt.load(Ordering::Relaxed);
+        let quantum = task.quantum();
+        let debt = task.debt.load(Ordering::Relaxed);
         if debt >= quantum {
             // It pays a quantum back by waiting, as on threads.
-            task.header().debt.store(debt - quantum, Ordering::Relaxed);
+            task.debt.store(debt - quantum, Ordering::Relaxed);
             let mut state = driver.lock();
             if state.times.is_ready(class) {
                 state.push(task, began, true);
                 return;
             }
         }
-        let rest = task.header().rest(quantum);
+        let rest = task.rest(quantum);
         budget::begin(rest, began);
-        let (task, after) = task.run();
+        let after = task.run();
         let used = budget::end().max(1);
         let nanos = used * REDUCTION_NS;
         self.system.core().clock.advance_to(began + Duration::from_nanos(nanos));
@@ -337,10 +337,10 @@ impl Simulation {
         state.book(began, id, class, used);
         let used = u32::try_from(used).unwrap_or(u32::MAX);
         let over = used.saturating_sub(quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
-        task.header().debt.fetch_add(over, Ordering::Relaxed);
+        task.debt.fetch_add(over, Ordering::Relaxed);
         match after {
             After::Again => {
-                let is_spent = task.header().book(used, quantum);
+                let is_spent = task.book(used, quantum);
                 let now = self.system.core().clock.now();
                 state.push(task, now, is_spent);
             }

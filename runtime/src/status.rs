@@ -12,6 +12,8 @@ use crate::class::Class;
 pub enum Exit {
     /// It returned `Stop`, its future ended, or it was asked to stop.
     Stopped,
+    /// It was killed.
+    Killed,
     /// It panicked with this text and was not restarted.
     Panicked(String),
     /// Nobody held its address any more.

@@ -13,12 +13,12 @@ use std::{
 use crate::{
     actor::{Actor, ActorBody},
     address::Address,
-    cell::{Body, Cell, Identity, Process, Task},
+    cell::{self, Identity, Task},
     class::Class,
     entropy::Seed,
     mailbox::{Mailbox, MailboxSpec, Overflow},
     message::{Message, Never},
-    process::{self, ActorHandle, FutureBody, Inbox, TaskHandle},
+    process::{ActorHandle, FutureBody, Inbox, TaskHandle},
     registry::Registry,
     reply::{self, Answer},
     restart::Restart,
@@ -180,8 +180,8 @@ impl System {
     /// A mailbox and its address. Messages may be sent before the process is spawned.
     #[must_use]
     pub fn mailbox<M: Message>(&self, spec: MailboxSpec) -> (Address<M>, Mailbox<M>) {
-        let cell = Arc::new(Cell::new(self.clone(), spec));
-        (Address::new(Arc::clone(&cell)), Mailbox::new(cell))
+        let address = cell::vacant(self.clone(), &spec);
+        (address.clone(), Mailbox::new(address))
     }
 
     /// Spawns an actor. `factory` makes its state, in its first turn and after every panic that
@@ -193,21 +193,23 @@ impl System {
         factory: impl FnMut() -> A + Send + 'static,
     ) -> ActorHandle {
         let body = ActorBody::new(factory, spec.restart);
-        self.settle(spec, &mailbox.into_cell(), Box::new(body))
+        let address = cell::settle(mailbox, Box::new(body));
+        self.give_birth(spec, address.task());
+        ActorHandle::new(address.task().clone())
     }
 
     /// Spawns an actor that lives for one job and has a private mailbox. A panic stops it.
+    ///
+    /// One allocation.
     pub fn spawn_once<A: Actor>(
         &self,
         spec: Spawn,
         mailbox_spec: MailboxSpec,
         actor: A,
     ) -> Address<A::Message> {
-        let mut actor = Some(actor);
-        let factory = move || actor.take().expect("made once: it is never restarted");
-        let cell = Arc::new(Cell::new(self.clone(), mailbox_spec));
-        self.settle(spec, &cell, Box::new(ActorBody::new(factory, Restart::Never)));
-        Address::new(cell)
+        let address = cell::occupied(self.clone(), &mailbox_spec, ActorBody::once(actor));
+        self.give_birth(spec, address.task());
+        address
     }
 
     /// Spawns an async process: one future, polled under the class's budget.
@@ -218,11 +220,11 @@ impl System {
     ) -> TaskHandle<T> {
         let name = spec.name;
         let mailbox = MailboxSpec { name, items_max: 1, bytes_max: 0, overflow: Overflow::Reject };
-        let cell = Arc::new(Cell::<Never>::new(self.clone(), mailbox));
         let (telling, answer) = TaskHandle::pair();
         let body = FutureBody::new(future, move |result| telling.send(result), false);
-        self.settle(spec, &cell, Box::new(body));
-        TaskHandle::new(cell, answer)
+        let address = cell::occupied::<Never, _>(self.clone(), &mailbox, body);
+        self.give_birth(spec, address.task());
+        TaskHandle::new(address.task().clone(), answer)
     }
 
     /// Spawns an async actor: `while let Some(message) = inbox.recv().await`.
@@ -237,27 +239,21 @@ impl System {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let cell = mailbox.into_cell();
-        let body = FutureBody::new(body(Inbox::new(&cell)), drop, true);
-        self.settle(spec, &cell, Box::new(body))
+        let body = FutureBody::new(body(Inbox::new(mailbox.address())), drop, true);
+        let address = cell::settle(mailbox, Box::new(body));
+        self.give_birth(spec, address.task());
+        ActorHandle::new(address.task().clone())
     }
 
-    fn settle<M: Message>(
-        &self,
-        spec: Spawn,
-        cell: &Arc<Cell<M>>,
-        body: Box<dyn Body<M>>,
-    ) -> ActorHandle {
-        assert!(cell.header().system.is_same(self), "a mailbox belongs to the system that made it");
+    fn give_birth(&self, spec: Spawn, process: &Task) {
+        assert!(process.system.is_same(self), "a mailbox belongs to the system that made it");
         let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
-        let process = Arc::clone(cell) as Task;
-        let spot = self.0.registry.enter(id, Arc::downgrade(&process));
+        let spot = self.0.registry.enter(id, process.downgrade());
         let Spawn { name, class, share, restart: _ } = spec;
-        cell.give_birth(Identity { id, name, class, share, spot }, body);
+        cell::give_birth(process, Identity { id, name, class, share, spot });
         if self.0.stop.is_set() {
-            process::stop(&process);
+            process.stop();
         }
-        ActorHandle::new(process)
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -322,7 +318,7 @@ impl System {
         }
         self.0.stop.set(&reason);
         for process in self.0.registry.all() {
-            process::stop(&process);
+            process.stop();
         }
     }
 
@@ -371,7 +367,7 @@ impl System {
     /// Ends all processes that are left, when no thread runs turns any more.
     pub(crate) fn finish_all(&self) {
         for process in self.0.registry.all() {
-            Process::finish(process);
+            process.finish();
         }
     }
 

@@ -187,7 +187,7 @@ impl Local {
 
     #[inline]
     fn push(&self, task: Task, is_spent: bool) {
-        let class = task.header().identity().class;
+        let class = task.identity().class;
         let queue = &self.queues.0[class.index()];
         if is_spent {
             queue.spent.push(task);
@@ -265,7 +265,7 @@ impl Local {
     #[inline]
     fn dispatch(&self, scheduler: &Scheduler, task: Task, now: &mut Time) {
         let (class, name, quantum, rest) = {
-            let header = task.header();
+            let header: &Header = &task;
             let (class, quantum) = (header.identity().class, header.quantum());
             if self.sits_out(header, class, quantum) {
                 self.push(task, true);
@@ -274,7 +274,7 @@ impl Local {
             (class, header.identity().name, quantum, header.rest(quantum))
         };
         budget::begin(rest, *now);
-        let (task, after) = task.run();
+        let after = task.run();
         let count = budget::end();
         let end = self.clock.now(*now);
         let nanos = end.as_nanos() - now.as_nanos();
@@ -290,11 +290,11 @@ impl Local {
         let charge = u32::try_from(charge).unwrap_or(u32::MAX);
         if charge > quantum {
             let over = (charge - quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
-            task.header().debt.fetch_add(over, Ordering::Relaxed);
+            task.debt.fetch_add(over, Ordering::Relaxed);
         }
         match after {
             After::Again => {
-                let is_spent = task.header().book(charge, quantum);
+                let is_spent = task.book(charge, quantum);
                 self.push(task, is_spent);
             }
             After::Idle | After::Done => {}

@@ -1,0 +1,240 @@
+//! Memory for the letters of mailboxes: a cache of free blocks per thread, over the allocator.
+//!
+//! Every message needs a block for as long as it waits, and it is often freed on another thread
+//! than it was made on. So each thread keeps two magazines of free blocks per size and trades whole
+//! magazines with a depot: a lock once in [`MAGAZINE_BLOCKS`] blocks, and no dependence on how good
+//! the allocator is at frees from elsewhere.
+//!
+//! Source: Bonwick and Adams, "Magazines and Vmem", USENIX 2001.
+//!
+//! # Bounds
+//!
+//! A thread keeps at most two magazines per size, the depot [`MAGAZINES_MAX`]; what is beyond goes
+//! back to the allocator.
+#![allow(unsafe_code, reason = "free blocks are linked through their own memory")]
+
+use std::{
+    alloc::{Layout, alloc, dealloc, handle_alloc_error},
+    cell::RefCell,
+    ptr::{self, NonNull},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::limits::{MAGAZINE_BLOCKS, MAGAZINES_MAX};
+
+/// Bytes of a block by size class. The biggest is a letter with a message of one cache line.
+const SIZES: [usize; 3] = [32, 48, 80];
+/// Alignment of all blocks.
+pub(crate) const BLOCK_ALIGN: usize = 16;
+/// Bytes of the biggest block.
+pub(crate) const BLOCK_MAX: usize = SIZES[SIZES.len() - 1];
+
+/// A size class of blocks.
+#[derive(Clone, Copy)]
+pub(crate) struct SizeClass(usize);
+
+impl SizeClass {
+    /// The smallest class for `bytes`.
+    ///
+    /// # Panics
+    ///
+    /// Above [`BLOCK_MAX`]; at compile time where it is called in a constant.
+    pub(crate) const fn of(bytes: usize) -> Self {
+        let mut class = 0;
+        while SIZES[class] < bytes {
+            class += 1;
+        }
+        Self(class)
+    }
+
+    const fn layout(self) -> Layout {
+        match Layout::from_size_align(SIZES[self.0], BLOCK_ALIGN) {
+            Ok(layout) => layout,
+            Err(_) => unreachable!(),
+        }
+    }
+}
+
+/// What a free block holds.
+struct Free {
+    next: *mut Free,
+}
+
+/// A list of free blocks of one size.
+struct Magazine {
+    first: *mut Free,
+    blocks: usize,
+}
+
+// SAFETY: whoever holds the magazine is the only one who can reach its blocks.
+unsafe impl Send for Magazine {}
+
+impl Magazine {
+    const EMPTY: Self = Self { first: ptr::null_mut(), blocks: 0 };
+
+    #[inline]
+    fn pop(&mut self) -> Option<NonNull<u8>> {
+        let first = NonNull::new(self.first)?;
+        // SAFETY: blocks of a magazine are free memory that holds a `Free`, written by `push`.
+        self.first = unsafe { first.as_ref() }.next;
+        self.blocks -= 1;
+        Some(first.cast())
+    }
+
+    #[inline]
+    fn push(&mut self, block: NonNull<u8>) {
+        let block = block.cast::<Free>();
+        // SAFETY: the block is free, big enough for a pointer and aligned to 16 (`SizeClass`).
+        unsafe { block.write(Free { next: self.first }) };
+        self.first = block.as_ptr();
+        self.blocks += 1;
+    }
+
+    /// Gives all blocks back to the allocator.
+    fn release(&mut self, class: SizeClass) {
+        while let Some(block) = self.pop() {
+            // SAFETY: every block of this class came from `alloc` with this layout.
+            unsafe { dealloc(block.as_ptr(), class.layout()) };
+        }
+    }
+}
+
+/// The magazines of one size that one thread keeps.
+struct Rack {
+    loaded: Magazine,
+    spare: Magazine,
+}
+
+impl Rack {
+    const EMPTY: Self = Self { loaded: Magazine::EMPTY, spare: Magazine::EMPTY };
+
+    #[inline]
+    fn take(&mut self, class: SizeClass) -> NonNull<u8> {
+        match self.loaded.pop() {
+            Some(block) => block,
+            None => self.reload(class),
+        }
+    }
+
+    #[cold]
+    fn reload(&mut self, class: SizeClass) -> NonNull<u8> {
+        std::mem::swap(&mut self.loaded, &mut self.spare);
+        if self.loaded.blocks == 0
+            && let Some(full) = depot(class).pop()
+        {
+            self.loaded = full;
+        }
+        self.loaded.pop().unwrap_or_else(|| fresh(class))
+    }
+
+    #[inline]
+    fn give(&mut self, class: SizeClass, block: NonNull<u8>) {
+        if self.loaded.blocks == MAGAZINE_BLOCKS {
+            self.unload(class);
+        }
+        self.loaded.push(block);
+    }
+
+    #[cold]
+    fn unload(&mut self, class: SizeClass) {
+        std::mem::swap(&mut self.loaded, &mut self.spare);
+        if self.loaded.blocks > 0 {
+            let mut full = std::mem::replace(&mut self.loaded, Magazine::EMPTY);
+            let mut depot = depot(class);
+            if depot.len() < MAGAZINES_MAX {
+                depot.push(full);
+            } else {
+                drop(depot);
+                full.release(class);
+            }
+        }
+    }
+}
+
+struct Racks([Rack; SIZES.len()]);
+
+impl Drop for Racks {
+    fn drop(&mut self) {
+        for (class, rack) in self.0.iter_mut().enumerate() {
+            rack.loaded.release(SizeClass(class));
+            rack.spare.release(SizeClass(class));
+        }
+    }
+}
+
+thread_local! {
+    static RACKS: RefCell<Racks> = const { RefCell::new(Racks([const { Rack::EMPTY }; SIZES.len()])) };
+}
+
+type Depot = Mutex<Vec<Magazine>>;
+
+static DEPOTS: [Depot; SIZES.len()] = [const { Mutex::new(Vec::new()) }; SIZES.len()];
+
+fn depot(class: SizeClass) -> MutexGuard<'static, Vec<Magazine>> {
+    // Only the vector is touched under the lock.
+    DEPOTS[class.0].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cold]
+fn fresh(class: SizeClass) -> NonNull<u8> {
+    // SAFETY: no class has size zero.
+    let block = unsafe { alloc(class.layout()) };
+    NonNull::new(block).unwrap_or_else(|| handle_alloc_error(class.layout()))
+}
+
+/// A block of the class, uninitialised. O(1).
+#[inline]
+pub(crate) fn take(class: SizeClass) -> NonNull<u8> {
+    // A thread that ends has no racks any more; then the allocator serves.
+    RACKS
+        .try_with(|racks| racks.borrow_mut().0[class.0].take(class))
+        .unwrap_or_else(|_| fresh(class))
+}
+
+/// Gives a block back, on any thread. O(1).
+///
+/// # Safety
+///
+/// The block came from [`take`] with this class, and nobody uses it any more.
+#[inline]
+pub(crate) unsafe fn give(class: SizeClass, block: NonNull<u8>) {
+    let given = RACKS.try_with(|racks| racks.borrow_mut().0[class.0].give(class, block));
+    if given.is_err() {
+        // SAFETY: as the caller says, and all blocks of a class have one layout.
+        unsafe { dealloc(block.as_ptr(), class.layout()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: no block is handed out twice, and blocks freed elsewhere come back through the depot.
+    /// Method: one thread takes and writes, another checks what is written and frees.
+    #[test]
+    fn blocks_cross_threads_and_none_is_handed_out_twice() {
+        struct Sent(NonNull<u8>, u64);
+        // SAFETY: the block is owned by whoever holds it.
+        unsafe impl Send for Sent {}
+        let class = SizeClass::of(48);
+        let (sender, receiver) = std::sync::mpsc::sync_channel::<Sent>(1_000);
+        let freeing = std::thread::Builder::new()
+            .spawn(move || {
+                for Sent(block, number) in receiver {
+                    // SAFETY: the sender wrote the number and gave the block away.
+                    assert_eq!(unsafe { block.cast::<u64>().read() }, number);
+                    // SAFETY: taken with this class, used by nobody.
+                    unsafe { give(class, block) };
+                }
+            })
+            .expect("a thread can be started");
+        for number in 0..200_000 {
+            let block = take(class);
+            // SAFETY: 48 bytes aligned to 16 that this thread alone holds.
+            unsafe { block.cast::<u64>().write(number) };
+            sender.send(Sent(block, number)).expect("the other thread receives to the end");
+        }
+        drop(sender);
+        freeing.join().expect("every block holds what was written");
+    }
+}
