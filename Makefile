@@ -6,7 +6,7 @@ RELEASE := target/release/evenkeel
 BUNDLED ?=
 export BUNDLED
 
-.PHONY: help setup build devnet test check fmt bench conformance fuzz-build
+.PHONY: help setup build devnet test check fmt bench conformance loom fuzz-build
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,10 @@ fmt: ## Format the sources
 
 bench: build ## Sliced against plain revm, longest uncut step, RSS over 100,000 blocks
 	@scripts/bench
+
+loom: setup ## The lock-free parts of the runtime under every order of threads that matters
+	RUSTFLAGS="--cfg evenkeel_loom" $(CARGO) test --locked --release -p evenkeel-runtime --lib \
+		--target-dir target/loom loom_tests
 
 conformance: setup ## State tests of the third-party suites, in slices of one instruction (SUITES=DIR)
 	@SUITES=$(SUITES) scripts/conformance

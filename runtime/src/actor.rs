@@ -36,6 +36,10 @@ pub trait Actor: Send + 'static {
     /// What it understands.
     type Message: Message;
 
+    /// False for an actor whose `start` does nothing: it is born idle, and is made, if it has a
+    /// factory, when its first message comes. Such a spawn costs no turn.
+    const HAS_START: bool = true;
+
     /// Handles one message. Long work is cut into slices that return [`Flow::More`].
     fn handle(&mut self, message: Self::Message, ctx: &mut Ctx<'_, Self::Message>) -> Flow;
 
@@ -116,18 +120,9 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
     pub(crate) fn new(factory: F, rule: Restart) -> Self {
         let lives = match rule {
             Restart::Never => None,
-            Restart::Always { .. } => {
-                Some(Box::new(Lives { rule, restarts: Restarts::default() }))
-            }
+            Restart::Always { .. } => Some(Box::new(Lives { rule, restarts: Restarts::default() })),
         };
-        Self {
-            actor: None,
-            factory,
-            phase: Phase::New,
-            is_suspended: false,
-            lives,
-            entropy: None,
-        }
+        Self { actor: None, factory, phase: Phase::New, is_suspended: false, lives, entropy: None }
     }
 
     fn step(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
@@ -246,6 +241,10 @@ fn enter(phase: &mut Phase, flow: Flow, is_stopping: bool) -> Option<Verdict> {
 }
 
 impl<A: Actor, F: Make<A>> Body<A::Message> for ActorBody<A, F> {
+    fn is_born_idle(&self) -> bool {
+        !A::HAS_START
+    }
+
     fn turn(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
         match catch_unwind(AssertUnwindSafe(|| self.step(turn))) {
             Ok(verdict) => verdict,

@@ -27,7 +27,7 @@ use std::{
     ptr::{self, NonNull},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering, fence},
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence},
     },
     task::{RawWaker, RawWakerVTable, Waker},
 };
@@ -72,10 +72,19 @@ pub(crate) enum Verdict {
 
 /// What runs in a cell: an actor with its factory, or a future.
 pub(crate) trait Body<M: Message>: Send + 'static {
+    /// True if there is nothing to do before the first message.
+    fn is_born_idle(&self) -> bool {
+        false
+    }
+
     fn turn(&mut self, turn: &Turn<'_, M>) -> Verdict;
 }
 
 impl<M: Message> Body<M> for Box<dyn Body<M>> {
+    fn is_born_idle(&self) -> bool {
+        (**self).is_born_idle()
+    }
+
     fn turn(&mut self, turn: &Turn<'_, M>) -> Verdict {
         (**self).turn(turn)
     }
@@ -110,6 +119,7 @@ struct Extras {
 }
 
 struct VTable {
+    is_born_idle: unsafe fn(NonNull<Header>) -> bool,
     run: unsafe fn(NonNull<Header>) -> After,
     end: unsafe fn(NonNull<Header>, &Exit),
     close: unsafe fn(NonNull<Header>),
@@ -136,6 +146,8 @@ pub(crate) struct Header {
     pub(crate) debt: AtomicU32,
     /// Counts restarts: what an earlier life has ordered does not reach a later one.
     pub(crate) generation: AtomicU32,
+    /// The task below this one in a [`TaskStack`]. Touched by who queues it (C1).
+    below: AtomicPtr<Header>,
     identity: OnceLock<Identity>,
     extras: OnceLock<Box<Mutex<Extras>>>,
     pub(crate) system: System,
@@ -315,6 +327,58 @@ static WAKER: RawWakerVTable = RawWakerVTable::new(
 fn borrow(data: *const ()) -> ManuallyDrop<Task> {
     let header = NonNull::new(data as *mut Header).expect("wakers are made of tasks");
     ManuallyDrop::new(Task(header))
+}
+
+// --- runnable tasks from elsewhere ---------------------------------------------------------
+
+/// Tasks made runnable by threads that have no queue of their own: pushed by anybody, taken whole.
+pub(crate) struct TaskStack(AtomicPtr<Header>);
+
+impl TaskStack {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::SeqCst).is_null()
+    }
+
+    pub(crate) fn push(&self, task: Task) {
+        let task = ManuallyDrop::new(task);
+        let mut top = self.0.load(Ordering::Relaxed);
+        loop {
+            task.below.store(top, Ordering::Relaxed);
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            match self.0.compare_exchange_weak(top, task.0.as_ptr(), order.0, order.1) {
+                Ok(_) => return,
+                Err(now) => top = now,
+            }
+        }
+    }
+
+    /// Hands out all tasks, in the order they came.
+    pub(crate) fn take(&self, mut each: impl FnMut(Task)) {
+        let mut newest = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
+        let mut oldest = ptr::null_mut::<Header>();
+        while let Some(task) = NonNull::new(newest) {
+            // SAFETY: what lies in the stack is counted, and was taken whole.
+            let below = &unsafe { task.as_ref() }.below;
+            newest = below.load(Ordering::Relaxed);
+            below.store(oldest, Ordering::Relaxed);
+            oldest = task.as_ptr();
+        }
+        while let Some(task) = NonNull::new(oldest) {
+            // SAFETY: as above; read before the task is handed out and may be pushed again.
+            oldest = unsafe { task.as_ref() }.below.load(Ordering::Relaxed);
+            each(Task(task));
+        }
+    }
+}
+
+impl Drop for TaskStack {
+    fn drop(&mut self) {
+        self.take(drop);
+    }
 }
 
 // --- the header ----------------------------------------------------------------------------
@@ -538,8 +602,14 @@ impl<M: Message> Turn<'_, M> {
         let front = self.me.front();
         match &front.rule {
             Rule::Locked(locked) => locked.pop(),
-            // SAFETY: a `Turn` is held by the owner of the turn, and the address says the type.
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => unsafe { front.header.queue.pop() },
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
+                // SAFETY: a `Turn` is held by the owner of the turn, and the address says the type.
+                let message = unsafe { front.header.queue.pop() }?;
+                if let Rule::Await(room) = &front.rule {
+                    room.announce(if front.header.queue.len() == 0 { usize::MAX } else { 1 });
+                }
+                Some(message)
+            }
         }
     }
 
@@ -547,20 +617,6 @@ impl<M: Message> Turn<'_, M> {
     #[inline]
     pub(crate) fn clear_woken(&self) -> bool {
         self.header().queue.clear_woken()
-    }
-
-    /// Gives back the room of the messages taken so far.
-    #[inline]
-    fn release(&self) {
-        let front = self.me.front();
-        // SAFETY: a `Turn` is held by the owner of the turn.
-        let released = unsafe { front.header.queue.release() };
-        if let Rule::Await(room) = &front.rule
-            && released > 0
-        {
-            let is_empty = front.header.queue.len() == 0;
-            room.announce(if is_empty { usize::MAX } else { released });
-        }
     }
 }
 
@@ -600,12 +656,16 @@ pub(crate) fn settle<M: Message>(mailbox: Mailbox<M>, body: Box<dyn Body<M>>) ->
     address
 }
 
-/// Makes a process that has its body runnable.
+/// Lets a process that has its body begin.
 pub(crate) fn give_birth(process: &Task, identity: Identity) {
     let is_first = process.identity.set(identity).is_ok();
     assert!(is_first, "a mailbox is given to one process");
-    // An unborn cell counts as queued: senders have not scheduled it, nor will they.
-    process.activate();
+    // SAFETY: the vtable is this cell's, and an unborn process has no turn that anybody could own.
+    let is_idle = unsafe { (process.vtable.is_born_idle)(process.0) };
+    // An unborn cell counts as queued: senders have not scheduled it, nor will they until it idles.
+    if !(is_idle && process.queue.try_idle()) {
+        process.activate();
+    }
 }
 
 /// Closes a mailbox that was never given to a process.
@@ -634,6 +694,7 @@ unsafe fn shut<M: Message>(front: &Front<M>) -> (Vec<Letter<M>>, Vec<M>, Before)
 
 impl<M: Message, B: Body<M>> Cell<M, B> {
     const VTABLE: VTable = VTable {
+        is_born_idle: Self::is_born_idle,
         run: Self::run,
         end: Self::end,
         close: Self::close,
@@ -655,6 +716,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             used: AtomicU32::new(0),
             debt: AtomicU32::new(0),
             generation: AtomicU32::new(0),
+            below: AtomicPtr::new(ptr::null_mut()),
             identity: OnceLock::new(),
             extras: OnceLock::new(),
             system,
@@ -674,6 +736,18 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         unsafe { header.cast::<Self>().as_ref() }
     }
 
+    /// # Safety
+    ///
+    /// The header is of this cell type, and the process is not born.
+    unsafe fn is_born_idle(header: NonNull<Header>) -> bool {
+        // SAFETY: as the caller says; so nobody owns a turn.
+        let body = unsafe { &*Self::of(header).body.get() };
+        body.as_ref().is_some_and(B::is_born_idle)
+    }
+
+    /// # Safety
+    ///
+    /// The header is of this cell type, and the caller owns the turn.
     unsafe fn run(header: NonNull<Header>) -> After {
         // SAFETY: the vtable of this cell led here, and its caller holds a task.
         let cell = unsafe { Self::of(header) };
@@ -693,7 +767,6 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             let body = unsafe { &mut *self.body.get() };
             let body = body.as_mut().expect("a process that is not done has a body");
             let verdict = body.turn(turn);
-            turn.release();
             let (has_left, is_resumable) = match verdict {
                 Verdict::Again => return After::Again,
                 Verdict::Done(exit) => {

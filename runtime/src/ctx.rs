@@ -1,9 +1,6 @@
 //! What an actor sees of the world during its turn.
 
-use std::{
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use crate::{
     address::Address,

@@ -39,8 +39,12 @@ pub const BALANCE_NS: u64 = 10_000_000;
 /// Worker threads; parked workers are a bit set in one word.
 pub const WORKERS_MAX: usize = 64;
 
-/// Wake-ups from outside that a worker takes over at once; the rest is for the other workers.
-pub const INBOX_BATCH_MAX: usize = 32;
+/// Looks for work before a worker parks, [`SEARCH_PAUSES`] pauses apart: together about 2 µs, less
+/// than parking and being woken costs.
+pub const SEARCHES: u32 = 8;
+
+/// Pauses of the processor between two looks for work, 10 to 50 ns each.
+pub const SEARCH_PAUSES: u32 = 8;
 
 /// Compute jobs that may be queued or running. Actors bound their own jobs; this stops a runaway
 /// (about 16 MB of closures at 1 KB).

@@ -25,7 +25,7 @@
 //! - Q2: letters of one sender are taken in the order they were pushed.
 //! - Q3: a push or a wake-up that finds the process neither idle nor parked leaves its mark in the
 //!   word, and the process cannot go idle past a mark: no wake-up is lost.
-//! - Q4: `load` counts every letter that was let in and not released, so `items_max` and `bytes_max`
+//! - Q4: `load` counts every letter that was let in and not taken out, so `items_max` and `bytes_max`
 //!   hold but for senders that are turning back at this moment.
 #![allow(unsafe_code, reason = "letters are linked through raw pointers")]
 
@@ -228,8 +228,6 @@ pub(crate) enum Before {
 struct Own {
     /// Taken and not opened yet, the oldest first.
     taken: *mut Link,
-    /// Weight of the letters opened since the last release.
-    opened: u64,
 }
 
 /// The queue of a process. `M` is not a parameter, so that the scheduler need not know it; whoever
@@ -269,13 +267,13 @@ impl Queue {
             load: AtomicU64::new(0),
             items_max,
             bytes_max,
-            own: UnsafeCell::new(Own { taken: ptr::null_mut(), opened: 0 }),
+            own: UnsafeCell::new(Own { taken: ptr::null_mut() }),
         }
     }
 
     // --- for senders -----------------------------------------------------------------------
 
-    /// Letters that were let in and not released.
+    /// Letters that were let in and not taken out.
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.load.load(Ordering::Relaxed) & ITEM_MASK).expect("24 bits")
     }
@@ -365,7 +363,8 @@ impl Queue {
         false
     }
 
-    /// The oldest letter.
+    /// The oldest message; its room is free before it is handled, so that who answers it at once
+    /// finds that room.
     ///
     /// # Safety
     ///
@@ -383,7 +382,9 @@ impl Queue {
             own.taken = unsafe { link.as_ref() }.next.load(Ordering::Relaxed);
             // SAFETY: as the caller says.
             let (message, weight) = unsafe { Letter::<M>::from_link(link) }.open();
-            own.opened += weight.0;
+            if weight != Weight::NONE {
+                self.unreserve(weight);
+            }
             Some(message)
         })
     }
@@ -419,21 +420,6 @@ impl Queue {
         Some(oldest)
     }
 
-    /// Gives back the room of the letters opened since the last time. Says how many there were.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns the turn.
-    #[inline]
-    pub(crate) unsafe fn release(&self) -> usize {
-        // SAFETY: only the owner of the turn touches `own`.
-        let opened = self.own.with_mut(|own| std::mem::take(unsafe { &mut (*own).opened }));
-        if opened > 0 {
-            self.load.fetch_sub(opened, Ordering::AcqRel);
-        }
-        usize::try_from(opened & ITEM_MASK).expect("24 bits")
-    }
-
     /// Goes idle unless something came (Q3). After `true` the turn belongs to somebody else.
     #[inline]
     pub(crate) fn try_idle(&self) -> bool {
@@ -467,10 +453,10 @@ impl Queue {
     pub(crate) unsafe fn shut<M>(&self) -> (Vec<Letter<M>>, Before) {
         let head = self.head.swap(with_tags(ptr::null_mut(), SHUT), Ordering::AcqRel);
         self.close();
-        let empty = Own { taken: ptr::null_mut(), opened: 0 };
+        let empty = Own { taken: ptr::null_mut() };
         // SAFETY: as the caller says.
         let own = self.own.with_mut(|own| std::mem::replace(unsafe { &mut *own }, empty));
-        let mut weight = own.opened;
+        let mut weight = 0;
         let mut letters = Vec::new();
         for mut link in [own.taken, untagged(head)] {
             while let Some(letter) = NonNull::new(link) {
@@ -491,3 +477,6 @@ impl Queue {
         (letters, before)
     }
 }
+
+#[cfg(all(test, evenkeel_loom))]
+mod loom_tests;

@@ -8,10 +8,9 @@ pub(crate) mod queues;
 mod worker;
 
 use std::{
-    collections::VecDeque,
     sync::{
         Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+        atomic::{AtomicBool, Ordering, fence},
     },
     time::{Duration, Instant},
 };
@@ -21,42 +20,17 @@ use crossbeam_utils::CachePadded;
 pub(crate) use self::worker::{Queues, hand_over, is_worker};
 use self::{idle::Idle, worker::Lane};
 use crate::{
-    cell::Task, class::Class, limits::INBOX_BATCH_MAX, status::ClassStatus, system::System,
+    cell::{Task, TaskStack},
+    class::Class,
+    status::ClassStatus,
+    system::System,
 };
-
-/// Wake-ups from outside the workers.
-struct Inbox {
-    /// Read at every dispatch, so not behind the lock.
-    len: AtomicUsize,
-    tasks: Mutex<VecDeque<Task>>,
-}
-
-impl Inbox {
-    fn push(&self, task: Task) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.push_back(task);
-        self.len.store(tasks.len(), Ordering::SeqCst);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len.load(Ordering::SeqCst) == 0
-    }
-
-    /// Hands this worker its part: what is there divided by the workers, at least one.
-    fn take(&self, workers: usize, mut each: impl FnMut(Task)) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let part = tasks.len().div_ceil(workers).min(INBOX_BATCH_MAX);
-        for task in tasks.drain(..part) {
-            each(task);
-        }
-        self.len.store(tasks.len(), Ordering::SeqCst);
-    }
-}
 
 /// What the workers of one system share.
 pub(crate) struct Scheduler {
     lanes: Vec<CachePadded<Lane>>,
-    inbox: CachePadded<Inbox>,
+    /// Wake-ups from outside the workers.
+    inbox: CachePadded<TaskStack>,
     idle: CachePadded<Idle>,
     is_stopping: AtomicBool,
     running: Mutex<usize>,
@@ -69,10 +43,7 @@ impl Scheduler {
         let queues: Vec<_> = (0..workers).map(|_| Queues::new()).collect();
         let scheduler = Self {
             lanes: queues.iter().map(|queues| CachePadded::new(Lane::new(queues))).collect(),
-            inbox: CachePadded::new(Inbox {
-                len: AtomicUsize::new(0),
-                tasks: Mutex::new(VecDeque::new()),
-            }),
+            inbox: CachePadded::new(TaskStack::new()),
             idle: CachePadded::new(Idle::new(workers)),
             is_stopping: AtomicBool::new(false),
             running: Mutex::new(workers),
@@ -129,9 +100,7 @@ impl Scheduler {
 
     /// Drops what the workers have left in the inbox.
     pub(crate) fn clear(&self) {
-        let tasks =
-            std::mem::take(&mut *self.inbox.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(tasks);
+        self.inbox.take(drop);
     }
 
     pub(crate) fn class_status(&self, class: Class) -> ClassStatus {

@@ -14,7 +14,7 @@ use crate::{
     budget,
     cell::{After, Header, Task},
     class::Class,
-    limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS},
+    limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES},
     park::TurnClock,
     status::ClassStatus,
     system::System,
@@ -220,8 +220,17 @@ impl Local {
         }
     }
 
+    /// Takes over what came from outside; if that is more than one, another worker may help.
     fn take_inbox(&self, scheduler: &Scheduler) {
-        scheduler.inbox.take(scheduler.workers(), |task| self.push(task, false));
+        let mut taken = 0;
+        scheduler.inbox.take(|task| {
+            self.push(task, false);
+            taken += 1;
+        });
+        if taken > 1 && scheduler.idle.has_parked() {
+            fence(Ordering::SeqCst);
+            scheduler.idle.wake_one();
+        }
     }
 
     fn fire_timers(&self, now: Time) {
@@ -317,10 +326,7 @@ impl Local {
     /// Looks for work everywhere, and parks if there is none. The caller is counted as searching.
     fn search_and_park(&self, scheduler: &Scheduler) {
         loop {
-            if !scheduler.inbox.is_empty() {
-                self.take_inbox(scheduler);
-            }
-            let has_found = !self.times.borrow().is_empty() || self.steal(scheduler);
+            let has_found = self.finds_work(scheduler);
             let is_last = scheduler.idle.end_search();
             if has_found {
                 // There may be more than one worker can do.
@@ -345,6 +351,22 @@ impl Local {
                 return;
             }
         }
+    }
+
+    /// Looks for work for a moment: what comes within it costs no system call on either side.
+    fn finds_work(&self, scheduler: &Scheduler) -> bool {
+        for _ in 0..SEARCHES {
+            if !self.times.borrow().is_empty() || self.steal(scheduler) {
+                return true;
+            }
+            for _ in 0..SEARCH_PAUSES {
+                std::hint::spin_loop();
+            }
+            if !scheduler.inbox.is_empty() {
+                self.take_inbox(scheduler);
+            }
+        }
+        false
     }
 
     fn has_several(&self, scheduler: &Scheduler) -> bool {
