@@ -11,7 +11,7 @@ use crate::{
     entropy::Entropy,
     reply::reply,
     share::Share,
-    simulated::SimulatedDriver,
+    single::Single,
     system::{Driver, System},
     time::Time,
     timers::TimerId,
@@ -22,7 +22,7 @@ impl System {
     #[must_use]
     pub fn now(&self) -> Time {
         match self.core().driver {
-            Driver::Threads(_) => self.core().clock.now(),
+            Driver::Threads(_) | Driver::Inline(_) => self.core().clock.now(),
             Driver::Simulated(_) => self.core().clock.now() + budget::elapsed_virtual(),
         }
     }
@@ -119,7 +119,7 @@ impl System {
                 Ok(())
             }),
             (None, Driver::Threads(driver)) => offer(run, |job| driver.compute.start(job)),
-            (None, Driver::Simulated(driver)) => self.start_simulated(driver, run),
+            (None, Driver::Simulated(_) | Driver::Inline(_)) => self.start_between_turns(run),
         }
         handle
     }
@@ -135,7 +135,7 @@ impl System {
         });
         match &self.core().driver {
             Driver::Threads(driver) => driver.compute.start_always(job),
-            Driver::Simulated(driver) => self.start_simulated(driver, move |_| job()),
+            Driver::Simulated(_) | Driver::Inline(_) => self.run_between_turns(|| {}, job),
         }
     }
 
@@ -150,18 +150,44 @@ impl System {
         };
         match &self.core().driver {
             Driver::Threads(driver) => offer(run, |job| driver.blocking.start(job)),
-            Driver::Simulated(driver) => self.start_simulated(driver, run),
+            Driver::Simulated(_) | Driver::Inline(_) => self.start_between_turns(run),
         }
     }
 
-    /// Runs a job inline at a seeded later time.
-    fn start_simulated(
+    /// Runs a job on the calling thread, between two turns; or tells it that there are too many.
+    fn start_between_turns(&self, run: impl FnOnce(Option<Panicked>) + Send + 'static) {
+        let admitted = self.single().map_or(Ok(()), Single::admit_job);
+        if let Err(jobs) = admitted {
+            run(Some(Panicked::Full(jobs)));
+            return;
+        }
+        let system = self.clone();
+        let begins = move || {
+            if let Some(single) = system.single() {
+                single.job_begins();
+            }
+        };
+        self.run_between_turns(begins, move || run(None));
+    }
+
+    fn run_between_turns(
         &self,
-        driver: &SimulatedDriver,
-        run: impl FnOnce(Option<Panicked>) + Send + 'static,
+        begins: impl FnOnce() + Send + 'static,
+        job: impl FnOnce() + Send + 'static,
     ) {
-        let at = self.now() + driver.job_time();
-        self.set_timer(at, Box::new(move || run(None)));
+        let delay = match &self.core().driver {
+            Driver::Simulated(driver) => driver.job_time(),
+            Driver::Threads(_) | Driver::Inline(_) => Duration::ZERO,
+        };
+        let system = self.clone();
+        let due = move || {
+            begins();
+            // A node that has crashed goes on with nothing.
+            if !system.is_crashed() {
+                job();
+            }
+        };
+        self.set_timer(self.now() + delay, Box::new(due));
     }
 }
 

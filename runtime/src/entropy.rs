@@ -23,6 +23,13 @@ impl Seed {
         Ok(Self(seed))
     }
 
+    /// The seed of a system within this one.
+    pub(crate) fn derive(&self, label: &str, number: u64) -> Self {
+        let mut seed = [0; 32];
+        self.stream(label, number).fill_bytes(&mut seed);
+        Self(seed)
+    }
+
     /// The stream of `number` in the family `label`; independent of all others.
     pub(crate) fn stream(&self, label: &str, number: u64) -> Entropy {
         // FNV-1a of the label picks the ChaCha stream; the number is mixed into the key, so two

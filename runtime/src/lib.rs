@@ -3,8 +3,9 @@
 //! A [`System`] carries every process of a node: sync actors ([`Actor`]) for everything hot, async
 //! processes for the edges. Both live in one kind of cell, are sent messages through bounded
 //! mailboxes, and spend a quantum of *reductions* per turn; classes share a busy machine by weight.
-//! [`System::threads`] runs them on work-stealing threads, [`System::simulated`] on one thread in
-//! virtual time, where one seed always does the same.
+//! [`System::threads`] runs them on work-stealing threads, [`System::inline`] on the caller's thread,
+//! [`System::simulated`] there too, but in virtual time, where one seed always does the same, with
+//! the faults of clocks, networks, disks and nodes.
 //!
 //! This crate is the clock and entropy door: nothing else reads clocks, starts threads or draws
 //! numbers that a seed does not determine.
@@ -18,6 +19,7 @@ mod compute;
 mod ctx;
 mod doors;
 mod entropy;
+mod inline;
 pub mod limits;
 mod mailbox;
 mod message;
@@ -31,6 +33,7 @@ mod restart;
 mod scheduler;
 mod share;
 mod simulated;
+mod single;
 mod slab;
 mod status;
 mod stop;
@@ -50,6 +53,7 @@ pub use self::{
     compute::{JobHandle, Panicked, Yielder},
     ctx::Ctx,
     entropy::Entropy,
+    inline::Inline,
     mailbox::{Mailbox, MailboxSpec, Overflow, SendError, Undelivered},
     message::Message,
     process::{ActorHandle, Inbox, TaskError, TaskHandle},
@@ -57,7 +61,10 @@ pub use self::{
     reply::{Answer, Lost, Reply, reply},
     restart::Restart,
     share::Share,
-    simulated::{Faults, Order, Simulation},
+    simulated::{
+        ClockFaults, Disk, DiskError, DiskFaults, Endpoint, Faults, Network, NetworkFaults,
+        NetworkStatus, Node, Order, Simulation,
+    },
     status::{ClassStatus, Exit, SlowTurn, StopReason, SystemStatus},
     stream::{Credit, NoCredit, ReplyStream, Sink, StreamError, StreamEvent, stream},
     system::{Spawn, StartError, System, ThreadsConfig},

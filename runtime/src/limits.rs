@@ -66,3 +66,18 @@ pub const NUDGE_REDUCTIONS: u32 = QUANTUM_REDUCTIONS / 8;
 
 /// The longest a simulated compute or blocking job takes, in nanoseconds, unless faults say other.
 pub const SIMULATED_JOB_NS_MAX: u64 = 2_000_000;
+
+/// Simulated messages that are under way from one node to another; one more is lost.
+pub const LINK_MESSAGES_MAX: usize = 1_024;
+
+/// What a simulated disk writes as a whole or not at all, in bytes: the smallest sector that disks
+/// have promised.
+pub const DISK_SECTOR_BYTES: usize = 512;
+
+/// What the files of one simulated disk may hold, in bytes; a write beyond it fails. 64 MiB, so that
+/// a simulation of tens of nodes fits in memory.
+pub const DISK_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of one file that are written but not synced, in a simulation; beyond it the oldest are made
+/// durable, as a kernel does that runs out of dirty pages.
+pub const DISK_UNSYNCED_MAX: usize = 4 << 20;

@@ -1,33 +1,40 @@
-//! The simulated driver: one thread, virtual time, seeded order.
+//! The simulated driver: one thread, virtual time, seeded order, seeded faults.
 //!
 //! The class that runs next follows from the same weighted virtual time as on threads; which
-//! process of the class does is drawn by the seed. Within a class order goes by rounds: whatever
-//! is runnable when a round begins runs once before anything runs twice. Time moves by what turns
-//! consume, and jumps to the next timer when nothing is runnable. The same seed does the same, and
-//! gives the same hash of all that happened.
+//! process of the class does is drawn by the seed, within rounds (`single::ready`). Time moves by
+//! what turns consume, and jumps to the next timer when nothing is runnable. Every draw is checked
+//! against the starvation bound (`single::bound`). The same seed does the same, and gives the same
+//! hash of all that happened.
 //!
-//! # Invariants
-//!
-//! - S1: a process that waits in a queue runs in this round or the next of its queue, so after at
-//!   most twice as many turns of its kind as its class has processes.
-//! - S2: of four turns of a class whose queues are both filled, three go to fresh processes.
+//! A simulation may have nodes, each with its own processes, wall clock and disk, and networks
+//! between them; a crash ends the processes of one node and what its disk has not synced.
+
+mod clock;
+mod disk;
+mod network;
+mod node;
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+pub(crate) use self::clock::WallClock;
+use self::disk::Image;
+pub use self::{
+    clock::ClockFaults,
+    disk::{DiskError, DiskFaults},
+    network::{Endpoint, Network, NetworkFaults, NetworkStatus},
+    node::{Disk, Node},
+};
 use crate::{
-    budget,
-    cell::{After, Task},
-    class::Class,
-    entropy::Entropy,
-    limits::{DEBT_QUANTA_MAX, REDUCTION_NS, SIMULATED_JOB_NS_MAX},
-    scheduler::queues::ClassTimes,
-    status::ClassStatus,
+    entropy::{Entropy, Seed},
+    limits::SIMULATED_JOB_NS_MAX,
+    single::{EventHash, Pick, Priorities, Single},
     system::{Driver, System},
     time::{Time, nanos},
 };
@@ -43,6 +50,14 @@ pub enum Order {
     Fair,
     /// Drawn by the seed alone: somebody may wait for long, as on a machine that is overloaded.
     Chaos,
+    /// By priorities that the seed draws (PCT): a process may starve for `steps` turns of its class
+    /// while others run. Finds bugs that need `changes + 1` events in one certain order.
+    Priorities {
+        /// Turns after which priorities are drawn anew.
+        steps: u32,
+        /// How often within them the process that would run next falls behind all others.
+        changes: u32,
+    },
 }
 
 /// What goes wrong in a simulation.
@@ -52,13 +67,25 @@ pub struct Faults {
     pub order: Order,
     /// The longest a compute or blocking job takes.
     pub job_time_max: Duration,
+    /// Of wall clocks.
+    pub clock: ClockFaults,
+    /// Of networks.
+    pub network: NetworkFaults,
+    /// Of disks.
+    pub disk: DiskFaults,
 }
 
 impl Faults {
     /// Nothing goes wrong.
     #[must_use]
     pub const fn none() -> Self {
-        Self { order: Order::Fair, job_time_max: Duration::from_nanos(SIMULATED_JOB_NS_MAX) }
+        Self {
+            order: Order::Fair,
+            job_time_max: Duration::from_nanos(SIMULATED_JOB_NS_MAX),
+            clock: ClockFaults::none(),
+            network: NetworkFaults::none(),
+            disk: DiskFaults::none(),
+        }
     }
 }
 
@@ -68,69 +95,10 @@ impl Default for Faults {
     }
 }
 
-struct Queued {
-    task: Task,
-    since: Time,
-}
-
-/// One queue: what runs in this round, and what came after it began.
-#[derive(Default)]
-struct Rounds {
-    current: Vec<Queued>,
-    next: Vec<Queued>,
-}
-
-impl Rounds {
-    fn len(&self) -> usize {
-        self.current.len() + self.next.len()
-    }
-
-    fn draw(&mut self, entropy: &mut Entropy, order: Order) -> Option<Queued> {
-        match order {
-            Order::Fair if self.current.is_empty() => {
-                std::mem::swap(&mut self.current, &mut self.next);
-            }
-            Order::Fair => {}
-            Order::Chaos => self.current.append(&mut self.next),
-        }
-        if self.current.is_empty() {
-            return None;
-        }
-        let index = entropy.below(self.current.len() as u64);
-        Some(self.current.swap_remove(usize::try_from(index).expect("an index of the vector")))
-    }
-}
-
-#[derive(Default)]
-struct Ready {
-    fresh: Rounds,
-    spent: Rounds,
-    status: ClassStatus,
-}
-
-struct State {
-    ready: [Ready; Class::COUNT],
-    times: ClassTimes,
-    order_entropy: Entropy,
-    job_entropy: Entropy,
-    hash: EventHash,
-}
-
-/// FNV-1a over words: the same on every platform and in every version of Rust.
-#[derive(Clone, Copy, Debug)]
-struct EventHash(u64);
-
-impl EventHash {
-    fn add(&mut self, word: u64) {
-        for byte in word.to_le_bytes() {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-}
-
 /// What a simulated system has instead of threads.
 pub(crate) struct SimulatedDriver {
-    state: Mutex<State>,
+    pub(crate) single: Single,
+    job_entropy: Mutex<Entropy>,
     faults: Faults,
 }
 
@@ -138,96 +106,44 @@ impl SimulatedDriver {
     pub(crate) fn new(mut entropy: Entropy, faults: Faults) -> Self {
         use rand_core::RngCore;
         // Two streams: a job more does not change the order of turns by itself.
-        let job_entropy = Entropy::from_seed(entropy.next_u64());
-        let state = State {
-            ready: Default::default(),
-            times: ClassTimes::default(),
-            order_entropy: entropy,
-            job_entropy,
-            hash: EventHash(0xcbf2_9ce4_8422_2325),
+        let job_entropy = Mutex::new(Entropy::from_seed(entropy.next_u64()));
+        let pick = match faults.order {
+            Order::Fair => Pick::Fair(entropy),
+            Order::Chaos => Pick::Chaos(entropy),
+            Order::Priorities { steps, changes } => {
+                Pick::Priorities(Priorities::new(entropy, steps, changes))
+            }
         };
-        Self { state: Mutex::new(state), faults }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No turn runs under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn schedule(&self, task: Task, since: Time) {
-        self.lock().push(task, since, false);
+        Self { single: Single::new(pick), job_entropy, faults }
     }
 
     /// How long the next job takes.
     pub(crate) fn job_time(&self) -> Duration {
         let longest = nanos(self.faults.job_time_max).max(1);
-        Duration::from_nanos(1 + self.lock().job_entropy.below(longest))
-    }
-
-    pub(crate) fn class_status(&self, class: Class) -> ClassStatus {
-        let state = self.lock();
-        let ready = &state.ready[class.index()];
-        ClassStatus { queued: ready.fresh.len() + ready.spent.len(), ..ready.status }
+        let mut entropy = self.job_entropy.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_nanos(1 + entropy.below(longest))
     }
 }
 
-impl State {
-    fn push(&mut self, task: Task, since: Time, is_spent: bool) {
-        let class = task.identity().class;
-        let ready = &mut self.ready[class.index()];
-        let rounds = if is_spent { &mut ready.spent } else { &mut ready.fresh };
-        rounds.next.push(Queued { task, since });
-        self.times.filled(class);
-    }
-
-    /// Draws the next turn.
-    fn next(&mut self, now: Time, order: Order) -> Option<Task> {
-        loop {
-            let class = self.times.pick()?;
-            let ready = &mut self.ready[class.index()];
-            let entropy = &mut self.order_entropy;
-            let is_spent_turn =
-                ready.fresh.len() == 0 || (self.times.wants_spent(class) && ready.spent.len() > 0);
-            let rounds = if is_spent_turn { &mut ready.spent } else { &mut ready.fresh };
-            let queued = rounds.draw(entropy, order);
-            if ready.fresh.len() + ready.spent.len() == 0 {
-                self.times.emptied(class);
-            }
-            let Some(Queued { task, since }) = queued else {
-                continue;
-            };
-            self.times.note_turn(class, !is_spent_turn);
-            if !is_spent_turn {
-                let waited = nanos(now - since);
-                let longest = &mut ready.status.fresh_wait_ns_max;
-                *longest = waited.max(*longest);
-            }
-            return Some(task);
-        }
-    }
-
-    /// Books a turn that is over.
-    fn book(&mut self, now: Time, id: u64, class: Class, used: u64) {
-        self.times.charge(class, used);
-        let status = &mut self.ready[class.index()].status;
-        status.turns += 1;
-        status.reductions += used;
-        status.busy_ns += used * REDUCTION_NS;
-        for word in [now.as_nanos(), id, class.index() as u64, used] {
-            self.hash.add(word);
-        }
-    }
+/// A node by its name: how often it was started, its life, its disk.
+struct Place {
+    number: u64,
+    starts: u64,
+    node: Option<Node>,
+    image: Arc<Mutex<Image>>,
 }
 
 /// A simulated system, driven by the thread that holds this.
-#[derive(Debug)]
 pub struct Simulation {
     system: System,
+    seed: Seed,
+    nodes: BTreeMap<&'static str, Place>,
+    networks: u64,
 }
 
 impl Simulation {
-    pub(crate) const fn new(system: System) -> Self {
-        Self { system }
+    pub(crate) const fn new(system: System, seed: Seed) -> Self {
+        Self { system, seed, nodes: BTreeMap::new(), networks: 0 }
     }
 
     /// The system, to spawn into.
@@ -242,11 +158,68 @@ impl Simulation {
         self.system.now()
     }
 
-    /// Hash of all turns so far: who, when, for how long.
+    /// Hash of all that happened so far: turns (who, when, for how long), arrivals of messages,
+    /// operations of disks, starts and crashes of nodes.
     #[must_use]
     pub fn event_hash(&self) -> u64 {
-        self.driver().lock().hash.0
+        self.driver().single.hash()
     }
+
+    // --- nodes -----------------------------------------------------------------------------
+
+    /// Starts a node, with nobody in it, on the disk that an earlier node of that name left.
+    ///
+    /// # Panics
+    ///
+    /// If the node runs.
+    pub fn start(&mut self, name: &'static str) -> Node {
+        let (number, faults) = (self.nodes.len() as u64 + 1, self.driver().faults);
+        let seed = self.seed;
+        let place = self.nodes.entry(name).or_insert_with(|| {
+            let image = Image::new(seed.stream("disk", number), faults.disk);
+            Place { number, starts: 0, node: None, image: Arc::new(Mutex::new(image)) }
+        });
+        assert!(place.node.is_none(), "node {name} runs already");
+        place.starts += 1;
+        // The wall clock is the machine's: a restart does not set it right.
+        let wall = WallClock::new(seed.derive("wall clock", place.number), faults.clock);
+        let seed = seed.derive(name, place.starts);
+        let system = self.system.simulated_node(place.number, seed, wall);
+        let node = Node::new(name, system, Arc::clone(&place.image));
+        place.node = Some(node.clone());
+        self.note("start", name);
+        node
+    }
+
+    /// Crashes a node: its processes end where they are, its jobs and messages to it are lost, and
+    /// so is what its disk has not synced, as [`DiskFaults`] say. What its processes hold is
+    /// dropped, but its handles to disk and network do nothing any more.
+    ///
+    /// # Panics
+    ///
+    /// If the node does not run.
+    pub fn crash(&mut self, name: &'static str) {
+        let node = self.nodes.get_mut(name).and_then(|place| place.node.take());
+        let Some(node) = node else { panic!("node {name} does not run") };
+        self.note("crash", name);
+        node.system().crash();
+        self.driver().single.end_all(node.system());
+        node.crash_disk();
+    }
+
+    /// A network that nodes may join.
+    pub fn network<M: Clone + Send + 'static>(&mut self) -> Network<M> {
+        self.networks += 1;
+        let entropy = self.seed.stream("network", self.networks);
+        Network::new(self.system.clone(), entropy, self.driver().faults.network)
+    }
+
+    fn note(&self, event: &str, name: &str) {
+        let now = self.now().as_nanos();
+        self.driver().single.note(&[now, EventHash::word(event), EventHash::word(name)]);
+    }
+
+    // --- time ------------------------------------------------------------------------------
 
     /// Runs until nothing is runnable and no timer is set.
     ///
@@ -291,15 +264,10 @@ impl Simulation {
     /// there is nothing to do until then.
     fn step(&self, end: Time) -> bool {
         let system = &self.system;
-        let timers = system.timers();
-        timers.fire(self.now());
-        let driver = self.driver();
-        let next = driver.lock().next(self.now(), driver.faults.order);
-        if let Some(task) = next {
-            self.turn(task);
+        if self.driver().single.step(system) {
             return true;
         }
-        match timers.first() {
+        match system.timers().first() {
             Some(first) if first <= end => {
                 system.core().clock.advance_to(first);
                 true
@@ -308,64 +276,31 @@ impl Simulation {
         }
     }
 
-    fn turn(&self, task: Task) {
-        let (id, class, name) = {
-            let identity = task.identity();
-            (identity.id, identity.class, identity.name)
-        };
-        let driver = self.driver();
-        let began = self.now();
-        let quantum = task.quantum();
-        let debt = task.debt.load(Ordering::Relaxed);
-        if debt >= quantum {
-            // It pays a quantum back by waiting, as on threads.
-            task.debt.store(debt - quantum, Ordering::Relaxed);
-            let mut state = driver.lock();
-            if state.times.is_ready(class) {
-                state.push(task, began, true);
-                return;
-            }
-        }
-        let rest = task.rest(quantum);
-        budget::begin(rest, began);
-        let after = task.run();
-        let used = budget::end().max(1);
-        let nanos = used * REDUCTION_NS;
-        self.system.core().clock.advance_to(began + Duration::from_nanos(nanos));
-        self.system.counters().note_turn(name, nanos);
-        let mut state = driver.lock();
-        state.book(began, id, class, used);
-        let used = u32::try_from(used).unwrap_or(u32::MAX);
-        let over = used.saturating_sub(quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
-        task.debt.fetch_add(over, Ordering::Relaxed);
-        match after {
-            After::Again => {
-                let is_spent = task.book(used, quantum);
-                let now = self.system.core().clock.now();
-                state.push(task, now, is_spent);
-            }
-            After::Idle | After::Done => {
-                drop(state);
-                // Its last reference may be this one, and what it drops may send.
-                drop(task);
-            }
-        }
-    }
-
     fn driver(&self) -> &SimulatedDriver {
         match &self.system.core().driver {
             Driver::Simulated(driver) => driver,
-            Driver::Threads(_) => unreachable!("a simulation is made with its driver"),
+            Driver::Threads(_) | Driver::Inline(_) => {
+                unreachable!("a simulation is made with its driver")
+            }
         }
+    }
+}
+
+impl std::fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let nodes: Vec<_> = self.nodes.keys().collect();
+        f.debug_struct("Simulation").field("system", &self.system).field("nodes", &nodes).finish()
     }
 }
 
 impl Drop for Simulation {
     fn drop(&mut self) {
         // Processes hold the system and its queues hold them: taken apart here, or never freed.
-        self.system.finish_all();
+        let single = &self.driver().single;
+        for node in self.nodes.values().filter_map(|place| place.node.as_ref()) {
+            single.end_all(node.system());
+        }
+        single.end_all(&self.system);
         self.system.timers().clear();
-        let ready = std::mem::take(&mut self.driver().lock().ready);
-        drop(ready);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use crate::{
     cell::{self, Identity, Task},
     class::Class,
     entropy::Seed,
+    inline::{Inline, InlineDriver},
     mailbox::{Mailbox, MailboxSpec, Overflow},
     message::{Message, Never},
     process::{ActorHandle, FutureBody, Inbox, TaskHandle},
@@ -24,7 +25,8 @@ use crate::{
     restart::Restart,
     scheduler::{self, Scheduler},
     share::Share,
-    simulated::{Faults, SimulatedDriver, Simulation},
+    simulated::{Faults, SimulatedDriver, Simulation, WallClock},
+    single::Single,
     status::{Counters, StopReason, SystemStatus},
     stop::StopSignal,
     threads::ThreadsDriver,
@@ -115,13 +117,20 @@ impl Spawn {
 
 pub(crate) enum Driver {
     Threads(Box<ThreadsDriver>),
-    Simulated(Box<SimulatedDriver>),
+    /// Shared by the nodes of a simulation.
+    Simulated(Arc<SimulatedDriver>),
+    Inline(Box<InlineDriver>),
 }
 
 pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) seed: Seed,
-    timers: Timers,
+    /// Number of the node within its simulation; 0 for a system by itself.
+    pub(crate) node: u64,
+    /// A simulated crash has ended it: nothing that it has begun goes on.
+    is_crashed: AtomicBool,
+    /// Shared by the nodes of a simulation.
+    timers: Arc<Timers>,
     registry: Registry,
     counters: Counters,
     stop: StopSignal,
@@ -158,21 +167,49 @@ impl System {
     pub fn simulated(seed: u64, faults: Faults) -> Simulation {
         let seed = Seed::from_number(seed);
         let driver = SimulatedDriver::new(seed.stream("scheduler", 0), faults);
-        let driver = Driver::Simulated(Box::new(driver));
-        Simulation::new(Self::new(Clock::simulated(), seed, driver))
+        let driver = Driver::Simulated(Arc::new(driver));
+        let clock = Clock::simulated(WallClock::new(seed, faults.clock));
+        Simulation::new(Self::new(clock, seed, driver), seed)
+    }
+
+    /// A system on the calling thread, with the machine's clock and no other thread.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Seed`] if the machine gives no seed.
+    pub fn inline() -> Result<Inline, StartError> {
+        let seed = Seed::from_machine().map_err(StartError::Seed)?;
+        let driver = Driver::Inline(Box::new(InlineDriver::new()));
+        Ok(Inline::new(Self::new(Clock::real(), seed, driver)))
     }
 
     fn new(clock: Clock, seed: Seed, driver: Driver) -> Self {
+        Self::of_node(clock, seed, driver, 0, Arc::new(Timers::new()))
+    }
+
+    fn of_node(clock: Clock, seed: Seed, driver: Driver, node: u64, timers: Arc<Timers>) -> Self {
         Self(Arc::new(Core {
             clock,
             seed,
-            timers: Timers::new(),
+            node,
+            is_crashed: AtomicBool::new(false),
+            timers,
             registry: Registry::new(),
             counters: Counters::default(),
             stop: StopSignal::default(),
             ids: AtomicU64::new(0),
             driver,
         }))
+    }
+
+    /// A system of its own within a simulation: same time, other processes, other wall clock.
+    pub(crate) fn simulated_node(&self, node: u64, seed: Seed, wall: WallClock) -> Self {
+        let Driver::Simulated(driver) = &self.0.driver else {
+            unreachable!("only a simulation has nodes")
+        };
+        let driver = Driver::Simulated(Arc::clone(driver));
+        let clock = self.0.clock.with_wall(wall);
+        Self::of_node(clock, seed, driver, node, Arc::clone(&self.0.timers))
     }
 
     // --- processes -------------------------------------------------------------------------
@@ -256,24 +293,24 @@ impl System {
         }
     }
 
-    fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     // --- what it is ------------------------------------------------------------------------
 
-    /// Worker threads; 1 when simulated.
+    /// Worker threads; 1 on the calling thread.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.scheduler().map_or(1, Scheduler::workers)
     }
 
-    /// The reactor behind sockets and tokio's timers; `None` when simulated.
+    /// The reactor behind sockets and tokio's timers; `None` if the system has no threads.
     #[must_use]
     pub fn reactor(&self) -> Option<tokio::runtime::Handle> {
         match &self.0.driver {
             Driver::Threads(driver) => Some(driver.reactor.handle()),
-            Driver::Simulated(_) => None,
+            Driver::Simulated(_) | Driver::Inline(_) => None,
         }
     }
 
@@ -283,7 +320,8 @@ impl System {
         let counters = &self.0.counters;
         let class = |class| match &self.0.driver {
             Driver::Threads(driver) => driver.scheduler.class_status(class),
-            Driver::Simulated(driver) => driver.class_status(class),
+            Driver::Simulated(driver) => driver.single.class_status(class),
+            Driver::Inline(driver) => driver.single.class_status(class),
         };
         SystemStatus {
             actors_live: self.0.registry.live(),
@@ -301,8 +339,8 @@ impl System {
     /// Stops the system: processes handle what waits for them and end, threads are joined. After
     /// `deadline` whatever still runs is left behind.
     ///
-    /// On a worker, and when simulated, it only asks; then [`System::wait_stopped`] or the
-    /// simulation does the rest.
+    /// On a worker, and on the calling thread, it only asks; then [`System::wait_stopped`] or
+    /// whoever runs the system does the rest.
     pub fn stop(&self, deadline: Duration) {
         self.request_stop(StopReason::Asked);
         if !scheduler::is_worker() {
@@ -375,7 +413,8 @@ impl System {
     pub(crate) fn schedule(&self, task: Task) {
         match &self.0.driver {
             Driver::Threads(driver) => driver.scheduler.schedule(task),
-            Driver::Simulated(driver) => driver.schedule(task, self.now()),
+            Driver::Simulated(driver) => driver.single.schedule(task, self.now()),
+            Driver::Inline(driver) => driver.schedule(task, self.now()),
         }
     }
 
@@ -383,8 +422,27 @@ impl System {
     pub(crate) fn scheduler(&self) -> Option<&Scheduler> {
         match &self.0.driver {
             Driver::Threads(driver) => Some(&driver.scheduler),
-            Driver::Simulated(_) => None,
+            Driver::Simulated(_) | Driver::Inline(_) => None,
         }
+    }
+
+    /// The turns of a system on the calling thread.
+    pub(crate) fn single(&self) -> Option<&Single> {
+        match &self.0.driver {
+            Driver::Threads(_) => None,
+            Driver::Simulated(driver) => Some(&driver.single),
+            Driver::Inline(driver) => Some(&driver.single),
+        }
+    }
+
+    /// A simulated crash: what it has begun does not go on.
+    pub(crate) fn crash(&self) {
+        self.0.is_crashed.store(true, Ordering::Relaxed);
+        self.0.stop.set(&StopReason::Fatal("the node crashed".to_owned()));
+    }
+
+    pub(crate) fn is_crashed(&self) -> bool {
+        self.0.is_crashed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -401,8 +459,10 @@ impl System {
 
     pub(crate) fn set_timer(&self, at: Time, due: Box<dyn FnOnce() + Send>) -> TimerId {
         let (timer, is_first) = self.0.timers.set(at, due);
-        if is_first && let Some(scheduler) = self.scheduler() {
-            scheduler.timer_set();
+        match &self.0.driver {
+            Driver::Threads(driver) if is_first => driver.scheduler.timer_set(),
+            Driver::Inline(driver) if is_first => driver.timer_set(),
+            Driver::Threads(_) | Driver::Simulated(_) | Driver::Inline(_) => {}
         }
         timer
     }

@@ -2,9 +2,14 @@
 
 use std::{
     ops::{Add, AddAssign, Sub},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use crate::{limits::REDUCTION_NS, simulated::WallClock};
 
 /// Nanoseconds since the system started, read through the clock door.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -75,12 +80,11 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 }
 
 /// Where a system reads its time.
-#[derive(Debug)]
 pub(crate) enum Clock {
     /// The machine's monotonic clock.
     Real { start: Instant },
-    /// Moved by the simulation alone; `epoch` is what the wall clock says at its zero.
-    Virtual { now: AtomicU64, epoch: Duration },
+    /// Moved by the simulation alone. Its nodes share the time, but each has its wall clock.
+    Virtual { now: Arc<AtomicU64>, wall: WallClock },
 }
 
 impl Clock {
@@ -88,9 +92,16 @@ impl Clock {
         Self::Real { start: Instant::now() }
     }
 
-    pub(crate) const fn simulated() -> Self {
-        // Any fixed date will do, as long as every run sees the same: 2025-01-01T00:00:00Z.
-        Self::Virtual { now: AtomicU64::new(0), epoch: Duration::from_hours(482_136) }
+    pub(crate) fn simulated(wall: WallClock) -> Self {
+        Self::Virtual { now: Arc::default(), wall }
+    }
+
+    /// The same time with another wall clock. A real clock has one.
+    pub(crate) fn with_wall(&self, wall: WallClock) -> Self {
+        match self {
+            Self::Real { start } => Self::Real { start: *start },
+            Self::Virtual { now, .. } => Self::Virtual { now: Arc::clone(now), wall },
+        }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -112,9 +123,7 @@ impl Clock {
         match self {
             // A machine whose clock is before 1970 has no usable date; zero is as good as any.
             Self::Real { .. } => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            Self::Virtual { now, epoch } => {
-                *epoch + Duration::from_nanos(now.load(Ordering::Relaxed))
-            }
+            Self::Virtual { now, wall } => wall.at(Time(now.load(Ordering::Relaxed))),
         }
     }
 
@@ -122,6 +131,19 @@ impl Clock {
     pub(crate) fn advance_to(&self, at: Time) {
         if let Self::Virtual { now, .. } = self {
             now.fetch_max(at.0, Ordering::Relaxed);
+        }
+    }
+
+    /// A turn that began at `began` and counted `used` reductions is over: virtual time moves on by
+    /// them. Says how long it took, in nanoseconds.
+    pub(crate) fn end_turn(&self, began: Time, used: u64) -> u64 {
+        match self {
+            Self::Real { .. } => nanos(self.now() - began),
+            Self::Virtual { .. } => {
+                let took = used.saturating_mul(REDUCTION_NS);
+                self.advance_to(began + Duration::from_nanos(took));
+                took
+            }
         }
     }
 }

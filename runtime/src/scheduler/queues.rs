@@ -10,10 +10,10 @@ use crate::{
 };
 
 /// Virtual time is counted in reductions of the heaviest class.
-const WEIGHT_MAX: u64 = 64;
+pub(crate) const WEIGHT_MAX: u64 = 64;
 
 /// The lead of a class that wakes: one quantum of the heaviest class.
-const WAKE_LEAD: u64 = QUANTUM_REDUCTIONS as u64;
+pub(crate) const WAKE_LEAD: u64 = QUANTUM_REDUCTIONS as u64;
 
 /// Virtual times of all classes on one worker.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +72,16 @@ impl ClassTimes {
         let class = Class::ALL[next?];
         self.floor = self.floor.max(self.times[class.index()]);
         Some(class)
+    }
+
+    /// Virtual time of a class.
+    pub(crate) const fn time(&self, class: Class) -> u64 {
+        self.times[class.index()]
+    }
+
+    /// Where a class that wakes begins, but for its lead.
+    pub(crate) const fn floor(&self) -> u64 {
+        self.floor
     }
 
     /// Charges a turn.

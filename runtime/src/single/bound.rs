@@ -1,0 +1,254 @@
+//! The starvation bound: how long a process may wait for its turn. Pure.
+//!
+//! All lengths are in reductions, and real: a turn that overruns its quantum counts as it was. Let a
+//! process of class `c` and weight `w_c` come into its queue at `s`, which is between two turns, and
+//! be drawn at `d`. `T_j` is the virtual time of class `j`, `F` the floor that a class which wakes
+//! is lifted to but for the lead `L` (see `scheduler::queues`); one reduction of `j` moves `T_j` by
+//! `64 / w_j`. Then
+//!
+//! ```text
+//! wait <= r + S + U + sum over j that ran, j != c: (w_j / 64) (T_c(d) - F(s) + L) + m_j
+//! ```
+//!
+//! - `r`: the turn during which it was woken. `S`: what the strict class used between `s` and `d`.
+//! - `U`: what `c` used. `m_j`: the length of the last turn of `j`.
+//!
+//! Proof. Nothing runs but turns, so the wait is `r` and what each class used. A class `j` that is
+//! ready has `T_j >= F - L`: so it was lifted when it woke, and `F` rises only to the time of the
+//! class that is picked, which is the smallest of all ready ones. So `T_j` begins at `F(s) - L` or
+//! later. Class `c` is ready from `s` to `d`; when `j` is picked for the last time, `T_j <= T_c <=
+//! T_c(d)`. Up to there `j` used `(w_j / 64)` of the difference, and then `m_j`.
+//!
+//! How often `c` itself runs is counted in draws, one turn each or sitting one out:
+//!
+//! - S1: of its own queue at most `|current round at s| + |its round| - 1` go before it. What runs
+//!   in its round was in it when it began, and each of those once.
+//! - S2: a fresh process sees one spent draw after every three fresh ones, so `ahead / 3 + 1`; a
+//!   spent one `3 (ahead + 1)` fresh draws, so the spent get a quarter of their class.
+//!
+//! With `e` the charge of the turn of `c` before `s`, `T_c(d) <= F(s) + e + (64 / w_c) U`. So the
+//! wait is at most `r + S + U (sum of weights / w_c)` and, for each other class, `m_j` and its
+//! share of the lead: with `N` fresh processes and equal turns `q`, N q (sum / w_c) and a constant.
+
+use crate::{
+    class::Class,
+    limits::{FRESH_TURNS_MAX, REDUCTION_NS},
+    scheduler::queues::{ClassTimes, WAKE_LEAD, WEIGHT_MAX},
+    time::{Time, nanos},
+};
+
+/// Which of the two queues of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Fresh,
+    Spent,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Spent => "spent",
+        }
+    }
+}
+
+/// What was so when a process came into its queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    since: Time,
+    /// Number of the next turn.
+    turn: u64,
+    floor: u64,
+    strict: u64,
+    own: u64,
+    /// The turn during which it was woken.
+    running: u64,
+    /// Draws of its class so far, by kind.
+    draws: [u64; 2],
+    /// What was left of the round.
+    current: u64,
+}
+
+/// A draw that is to be checked.
+pub(super) struct Drawn {
+    pub(super) class: Class,
+    pub(super) kind: Kind,
+    pub(super) id: u64,
+    pub(super) name: &'static str,
+    pub(super) mark: Mark,
+    /// How many the round began with.
+    pub(super) round: u64,
+    /// The oldest of those that came after the round began.
+    pub(super) oldest: Option<Mark>,
+    /// The other queue of the class has something too.
+    pub(super) is_other_waiting: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    total: u64,
+    /// Number and length of the last turn.
+    last: Option<(u64, u64)>,
+    draws: [u64; 2],
+    /// Draws in a row that a queue, by kind, has been passed over.
+    passed: [u64; 2],
+}
+
+/// Counts what every class used, and asserts the bound.
+#[derive(Debug, Default)]
+pub(super) struct Bound {
+    classes: [Used; Class::COUNT],
+    turn: u64,
+    /// Since when a class waits as a whole; `None` if it is not ready.
+    waiting: [Option<Mark>; Class::COUNT],
+}
+
+impl Bound {
+    /// A process woken at `since` comes into a queue whose round has `current` left; `running` is
+    /// the length of the turn in which that was.
+    pub(super) fn mark(
+        &self,
+        class: Class,
+        since: Time,
+        running: u64,
+        current: usize,
+        times: &ClassTimes,
+    ) -> Mark {
+        let used = &self.classes[class.index()];
+        Mark {
+            since,
+            turn: self.turn,
+            floor: times.floor(),
+            strict: self.classes[Class::System.index()].total,
+            own: used.total,
+            running,
+            draws: used.draws,
+            current: current as u64,
+        }
+    }
+
+    /// A class has something runnable; `mark` is that of the first of it.
+    pub(super) fn filled(&mut self, class: Class, mark: Mark) {
+        self.waiting[class.index()].get_or_insert(mark);
+    }
+
+    /// Checks a draw, and that the classes which were not drawn may still wait.
+    pub(super) fn drew(&mut self, drawn: &Drawn, now: Time, times: &ClassTimes) {
+        self.check_turns(drawn);
+        self.check_queues(drawn);
+        let Drawn { class, id, name, mark, .. } = drawn;
+        let (waited, bound) = (nanos(now - mark.since), self.bound(*class, mark, times));
+        assert!(
+            waited <= bound,
+            "process {id} ({name}) of class {} waited {waited} ns, its bound is {bound} ns",
+            class.name(),
+        );
+        self.classes[class.index()].draws[drawn.kind as usize] += 1;
+        // As a whole the class waits anew, from its next turn on.
+        self.waiting[class.index()] = None;
+        for other in Class::ALL.into_iter().filter(|other| other != class) {
+            let Some(mark) = self.waiting[other.index()] else {
+                continue;
+            };
+            let (waited, bound) = (nanos(now - mark.since), self.bound(other, &mark, times));
+            assert!(
+                waited <= bound,
+                "class {} has waited {waited} ns when process {id} ({name}) of class {} is \
+                 drawn, its bound is {bound} ns",
+                other.name(),
+                class.name(),
+            );
+        }
+    }
+
+    /// S1 and S2.
+    fn check_turns(&self, drawn: &Drawn) {
+        let Drawn { class, kind, id, name, mark, round, .. } = drawn;
+        let draws = self.classes[class.index()].draws;
+        let since = |kind: Kind| draws[kind as usize] - mark.draws[kind as usize];
+        let fresh_max = u64::from(FRESH_TURNS_MAX);
+        let (ahead, others, others_max) = match kind {
+            Kind::Fresh => {
+                let ahead = since(Kind::Fresh);
+                (ahead, since(Kind::Spent), ahead / fresh_max + 1)
+            }
+            Kind::Spent => {
+                let ahead = since(Kind::Spent);
+                (ahead, since(Kind::Fresh), (ahead + 1) * fresh_max)
+            }
+        };
+        let ahead_max = mark.current + round - 1;
+        assert!(
+            ahead <= ahead_max && others <= others_max,
+            "process {id} ({name}) of class {}, {}, waited for {ahead} turns of its queue \
+             and {others} of the other, its bounds are {ahead_max} and {others_max}",
+            class.name(),
+            kind.name(),
+        );
+    }
+
+    /// S1 and S2 for those that were not drawn, who else could wait for ever.
+    fn check_queues(&mut self, drawn: &Drawn) {
+        let Drawn { class, kind, id, name, .. } = drawn;
+        let (other, passed_max) = match kind {
+            Kind::Fresh => (Kind::Spent, u64::from(FRESH_TURNS_MAX)),
+            Kind::Spent => (Kind::Fresh, 1),
+        };
+        let of_class = &mut self.classes[class.index()];
+        let passed = &mut of_class.passed[other as usize];
+        *passed = if drawn.is_other_waiting { *passed + 1 } else { 0 };
+        assert!(
+            *passed <= passed_max,
+            "the {} of class {} were passed over {passed} times when process {id} ({name}) \
+             is drawn, their bound is {passed_max}",
+            other.name(),
+            class.name(),
+        );
+        of_class.passed[*kind as usize] = 0;
+        if let Some(oldest) = &drawn.oldest {
+            let draws = of_class.draws[*kind as usize] + 1 - oldest.draws[*kind as usize];
+            assert!(
+                draws <= oldest.current,
+                "a process of class {}, {}, has waited for {draws} turns of its queue when \
+                 process {id} ({name}) is drawn, the bound of its round is {}",
+                class.name(),
+                kind.name(),
+                oldest.current,
+            );
+        }
+    }
+
+    /// How long a process, or the class as a whole, with this mark may have waited, in nanoseconds.
+    fn bound(&self, class: Class, mark: &Mark, times: &ClassTimes) -> u64 {
+        let own = self.classes[class.index()].total - mark.own;
+        let mut bound = mark.running + own;
+        if class != Class::System {
+            bound += self.classes[Class::System.index()].total - mark.strict;
+            let lead = (times.time(class) + WAKE_LEAD).saturating_sub(mark.floor);
+            for other in Class::ALL.into_iter().filter(|&other| other != class) {
+                if let (Some(weight), Some((turn, last))) =
+                    (other.weight(), self.classes[other.index()].last)
+                    && turn >= mark.turn
+                {
+                    bound += u64::from(weight) * lead / WEIGHT_MAX + last;
+                }
+            }
+        }
+        bound * REDUCTION_NS
+    }
+
+    /// A turn of `class` is over.
+    pub(super) fn book(&mut self, class: Class, used: u64) {
+        let turn = self.turn;
+        let of_class = &mut self.classes[class.index()];
+        of_class.total += used;
+        of_class.last = Some((turn, used));
+        self.turn += 1;
+    }
+
+    /// A class has nothing runnable any more.
+    pub(super) fn emptied(&mut self, class: Class) {
+        self.waiting[class.index()] = None;
+    }
+}

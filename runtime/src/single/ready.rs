@@ -1,0 +1,313 @@
+//! What is runnable on one thread, and what runs next. Pure.
+//!
+//! The class follows from weighted virtual time, as on worker threads. Within a class order goes by
+//! rounds: whatever is runnable when a round begins runs once before anything runs twice.
+//!
+//! # Invariants
+//!
+//! - S1: a process that waits in a queue runs in this round or the next of its queue, so after at
+//!   most twice as many turns of its kind as its class has processes.
+//! - S2: of four turns of a class whose queues are both filled, three go to fresh processes.
+//! - S3: no wait is longer than the bound of `bound`, which says what it is and why.
+
+use std::mem;
+
+use super::{
+    bound::{Bound, Drawn, Kind, Mark},
+    priorities::Priorities,
+};
+use crate::{
+    class::Class, entropy::Entropy, scheduler::queues::ClassTimes, status::ClassStatus, time::Time,
+    time::nanos,
+};
+
+/// What is queued here.
+pub(crate) trait Runnable {
+    fn id(&self) -> u64;
+    fn name(&self) -> &'static str;
+    fn class(&self) -> Class;
+}
+
+/// Which process of a round runs next.
+pub(crate) enum Pick {
+    /// The one that waits longest.
+    First,
+    /// Drawn by a seed, within rounds.
+    Fair(Entropy),
+    /// Drawn by a seed, of all that waits.
+    Chaos(Entropy),
+    /// The one of the highest priority, of all that waits.
+    Priorities(Priorities),
+}
+
+struct Queued<T> {
+    item: T,
+    since: Time,
+    mark: Mark,
+}
+
+/// One queue: what runs in this round, and what came after it began.
+struct Rounds<T> {
+    current: Vec<Queued<T>>,
+    next: Vec<Queued<T>>,
+    /// How many this round began with.
+    size: usize,
+}
+
+impl<T> Default for Rounds<T> {
+    fn default() -> Self {
+        Self { current: Vec::new(), next: Vec::new(), size: 0 }
+    }
+}
+
+impl<T: Runnable> Rounds<T> {
+    const fn len(&self) -> usize {
+        self.current.len() + self.next.len()
+    }
+
+    fn begin_round(&mut self) {
+        if self.current.is_empty() {
+            mem::swap(&mut self.current, &mut self.next);
+            self.size = self.current.len();
+        }
+    }
+
+    fn draw(&mut self, pick: &mut Pick) -> Option<Queued<T>> {
+        let index = match pick {
+            Pick::First => {
+                if self.current.is_empty() {
+                    self.begin_round();
+                    self.current.reverse();
+                }
+                return self.current.pop();
+            }
+            Pick::Fair(entropy) => {
+                self.begin_round();
+                draw_index(entropy, self.current.len())?
+            }
+            Pick::Chaos(entropy) => {
+                self.current.append(&mut self.next);
+                draw_index(entropy, self.current.len())?
+            }
+            Pick::Priorities(priorities) => {
+                self.current.append(&mut self.next);
+                priorities.draw(self.current.iter().map(|queued| queued.item.id()))?
+            }
+        };
+        Some(self.current.swap_remove(index))
+    }
+
+    fn retain(&mut self, keeps: impl Fn(&T) -> bool, dropped: &mut Vec<T>) {
+        for queue in [&mut self.current, &mut self.next] {
+            for queued in mem::take(queue) {
+                if keeps(&queued.item) {
+                    queue.push(queued);
+                } else {
+                    dropped.push(queued.item);
+                }
+            }
+        }
+    }
+}
+
+fn draw_index(entropy: &mut Entropy, len: usize) -> Option<usize> {
+    (len > 0).then(|| usize::try_from(entropy.below(len as u64)).expect("below a usize"))
+}
+
+/// The queues of one class.
+struct Queues<T> {
+    fresh: Rounds<T>,
+    spent: Rounds<T>,
+    status: ClassStatus,
+}
+
+impl<T> Default for Queues<T> {
+    fn default() -> Self {
+        Self { fresh: Rounds::default(), spent: Rounds::default(), status: ClassStatus::default() }
+    }
+}
+
+impl<T: Runnable> Queues<T> {
+    const fn len(&self) -> usize {
+        self.fresh.len() + self.spent.len()
+    }
+}
+
+/// A rule that is broken on purpose, to show that the bound sees it.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// The last that came runs first.
+    Newest,
+    /// Spent processes wait for the end of all fresh ones.
+    SpentLast,
+    /// Weights are ignored: the class that comes last runs first.
+    LightestClass,
+}
+
+/// All that is runnable.
+pub(crate) struct Ready<T> {
+    classes: [Queues<T>; Class::COUNT],
+    /// What was woken since the last turn ended, and when.
+    woken: Vec<(T, Time)>,
+    times: ClassTimes,
+    pick: Pick,
+    /// `None` where waits are not bounded: out of order, or in real time.
+    bound: Option<Bound>,
+    #[cfg(test)]
+    broken: Option<Broken>,
+}
+
+impl<T: Runnable> Ready<T> {
+    pub(crate) fn new(pick: Pick) -> Self {
+        let bound = matches!(pick, Pick::Fair(_)).then(Bound::default);
+        Self {
+            classes: Default::default(),
+            woken: Vec::new(),
+            times: ClassTimes::default(),
+            pick,
+            bound,
+            #[cfg(test)]
+            broken: None,
+        }
+    }
+
+    /// Something became runnable, perhaps during a turn: it is queued when that ends.
+    pub(crate) fn woke(&mut self, item: T, since: Time) {
+        self.woken.push((item, since));
+    }
+
+    /// Queues what was woken; `running` is the length of the turn that has just ended, if one has.
+    fn settle(&mut self, running: u64) {
+        for (item, since) in mem::take(&mut self.woken) {
+            self.push(item, since, Kind::Fresh, running);
+        }
+    }
+
+    fn push(&mut self, item: T, since: Time, kind: Kind, running: u64) {
+        let class = item.class();
+        self.times.filled(class);
+        let queues = &mut self.classes[class.index()];
+        let rounds = match kind {
+            Kind::Fresh => &mut queues.fresh,
+            Kind::Spent => &mut queues.spent,
+        };
+        let mark = self.bound.as_mut().map_or_else(Mark::default, |bound| {
+            let mark = bound.mark(class, since, running, rounds.current.len(), &self.times);
+            bound.filled(class, mark);
+            mark
+        });
+        rounds.next.push(Queued { item, since, mark });
+    }
+
+    /// Queues what has just run and has more to do, or sits a turn out.
+    pub(crate) fn again(&mut self, item: T, now: Time, is_spent: bool) {
+        let kind = if is_spent { Kind::Spent } else { Kind::Fresh };
+        self.push(item, now, kind, 0);
+    }
+
+    pub(crate) const fn is_ready(&self, class: Class) -> bool {
+        self.times.is_ready(class)
+    }
+
+    /// What runs next.
+    pub(crate) fn next(&mut self, now: Time) -> Option<T> {
+        self.settle(0);
+        if let Some(bound) = &mut self.bound {
+            for class in Class::ALL.into_iter().filter(|&class| self.times.is_ready(class)) {
+                bound.filled(class, bound.mark(class, now, 0, 0, &self.times));
+            }
+        }
+        loop {
+            let class = self.pick_class()?;
+            let queues = &mut self.classes[class.index()];
+            let wants_spent = self.times.wants_spent(class) && queues.spent.len() > 0;
+            #[cfg(test)]
+            let wants_spent = wants_spent && self.broken != Some(Broken::SpentLast);
+            let is_spent = queues.fresh.len() == 0 || wants_spent;
+            let (kind, rounds) = if is_spent {
+                (Kind::Spent, &mut queues.spent)
+            } else {
+                (Kind::Fresh, &mut queues.fresh)
+            };
+            #[cfg(test)]
+            if self.broken == Some(Broken::Newest) && !rounds.next.is_empty() {
+                rounds.current = rounds.next.drain(rounds.next.len() - 1..).collect();
+                rounds.size = 1;
+            }
+            let queued = rounds.draw(&mut self.pick);
+            let round = rounds.size as u64;
+            let oldest = rounds.next.first().map(|queued| queued.mark);
+            let is_other_waiting = match kind {
+                Kind::Fresh => queues.spent.len() > 0,
+                Kind::Spent => queues.fresh.len() > 0,
+            };
+            let is_empty = queues.len() == 0;
+            if is_empty {
+                self.times.emptied(class);
+            }
+            let Some(Queued { item, since, mark }) = queued else {
+                continue;
+            };
+            if let Some(bound) = &mut self.bound {
+                let (id, name) = (item.id(), item.name());
+                let drawn = Drawn { class, kind, id, name, mark, round, oldest, is_other_waiting };
+                bound.drew(&drawn, now, &self.times);
+            }
+            self.times.note_turn(class, !is_spent);
+            if !is_spent {
+                let longest = &mut queues.status.fresh_wait_ns_max;
+                *longest = nanos(now - since).max(*longest);
+            }
+            return Some(item);
+        }
+    }
+
+    fn pick_class(&mut self) -> Option<Class> {
+        #[cfg(test)]
+        if self.broken == Some(Broken::LightestClass) {
+            return Class::ALL.into_iter().rev().find(|&class| self.times.is_ready(class));
+        }
+        self.times.pick()
+    }
+
+    /// Books a turn that is over, and queues what it has woken.
+    pub(crate) fn book(&mut self, class: Class, used: u64, busy_ns: u64) {
+        self.times.charge(class, used);
+        if let Some(bound) = &mut self.bound {
+            bound.book(class, used);
+        }
+        let status = &mut self.classes[class.index()].status;
+        status.turns += 1;
+        status.reductions += used;
+        status.busy_ns += busy_ns;
+        self.settle(used);
+    }
+
+    pub(crate) fn status(&self, class: Class) -> ClassStatus {
+        let queues = &self.classes[class.index()];
+        let woken = self.woken.iter().filter(|(item, _)| item.class() == class).count();
+        ClassStatus { queued: queues.len() + woken, ..queues.status }
+    }
+
+    /// Takes out what is not to be kept; to be dropped where nothing is locked.
+    pub(crate) fn take_out(&mut self, keeps: impl Fn(&T) -> bool) -> Vec<T> {
+        self.settle(0);
+        let mut dropped = Vec::new();
+        for class in Class::ALL {
+            let queues = &mut self.classes[class.index()];
+            queues.fresh.retain(&keeps, &mut dropped);
+            queues.spent.retain(&keeps, &mut dropped);
+            if queues.len() == 0 {
+                self.times.emptied(class);
+                if let Some(bound) = &mut self.bound {
+                    bound.emptied(class);
+                }
+            }
+        }
+        dropped
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! The bound holds for the rule, and sees when the rule is broken.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::*;
+use crate::{actor::panic_text, limits::QUANTUM_REDUCTIONS, limits::REDUCTION_NS};
+
+struct Process {
+    id: u64,
+    class: Class,
+    /// Reductions of each of its turns.
+    turn: u64,
+    /// It ends its turns woken again, or with more to do.
+    is_woken_again: bool,
+}
+
+impl Runnable for Process {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn name(&self) -> &'static str {
+        "process"
+    }
+
+    fn class(&self) -> Class {
+        self.class
+    }
+}
+
+/// Runs `turns` turns of processes that always have more to do, of the given classes, with turns
+/// up to `turn_max` long. Some sleep in between and come back in the middle of another's turn.
+fn run(seed: u64, classes: &[Class], turn_max: u64, turns: u32, broken: Option<Broken>) {
+    let mut entropy = Entropy::from_seed(seed);
+    let mut ready = Ready::new(Pick::Fair(Entropy::from_seed(seed + 1)));
+    ready.broken = broken;
+    let mut now = Time::ZERO;
+    for id in 0..40 {
+        let class = classes[usize::try_from(entropy.below(classes.len() as u64)).unwrap()];
+        let turn = 1 + entropy.below(turn_max);
+        ready.woke(Process { id, class, turn, is_woken_again: entropy.once_in(3) }, now);
+    }
+    let mut asleep = Vec::new();
+    for _ in 0..turns {
+        let Some(process) = ready.next(now) else {
+            ready.woke(asleep.pop().expect("all others sleep"), now);
+            continue;
+        };
+        let (class, used) = (process.class, process.turn);
+        for _ in 0..entropy.below(3) {
+            if let Some(sleeper) = asleep.pop() {
+                let part = entropy.below(used);
+                let since = now.as_nanos() + part * REDUCTION_NS;
+                ready.woke(sleeper, Time::from_nanos(since));
+            }
+        }
+        now = Time::from_nanos(now.as_nanos() + used * REDUCTION_NS);
+        ready.book(class, used, used * REDUCTION_NS);
+        // The strict class leaves room for others by sleeping.
+        if class == Class::System || entropy.once_in(4) {
+            asleep.push(process);
+        } else {
+            let is_spent = !process.is_woken_again;
+            ready.again(process, now, is_spent);
+        }
+    }
+}
+
+/// Goal: S3 holds for the rule, with overrun quanta, wake-ups in turns and the strict class.
+#[test]
+fn the_rule_keeps_the_bound() {
+    let quantum = u64::from(QUANTUM_REDUCTIONS);
+    for seed in 0..8 {
+        for turn_max in [quantum / 10, quantum, 20 * quantum] {
+            run(seed, &Class::ALL, turn_max, 2_000, None);
+            run(seed, &[Class::Call], turn_max, 500, None);
+            run(seed, &[Class::Consensus, Class::Prove], turn_max, 1_000, None);
+        }
+    }
+}
+
+/// Goal: each way to break the rule fails the assertion, which names process, class, wait, bound.
+#[test]
+fn a_broken_rule_breaks_the_bound() {
+    let quantum = u64::from(QUANTUM_REDUCTIONS);
+    let cases = [
+        (Broken::Newest, vec![Class::Call], ["turns of its queue", "of class call"]),
+        (
+            Broken::SpentLast,
+            vec![Class::Call],
+            ["the spent of class call were passed over", "their bound is 3"],
+        ),
+        (Broken::LightestClass, Class::ALL.to_vec(), ["of class", "its bound is"]),
+    ];
+    for (broken, classes, expected) in cases {
+        let run = || run(7, &classes, quantum, 5_000, Some(broken));
+        let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("the bound is broken");
+        let text = panic_text(&*panic);
+        for part in expected {
+            assert!(text.contains(part), "{broken:?}: {text}");
+        }
+    }
+}
