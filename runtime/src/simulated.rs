@@ -289,7 +289,10 @@ impl Simulation {
 impl std::fmt::Debug for Simulation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let nodes: Vec<_> = self.nodes.keys().collect();
-        f.debug_struct("Simulation").field("system", &self.system).field("nodes", &nodes).finish()
+        f.debug_struct("Simulation")
+            .field("system", &self.system)
+            .field("nodes", &nodes)
+            .finish_non_exhaustive()
     }
 }
 

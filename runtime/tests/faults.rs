@@ -268,10 +268,10 @@ impl Replica {
     fn packet(
         &mut self,
         from: &'static str,
-        packet: Packet,
+        packet: &Packet,
         ctx: &mut Ctx<'_, Event>,
     ) -> Option<()> {
-        match packet {
+        match *packet {
             Packet::Increment(request) => {
                 self.append()?;
                 self.waiting.insert(self.length, request);
@@ -318,7 +318,7 @@ impl Actor for Replica {
     fn handle(&mut self, event: Event, ctx: &mut Ctx<'_, Event>) -> Flow {
         ctx.consume(200);
         let done = match event {
-            Event::Packet(from, packet) => self.packet(from, packet, ctx),
+            Event::Packet(from, packet) => self.packet(from, &packet, ctx),
             Event::Synced(synced) => {
                 self.is_syncing = false;
                 synced.expect("the job does not panic").map(|length| {
@@ -517,8 +517,7 @@ fn lease_is_broken(seed: u64, order: Order) -> bool {
         *holder.lock().unwrap() = None;
     }));
     simulation.run_until_idle();
-    let result = *is_broken.lock().unwrap();
-    result
+    *is_broken.lock().unwrap()
 }
 
 /// Goal: priorities find a bug of order, in so many runs, that neither the fair order finds, since

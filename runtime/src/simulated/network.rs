@@ -81,7 +81,7 @@ struct Link {
 struct Links {
     entropy: Entropy,
     faults: NetworkFaults,
-    links: BTreeMap<(Name, Name), Link>,
+    by_ends: BTreeMap<(Name, Name), Link>,
     cut: BTreeSet<(Name, Name)>,
     status: NetworkStatus,
 }
@@ -89,7 +89,7 @@ struct Links {
 impl Links {
     const fn new(entropy: Entropy, faults: NetworkFaults) -> Self {
         let status = NetworkStatus { sent: 0, delivered: 0, lost: 0, doubled: 0, cut: 0 };
-        Self { entropy, faults, links: BTreeMap::new(), cut: BTreeSet::new(), status }
+        Self { entropy, faults, by_ends: BTreeMap::new(), cut: BTreeSet::new(), status }
     }
 
     fn happens(&mut self, one_in: u64) -> bool {
@@ -120,7 +120,7 @@ impl Links {
         let (least, most) = (nanos(self.faults.delay_min), nanos(self.faults.delay_max));
         let delay = least + self.entropy.below(most.saturating_sub(least) + 1);
         let extra = if is_reordered { self.entropy.below(most + 1) } else { 0 };
-        let link = self.links.entry((from, to)).or_default();
+        let link = self.by_ends.entry((from, to)).or_default();
         if link.under_way >= LINK_MESSAGES_MAX {
             self.status.lost += 1;
             return None;
@@ -137,7 +137,7 @@ impl Links {
 
     /// A message has got there. False if it may not.
     fn arrives(&mut self, from: Name, to: Name) -> bool {
-        if let Some(link) = self.links.get_mut(&(from, to)) {
+        if let Some(link) = self.by_ends.get_mut(&(from, to)) {
             link.under_way -= 1;
         }
         // N1: what was under way when the link was cut is lost too.

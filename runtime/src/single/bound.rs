@@ -28,7 +28,7 @@
 //!
 //! With `e` the charge of the turn of `c` before `s`, `T_c(d) <= F(s) + e + (64 / w_c) U`. So the
 //! wait is at most `r + S + U (sum of weights / w_c)` and, for each other class, `m_j` and its
-//! share of the lead: with `N` fresh processes and equal turns `q`, N q (sum / w_c) and a constant.
+//! share of the lead: with `N` fresh processes and equal turns `q`, `N q (sum / w_c)` and a constant.
 
 use crate::{
     class::Class,
@@ -129,8 +129,17 @@ impl Bound {
     }
 
     /// A class has something runnable; `mark` is that of the first of it.
-    pub(super) fn filled(&mut self, class: Class, mark: Mark) {
+    pub(super) fn waits_since(&mut self, class: Class, mark: Mark) {
         self.waiting[class.index()].get_or_insert(mark);
+    }
+
+    /// Before a draw: the class that was drawn last waits anew, if it has more.
+    pub(super) fn begin(&mut self, now: Time, times: &ClassTimes) {
+        for class in Class::ALL {
+            if times.is_ready(class) && self.waiting[class.index()].is_none() {
+                self.waiting[class.index()] = Some(self.mark(class, now, 0, 0, times));
+            }
+        }
     }
 
     /// Checks a draw, and that the classes which were not drawn may still wait.
@@ -165,8 +174,8 @@ impl Bound {
     /// S1 and S2.
     fn check_turns(&self, drawn: &Drawn) {
         let Drawn { class, kind, id, name, mark, round, .. } = drawn;
-        let draws = self.classes[class.index()].draws;
-        let since = |kind: Kind| draws[kind as usize] - mark.draws[kind as usize];
+        let so_far = self.classes[class.index()].draws;
+        let since = |kind: Kind| so_far[kind as usize] - mark.draws[kind as usize];
         let fresh_max = u64::from(FRESH_TURNS_MAX);
         let (ahead, others, others_max) = match kind {
             Kind::Fresh => {
@@ -207,10 +216,10 @@ impl Bound {
         );
         of_class.passed[*kind as usize] = 0;
         if let Some(oldest) = &drawn.oldest {
-            let draws = of_class.draws[*kind as usize] + 1 - oldest.draws[*kind as usize];
+            let ahead = of_class.draws[*kind as usize] + 1 - oldest.draws[*kind as usize];
             assert!(
-                draws <= oldest.current,
-                "a process of class {}, {}, has waited for {draws} turns of its queue when \
+                ahead <= oldest.current,
+                "a process of class {}, {}, has waited for {ahead} turns of its queue when \
                  process {id} ({name}) is drawn, the bound of its round is {}",
                 class.name(),
                 kind.name(),

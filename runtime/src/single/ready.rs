@@ -194,7 +194,7 @@ impl<T: Runnable> Ready<T> {
         };
         let mark = self.bound.as_mut().map_or_else(Mark::default, |bound| {
             let mark = bound.mark(class, since, running, rounds.current.len(), &self.times);
-            bound.filled(class, mark);
+            bound.waits_since(class, mark);
             mark
         });
         rounds.next.push(Queued { item, since, mark });
@@ -214,9 +214,7 @@ impl<T: Runnable> Ready<T> {
     pub(crate) fn next(&mut self, now: Time) -> Option<T> {
         self.settle(0);
         if let Some(bound) = &mut self.bound {
-            for class in Class::ALL.into_iter().filter(|&class| self.times.is_ready(class)) {
-                bound.filled(class, bound.mark(class, now, 0, 0, &self.times));
-            }
+            bound.begin(now, &self.times);
         }
         loop {
             let class = self.pick_class()?;
@@ -235,9 +233,9 @@ impl<T: Runnable> Ready<T> {
                 rounds.current = rounds.next.drain(rounds.next.len() - 1..).collect();
                 rounds.size = 1;
             }
-            let queued = rounds.draw(&mut self.pick);
-            let round = rounds.size as u64;
-            let oldest = rounds.next.first().map(|queued| queued.mark);
+            let next = rounds.draw(&mut self.pick);
+            let size = rounds.size as u64;
+            let oldest = rounds.next.first().map(|oldest| oldest.mark);
             let is_other_waiting = match kind {
                 Kind::Fresh => queues.spent.len() > 0,
                 Kind::Spent => queues.fresh.len() > 0,
@@ -246,12 +244,13 @@ impl<T: Runnable> Ready<T> {
             if is_empty {
                 self.times.emptied(class);
             }
-            let Some(Queued { item, since, mark }) = queued else {
+            let Some(Queued { item, since, mark }) = next else {
                 continue;
             };
             if let Some(bound) = &mut self.bound {
                 let (id, name) = (item.id(), item.name());
-                let drawn = Drawn { class, kind, id, name, mark, round, oldest, is_other_waiting };
+                let drawn =
+                    Drawn { class, kind, id, name, mark, round: size, oldest, is_other_waiting };
                 bound.drew(&drawn, now, &self.times);
             }
             self.times.note_turn(class, !is_spent);
