@@ -20,13 +20,13 @@
 //!
 //! # Invariants
 //!
-//! - Q1: whoever takes IDLE or PARKED off the word, and nobody else, schedules the process; so it is
-//!   in at most one run queue.
+//! - Q1: whoever takes IDLE or PARKED off the word, and nobody else, schedules the process; so it
+//!   is in at most one run queue.
 //! - Q2: letters of one sender are taken in the order they were pushed.
 //! - Q3: a push or a wake-up that finds the process neither idle nor parked leaves its mark in the
 //!   word, and the process cannot go idle past a mark: no wake-up is lost.
-//! - Q4: `load` counts every letter that was let in and not taken out, so `items_max` and `bytes_max`
-//!   hold but for senders that are turning back at this moment.
+//! - Q4: `load` counts every letter that was let in and not taken out, so `items_max` and
+//!   `bytes_max` hold but for senders that are turning back at this moment.
 #![allow(unsafe_code, reason = "letters are linked through raw pointers")]
 
 use std::{marker::PhantomData, mem::ManuallyDrop, ptr, ptr::NonNull};

@@ -153,6 +153,10 @@ impl Rack {
 
 struct Racks([Rack; SIZES.len()]);
 
+impl Racks {
+    const EMPTY: Self = Self([const { Rack::EMPTY }; SIZES.len()]);
+}
+
 impl Drop for Racks {
     fn drop(&mut self) {
         for (class, rack) in self.0.iter_mut().enumerate() {
@@ -163,7 +167,7 @@ impl Drop for Racks {
 }
 
 thread_local! {
-    static RACKS: RefCell<Racks> = const { RefCell::new(Racks([const { Rack::EMPTY }; SIZES.len()])) };
+    static RACKS: RefCell<Racks> = const { RefCell::new(Racks::EMPTY) };
 }
 
 type Depot = Mutex<Vec<Magazine>>;
