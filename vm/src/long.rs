@@ -17,6 +17,7 @@ use revm::{
 };
 
 use crate::{
+    collision::Search,
     limits::{
         COPY_CHUNK_BYTES, COPY_FUEL_PER_BYTE, COPY_INLINE_BYTES, KECCAK_CHUNK_BYTES,
         KECCAK_FUEL_PER_BYTE, KECCAK_INLINE_BYTES, LOG_BYTES_MAX,
@@ -30,6 +31,8 @@ type Instruction<'a, DB> = InstructionContext<'a, VmContext<DB>, EthInterpreter>
 #[derive(Default)]
 pub(crate) struct Progress {
     long: Option<Box<Long>>,
+    /// What the frame on top waits for before its first instruction.
+    pub(crate) search: Option<Search>,
     /// How the frame on top ends, while what it did is being undone.
     pub(crate) ending: Option<InterpreterAction>,
     /// Bytes of data logged so far, reverted ones too.

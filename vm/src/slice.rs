@@ -36,6 +36,7 @@ use revm::{
 };
 
 use crate::{
+    collision::{Search, StorageSearch},
     heavy::{HeavyCall, SlicedPrecompiles},
     limits::{UNDO_FUEL, UNDO_INLINE},
     long::{self, Fault, Progress},
@@ -307,7 +308,7 @@ impl Sliced {
     /// # Errors
     ///
     /// The database failed; the transaction is gone and the machine as before it.
-    pub(crate) fn resume<DB: Database, I>(
+    pub(crate) fn resume<DB: StorageSearch, I>(
         &mut self,
         evm: &mut Machine<DB, I>,
         fuel: &mut u64,
@@ -320,7 +321,7 @@ impl Sliced {
     }
 
     /// As `Handler::run_exec_loop`.
-    fn run_frames<DB: Database, I>(
+    fn run_frames<DB: StorageSearch, I>(
         &mut self,
         evm: &mut Machine<DB, I>,
         fuel: &mut u64,
@@ -335,7 +336,10 @@ impl Sliced {
                     self.is_offloaded = true;
                     return Ok(Slice::Offload(call));
                 }
-                let Some(result) = evm.push(init)? else { continue };
+                let Some(result) = evm.push(init)? else {
+                    evm.ctx.chain.search = Search::before(evm.frame_stack.get(), &evm.ctx);
+                    continue;
+                };
                 evm.precompiles.forget();
                 *fuel = fuel.saturating_sub(result.gas().total_gas_spent());
                 if evm.frame_stack.index().is_none() {
@@ -346,6 +350,12 @@ impl Sliced {
             } else {
                 if *fuel == 0 {
                     return Ok(Slice::More);
+                }
+                if let Some(search) = evm.ctx.chain.search {
+                    search
+                        .go_on(evm.frame_stack.get(), &mut evm.ctx, fuel)
+                        .map_err(EVMError::Database)?;
+                    continue;
                 }
                 if evm.ctx.chain.is_in_instruction() {
                     long::go_on(&mut evm.frame_stack.get().interpreter, &mut evm.ctx, fuel);

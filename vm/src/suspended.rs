@@ -21,6 +21,7 @@ use revm::{
 };
 
 use crate::{
+    collision::StorageSearch,
     heavy::{HeavyResult, SlicedPrecompiles},
     long::{self, Fault, Progress},
     overlay::Overlay,
@@ -142,6 +143,7 @@ impl<DB: Database, I> Suspended<DB, I> {
     #[allow(private_bounds, reason = "implemented for `()` and the tracer; not for others")]
     pub fn resume(&mut self, fuel: &mut u64) -> Result<Slice, ExecutionError<DB>>
     where
+        DB: StorageSearch,
         Machine<DB, I>: Frames<DB>,
     {
         self.whole(|inner| inner.sliced.resume(&mut inner.evm, fuel))
