@@ -54,6 +54,7 @@ pub(crate) struct Search {
 
 impl Search {
     /// The search that `frame`, pushed just now, has to wait for.
+    #[inline]
     pub(crate) fn before<DB: Database>(
         frame: &EthFrame<EthInterpreter>,
         context: &VmContext<DB>,

@@ -50,6 +50,11 @@ impl Progress {
         self.long.is_some()
     }
 
+    /// Returns true if the frame on top cannot simply run on.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.long.is_some() || self.search.is_some() || self.ending.is_some()
+    }
+
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
