@@ -2,7 +2,8 @@
 //!
 //! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; two
 //! actors drive them: a `Call` per request and the one [`Executor`]. revm's internals are named in
-//! `slice.rs`, `suspended.rs`, `trace.rs`, `collision.rs`, `long.rs` and `heavy.rs` only.
+//! `slice.rs`, `suspended.rs`, `trace.rs`, `collision.rs`, `grow.rs`, `long.rs` and
+//! `heavy.rs` only.
 
 mod actor;
 mod blake2;
@@ -11,6 +12,7 @@ mod call;
 mod collision;
 mod env;
 mod error;
+mod grow;
 mod heavy;
 pub mod limits;
 mod long;

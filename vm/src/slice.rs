@@ -162,7 +162,8 @@ fn go_on_waiting<DB: StorageSearch, I>(
     }
     let is_in_instruction = evm.ctx.chain.is_in_instruction();
     if is_in_instruction {
-        long::go_on(&mut frame.interpreter, &mut evm.ctx, fuel);
+        let table = evm.instruction.instruction_table();
+        long::go_on(&mut frame.interpreter, &mut evm.ctx, table, fuel);
     }
     Ok(is_in_instruction)
 }
