@@ -48,6 +48,7 @@ pub(super) fn prepare(
     setup.cfg.disable_eip3607 = true;
     setup.cfg.disable_block_gas_limit = true;
     setup.cfg.tx_chain_id_check = false;
+    setup.cfg.chain_id = spec.chain_id_now();
     setup.cfg.tx_gas_limit_cap = Some(u64::MAX);
 
     let gas_named = request.gas;
@@ -69,9 +70,9 @@ fn transaction(
         return Err(CallError::Unsupported(Unsupported::Blobs));
     }
     if let Some(have) = request.chain_id
-        && have != spec.chain_id
+        && have != spec.chain_id_now()
     {
-        let want = spec.chain_id;
+        let want = spec.chain_id_now();
         return Err(CallError::Invalid(InvalidCall::ChainId { have, want }));
     }
     let has_fee_caps =
@@ -96,7 +97,7 @@ fn transaction(
         value: request.value.unwrap_or(U256::ZERO),
         data: input(request.input)?,
         nonce: request.nonce.unwrap_or(0),
-        chain_id: Some(spec.chain_id),
+        chain_id: Some(spec.chain_id_now()),
         access_list: request.access_list.unwrap_or_default(),
         gas_priority_fee: (tx_type == 2 || tx_type == 4)
             .then(|| request.max_priority_fee_per_gas.unwrap_or(0)),
