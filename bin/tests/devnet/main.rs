@@ -214,6 +214,46 @@ fn the_chain_id_changes_unless_it_is_stored() {
     assert_eq!(node.call("eth_chainId", &json!([])), "0x7a69");
 }
 
+/// Goal: a reset forgets what was ordered for the blocks to come, and says who is new.
+#[test]
+fn a_reset_forgets_orders_and_snapshots() {
+    let mut node = Devnet::start(&[]);
+    let gas_limit = |node: &mut Devnet| {
+        node.call("evm_mine", &json!([]));
+        node.call("eth_getBlockByNumber", &json!(["latest", false]))["gasLimit"].take()
+    };
+    assert_eq!(node.call("evm_snapshot", &json!([])), "0x0");
+    node.call("evm_setBlockGasLimit", &json!([20_000_000]));
+    assert_eq!(gas_limit(&mut node), "0x1312d00");
+    let before = node.call("anvil_metadata", &json!([]));
+    assert_eq!(before["snapshots"]["0x0"][0], 0);
+    assert_eq!(before["latestBlockNumber"], 1);
+
+    node.call("anvil_reset", &json!([]));
+    let after = node.call("anvil_metadata", &json!([]));
+    assert_ne!(after["instanceId"], before["instanceId"]);
+    assert_eq!(after["snapshots"], json!({}));
+    assert_eq!(gas_limit(&mut node), "0x1c9c380");
+}
+
+/// Goal: `anvil_removeBlockTimestampInterval` says whether there was one.
+#[test]
+fn removing_a_timestamp_interval_says_whether_there_was_one() {
+    let mut node = Devnet::start(&[]);
+    node.call("anvil_setBlockTimestampInterval", &json!([5]));
+    for was_set in [true, false] {
+        assert_eq!(node.call("anvil_removeBlockTimestampInterval", &json!([])), was_set);
+    }
+}
+
+/// Goal: a call that names a price and no gas runs with a block's gas, which its sender can pay.
+#[test]
+fn a_call_with_a_price_needs_no_gas_limit() {
+    let mut node = Devnet::start(&[]);
+    let call = json!([{ "from": ALICE, "to": BOB, "gasPrice": "0x77359400" }, "latest"]);
+    assert_eq!(node.call("eth_call", &call), "0x");
+}
+
 /// Goal: an ethers script sends a transfer, deploys, reads logs and follows new heads.
 #[test]
 fn an_ethers_script_works() {

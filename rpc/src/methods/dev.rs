@@ -15,7 +15,7 @@ use crate::{
     api::{Api, Request},
     error::RpcError,
     params::{Arg, Number, Object, Params, Refusal, Slot},
-    position::{head, header_not_found, order},
+    position::{head, header_not_found, order, status},
     render::{self, Answered, answer, null, quantity},
 };
 
@@ -231,11 +231,12 @@ pub(super) async fn set_timestamp_interval(api: &Api, request: Request<'_>) -> A
     obey(api, Command::SetTimestampInterval(Some(secs))).await
 }
 
-/// `anvil_removeBlockTimestampInterval`
+/// `anvil_removeBlockTimestampInterval`: whether there was one.
 pub(super) async fn remove_timestamp_interval(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
+    let was_set = status(api).await.timestamp_interval.is_some();
     order(api, Command::SetTimestampInterval(None)).await?;
-    answer(&true)
+    answer(&was_set)
 }
 
 /// `evm_setBlockGasLimit`, `anvil_setBlockGasLimit`
@@ -373,6 +374,9 @@ pub(super) async fn reset(api: &Api, request: Request<'_>) -> Answered {
         Outcome::Reverted(true) => {}
         other => return Err(odd_outcome(&other)),
     }
+    // As on anvil, which keeps the coinbase, the clock and the mode of mining.
+    order(api, Command::SetGasLimit(api.spec.genesis.gas_limit)).await?;
+    order(api, Command::SetTimestampInterval(None)).await?;
     went_back(api);
     api.flags.forget_snapshots_from(0);
     api.flags.renew_instance();

@@ -52,7 +52,7 @@ pub(super) fn prepare(
     setup.cfg.tx_gas_limit_cap = Some(u64::MAX);
 
     let gas_named = request.gas;
-    let tx = transaction(request, spec, limits)?;
+    let tx = transaction(request, header.gas_limit, spec, limits)?;
     // As geth: a call that offers nothing for its gas runs at base fee zero.
     if tx.gas_price == 0 {
         setup.block.basefee = 0;
@@ -63,6 +63,7 @@ pub(super) fn prepare(
 
 fn transaction(
     request: TransactionRequest,
+    gas_block: u64,
     spec: &ChainSpec,
     limits: &Limits,
 ) -> Result<TxEnv, CallError> {
@@ -80,7 +81,10 @@ fn transaction(
     if has_fee_caps && request.gas_price.is_some() {
         return Err(CallError::Invalid(InvalidCall::BothFees));
     }
-    let gas_limit = request.gas.unwrap_or(limits.gas_cap.unwrap_or(GAS_UNCAPPED));
+    // Gas that is paid for and not named is that of a block: nobody could pay for an endless run.
+    let has_price = request.gas_price.or(request.max_fee_per_gas).unwrap_or(0) > 0;
+    let gas_unnamed = if has_price { gas_block } else { GAS_UNCAPPED };
+    let gas_limit = request.gas.unwrap_or(limits.gas_cap.unwrap_or(gas_unnamed));
     let authorizations = request.authorization_list.unwrap_or_default();
     let tx_type = match (authorizations.is_empty(), has_fee_caps, request.access_list.is_some()) {
         (false, _, _) => 4,
