@@ -5,7 +5,8 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::styling};
+use alloy_primitives::Address;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::styling};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -74,6 +75,8 @@ pub(crate) struct DevArgs {
     pub(crate) evm: EvmArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+    #[command(flatten)]
+    pub(crate) display: DisplayArgs,
 }
 
 /// Who has money at the start.
@@ -89,7 +92,7 @@ pub(crate) struct WalletArgs {
     /// BIP-39 phrase the dev accounts are derived from.
     #[arg(short, long, value_name = "PHRASE", conflicts_with_all = ["mnemonic_random", "mnemonic_seed_unsafe"])]
     pub(crate) mnemonic: Option<String>,
-    /// Make up a BIP-39 phrase of this many words.
+    /// Make up a BIP-39 phrase of this many words: 12, 15, 18, 21 or 24.
     #[arg(long, value_name = "WORDS", num_args = 0..=1, default_missing_value = "12", conflicts_with = "mnemonic_seed_unsafe")]
     pub(crate) mnemonic_random: Option<usize>,
     /// Make a BIP-39 phrase from a number. Never use its keys outside tests.
@@ -98,6 +101,9 @@ pub(crate) struct WalletArgs {
     /// Derivation path of the dev keys; the account's index is appended.
     #[arg(long, value_name = "PATH", default_value = "m/44'/60'/0'/0/")]
     pub(crate) derivation_path: String,
+    /// Give these accounts money at the start: ADDRESS, or ADDRESS:ETHER.
+    #[arg(long, value_name = "ADDRESS[:ETHER]", value_delimiter = ',', num_args = 1.., value_parser = parse_funds)]
+    pub(crate) fund_accounts: Vec<Funds>,
     /// Accept transactions from any sender, unsigned.
     #[arg(long, visible_alias = "auto-unlock")]
     pub(crate) auto_impersonate: bool,
@@ -122,6 +128,10 @@ pub(crate) struct MiningArgs {
     /// Most transactions in a block.
     #[arg(long, value_name = "NUM")]
     pub(crate) max_transactions: Option<usize>,
+    /// Feign epochs: `safe` is so many blocks behind the head and `finalized` twice as many.
+    /// Without it both are the head, as nothing can undo a block here.
+    #[arg(long, value_name = "NUM")]
+    pub(crate) slots_in_an_epoch: Option<u64>,
 }
 
 /// Where and how JSON-RPC is served.
@@ -210,6 +220,15 @@ pub(crate) struct EvmArgs {
     /// Memory an execution may use, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub(crate) memory_limit: usize,
+    /// Changes nothing: any transaction can be traced.
+    #[arg(long, visible_alias = "tracing")]
+    pub(crate) steps_tracing: bool,
+    /// Changes nothing: `console.log` is not printed yet.
+    #[arg(long, visible_alias = "no-console-log")]
+    pub(crate) disable_console_log: bool,
+    /// The family of networks to be like.
+    #[arg(short, long, value_enum, default_value_t = NetworkArg::Ethereum)]
+    pub(crate) network: NetworkArg,
 }
 
 /// How the node runs.
@@ -228,9 +247,58 @@ pub(crate) struct NodeArgs {
     /// Write accounts, keys and fees to this file as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) config_out: Option<PathBuf>,
+}
+
+/// What is printed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Display")]
+pub(crate) struct DisplayArgs {
     /// Print nothing.
     #[arg(short, long, visible_alias = "silent")]
     pub(crate) quiet: bool,
+    /// Print the start, the requests and the blocks as one JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Changes nothing: only tables would be Markdown, and there are none.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) md: bool,
+    /// Changes nothing: what is printed has no colors.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    pub(crate) color: ColorArg,
+    /// Changes nothing: only printed traces have levels of detail.
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbosity: u8,
+}
+
+/// The networks that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NetworkArg {
+    Ethereum,
+}
+
+/// When to color.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorArg {
+    Auto,
+    Always,
+    Never,
+}
+
+/// An account and its balance at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Funds {
+    pub(crate) address: Address,
+    /// In ether; `None`: as much as a dev account.
+    pub(crate) ether: Option<u64>,
+}
+
+fn parse_funds(text: &str) -> Result<Funds, String> {
+    let expected = || format!("expected ADDRESS or ADDRESS:ETHER, found {text:?}");
+    let (address, ether) = text.split_once(':').map_or((text, None), |(a, b)| (a, Some(b)));
+    Ok(Funds {
+        address: address.parse().map_err(|_| expected())?,
+        ether: ether.map(str::parse).transpose().map_err(|_| expected())?,
+    })
 }
 
 /// Seconds with a fraction, 0.05 and more.

@@ -70,10 +70,7 @@ impl Banner<'_> {
         ] {
             writeln!(out, "\n{title}\n==================\n\n{value}")?;
         }
-        writeln!(out)?;
-        for address in self.listening {
-            writeln!(out, "Listening on {address}")?;
-        }
-        Ok(())
+        let listening: Vec<_> = self.listening.iter().map(ToString::to_string).collect();
+        writeln!(out, "\nListening on {}", listening.join(", "))
     }
 }

@@ -7,12 +7,12 @@ use alloy_signer_local::PrivateKeySigner;
 use anyhow::{Context, Result, bail, ensure};
 use evenkeel_chain::{ChainSpec, DevAccounts, DevOptions, Fork, MNEMONIC};
 use evenkeel_node::{
-    AdmissionConfig, Config, Limits, Mining, Node, Order, PoolConfig, RpcConfig, bind, serve_on,
-    start,
+    AdmissionConfig, Api, Config, Limits, LogForm, Mining, Node, Order, PoolConfig, RpcConfig,
+    bind, log_blocks, serve_on, start,
 };
 use evenkeel_runtime::{Class, Spawn, StopReason, System, ThreadsConfig};
 use evenkeel_state::{Database, Options};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -26,6 +26,9 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 const NO_TIMEOUT: Duration = Duration::from_hours(100 * 365 * 24);
 /// Largest request body under `--no-request-size-limit`.
 const REQUEST_BYTES_UNLIMITED: usize = 1 << 30;
+/// How long lines of the log gather between two writes: at 20,000 requests a second a write for
+/// each would cost more than the requests.
+const LOG_REST: Duration = Duration::from_millis(20);
 const WEI_PER_ETHER: u64 = 1_000_000_000_000_000_000;
 
 /// Runs until SIGTERM, Ctrl-C or a failure of the node.
@@ -47,14 +50,22 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
     let node = start(&system, config(args, &accounts), spec, database)?;
     let listening = serve_on(&system, Arc::clone(&node.api), listeners)?.local;
     if let Some(path) = &args.node.config_out {
-        let text = config_out(args, &accounts, &node);
+        let text = config_out(args, &accounts, &node).to_string();
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if !args.node.quiet {
-        let banner = banner(args, &accounts, &node, &listening).text();
+    if !args.display.quiet {
+        let text = if args.display.json {
+            started_json(args, &accounts, &node, &listening)
+        } else {
+            banner(args, &accounts, &node, &listening).text()
+        };
         // A closed pipe is no reason to end a node.
-        let _ = std::io::stdout().write_all(banner.as_bytes());
+        let _ = std::io::stdout().write_all(text.as_bytes());
     }
+    let spawn = |name| Spawn::new(name, Class::Rpc);
+    drop(system.spawn_future(spawn("log blocks"), log_blocks(Arc::clone(&node.api))));
+    let printing = print_log(system.clone(), Arc::clone(&node.api));
+    drop(system.spawn_future(spawn("log"), printing));
 
     stop_on_signals(&system);
     match system.wait_stopped() {
@@ -89,6 +100,23 @@ fn stop_on_signals(system: &System) {
     }
 }
 
+/// Writes the request log to stdout, for as long as somebody takes it.
+async fn print_log(system: System, api: Arc<Api>) {
+    loop {
+        let text = api.log.next().await;
+        let write = move || {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        };
+        // Standard output may be a pipe that nobody reads for a while, so no worker waits for it.
+        if !matches!(system.blocking_async(write).await, Ok(Ok(()))) {
+            api.log.set_on(false);
+            return;
+        }
+        system.sleep(LOG_REST).await;
+    }
+}
+
 /// The node's settings from the flags.
 fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
     let (server, evm) = (&args.server, &args.evm);
@@ -104,6 +132,9 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
         } else {
             defaults.request_bytes_max
         },
+        slots_in_an_epoch: args.mining.slots_in_an_epoch,
+        is_persistent: args.node.datadir.is_some(),
+        priority_fee: if evm.disable_min_priority_fee { 0 } else { defaults.priority_fee },
         ..defaults
     };
     let order = match args.mining.order {
@@ -140,6 +171,8 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
         limits,
         rpc,
         accounts: accounts.clone(),
+        log_form: if args.display.json { LogForm::Json } else { LogForm::Text },
+        is_logging: !args.display.quiet,
         auto_impersonate: args.wallet.auto_impersonate,
     }
 }
@@ -177,8 +210,22 @@ fn banner<'a>(
     }
 }
 
+/// What `--json` prints at the start: that of `--config-out`, and where the node listens.
+fn started_json(
+    args: &DevArgs,
+    accounts: &DevAccounts,
+    node: &Node,
+    listening: &[SocketAddr],
+) -> String {
+    let mut started = config_out(args, accounts, node);
+    started["event"] = json!("listening");
+    started["listening"] = json!(listening);
+    started["chain_id"] = json!(node.spec.chain_id);
+    format!("{started}\n")
+}
+
 /// What `--config-out` writes: anvil's keys.
-fn config_out(args: &DevArgs, accounts: &DevAccounts, node: &Node) -> String {
+fn config_out(args: &DevArgs, accounts: &DevAccounts, node: &Node) -> Value {
     let keys: Vec<_> = accounts.signers().iter().map(PrivateKeySigner::to_bytes).collect();
     let base_fee = node.spec.genesis.base_fee.unwrap_or_default();
     json!({
@@ -193,21 +240,21 @@ fn config_out(args: &DevArgs, accounts: &DevAccounts, node: &Node) -> String {
         "gas_limit": gas_limit(args).map(|limit| limit.to_string()),
         "genesis_timestamp": node.spec.genesis.timestamp.to_string(),
     })
-    .to_string()
 }
 
 fn dev_accounts(args: &WalletArgs, seed: Option<u64>) -> Result<DevAccounts> {
     let (path, count) = (args.derivation_path.as_str(), args.accounts);
-    let entropy_of = |seed: u64| {
-        let hash = keccak256(seed.to_be_bytes());
-        <[u8; 16]>::try_from(&hash[..16]).expect("16 bytes of 32")
-    };
-    let made_up = |entropy| DevAccounts::random(entropy, path, count);
+    let made_up = |entropy: &[u8]| DevAccounts::random(entropy, path, count);
     let accounts = match (&args.mnemonic, args.mnemonic_random, args.mnemonic_seed_unsafe) {
-        (_, _, Some(seed)) => made_up(entropy_of(seed)),
+        (_, _, Some(seed)) => made_up(&keccak256(seed.to_be_bytes())[..16]),
         (_, Some(words), _) => {
-            ensure!(words == 12, "--mnemonic-random: only 12 words are supported, found {words}");
-            made_up(seed.map_or_else(random_entropy, |seed| Ok(entropy_of(seed)))?)
+            ensure!(
+                (12..=24).contains(&words) && words % 3 == 0,
+                "--mnemonic-random: expected 12, 15, 18, 21 or 24 words, found {words}"
+            );
+            let hash = |seed: u64| Ok(keccak256(seed.to_be_bytes()).0);
+            // BIP-39: three words for each four bytes.
+            made_up(&seed.map_or_else(random_entropy, hash)?[..words / 3 * 4])
         }
         (phrase, None, None) => {
             let phrase = phrase.as_deref().unwrap_or(MNEMONIC);
@@ -218,8 +265,8 @@ fn dev_accounts(args: &WalletArgs, seed: Option<u64>) -> Result<DevAccounts> {
 }
 
 /// Keys must be unguessable, so this is the one place that asks the operating system.
-fn random_entropy() -> Result<[u8; 16]> {
-    let mut entropy = [0; 16];
+fn random_entropy() -> Result<[u8; 32]> {
+    let mut entropy = [0; 32];
     let mut source = fs::File::open("/dev/urandom").context("no source of entropy")?;
     std::io::Read::read_exact(&mut source, &mut entropy).context("no entropy")?;
     Ok(entropy)
@@ -276,7 +323,11 @@ fn refuse_other_chain(asked: &ChainArgs, stored: &ChainSpec) -> Result<()> {
 fn dev_chain(args: &DevArgs, accounts: &DevAccounts, now: Duration) -> Result<ChainSpec> {
     let chain = &args.chain;
     let defaults = DevOptions::default();
-    let balance = U256::from(args.wallet.balance) * U256::from(WEI_PER_ETHER);
+    let wei = |ether: u64| U256::from(ether) * U256::from(WEI_PER_ETHER);
+    let balance = args.wallet.balance;
+    let dev = accounts.addresses().into_iter().map(|address| (address, wei(balance)));
+    let funded = args.wallet.fund_accounts.iter();
+    let funded = funded.map(|funds| (funds.address, wei(funds.ether.unwrap_or(balance))));
     Ok(ChainSpec::dev(&DevOptions {
         chain_id: chain.chain_id.unwrap_or(defaults.chain_id),
         fork: chain.hardfork.as_deref().map_or(Ok(defaults.fork), str::parse)?,
@@ -284,7 +335,7 @@ fn dev_chain(args: &DevArgs, accounts: &DevAccounts, now: Duration) -> Result<Ch
         base_fee: chain.block_base_fee_per_gas.unwrap_or(defaults.base_fee),
         timestamp: chain.timestamp.unwrap_or(now.as_secs()),
         number: chain.number.unwrap_or(defaults.number),
-        accounts: accounts.addresses().into_iter().map(|address| (address, balance)).collect(),
+        accounts: dev.chain(funded).collect(),
         create2_factory: !chain.disable_default_create2_deployer,
         ..defaults
     }))

@@ -13,7 +13,7 @@ use clap::{ArgAction, Command, builder::FalseyValueParser};
 const FILE_DEFAULT: &str = "evenkeel.toml";
 
 /// The subcommand that takes the same flags as the bare command.
-const DEVNET: &str = "dev";
+pub(crate) const DEVNET: &str = "dev";
 
 /// Adds the environment variables to every flag of `command` and of its subcommands.
 pub(crate) fn with_environment(command: Command) -> Command {
@@ -23,7 +23,11 @@ pub(crate) fn with_environment(command: Command) -> Command {
         if long == "help" || long == "version" {
             return arg;
         }
-        let name = format!("EVENKEEL_{}", long.to_uppercase().replace(['-', '.'], "_"));
+        let mut name = format!("EVENKEEL_{}", long.to_uppercase().replace(['-', '.'], "_"));
+        // What containers made for anvil set.
+        if long == "host" && std::env::var_os(&name).is_none() {
+            "ANVIL_IP_ADDR".clone_into(&mut name);
+        }
         let arg = arg.env(name).hide_env(true);
         // `EVENKEEL_NO_MINING=1` shall mean what it says.
         let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);

@@ -5,6 +5,7 @@ mod args;
 mod banner;
 mod db;
 mod dev;
+mod later;
 mod layers;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -25,11 +26,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let command = layers::with_file(layers::with_environment(Cli::command()), &arguments)?;
-    let cli = command
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-        .unwrap_or_else(|error| wrong_flag(&error));
+    let command = later::with_later_flags(Cli::command());
+    let command = layers::with_file(layers::with_environment(command), &arguments)?;
+    let matches =
+        command.try_get_matches_from(arguments).unwrap_or_else(|error| wrong_flag(&error));
+    later::refuse(&matches)?;
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| wrong_flag(&error));
     match cli.command {
         None => dev::run(&cli.dev),
         Some(Command::Dev(args)) => dev::run(&args),

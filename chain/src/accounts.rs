@@ -68,17 +68,22 @@ impl DevAccounts {
         Ok(Self { mnemonic: phrase.to_owned(), derivation_path, signers })
     }
 
-    /// Makes a mnemonic of 12 words from 128 bits of the caller's entropy and derives from it.
+    /// Makes a mnemonic of the caller's entropy, 12 words of 16 bytes to 24 words of 32 bytes, and
+    /// derives from it.
     ///
     /// # Errors
     ///
     /// As [`Self::from_mnemonic`].
+    ///
+    /// # Panics
+    ///
+    /// If there are not 16, 20, 24, 28 or 32 bytes.
     pub fn random(
-        entropy: [u8; 16],
+        entropy: &[u8],
         derivation_path: &str,
         count: usize,
     ) -> Result<Self, AccountsError> {
-        let entropy = Entropy::from_slice(entropy).expect("16 bytes make 12 words");
+        let entropy = Entropy::from_slice(entropy).expect("a length that BIP-39 knows");
         let mnemonic = Mnemonic::<English>::new_from_entropy(entropy);
         Self::from_mnemonic(&mnemonic.to_phrase(), derivation_path, count)
     }

@@ -92,6 +92,8 @@ pub struct EngineStatus {
     pub time_offset_secs: i64,
     /// Timestamp ordered for the next block.
     pub next_timestamp: Option<u64>,
+    /// Seconds ordered between the timestamps of any two blocks.
+    pub timestamp_interval: Option<u64>,
     /// Gas limit of the next block.
     pub gas_limit: u64,
     /// Fee recipient of the next block.

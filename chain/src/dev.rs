@@ -7,6 +7,7 @@ use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Address, Bytes, U256, address, bytes};
 
 use crate::{
+    chain_id::ChainIds,
     fork::Fork,
     genesis::blob_schedule,
     limits::{BASE_FEE_INITIAL, EXTRA_DATA_BYTES_MAX},
@@ -98,6 +99,7 @@ impl ChainSpec {
             .expect("the built-in parameters of the known forks are complete");
         Self {
             chain_id: options.chain_id,
+            ids: ChainIds::default(),
             timestamps: Timestamps::Monotone,
             extra_data_max: EXTRA_DATA_BYTES_MAX,
             genesis: Genesis {

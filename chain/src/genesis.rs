@@ -14,6 +14,7 @@ use alloy_primitives::U256;
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
+    chain_id::ChainIds,
     fork::Fork,
     limits::{BLOBS_MAX, EXTRA_DATA_BYTES_MAX, GAS_LIMIT_MAX, GAS_LIMIT_MIN},
     spec::{Activation, ChainSpec, Genesis, Timestamps},
@@ -136,6 +137,7 @@ impl ChainSpec {
         let blobs = blob_schedule(&blob_times(&file.config), &file.config.blob_schedule)?;
         Ok(Self {
             chain_id: file.config.chain_id,
+            ids: ChainIds::default(),
             timestamps: Timestamps::Strict,
             // The bound is for children: Clique keeps its signers in a longer genesis field.
             extra_data_max: EXTRA_DATA_BYTES_MAX,

@@ -8,6 +8,7 @@
 mod accounts;
 mod attributes;
 mod block;
+mod chain_id;
 mod command;
 mod dev;
 mod fork;
@@ -32,6 +33,7 @@ pub use block::{
     BlockDecodeError, BodyError, SealedBlock, UnrecoveredBlock, logs_bloom, ommers_hash,
     receipts_root, transactions_root, withdrawals_root,
 };
+pub use chain_id::TooManyChainIds;
 pub use command::{Cheat, Command, CommandError, EngineStatus, Outcome};
 pub use dev::{CREATE2_FACTORY, DevOptions};
 pub use fork::{Fork, UnknownFork};

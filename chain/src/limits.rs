@@ -24,6 +24,8 @@ pub const TX_GAS_LIMIT_MAX: u64 = 1 << 24;
 pub const BLOBS_MAX: u64 = 4_096;
 /// Dev accounts one node derives; each costs a point multiplication at start (a guess: 10 s).
 pub const DEV_ACCOUNTS_MAX: usize = 100_000;
+/// Changes of the chain id that are remembered (`anvil_setChainId`); a test makes a handful.
+pub const CHAIN_IDS_MAX: usize = 1_024;
 /// Blocks one `Mine` command may ask for; `anvil_mine` of more is a typing error.
 pub const MINE_BLOCKS_MAX: u64 = 10_000_000;
 

@@ -19,7 +19,7 @@ use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256, keccak256};
 use serde::{Deserialize, Serialize};
 
-use crate::{fork::Fork, id::Height, limits::BASE_FEE_INITIAL};
+use crate::{chain_id::ChainIds, fork::Fork, id::Height, limits::BASE_FEE_INITIAL};
 
 /// Base fee may change by an eighth per block (EIP-1559).
 const BASE_FEE_CHANGE_DENOMINATOR: u128 = 8;
@@ -76,8 +76,10 @@ pub(crate) enum Activation {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainSpec {
-    /// EIP-155 chain id.
+    /// EIP-155 chain id at the start; [`ChainSpec::chain_id_at`] knows what became of it.
     pub chain_id: u64,
+    #[serde(skip)]
+    pub(crate) ids: ChainIds,
     /// How timestamps of a parent and its child compare.
     pub timestamps: Timestamps,
     /// Bytes of `extra_data` a header may have.

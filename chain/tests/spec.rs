@@ -109,7 +109,7 @@ fn dev_chain_has_the_accounts_and_contracts_tools_expect() {
 /// Goal: a random mnemonic is a function of its entropy, and derives again from its phrase.
 #[test]
 fn random_accounts_come_back_from_their_phrase() {
-    let random = |byte| DevAccounts::random([byte; 16], "m/44'/60'/0'/0", 3).expect("a good path");
+    let random = |byte| DevAccounts::random(&[byte; 16], "m/44'/60'/0'/0", 3).expect("a good path");
     let accounts = random(1);
     let again = DevAccounts::from_mnemonic(accounts.mnemonic(), DERIVATION_PATH, 3);
     assert_eq!(again.expect("its own phrase").addresses(), accounts.addresses());

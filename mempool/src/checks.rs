@@ -26,7 +26,7 @@ impl NextBlock {
     #[must_use]
     pub fn after(spec: &ChainSpec, head: &Header, gas_limit: u64) -> Self {
         let fork = spec.fork_at(Height::new(head.number).next(), head.timestamp);
-        Self { chain_id: spec.chain_id, fork, gas_limit }
+        Self { chain_id: spec.chain_id_now(), fork, gas_limit }
     }
 }
 

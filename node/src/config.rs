@@ -3,7 +3,7 @@
 use evenkeel_chain::DevAccounts;
 use evenkeel_consensus::Mining;
 use evenkeel_mempool::{AdmissionConfig, PoolConfig};
-use evenkeel_rpc::RpcConfig;
+use evenkeel_rpc::{LogForm, RpcConfig};
 use evenkeel_vm::Limits;
 
 /// Settings of one node process. Nodes of one network may differ in all of it.
@@ -25,6 +25,10 @@ pub struct Config {
     pub rpc: RpcConfig,
     /// Keys the node signs with (`eth_sendTransaction`).
     pub accounts: DevAccounts,
+    /// How requests and blocks are told to the operator.
+    pub log_form: LogForm,
+    /// Whether they are told from the start.
+    pub is_logging: bool,
     /// Accept unsigned transactions from any sender.
     pub auto_impersonate: bool,
 }

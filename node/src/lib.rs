@@ -11,6 +11,8 @@ mod wire;
 pub use config::Config;
 pub use evenkeel_consensus::{ConfigError, Mining};
 pub use evenkeel_mempool::{AdmissionConfig, Order, PoolConfig};
-pub use evenkeel_rpc::{Bound, Listeners, RpcConfig, ServeError, bind, serve_on};
+pub use evenkeel_rpc::{
+    Api, Bound, Listeners, LogForm, RpcConfig, ServeError, bind, log_blocks, serve_on,
+};
 pub use evenkeel_vm::Limits;
 pub use wire::{Node, start};

@@ -8,7 +8,7 @@ use alloy_primitives::{B256, Bytes};
 use evenkeel_chain::ChainSpec;
 use evenkeel_consensus::{ConfigError, Consensus, Head, Solo, SoloConfig};
 use evenkeel_mempool::{Admission, Admissions, BestTxs, PendingFeed, PoolActor, PoolBoards};
-use evenkeel_rpc::{Accounts, Api, Filters, Flags, PlaceLimits, Places};
+use evenkeel_rpc::{Accounts, Api, Filters, Flags, PlaceLimits, Places, RequestLog};
 use evenkeel_runtime::{Actor, Entropy, Mailbox, Published, Restart, Spawn, System, published};
 use evenkeel_state::{Database, Durable, Writer};
 use evenkeel_vm::{Executor, ExecutorConfig, ExecutorPorts};
@@ -121,6 +121,7 @@ pub fn start(
         accounts,
         filters: Filters::new(system),
         flags: Flags::new(system),
+        log: RequestLog::new(config.log_form, config.is_logging),
         config: config.rpc,
     });
     Ok(Node { api, durable, spec })

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{B256, U256};
 use evenkeel_chain::{ChainSpec, DERIVATION_PATH, DevAccounts, DevOptions, MNEMONIC};
-use evenkeel_node::{AdmissionConfig, Config, Limits, Mining, Node, PoolConfig, RpcConfig, start};
+use evenkeel_node::{
+    AdmissionConfig, Config, Limits, LogForm, Mining, Node, PoolConfig, RpcConfig, start,
+};
 use evenkeel_rpc::{Client, ClientId, Request, RpcError, dispatch};
 use evenkeel_runtime::{Class, Faults, Order, Share, Simulation, Spawn, System, TaskHandle};
 use evenkeel_state::{Database, Options};
@@ -37,6 +39,8 @@ fn node(system: &System, mining: Mining, gas_limit: Option<u64>) -> Node {
         limits: Limits::default(),
         rpc: RpcConfig { evm_timeout: EVM_TIMEOUT, ..RpcConfig::default() },
         accounts,
+        log_form: LogForm::Text,
+        is_logging: true,
         auto_impersonate: false,
     };
     start(system, config, spec, database).expect("a valid configuration")

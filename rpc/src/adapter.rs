@@ -30,6 +30,11 @@ impl Dispatch for Api {
     }
 
     async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<Box<RawValue>, RpcError> {
-        api::dispatch(self, request).await
+        self.log.called(request.method);
+        let result = api::dispatch(self, request).await;
+        if let Err(error) = &result {
+            self.log.failed(&request, error);
+        }
+        result
     }
 }

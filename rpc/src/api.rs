@@ -19,7 +19,9 @@ use crate::{
     error::RpcError,
     filters::Filters,
     flags::Flags,
+    methods::limits::PRIORITY_FEE_DEFAULT,
     places::{Place, Places},
+    request_log::RequestLog,
     session::Session,
 };
 
@@ -53,6 +55,8 @@ pub struct Api {
     pub filters: Filters,
     /// What the dev methods remember of this process.
     pub flags: Flags,
+    /// What the operator is told of requests and blocks.
+    pub log: RequestLog,
     /// Limits and switches.
     pub config: RpcConfig,
 }
@@ -110,10 +114,17 @@ pub struct RpcConfig {
     pub connections_max: usize,
     /// Origins browsers may call from (`*` for any). `None` sends no CORS headers. Default `*`.
     pub cors: Option<Vec<String>>,
+    /// Tip that is suggested, and offered for a sender who names none, in wei. Default 1 gwei.
+    pub priority_fee: u128,
     /// Answer of `web3_clientVersion`.
     pub client_version: String,
     /// Whether the `evm_`, `anvil_` and `hardhat_` methods exist. Default true.
     pub is_dev: bool,
+    /// Blocks that `safe` lies behind the head, and half of what `finalized` does, as on anvil.
+    /// Default none: both are the head.
+    pub slots_in_an_epoch: Option<u64>,
+    /// Whether the chain outlives this process, so that its id cannot change. Default false.
+    pub is_persistent: bool,
 }
 
 impl Default for RpcConfig {
@@ -132,8 +143,11 @@ impl Default for RpcConfig {
             depth_max: 64,
             connections_max: 1_000,
             cors: Some(vec!["*".to_owned()]),
+            priority_fee: PRIORITY_FEE_DEFAULT,
             client_version: concat!("evenkeel/v", env!("CARGO_PKG_VERSION")).to_owned(),
             is_dev: true,
+            slots_in_an_epoch: None,
+            is_persistent: false,
         }
     }
 }

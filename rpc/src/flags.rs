@@ -1,54 +1,93 @@
 //! What the dev methods remember of this process, and nothing else reads.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use alloy_primitives::B256;
-use evenkeel_runtime::System;
+use evenkeel_runtime::{Entropy, System};
 use rand_core::RngCore;
 
+use crate::methods::limits::SNAPSHOTS_LISTED_MAX;
+
 /// State of the dev methods that belongs to the process, not to the chain.
-pub struct Flags {
-    /// Identifies this run of the node in `anvil_metadata`.
-    pub instance: B256,
-    is_logging: AtomicBool,
+pub struct Flags(Mutex<Remembered>);
+
+struct Remembered {
+    entropy: Entropy,
+    instance: B256,
     /// A base fee that was ordered, and the head it was ordered on.
-    base_fee: Mutex<Option<(u64, u64)>>,
+    base_fee: Option<(u64, u64)>,
+    /// Number and hash of the head, by the snapshot's number.
+    snapshots: BTreeMap<u64, (u64, B256)>,
 }
 
 impl Flags {
     /// Flags of a process that has just started.
     pub fn new(system: &System) -> Self {
-        let mut instance = B256::ZERO;
-        system.entropy("rpc instance").fill_bytes(instance.as_mut_slice());
-        Self { instance, is_logging: AtomicBool::new(true), base_fee: Mutex::new(None) }
+        let entropy = system.entropy("rpc instance");
+        let mut remembered = Remembered {
+            entropy,
+            instance: B256::ZERO,
+            base_fee: None,
+            snapshots: BTreeMap::new(),
+        };
+        remembered.renew_instance();
+        Self(Mutex::new(remembered))
     }
 
-    /// Whether requests are to be logged.
-    pub fn is_logging(&self) -> bool {
-        self.is_logging.load(Ordering::Relaxed)
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Switches the logging of requests.
-    pub fn set_logging(&self, is_logging: bool) {
-        self.is_logging.store(is_logging, Ordering::Relaxed);
+    /// Identifies this run of the node in `anvil_metadata`, from its start or its last reset on.
+    pub(crate) fn instance(&self) -> B256 {
+        self.lock().instance
+    }
+
+    /// The chain began anew.
+    pub(crate) fn renew_instance(&self) {
+        self.lock().renew_instance();
     }
 
     /// Remembers the base fee ordered for the block after `head`, in wei.
     pub(crate) fn set_base_fee_after(&self, head: u64, wei: u64) {
-        *self.base_fee.lock().unwrap_or_else(PoisonError::into_inner) = Some((head, wei));
+        self.lock().base_fee = Some((head, wei));
     }
 
     /// The chain went back, and with it what was ordered for the next block.
     pub(crate) fn forget_base_fee(&self) {
-        *self.base_fee.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.lock().base_fee = None;
     }
 
     /// The base fee ordered for the block after `head`.
     pub(crate) fn base_fee_after(&self, head: u64) -> Option<u64> {
-        let ordered = *self.base_fee.lock().unwrap_or_else(PoisonError::into_inner);
-        ordered.filter(|(on, _)| *on == head).map(|(_, wei)| wei)
+        self.lock().base_fee.filter(|(on, _)| *on == head).map(|(_, wei)| wei)
+    }
+
+    /// A snapshot was taken on the block with this number and hash.
+    pub(crate) fn add_snapshot(&self, id: u64, number: u64, hash: B256) {
+        let mut remembered = self.lock();
+        if remembered.snapshots.len() == SNAPSHOTS_LISTED_MAX {
+            remembered.snapshots.pop_first();
+        }
+        remembered.snapshots.insert(id, (number, hash));
+    }
+
+    /// The snapshot `id` and all later ones are gone.
+    pub(crate) fn forget_snapshots_from(&self, id: u64) {
+        self.lock().snapshots.split_off(&id);
+    }
+
+    /// Number and hash of the head by the snapshot's number in hex.
+    pub(crate) fn snapshots(&self) -> BTreeMap<String, (u64, B256)> {
+        self.lock().snapshots.iter().map(|(id, head)| (format!("{id:#x}"), *head)).collect()
+    }
+}
+
+impl Remembered {
+    fn renew_instance(&mut self) {
+        self.entropy.fill_bytes(self.instance.as_mut_slice());
     }
 }

@@ -74,6 +74,19 @@ pub const OUTBOX_ITEMS_MAX: usize = 8_192;
 /// Bytes that may wait for one WebSocket. One larger message may be there if it is alone.
 pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of the request log that wait for a slow terminal; more is left out and counted.
+pub const LOG_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of the parameters of a failed request that the request log shows.
+pub const LOG_PARAMS_BYTES_MAX: usize = 1_024;
+
+/// Blocks that the request log shows of those that became durable at once (`anvil_mine` of many).
+pub const LOG_BLOCKS_MAX: u64 = 1_000;
+
+/// Transactions of one block that the request log shows: nobody reads more, and a block may have
+/// tens of thousands.
+pub const LOG_TXS_MAX: usize = 100;
+
 /// How often a WebSocket is pinged. It is closed if nothing came from it between two pings.
 pub const PING_EVERY: Duration = Duration::from_secs(30);
 

@@ -1,7 +1,7 @@
 //! Positional parameters: read once, strictly, with geth's words for what is wrong.
 //!
-//! Pure. Standard methods take hex quantities as geth does (`0x` prefix, no leading zeros); dev
-//! methods also take decimals and JSON numbers, as anvil does.
+//! Pure. Quantities are hex as geth has it (`0x` prefix, no leading zeros), or a decimal number,
+//! bare or in quotes, as anvil takes it.
 
 use std::{borrow::Cow, fmt};
 
@@ -166,7 +166,22 @@ fn quantity(text: &str, expected: &'static str) -> Result<U256, Refusal> {
 
 fn quantity_u64(text: &str) -> Result<u64, Refusal> {
     const EXPECTED: &str = "hexutil.Uint64";
-    quantity(text, EXPECTED)?.try_into().map_err(|_| cannot("hex number > 64 bits", EXPECTED))
+    let wide = decimal(text).map_or_else(|| quantity(text, EXPECTED), Ok)?;
+    wide.try_into().map_err(|_| cannot("hex number > 64 bits", EXPECTED))
+}
+
+/// A decimal number of at most 256 bits; none if `text` is anything else.
+fn decimal(text: &str) -> Option<U256> {
+    let is_decimal = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    is_decimal.then(|| U256::from_str_radix(text, 10).ok()).flatten()
+}
+
+/// What stands inside the quotes, or a bare number.
+fn text_or_number<'a>(raw: &'a RawValue, expected: &'static str) -> Result<Cow<'a, str>, Refusal> {
+    if raw.get().bytes().all(|digit| digit.is_ascii_digit()) {
+        return Ok(Cow::Borrowed(raw.get()));
+    }
+    text(raw, expected)
 }
 
 /// Bytes of any length, `0x` required.
@@ -229,20 +244,24 @@ impl Arg for String {
     }
 }
 
-/// A strict 64-bit hex quantity.
+/// A 64-bit quantity.
 pub(crate) struct Quantity(pub(crate) u64);
 
 impl Arg for Quantity {
     fn parse(raw: &RawValue) -> Result<Self, Refusal> {
-        quantity_u64(&text(raw, "hexutil.Uint64")?).map(Self)
+        quantity_u64(&text_or_number(raw, "hexutil.Uint64")?).map(Self)
     }
 }
 
-/// A storage slot as geth takes it: at most 32 bytes of hex, leading zeros allowed or not.
+/// A storage slot as geth takes it: at most 32 bytes of hex, leading zeros allowed or not, `0x` or
+/// not. A bare number is decimal.
 pub(crate) struct Slot(pub(crate) U256);
 
 impl Arg for Slot {
     fn parse(raw: &RawValue) -> Result<Self, Refusal> {
+        if let Some(slot) = decimal(raw.get()) {
+            return Ok(Self(slot));
+        }
         let text = text(raw, "common.Hash")?;
         let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(&text);
         if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -313,7 +332,7 @@ impl Arg for BlockId {
         if raw.get().starts_with('{') {
             return parse_block_object(raw);
         }
-        let text = text(raw, "rpc.BlockNumberOrHash")?;
+        let text = text_or_number(raw, "rpc.BlockNumberOrHash")?;
         if text.len() == 66 && text.starts_with("0x") {
             return B256::parse(raw).map(|hash| Self::Hash(RpcBlockHash::from_hash(hash, None)));
         }
@@ -323,7 +342,7 @@ impl Arg for BlockId {
 
 impl Arg for BlockNumberOrTag {
     fn parse(raw: &RawValue) -> Result<Self, Refusal> {
-        parse_tag(&text(raw, "rpc.BlockNumber")?)
+        parse_tag(&text_or_number(raw, "rpc.BlockNumber")?)
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! A request pins [`Durable`] once and answers everything from it (RPC never sees a block that a
 //! crash could take back, and no answer mixes two heads). `latest`, `safe` and `finalized` are the
-//! head with the cheats made on it: what this node shows is final. The head's own number and hash
-//! name the same state, until a block follows and makes them history.
+//! head with the cheats made on it: what this node shows is final, unless the operator feigns
+//! epochs for what waits for finality. The head's own number and hash name the same state, until a
+//! block follows and makes them history.
 //!
 //! `pending` is the head's state under the environment of the next block. Transactions that wait
 //! in the pool are shown in the pending block and counted in the pending nonce, but not executed.
@@ -51,11 +52,17 @@ pub(crate) fn number(api: &Api, durable: &Durable, tag: BlockNumberOrTag) -> Hei
     match tag {
         BlockNumberOrTag::Number(number) => Height::new(number),
         BlockNumberOrTag::Earliest => Height::new(api.spec.genesis.number),
-        BlockNumberOrTag::Latest
-        | BlockNumberOrTag::Safe
-        | BlockNumberOrTag::Finalized
-        | BlockNumberOrTag::Pending => head(durable),
+        BlockNumberOrTag::Latest | BlockNumberOrTag::Pending => head(durable),
+        BlockNumberOrTag::Safe => behind(api, durable, 1),
+        BlockNumberOrTag::Finalized => behind(api, durable, 2),
     }
+}
+
+/// The head, or what lies so many feigned epochs behind it.
+fn behind(api: &Api, durable: &Durable, epochs: u64) -> Height {
+    let blocks = api.config.slots_in_an_epoch.unwrap_or(0).saturating_mul(epochs);
+    let number = durable.header.number.saturating_sub(blocks);
+    Height::new(number.max(api.spec.genesis.number))
 }
 
 /// Height of the pinned head.

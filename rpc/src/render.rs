@@ -75,7 +75,7 @@ pub(crate) fn transaction(tx: &RecoveredTx, place: Option<Place<'_>>) -> RpcTx {
             Some(_) => tx.effective_gas_price(base_fee),
             None => tx.max_fee_per_gas(),
         }),
-        block_timestamp: None,
+        block_timestamp: header.map(|header| header.timestamp),
     }
 }
 

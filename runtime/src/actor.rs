@@ -32,6 +32,11 @@ pub enum Flow {
 }
 
 /// A process with state that handles one message at a time and never waits.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an actor",
+    label = "only what implements `Actor` can be spawned",
+    note = "futures are spawned by `spawn_future` and `spawn_async`"
+)]
 pub trait Actor: Send + 'static {
     /// What it understands.
     type Message: Message;

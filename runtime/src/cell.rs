@@ -12,8 +12,8 @@
 //! # Invariants
 //!
 //! - C1: a process is in at most one run queue (Q1 of `queue`).
-//! - C2: only the thread that took it from a run queue touches its body and takes its letters, until
-//!   it has gone idle, parked, or back into a run queue. It holds a [`Turn`] meanwhile.
+//! - C2: only the thread that took it from a run queue touches its body and takes its letters,
+//!   until it has gone idle, parked, or back into a run queue. It holds a [`Turn`] meanwhile.
 //! - C3: the contents of a cell live as long as `strong` is not zero, its memory as long as `weak`
 //!   is not; all strong holders together hold one weak.
 #![allow(unsafe_code, reason = "the body is reached without a lock, which C1 and C2 allow")]

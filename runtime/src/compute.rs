@@ -12,11 +12,14 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use crate::{
     actor::panic_text,
-    limits::{BLOCKING_JOBS_MAX, COMPUTE_JOBS_MAX, POOL_NICE},
+    limits::{BLOCKING_JOBS_MAX, COMPUTE_JOBS_MAX, GIVE_WAY_MAX, GIVE_WAY_STEP, POOL_NICE},
+    scheduler::Scheduler,
+    system::System,
 };
 
 /// Why a job gave no result.
@@ -37,21 +40,39 @@ pub enum Panicked {
 #[derive(Clone, Debug)]
 pub struct Yielder {
     is_cancelled: Arc<AtomicBool>,
+    /// Whose urgent actors the job gives way to; `None` on the blocking pool, which carries them.
+    system: Option<System>,
 }
 
 impl Yielder {
-    pub(crate) fn new() -> Self {
-        Self { is_cancelled: Arc::new(AtomicBool::new(false)) }
+    pub(crate) fn new(system: Option<System>) -> Self {
+        Self { is_cancelled: Arc::new(AtomicBool::new(false)), system }
     }
 
     /// True if nobody wants the result any more. Jobs ask at least once a millisecond.
+    ///
+    /// This is also where a job of the compute pool gives its core back: while actors of class
+    /// [`Net`](crate::Class::Net) or higher are queued behind busy workers it sleeps here, for
+    /// [`GIVE_WAY_MAX`] at most, so that it still moves on a machine that is always busy.
     #[must_use]
     pub fn should_stop(&self) -> bool {
+        if let Some(scheduler) = self.system.as_ref().and_then(System::scheduler) {
+            give_way(scheduler);
+        }
         self.is_cancelled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn handle(&self) -> JobHandle {
         JobHandle { is_cancelled: Arc::clone(&self.is_cancelled) }
+    }
+}
+
+/// Sleeps while actors above the pools' own class wait for a worker.
+fn give_way(scheduler: &Scheduler) {
+    let mut slept = Duration::ZERO;
+    while slept < GIVE_WAY_MAX && scheduler.has_urgent() {
+        thread::park_timeout(GIVE_WAY_STEP);
+        slept += GIVE_WAY_STEP;
     }
 }
 

@@ -105,7 +105,7 @@ impl System {
         job: impl FnOnce(&Yielder) -> T + Send + 'static,
         done: impl FnOnce(Result<T, Panicked>) + Send + 'static,
     ) -> JobHandle {
-        let yielder = Yielder::new();
+        let yielder = Yielder::new(Some(self.clone()));
         let handle = yielder.handle();
         let run = move |refused: Option<Panicked>| match refused {
             None => done(guarded(&yielder, job)),
@@ -145,7 +145,7 @@ impl System {
         done: impl FnOnce(Result<T, Panicked>) + Send + 'static,
     ) {
         let run = move |refused: Option<Panicked>| match refused {
-            None => done(guarded(&Yielder::new(), |_| job())),
+            None => done(guarded(&Yielder::new(None), |_| job())),
             Some(refused) => done(Err(refused)),
         };
         match &self.core().driver {

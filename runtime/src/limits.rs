@@ -1,5 +1,7 @@
 //! Limits of the scheduler: value, unit, why.
 
+use std::time::Duration;
+
 /// Reductions of one turn. With [`REDUCTION_NS`] about 100 µs: short enough that a consensus actor
 /// behind one running turn is not late, long enough that dispatch (about 100 ns) is noise.
 pub const QUANTUM_REDUCTIONS: u32 = 4_000;
@@ -59,6 +61,13 @@ pub const BLOCKING_JOBS_MAX: usize = 4_096;
 /// Added to the niceness of compute threads, so that a worker that wakes gets a core at once. At 5
 /// a worker beside busy compute threads waited up to 16 ms (p99, `benches/fair`, hostile mix).
 pub const POOL_NICE: i32 = 15;
+
+/// The longest a compute job sleeps between two slices to let urgent actors run. With slices of a
+/// millisecond it keeps a third of a core on a machine whose urgent actors never rest.
+pub const GIVE_WAY_MAX: Duration = Duration::from_millis(2);
+
+/// How often it looks meanwhile: half a quantum.
+pub const GIVE_WAY_STEP: Duration = Duration::from_micros(50);
 
 /// Reductions a turn runs before it asks another worker to take over what it has made runnable.
 /// A shorter turn hands its single follow-up to itself, which is cheaper than waking a thread.

@@ -1,6 +1,11 @@
 //! What travels between processes.
 
 /// A message of an actor's protocol. Moved, never shared.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message",
+    label = "an address or an actor takes only what implements `Message`",
+    note = "write `impl Message for {Self} {{}}`, or send one of the receiver's own messages"
+)]
 pub trait Message: Send + 'static {
     /// Bytes held beyond the value itself count against the mailbox's byte bound.
     fn size_bytes(&self) -> usize {

@@ -20,18 +20,21 @@
 //!
 //! # Invariants
 //!
-//! - Q1: whoever takes IDLE or PARKED off the word, and nobody else, schedules the process; so it is
-//!   in at most one run queue.
+//! - Q1: whoever takes IDLE or PARKED off the word, and nobody else, schedules the process; so it
+//!   is in at most one run queue.
 //! - Q2: letters of one sender are taken in the order they were pushed.
 //! - Q3: a push or a wake-up that finds the process neither idle nor parked leaves its mark in the
 //!   word, and the process cannot go idle past a mark: no wake-up is lost.
-//! - Q4: `load` counts every letter that was let in and not taken out, so `items_max` and `bytes_max`
-//!   hold but for senders that are turning back at this moment.
+//! - Q4: `load` counts every letter that was let in and not taken out, so `items_max` and
+//!   `bytes_max` hold but for senders that are turning back at this moment.
 #![allow(unsafe_code, reason = "letters are linked through raw pointers")]
 
 use std::{marker::PhantomData, mem::ManuallyDrop, ptr, ptr::NonNull};
 
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell};
+use crate::{
+    slab::SizeClass,
+    sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell},
+};
 
 /// The process waits; a letter or a wake-up makes it runnable.
 const IDLE: usize = 1;
@@ -96,8 +99,7 @@ unsafe impl<M: Send> Send for Letter<M> {}
 
 impl<M> Letter<M> {
     /// Messages of a line at most lie in the letter, bigger ones in a box.
-    const IS_INLINE: bool = size_of::<Sheet<M>>() <= crate::slab::BLOCK_MAX
-        && align_of::<Sheet<M>>() <= crate::slab::BLOCK_ALIGN;
+    const IS_INLINE: bool = SizeClass::of::<Sheet<M>>().is_some();
 
     #[inline]
     pub(crate) fn new(message: M, weight: Weight) -> Self {
@@ -153,15 +155,20 @@ mod memory {
     struct Class<P>(std::marker::PhantomData<P>);
 
     impl<P> Class<P> {
-        const OF: SizeClass = SizeClass::of(size_of::<Sheet<P>>());
+        const OF: Option<SizeClass> = SizeClass::of::<Sheet<P>>();
+
+        #[inline]
+        const fn of() -> SizeClass {
+            Self::OF.expect("what does not fit is boxed")
+        }
     }
 
     #[inline]
     pub(super) fn write<P>(payload: P, weight: Weight) -> NonNull<Link> {
-        let block = slab::take(Class::<P>::OF).cast::<Sheet<P>>();
+        let block = slab::take(Class::<P>::of()).cast::<Sheet<P>>();
         let link = Link { next: AtomicPtr::new(ptr::null_mut()), weight };
         let payload = UnsafeCell::new(ManuallyDrop::new(payload));
-        // SAFETY: the block is ours and big enough for the class; callers check the alignment.
+        // SAFETY: the block is ours, and its class is one that the sheet fits in.
         unsafe { block.write(Sheet { link, payload }) };
         block.cast()
     }
@@ -176,7 +183,7 @@ mod memory {
         unsafe {
             let weight = sheet.as_ref().link.weight;
             let payload = sheet.as_ref().payload.with_mut(|p| ManuallyDrop::take(&mut *p));
-            slab::give(Class::<P>::OF, sheet.cast());
+            slab::give(Class::<P>::of(), sheet.cast());
             (payload, weight)
         }
     }

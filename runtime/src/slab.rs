@@ -25,26 +25,26 @@ use crate::limits::{MAGAZINE_BLOCKS, MAGAZINES_MAX};
 /// Bytes of a block by size class. The biggest is a letter with a message of one cache line.
 const SIZES: [usize; 3] = [32, 48, 80];
 /// Alignment of all blocks.
-pub(crate) const BLOCK_ALIGN: usize = 16;
-/// Bytes of the biggest block.
-pub(crate) const BLOCK_MAX: usize = SIZES[SIZES.len() - 1];
+const BLOCK_ALIGN: usize = 16;
 
 /// A size class of blocks.
 #[derive(Clone, Copy)]
 pub(crate) struct SizeClass(usize);
 
 impl SizeClass {
-    /// The smallest class for `bytes`.
-    ///
-    /// # Panics
-    ///
-    /// Above [`BLOCK_MAX`]; at compile time where it is called in a constant.
-    pub(crate) const fn of(bytes: usize) -> Self {
+    /// The smallest class for a `T`, if it fits in any.
+    pub(crate) const fn of<T>() -> Option<Self> {
+        if align_of::<T>() > BLOCK_ALIGN {
+            return None;
+        }
         let mut class = 0;
-        while SIZES[class] < bytes {
+        while class < SIZES.len() {
+            if SIZES[class] >= size_of::<T>() {
+                return Some(Self(class));
+            }
             class += 1;
         }
-        Self(class)
+        None
     }
 
     const fn layout(self) -> Layout {
@@ -153,6 +153,10 @@ impl Rack {
 
 struct Racks([Rack; SIZES.len()]);
 
+impl Racks {
+    const EMPTY: Self = Self([const { Rack::EMPTY }; SIZES.len()]);
+}
+
 impl Drop for Racks {
     fn drop(&mut self) {
         for (class, rack) in self.0.iter_mut().enumerate() {
@@ -163,7 +167,7 @@ impl Drop for Racks {
 }
 
 thread_local! {
-    static RACKS: RefCell<Racks> = const { RefCell::new(Racks([const { Rack::EMPTY }; SIZES.len()])) };
+    static RACKS: RefCell<Racks> = const { RefCell::new(Racks::EMPTY) };
 }
 
 type Depot = Mutex<Vec<Magazine>>;
@@ -216,7 +220,7 @@ mod tests {
         struct Sent(NonNull<u8>, u64);
         // SAFETY: the block is owned by whoever holds it.
         unsafe impl Send for Sent {}
-        let class = SizeClass::of(48);
+        let class = SizeClass::of::<[u64; 6]>().expect("48 bytes fit");
         let (sender, receiver) = std::sync::mpsc::sync_channel::<Sent>(1_000);
         let freeing = std::thread::Builder::new()
             .spawn(move || {

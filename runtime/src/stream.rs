@@ -1,7 +1,8 @@
-//! Streamed replies with credit by items and bytes, and no timer.
+//! Streamed replies: `pending | item | ok | err | done`, with credit by items and bytes.
 //!
 //! The sink may be ahead of the reader by its credit. Without credit an async producer waits in
-//! `item`, a sync one parks on [`Sink::when_credit`].
+//! `item`, a sync one parks on [`Sink::when_credit`]. A stream has no timer of its own; a reader
+//! that asks for a stall limit has one while it waits ([`ReplyStream::stall_after`]).
 
 use std::{
     collections::VecDeque,
@@ -9,9 +10,10 @@ use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use crate::ticket::Completion;
+use crate::{system::System, ticket::Completion, time::Time, timers::TimerId};
 
 /// How far a producer may be ahead of its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +27,12 @@ pub struct Credit {
 /// What a reader gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamEvent<T, E> {
+    /// The producer has begun; nothing is there yet. Comes once, before all else, if at all.
+    Pending,
     /// The next item.
     Item(T),
+    /// The result, after all items; `Done` follows.
+    Ok(T),
     /// The producer has finished.
     Done,
     /// The producer has failed.
@@ -38,6 +44,12 @@ pub enum StreamEvent<T, E> {
     },
     /// The producer went away without a word.
     Lost {
+        /// Items that came before.
+        items_sent: u64,
+    },
+    /// Nothing came for as long as the reader was ready to wait. The producer goes on until the
+    /// reader is dropped; reading on waits again.
+    Stalled {
         /// Items that came before.
         items_sent: u64,
     },
@@ -60,14 +72,22 @@ pub enum StreamError<E> {
         /// Items that came before.
         items_sent: u64,
     },
+    /// Nothing came for as long as the reader was ready to wait.
+    #[error("the stream stalled after {items_sent} items")]
+    Stalled {
+        /// Items that came before.
+        items_sent: u64,
+    },
 }
 
 /// There is no credit for this item now; or ever, if the reader has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoCredit<T>(pub T);
 
-enum End<E> {
+enum End<T, E> {
     Done,
+    /// The result, then `Done`.
+    Ok(T),
     Failed(E),
     Lost,
 }
@@ -77,7 +97,9 @@ struct State<T, E> {
     items: VecDeque<(T, usize)>,
     bytes: usize,
     items_sent: u64,
-    end: Option<End<E>>,
+    /// `Pending` was said and not read.
+    is_pending: bool,
+    end: Option<End<T, E>>,
     is_cancelled: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -103,7 +125,40 @@ impl<T, E> Shared<T, E> {
 pub struct Sink<T, E>(Arc<Shared<T, E>>);
 
 /// The reader's end. Dropping it cancels.
-pub struct ReplyStream<T, E>(Arc<Shared<T, E>>);
+pub struct ReplyStream<T, E> {
+    shared: Arc<Shared<T, E>>,
+    stall: Option<Stall>,
+}
+
+/// How long a reader waits for the next event.
+struct Stall {
+    system: System,
+    after: Duration,
+    /// Set while it waits.
+    until: Option<(Time, TimerId)>,
+}
+
+impl Stall {
+    /// True if the wait that goes on is over. Begins one if none does.
+    fn is_over(&mut self, waker: &Waker) -> bool {
+        let now = self.system.now();
+        match self.until {
+            Some((until, _)) => until <= now,
+            None => {
+                let (at, waker) = (now + self.after, waker.clone());
+                let timer = self.system.set_timer(at, Box::new(move || waker.wake()));
+                self.until = Some((at, timer));
+                false
+            }
+        }
+    }
+
+    fn end_wait(&mut self) {
+        if let Some((_, timer)) = self.until.take() {
+            self.system.cancel_timer(timer);
+        }
+    }
+}
 
 /// A streamed reply.
 ///
@@ -118,16 +173,28 @@ pub fn stream<T, E>(credit: Credit) -> (Sink<T, E>, ReplyStream<T, E>) {
         items: VecDeque::new(),
         bytes: 0,
         items_sent: 0,
+        is_pending: false,
         end: None,
         is_cancelled: false,
         reader: None,
         writer: None,
         parked: None,
     })));
-    (Sink(Arc::clone(&shared)), ReplyStream(shared))
+    (Sink(Arc::clone(&shared)), ReplyStream { shared, stall: None })
 }
 
 impl<T, E> Sink<T, E> {
+    /// Says that the work has begun, if nothing was said yet.
+    pub fn pending(&mut self) {
+        let mut state = self.0.lock();
+        state.is_pending = state.items_sent == 0 && state.end.is_none();
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
     /// Sends an item that holds nothing beyond itself.
     ///
     /// # Errors
@@ -209,12 +276,17 @@ impl<T, E> Sink<T, E> {
         self.end(End::Done);
     }
 
+    /// Ends the stream well, with a result. It needs no credit.
+    pub fn finish_with(self, result: T) {
+        self.end(End::Ok(result));
+    }
+
     /// Ends the stream with an error; the items before it still arrive.
     pub fn fail(self, error: E) {
         self.end(End::Failed(error));
     }
 
-    fn end(&self, end: End<E>) {
+    fn end(&self, end: End<T, E>) {
         let mut state = self.0.lock();
         if state.end.is_none() {
             state.end = Some(end);
@@ -234,6 +306,15 @@ impl<T, E> Drop for Sink<T, E> {
 }
 
 impl<T, E> ReplyStream<T, E> {
+    /// From now on a wait for the next event of more than `after` gives
+    /// [`StreamEvent::Stalled`]. The timer is one of `system`, and there is one only while the
+    /// reader waits.
+    #[must_use]
+    pub fn stall_after(mut self, system: &System, after: Duration) -> Self {
+        self.stall = Some(Stall { system: system.clone(), after, until: None });
+        self
+    }
+
     /// The next event. After the end it is `Done` again and again.
     pub async fn next(&mut self) -> StreamEvent<T, E> {
         poll_fn(|cx| self.poll_event(cx)).await
@@ -241,25 +322,24 @@ impl<T, E> ReplyStream<T, E> {
 
     /// As [`ReplyStream::next`], for hand-written futures.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<StreamEvent<T, E>> {
-        let mut state = self.0.lock();
-        let event = if let Some((item, bytes)) = state.items.pop_front() {
-            state.bytes = state.bytes.saturating_sub(bytes);
-            StreamEvent::Item(item)
-        } else {
+        let mut state = self.shared.lock();
+        let Some(event) = take_event(&mut state) else {
+            state.reader = Some(cx.waker().clone());
             let items_sent = state.items_sent;
-            match state.end.replace(End::Done) {
-                Some(End::Done) => StreamEvent::Done,
-                Some(End::Failed(error)) => StreamEvent::Failed { error, items_sent },
-                Some(End::Lost) => StreamEvent::Lost { items_sent },
-                None => {
-                    state.end = None;
-                    state.reader = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
+            drop(state);
+            if let Some(stall) = &mut self.stall
+                && stall.is_over(cx.waker())
+            {
+                stall.end_wait();
+                return Poll::Ready(StreamEvent::Stalled { items_sent });
             }
+            return Poll::Pending;
         };
         let (writer, parked) = (state.writer.take(), state.parked.take());
         drop(state);
+        if let Some(stall) = &mut self.stall {
+            stall.end_wait();
+        }
         if let Some(writer) = writer {
             writer.wake();
         }
@@ -267,29 +347,72 @@ impl<T, E> ReplyStream<T, E> {
         Poll::Ready(event)
     }
 
-    /// All items.
+    /// All items, and the result behind them if there is one.
     ///
     /// # Errors
     ///
     /// [`StreamError`] if the producer did not finish; the items are dropped.
-    pub async fn collect(mut self) -> Result<Vec<T>, StreamError<E>> {
+    pub async fn collect(self) -> Result<Vec<T>, StreamError<E>> {
         let mut items = Vec::new();
+        let result = self.run(|item| items.push(item)).await?;
+        items.extend(result);
+        Ok(items)
+    }
+
+    /// Reads to the end, hands each item to `each`, and gives the result, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`] if the producer did not finish, with the items that came before.
+    pub async fn run(mut self, mut each: impl FnMut(T)) -> Result<Option<T>, StreamError<E>> {
+        let mut result = None;
         loop {
             match self.next().await {
-                StreamEvent::Item(item) => items.push(item),
-                StreamEvent::Done => return Ok(items),
+                StreamEvent::Pending => {}
+                StreamEvent::Item(item) => each(item),
+                StreamEvent::Ok(value) => result = Some(value),
+                StreamEvent::Done => return Ok(result),
                 StreamEvent::Failed { error, items_sent } => {
                     return Err(StreamError::Failed { error, items_sent });
                 }
                 StreamEvent::Lost { items_sent } => return Err(StreamError::Lost { items_sent }),
+                StreamEvent::Stalled { items_sent } => {
+                    return Err(StreamError::Stalled { items_sent });
+                }
             }
         }
     }
 }
 
+/// What the reader gets next, if anything is there.
+fn take_event<T, E>(state: &mut State<T, E>) -> Option<StreamEvent<T, E>> {
+    if mem::take(&mut state.is_pending) {
+        return Some(StreamEvent::Pending);
+    }
+    if let Some((item, bytes)) = state.items.pop_front() {
+        state.bytes = state.bytes.saturating_sub(bytes);
+        return Some(StreamEvent::Item(item));
+    }
+    let items_sent = state.items_sent;
+    let event = match state.end.replace(End::Done) {
+        Some(End::Done) => StreamEvent::Done,
+        Some(End::Ok(result)) => StreamEvent::Ok(result),
+        Some(End::Failed(error)) => StreamEvent::Failed { error, items_sent },
+        Some(End::Lost) => StreamEvent::Lost { items_sent },
+        None => {
+            state.end = None;
+            return None;
+        }
+    };
+    Some(event)
+}
+
 impl<T, E> Drop for ReplyStream<T, E> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        if let Some(stall) = &mut self.stall {
+            stall.end_wait();
+        }
+        let mut state = self.shared.lock();
         state.is_cancelled = true;
         let items = mem::take(&mut state.items);
         let (writer, parked) = (state.writer.take(), state.parked.take());

@@ -1,7 +1,7 @@
 //! The seam through which the lock-free parts reach atomics and shared memory.
 //!
-//! Normally the standard library's; under `--cfg evenkeel_loom` loom's, which runs a test with every
-//! order of the threads that matters (`make loom`).
+//! Normally the standard library's; under `--cfg evenkeel_loom` loom's, which runs a test with
+//! every order of the threads that matters (`make loom`).
 
 #[cfg(not(evenkeel_loom))]
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};

@@ -115,6 +115,42 @@ fn both_ends_of_a_stream_see_the_other_go() {
     assert_eq!(simulation.run_until(reader.collect()), Ok(vec![9]));
 }
 
+/// Goal: a stream says in order that it has begun, its items, its result, that it is done; and a
+/// reader that waits too long is told after how many items, once per wait, and may read on.
+#[test]
+fn a_stream_tells_its_whole_life_and_a_stall() {
+    let mut simulation = System::simulated(1, Faults::default());
+    let system = simulation.system().clone();
+    let (mut sink, reader) = stream::<u8, &str>(Credit { items: 4, bytes: 100 });
+    let mut reader = reader.stall_after(&system, Duration::from_secs(1));
+    sink.pending();
+    let timer = system.clone();
+    system.spawn_future(Spawn::new("producer", Class::Call), async move {
+        sink.item(1).await.unwrap();
+        timer.sleep(Duration::from_millis(1_500)).await;
+        sink.item(2).await.unwrap();
+        sink.finish_with(3);
+    });
+    let began = simulation.now();
+    let mut events = Vec::new();
+    while events.last() != Some(&StreamEvent::Done) {
+        events.push(simulation.run_until(reader.next()));
+    }
+    let stalled = StreamEvent::Stalled { items_sent: 1 };
+    let [one, two] = [1, 2].map(StreamEvent::Item);
+    let expected = [StreamEvent::Pending, one, stalled, two, StreamEvent::Ok(3), StreamEvent::Done];
+    assert_eq!(events, expected);
+    assert!(simulation.now() - began >= Duration::from_millis(1_500));
+
+    let (mut sink, reader) = stream::<u8, &str>(Credit { items: 4, bytes: 100 });
+    let reader = reader.stall_after(&system, Duration::from_secs(1));
+    sink.try_item(7).unwrap();
+    let mut seen = Vec::new();
+    let run = simulation.run_until(reader.run(|item| seen.push(item)));
+    assert_eq!((run, seen), (Err(StreamError::Stalled { items_sent: 1 }), vec![7]));
+    assert!(sink.is_cancelled());
+}
+
 /// Goal: a reader that waits is woken by the next version and may skip some; old values stay whole.
 #[test]
 fn a_published_value_wakes_its_readers() {

@@ -1,10 +1,16 @@
 //! The threads driver: tokio's types, shutdown, wake-ups from everywhere.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use evenkeel_runtime::{
     Actor, Class, Ctx, Flow, MailboxSpec, Message, Overflow, Reply, Spawn, StopReason, System,
-    TaskError, ThreadsConfig, Time, reply,
+    TaskError, ThreadsConfig, Time, Yielder, limits, reply,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -193,5 +199,43 @@ fn a_panic_in_a_future_is_told() {
     assert_eq!(result, Err(TaskError::Panicked("no".to_owned())));
     assert_eq!(system.spawn_future(Spawn::new("fine", Class::Rpc), async { 1 }).wait(), Ok(1));
     assert_eq!(system.status().panics, 1);
+    system.stop(Duration::from_secs(10));
+}
+
+/// Goal: a compute job gives way at the end of its slice while an actor of class net waits for the
+/// one worker, and not for ever; with nobody waiting it does not.
+/// Method: the worker is held by a turn that ends when the job says so, so the other actor waits
+/// through exactly one end of a slice. Only a lower bound is timed.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "times what a thread outside of the system does")]
+fn a_compute_job_gives_way_to_urgent_actors_and_goes_on() {
+    let system = system(1);
+    let release = Arc::new(AtomicBool::new(false));
+    let (held, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (computing, start, done) = (system.clone(), Arc::clone(&go), Arc::clone(&release));
+    let job = system.spawn_future(Spawn::new("asker", Class::Call), async move {
+        let job = move |yielder: &Yielder| {
+            start.wait();
+            let began = Instant::now();
+            assert!(!yielder.should_stop());
+            let gave_way = began.elapsed();
+            done.store(true, Ordering::Release);
+            gave_way
+        };
+        computing.compute_async(job).await.expect("the job ends")
+    });
+    let at_work = Arc::clone(&held);
+    system.spawn_future(Spawn::new("holder", Class::Call), async move {
+        at_work.wait();
+        while !release.load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+    });
+    held.wait();
+    let waiting = system.spawn_future(Spawn::new("urgent", Class::Net), async {});
+    go.wait();
+    let gave_way = job.wait().expect("nothing panics");
+    assert!(gave_way >= limits::GIVE_WAY_MAX, "{gave_way:?}");
+    waiting.wait().expect("it runs once the worker is free");
     system.stop(Duration::from_secs(10));
 }

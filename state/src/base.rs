@@ -78,6 +78,37 @@ impl Base {
         rows::decode_value(&row).ok_or_else(|| corrupt(Family::Storage, &key, NOT_WORD))
     }
 
+    /// The first slot from `from` on that is set at the head or was ever changed by a block: below
+    /// it there is nothing at any height. Two seeks, at the head one.
+    pub(crate) fn next_slot(
+        &self,
+        address: Address,
+        from: U256,
+        at: Height,
+    ) -> Result<Option<U256>, StateError> {
+        let flat = self.first_slot(Family::Storage, address, from)?;
+        if at == self.head {
+            return Ok(flat);
+        }
+        let former = self.first_slot(Family::StorageHistory, address, from)?;
+        Ok(flat.into_iter().chain(former).min())
+    }
+
+    fn first_slot(
+        &self,
+        family: Family,
+        address: Address,
+        from: U256,
+    ) -> Result<Option<U256>, StateError> {
+        let from = rows::storage_key(address, from);
+        let range = Range { prefix: address.as_slice(), from: &from, rows_max: 1 };
+        let Some((key, _)) = self.snapshot.scan(family, range)?.into_iter().next() else {
+            return Ok(None);
+        };
+        let slot = key.get(..from.len()).and_then(rows::slot_of_key);
+        slot.map(Some).ok_or_else(|| corrupt(family, &key, "not a slot"))
+    }
+
     /// The value before the first change after block `at`, if there was a change. One seek.
     fn former(
         &self,

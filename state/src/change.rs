@@ -118,6 +118,17 @@ impl ChangeSet {
         change.slots.get(&slot).copied().or(change.is_wiped.then_some(U256::ZERO))
     }
 
+    /// The first slot from `from` on that this change names.
+    pub(crate) fn next_slot(&self, address: Address, from: U256) -> Option<U256> {
+        let slots = &self.storage.get(&address)?.slots;
+        slots.range(from..).next().map(|(slot, _)| *slot)
+    }
+
+    /// Returns true if no slot that was there before is left after this change.
+    pub(crate) fn forgets_storage(&self, address: Address) -> bool {
+        self.is_dead(address) || self.storage.get(&address).is_some_and(|change| change.is_wiped)
+    }
+
     /// Returns true if the account is gone after this change, and its storage with it.
     pub(crate) fn is_dead(&self, address: Address) -> bool {
         matches!(self.accounts.get(&address), Some(None))

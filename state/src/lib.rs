@@ -28,5 +28,5 @@ pub use error::{OpenError, StateError, StoreError};
 pub use reader::{ChainReader, TxLocation};
 pub use tip::{Durable, ExecutedBlock, Tip};
 pub use trie::{Trie, TrieNodes, TrieStep, TrieUpdate};
-pub use view::View;
+pub use view::{SlotSearch, View};
 pub use writer::{Committed, Synced, Writer, WriterMessage};

@@ -19,7 +19,7 @@ use evenkeel_chain::{
 use proptest::prelude::*;
 
 use crate::{
-    Account, ChangeSet, Database, ExecutedBlock, StorageChange, Tip, TrieStep, View,
+    Account, ChangeSet, Database, ExecutedBlock, SlotSearch, StorageChange, Tip, TrieStep, View,
     store::{Store, Sync},
 };
 
@@ -128,9 +128,29 @@ impl Model {
                 if found != expected {
                     return Some(format!("{address} slot {slot}: {found}, not {expected}"));
                 }
+                let set = self.slots.get(&address);
+                let expected = set.and_then(|set| set.range(slot..).next()).map(|(slot, _)| *slot);
+                let found = first_slot(view, address, slot);
+                if found != expected {
+                    return Some(format!("{address} from {slot} on: {found:?}, not {expected:?}"));
+                }
             }
         }
         None
+    }
+}
+
+/// The first slot from `from` on that is set, searched to the end.
+fn first_slot(view: &View, address: Address, mut from: U256) -> Option<U256> {
+    loop {
+        match view.search_storage(address, from).expect("the store works") {
+            SlotSearch::Found(slot) => return Some(slot),
+            SlotSearch::Nothing => return None,
+            SlotSearch::Unfinished(next) => {
+                assert!(next > from, "a search goes on");
+                from = next;
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     base::Base,
     change::{Account, ChangeSet},
     error::StateError,
+    limits::SEARCH_SLOTS,
 };
 
 /// A state at a height. A clone is cheap; it pins a snapshot while it lives.
@@ -25,6 +26,17 @@ pub struct View {
     /// Oldest first.
     layers: Arc<[Layer]>,
     height: Height,
+}
+
+/// How far a search for a slot that is set came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotSearch {
+    /// This slot is set.
+    Found(U256),
+    /// None is.
+    Nothing,
+    /// None below this one is; go on from here.
+    Unfinished(U256),
 }
 
 /// Changes on top of what is below.
@@ -74,6 +86,41 @@ impl View {
             }
         }
         self.base.storage(address, slot, self.base_height)
+    }
+
+    /// Looks for the first slot of `address`, from `from` on, whose value is not zero.
+    ///
+    /// Gives up after [`SEARCH_SLOTS`] slots that were set once, or will be, but are not in this
+    /// state. At the head, without cheats, the first slot it looks at decides. Cost of a slot:
+    /// twice that of [`View::storage`].
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn search_storage(
+        &self,
+        address: Address,
+        mut from: U256,
+    ) -> Result<SlotSearch, StateError> {
+        let forgets = |layer: &Layer| layer.changes.forgets_storage(address);
+        let lowest = self.layers.iter().rposition(forgets);
+        let layers = &self.layers[lowest.unwrap_or(0)..];
+        for _ in 0..SEARCH_SLOTS {
+            let base = match lowest {
+                Some(_) => None,
+                None => self.base.next_slot(address, from, self.base_height)?,
+            };
+            let above = layers.iter().filter_map(|layer| layer.changes.next_slot(address, from));
+            let Some(slot) = above.chain(base).min() else { return Ok(SlotSearch::Nothing) };
+            if !self.storage(address, slot)?.is_zero() {
+                return Ok(SlotSearch::Found(slot));
+            }
+            match slot.checked_add(U256::ONE) {
+                Some(next) => from = next,
+                None => return Ok(SlotSearch::Nothing),
+            }
+        }
+        Ok(SlotSearch::Unfinished(from))
     }
 
     /// The code with this hash; empty for the hash of nothing. Cached.

@@ -45,14 +45,14 @@ pub(crate) fn setup(spec: &ChainSpec, header: &Header, limits: &Limits) -> Setup
     let fork = fork_of(spec, header);
     let blobs = spec.blob_params(header.timestamp);
     Setup {
-        cfg: cfg(spec, fork, &blobs, limits),
+        cfg: cfg(spec.chain_id_at(Height::new(header.number)), fork, &blobs, limits),
         block: block_env(header, fork, &blobs),
         heavy_gas: limits.heavy_gas,
     }
 }
 
-fn cfg(spec: &ChainSpec, fork: Fork, blobs: &BlobParams, limits: &Limits) -> CfgEnv {
-    let mut cfg = CfgEnv::new_with_spec(spec_id(fork)).with_chain_id(spec.chain_id);
+fn cfg(chain_id: u64, fork: Fork, blobs: &BlobParams, limits: &Limits) -> CfgEnv {
+    let mut cfg = CfgEnv::new_with_spec(spec_id(fork)).with_chain_id(chain_id);
     cfg.memory_limit = limits.memory_bytes_max as u64;
     cfg.limit_contract_code_size = limits.code_size_max;
     // None is the fork's own cap.

@@ -80,6 +80,8 @@ impl HeavyCall {
 #[derive(Debug)]
 pub(crate) struct SlicedPrecompiles {
     inner: EthPrecompiles,
+    /// The highest address of a precompile: nearly all calls go above it.
+    highest: Address,
     heavy_gas: u64,
     /// Result of the call that the next frame makes.
     ready: Option<PrecompileResult>,
@@ -87,7 +89,9 @@ pub(crate) struct SlicedPrecompiles {
 
 impl SlicedPrecompiles {
     pub(crate) fn new(spec: SpecId, heavy_gas: u64) -> Self {
-        Self { inner: EthPrecompiles::new(spec), heavy_gas, ready: None }
+        let inner = EthPrecompiles::new(spec);
+        let highest = inner.warm_addresses().iter().max().copied().unwrap_or_default();
+        Self { inner, highest, heavy_gas, ready: None }
     }
 
     /// Takes over what an offloaded call came to.
@@ -107,6 +111,13 @@ impl SlicedPrecompiles {
         self.ready = None;
     }
 
+    /// Returns true if `init` may be a heavy call. Quick, for it is asked of every call.
+    #[inline]
+    pub(crate) fn may_be_heavy(&self, init: &FrameInit) -> bool {
+        let FrameInput::Call(inputs) = &init.frame_input else { return false };
+        inputs.gas_limit > self.heavy_gas && inputs.bytecode_address <= self.highest
+    }
+
     /// Returns the call that `init` makes if it is a precompile's and heavy.
     pub(crate) fn heavy_call<DB: Database>(
         &mut self,
@@ -114,7 +125,7 @@ impl SlicedPrecompiles {
         init: &FrameInit,
     ) -> Option<HeavyCall> {
         let FrameInput::Call(inputs) = &init.frame_input else { return None };
-        if inputs.gas_limit <= self.heavy_gas || self.ready.is_some() {
+        if self.ready.is_some() {
             return None;
         }
         let precompile = self.inner.precompiles.get(&inputs.bytecode_address)?;

@@ -2,14 +2,17 @@
 //!
 //! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; two
 //! actors drive them: a `Call` per request and the one [`Executor`]. revm's internals are named in
-//! `slice.rs`, `suspended.rs`, `trace.rs`, `long.rs` and `heavy.rs` only.
+//! `slice.rs`, `suspended.rs`, `trace.rs`, `collision.rs`, `grow.rs`, `long.rs` and
+//! `heavy.rs` only.
 
 mod actor;
 mod blake2;
 mod block;
 mod call;
+mod collision;
 mod env;
 mod error;
+mod grow;
 mod heavy;
 pub mod limits;
 mod long;
@@ -28,6 +31,7 @@ pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError,
 };
 pub use call::{CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceJob, TraceRun, TraceStep};
+pub use collision::StorageSearch;
 pub use env::spec_id;
 pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
 pub use heavy::{HeavyCall, HeavyResult};

@@ -59,6 +59,10 @@ pub const UNDO_INLINE: usize = 64;
 /// lie in the cache.
 pub const UNDO_FUEL: u64 = 200;
 
+/// Fuel (in gas) charged for a step of a search for storage that found none yet: up to 32 reads
+/// (guess).
+pub const SEARCH_FUEL: u64 = 50_000;
+
 /// Rounds of `BLAKE2b` that run between two looks at the stop flag: about 100 us.
 pub const BLAKE2_ROUNDS_PER_CHUNK: u32 = 8_000;
 

@@ -1,15 +1,16 @@
 //! Instructions over much memory in slices, and what a running execution remembers between slices.
 //!
-//! Pure. `KECCAK256`, `LOG`, `RETURN` and `REVERT` of many bytes only pay, grow the memory and
-//! suspend; hashing and copying are done by [`go_on`] before the next instruction. Gas, memory and
-//! result are those of revm's instructions.
+//! Pure. `KECCAK256`, `LOG`, `RETURN` and `REVERT` of many bytes wait for their memory (`grow.rs`),
+//! pay and suspend; hashing and copying are done by [`go_on`] before the next instruction. Gas,
+//! memory and result are those of revm's instructions.
 
 use alloy_primitives::{B256, Bytes, Keccak256, Log, LogData, U256};
 use revm::{
     Database,
+    bytecode::opcode,
     interpreter::{
-        Host, InstructionContext, InstructionExecResult, InstructionResult, Interpreter,
-        InterpreterAction,
+        Host, InstructionContext, InstructionExecResult, InstructionResult, InstructionTable,
+        Interpreter, InterpreterAction,
         instructions::{control, host, system},
         interpreter::EthInterpreter,
         interpreter_types::{InputsTr, Jumps, LegacyBytecode, LoopControl, RuntimeFlag},
@@ -17,6 +18,8 @@ use revm::{
 };
 
 use crate::{
+    collision::Search,
+    grow::waits,
     limits::{
         COPY_CHUNK_BYTES, COPY_FUEL_PER_BYTE, COPY_INLINE_BYTES, KECCAK_CHUNK_BYTES,
         KECCAK_FUEL_PER_BYTE, KECCAK_INLINE_BYTES, LOG_BYTES_MAX,
@@ -30,6 +33,8 @@ type Instruction<'a, DB> = InstructionContext<'a, VmContext<DB>, EthInterpreter>
 #[derive(Default)]
 pub(crate) struct Progress {
     long: Option<Box<Long>>,
+    /// What the frame on top waits for before its first instruction.
+    pub(crate) search: Option<Search>,
     /// How the frame on top ends, while what it did is being undone.
     pub(crate) ending: Option<InterpreterAction>,
     /// Bytes of data logged so far, reverted ones too.
@@ -45,6 +50,16 @@ impl Progress {
     /// Returns true in the middle of a long instruction.
     pub(crate) fn is_in_instruction(&self) -> bool {
         self.long.is_some()
+    }
+
+    /// Has the frame on top wait for `long`.
+    pub(crate) fn wait(&mut self, long: Long) {
+        self.long = Some(Box::new(long));
+    }
+
+    /// Returns true if the frame on top cannot simply run on.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.long.is_some() || self.search.is_some() || self.ending.is_some()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -68,17 +83,22 @@ impl Fault {
     }
 }
 
-/// An instruction whose gas is paid and whose operands are off the stack.
-struct Long {
-    /// The bytes of memory that are still to be read.
-    from: usize,
-    len: usize,
-    work: Work,
+/// A long instruction on its way.
+pub(crate) struct Long {
+    /// The bytes of memory that are still to be read, or to come to be.
+    pub(crate) from: usize,
+    pub(crate) len: usize,
+    pub(crate) work: Work,
 }
 
 #[allow(clippy::large_enum_variant, reason = "one per execution, and boxed with its owner")]
-enum Work {
-    /// The place of the result is on the stack.
+pub(crate) enum Work {
+    /// Memory grows for an instruction that has not begun: all its operands are on the stack.
+    Grow {
+        opcode: u8,
+    },
+    /// Gas is paid, operands are off the stack, as for all that follow; the place of the result is
+    /// on it.
     Hash(Keccak256),
     Log {
         topics: Vec<B256>,
@@ -116,12 +136,15 @@ fn suspend<DB: Database>(
     (from, len): (usize, usize),
     work: Work,
 ) -> InstructionExecResult {
-    context.host.chain.long = Some(Box::new(Long { from, len, work }));
+    context.host.chain.wait(Long { from, len, work });
     Err(InstructionResult::Suspend)
 }
 
 /// `KECCAK256`.
 pub(crate) fn keccak256<DB: Database>(mut context: Instruction<'_, DB>) -> InstructionExecResult {
+    if waits(&mut context, opcode::KECCAK256) {
+        return Err(InstructionResult::Suspend);
+    }
     if !is_longer(&context, KECCAK_INLINE_BYTES) {
         return system::keccak256(context);
     }
@@ -141,6 +164,10 @@ pub(crate) fn log<const N: usize, DB: Database>(
     if context.host.chain.log_bytes > LOG_BYTES_MAX {
         return Err(InstructionResult::MemoryLimitOOG);
     }
+    let topics = u8::try_from(N).expect("four at most");
+    if waits(&mut context, opcode::LOG0 + topics) {
+        return Err(InstructionResult::Suspend);
+    }
     let is_static = context.interpreter.runtime_flag.is_static();
     if is_static || !is_longer(&context, COPY_INLINE_BYTES) {
         let len = context.interpreter.stack.peek(1).unwrap_or_default();
@@ -149,7 +176,6 @@ pub(crate) fn log<const N: usize, DB: Database>(
         host.chain.log_bytes += usize::try_from(len).unwrap_or(0);
         return Ok(());
     }
-    let topics = u8::try_from(N).expect("four at most");
     let Some(operands) = context.interpreter.stack.popn::<2>() else {
         return Err(InstructionResult::StackUnderflow);
     };
@@ -165,7 +191,10 @@ pub(crate) fn log<const N: usize, DB: Database>(
 }
 
 /// `RETURN`.
-pub(crate) fn ret<DB: Database>(context: Instruction<'_, DB>) -> InstructionExecResult {
+pub(crate) fn ret<DB: Database>(mut context: Instruction<'_, DB>) -> InstructionExecResult {
+    if waits(&mut context, opcode::RETURN) {
+        return Err(InstructionResult::Suspend);
+    }
     if is_longer(&context, COPY_INLINE_BYTES) {
         return end_with(context, InstructionResult::Return);
     }
@@ -173,7 +202,10 @@ pub(crate) fn ret<DB: Database>(context: Instruction<'_, DB>) -> InstructionExec
 }
 
 /// `REVERT`; in the instruction table since Byzantium only.
-pub(crate) fn revert<DB: Database>(context: Instruction<'_, DB>) -> InstructionExecResult {
+pub(crate) fn revert<DB: Database>(mut context: Instruction<'_, DB>) -> InstructionExecResult {
+    if waits(&mut context, opcode::REVERT) {
+        return Err(InstructionResult::Suspend);
+    }
     if is_longer(&context, COPY_INLINE_BYTES) {
         return end_with(context, InstructionResult::Revert);
     }
@@ -199,22 +231,24 @@ fn end_with<DB: Database>(
 pub(crate) fn go_on<DB: Database>(
     interpreter: &mut Interpreter<EthInterpreter>,
     context: &mut VmContext<DB>,
+    table: &InstructionTable<EthInterpreter, VmContext<DB>>,
     fuel: &mut u64,
 ) {
     let long = context.chain.long.as_mut().expect("the caller saw that one is under way");
     let (fuel_per_byte, least) = match long.work {
         Work::Hash(_) => (KECCAK_FUEL_PER_BYTE, KECCAK_CHUNK_BYTES),
-        Work::Log { .. } | Work::Return { .. } => (COPY_FUEL_PER_BYTE, COPY_CHUNK_BYTES),
+        Work::Grow { .. } | Work::Log { .. } | Work::Return { .. } => {
+            (COPY_FUEL_PER_BYTE, COPY_CHUNK_BYTES)
+        }
     };
     let paid = usize::try_from(*fuel / fuel_per_byte).unwrap_or(usize::MAX);
     let chunk = long.len.min(paid.max(least));
-    {
-        let bytes = interpreter.memory.slice_len(long.from, chunk);
-        match &mut long.work {
-            Work::Hash(hasher) => hasher.update(bytes.as_ref()),
-            Work::Log { data: copy, .. } | Work::Return { output: copy, .. } => {
-                copy.extend_from_slice(bytes.as_ref());
-            }
+    let memory = &mut interpreter.memory;
+    match &mut long.work {
+        Work::Grow { .. } => memory.resize(long.from + chunk),
+        Work::Hash(hasher) => hasher.update(&memory.slice_len(long.from, chunk)[..]),
+        Work::Log { data: copy, .. } | Work::Return { output: copy, .. } => {
+            copy.extend_from_slice(&memory.slice_len(long.from, chunk));
         }
     }
     long.from += chunk;
@@ -225,6 +259,17 @@ pub(crate) fn go_on<DB: Database>(
     }
     let done = context.chain.long.take().expect("it was there above");
     match done.work {
+        Work::Grow { opcode } => {
+            let instruction = InstructionContext { interpreter, host: &mut *context };
+            let ended = table[usize::from(opcode)].execute(instruction);
+            if let Err(end) = ended
+                && interpreter.bytecode.action().is_none()
+                && !(end == InstructionResult::Suspend && context.chain.is_in_instruction())
+            {
+                context.chain.fault = Fault::last(interpreter);
+                interpreter.halt(end);
+            }
+        }
         Work::Hash(hasher) => {
             let top = interpreter.stack.top().expect("the instruction left the place");
             *top = hasher.finalize().into();

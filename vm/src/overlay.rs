@@ -17,13 +17,15 @@ use alloy_primitives::{
 };
 use alloy_rpc_types_eth::state::{AccountOverride, StateOverride};
 use evenkeel_chain::Height;
-use evenkeel_state::{Account, ChangeSet, StateError, StorageChange, View};
+use evenkeel_state::{Account, ChangeSet, SlotSearch, StateError, StorageChange, View};
 use revm::{
     Database,
     bytecode::Bytecode,
     database_interface::DBErrorMarker,
     state::{AccountInfo, EvmState},
 };
+
+use crate::collision::StorageSearch;
 
 /// A failed read, as revm carries it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +51,8 @@ struct Cached {
     now: Option<Account>,
     /// No slot of the view is to be seen any more.
     is_wiped: bool,
+    /// Some slot was set, so that not all of them are as read.
+    is_written: bool,
     slots: HashMap<U256, Slot>,
 }
 
@@ -90,7 +94,8 @@ impl Overlay {
             Entry::Vacant(entry) => {
                 let before = self.view.account(address)?;
                 let slots = HashMap::default();
-                Ok(entry.insert(Cached { before, now: before, is_wiped: false, slots }))
+                let (is_wiped, is_written) = (false, false);
+                Ok(entry.insert(Cached { before, now: before, is_wiped, is_written, slots }))
             }
         }
     }
@@ -132,6 +137,7 @@ impl Overlay {
                 code_hash: info.code_hash,
             });
             for (slot, value) in &account.storage {
+                cached.is_written |= value.is_changed();
                 cached
                     .slots
                     .entry(*slot)
@@ -194,12 +200,38 @@ impl Overlay {
         }
         for (slot, value) in change.state.into_iter().chain(change.state_diff).flatten() {
             let value = Slot { before: U256::ZERO, now: value.into() };
+            cached.is_written = true;
             cached.slots.insert(slot.into(), value);
         }
         if let Some((hash, code)) = code {
             self.codes.insert(hash, code);
         }
         Ok(())
+    }
+}
+
+impl StorageSearch for Overlay {
+    /// O(slots) for an account whose slots were set here; else only the view is asked.
+    fn search_storage(&mut self, address: Address, from: U256) -> Result<SlotSearch, ReadError> {
+        self.cached(address)?;
+        let cached = &self.accounts[&address];
+        let mut slots = cached.slots.iter();
+        if cached.is_written
+            && let Some((slot, _)) = slots.find(|(at, slot)| **at >= from && !slot.now.is_zero())
+        {
+            return Ok(SlotSearch::Found(*slot));
+        }
+        if cached.is_wiped {
+            return Ok(SlotSearch::Nothing);
+        }
+        let found = self.view.search_storage(address, from)?;
+        let SlotSearch::Found(slot) = found else { return Ok(found) };
+        let is_cleared = cached.slots.get(&slot).is_some_and(|value| value.now.is_zero());
+        Ok(match slot.checked_add(U256::ONE) {
+            _ if !is_cleared => found,
+            Some(next) => SlotSearch::Unfinished(next),
+            None => SlotSearch::Nothing,
+        })
     }
 }
 

@@ -36,6 +36,7 @@ use revm::{
 };
 
 use crate::{
+    collision::{Search, StorageSearch},
     heavy::{HeavyCall, SlicedPrecompiles},
     limits::{UNDO_FUEL, UNDO_INLINE},
     long::{self, Fault, Progress},
@@ -68,22 +69,18 @@ pub enum Slice {
     Done(ExecutionResult<HaltReason>),
 }
 
-/// How a frame ran.
-pub(crate) enum Ran {
-    /// The fuel is used up, or a long instruction wants to go on.
-    Paused,
-    /// A call or creation begins.
-    Calls(FrameInit),
-    /// The frame ended.
-    Ended(FrameResult),
-}
+/// What follows when a frame has something to say: the call that it makes, or its end.
+pub(crate) type Said = ItemOrResult<FrameInit, FrameResult>;
 
 /// The two ways to run a frame: plain, and observed by an inspector (`trace.rs`).
 pub(crate) trait Frames<DB: Database> {
     /// Pushes the frame; `Some` if it ended at once (precompile, no code, not enough funds).
     fn push(&mut self, init: FrameInit) -> Result<Option<FrameResult>, ExecutionError<DB>>;
-    /// Runs the frame on top.
-    fn run(&mut self, fuel: &mut u64) -> Result<Ran, ExecutionError<DB>>;
+    /// Runs instructions of the frame on top until it has something to say, or the fuel is used
+    /// up, or a long instruction wants to go on (`None`).
+    fn run(&mut self, fuel: &mut u64) -> Option<InterpreterAction>;
+    /// Carries out what the frame on top says.
+    fn carry_out(&mut self, action: InterpreterAction) -> Result<Said, ExecutionError<DB>>;
 }
 
 impl<DB: Database> Frames<DB> for Machine<DB, ()> {
@@ -94,29 +91,23 @@ impl<DB: Database> Frames<DB> for Machine<DB, ()> {
         }
     }
 
-    fn run(&mut self, fuel: &mut u64) -> Result<Ran, ExecutionError<DB>> {
+    fn run(&mut self, fuel: &mut u64) -> Option<InterpreterAction> {
+        run_fuel(
+            &mut self.frame_stack.get().interpreter,
+            self.instruction.instruction_table(),
+            self.instruction.gas_table(),
+            &mut self.ctx,
+            fuel,
+        )
+    }
+
+    fn carry_out(&mut self, action: InterpreterAction) -> Result<Said, ExecutionError<DB>> {
         let frame = self.frame_stack.get();
-        let action = self.ctx.chain.ending.take().or_else(|| {
-            run_fuel(
-                &mut frame.interpreter,
-                self.instruction.instruction_table(),
-                self.instruction.gas_table(),
-                &mut self.ctx,
-                fuel,
-            )
-        });
-        let Some(action) = action else { return Ok(Ran::Paused) };
-        if !undo_some(&mut self.ctx, frame.checkpoint, (&action, fuel)) {
-            self.ctx.chain.ending = Some(action);
-            return Ok(Ran::Paused);
-        }
-        match frame.process_next_action::<_, ExecutionError<DB>>(&mut self.ctx, action)? {
-            ItemOrResult::Item(init) => Ok(Ran::Calls(init)),
-            ItemOrResult::Result(result) => {
+        frame.process_next_action(&mut self.ctx, action).inspect(|said| {
+            if said.is_result() {
                 frame.set_finished(true);
-                Ok(Ran::Ended(result))
             }
-        }
+        })
     }
 }
 
@@ -157,6 +148,24 @@ fn run_fuel<DB: Database>(
     let action = interpreter.take_next_action();
     *fuel = fuel.saturating_sub(gas_used(start, interpreter, &action));
     Some(action)
+}
+
+/// Goes on with what the frame on top waits for; false if that is only the end of the frame.
+fn go_on_waiting<DB: StorageSearch, I>(
+    evm: &mut Machine<DB, I>,
+    fuel: &mut u64,
+) -> Result<bool, ExecutionError<DB>> {
+    let frame = evm.frame_stack.get();
+    if let Some(search) = evm.ctx.chain.search {
+        search.go_on(frame, &mut evm.ctx, fuel).map_err(EVMError::Database)?;
+        return Ok(true);
+    }
+    let is_in_instruction = evm.ctx.chain.is_in_instruction();
+    if is_in_instruction {
+        let table = evm.instruction.instruction_table();
+        long::go_on(&mut frame.interpreter, &mut evm.ctx, table, fuel);
+    }
+    Ok(is_in_instruction)
 }
 
 /// Undoes what a frame that failed did, newest first; true: at most a little is left to undo, or
@@ -307,7 +316,7 @@ impl Sliced {
     /// # Errors
     ///
     /// The database failed; the transaction is gone and the machine as before it.
-    pub(crate) fn resume<DB: Database, I>(
+    pub(crate) fn resume<DB: StorageSearch, I>(
         &mut self,
         evm: &mut Machine<DB, I>,
         fuel: &mut u64,
@@ -320,7 +329,7 @@ impl Sliced {
     }
 
     /// As `Handler::run_exec_loop`.
-    fn run_frames<DB: Database, I>(
+    fn run_frames<DB: StorageSearch, I>(
         &mut self,
         evm: &mut Machine<DB, I>,
         fuel: &mut u64,
@@ -328,14 +337,22 @@ impl Sliced {
     where
         Machine<DB, I>: Frames<DB>,
     {
+        let mut next = self.pending.take();
         loop {
-            let result = if let Some(init) = self.pending.take() {
-                if let Some(call) = evm.precompiles.heavy_call(&evm.ctx, &init) {
+            let result = if let Some(init) = next.take() {
+                if evm.precompiles.may_be_heavy(&init)
+                    && let Some(call) = evm.precompiles.heavy_call(&evm.ctx, &init)
+                {
                     self.pending = Some(init);
                     self.is_offloaded = true;
                     return Ok(Slice::Offload(call));
                 }
-                let Some(result) = evm.push(init)? else { continue };
+                let Some(result) = evm.push(init)? else {
+                    if let Some(search) = Search::before(evm.frame_stack.get(), &evm.ctx) {
+                        evm.ctx.chain.search = Some(search);
+                    }
+                    continue;
+                };
                 evm.precompiles.forget();
                 *fuel = fuel.saturating_sub(result.gas().total_gas_spent());
                 if evm.frame_stack.index().is_none() {
@@ -347,20 +364,31 @@ impl Sliced {
                 if *fuel == 0 {
                     return Ok(Slice::More);
                 }
-                if evm.ctx.chain.is_in_instruction() {
-                    long::go_on(&mut evm.frame_stack.get().interpreter, &mut evm.ctx, fuel);
+                if evm.ctx.chain.is_waiting() && go_on_waiting(evm, fuel)? {
                     continue;
                 }
-                match evm.run(fuel)? {
-                    Ran::Paused => continue,
-                    Ran::Calls(init) => {
+                let action = match evm.ctx.chain.ending.take() {
+                    None => evm.run(fuel),
+                    ending => ending,
+                };
+                let Some(action) = action else { continue };
+                let checkpoint = evm.frame_stack.get().checkpoint;
+                if !undo_some(&mut evm.ctx, checkpoint, (&action, fuel)) {
+                    evm.ctx.chain.ending = Some(action);
+                    continue;
+                }
+                match evm.carry_out(action)? {
+                    ItemOrResult::Item(init) => {
                         // Nothing can read it before the call's end replaces it; kept, a deep chain
                         // of calls would hold as many buffers as frames.
-                        evm.frame_stack.get().interpreter.return_data.clear();
-                        self.pending = Some(init);
+                        let returned = &mut evm.frame_stack.get().interpreter.return_data;
+                        if !returned.buffer().is_empty() {
+                            returned.clear();
+                        }
+                        next = Some(init);
                         continue;
                     }
-                    Ran::Ended(result) => result,
+                    ItemOrResult::Result(result) => result,
                 }
             };
             if let Some(result) = evm.frame_return_result(result)? {

@@ -21,6 +21,8 @@ use revm::{
 };
 
 use crate::{
+    collision::StorageSearch,
+    grow::{self, growing},
     heavy::{HeavyResult, SlicedPrecompiles},
     long::{self, Fault, Progress},
     overlay::Overlay,
@@ -84,6 +86,20 @@ impl<DB: Database, I> Suspended<DB, I> {
             (opcode::LOG3, Instruction::new(long::log::<3, DB>)),
             (opcode::LOG4, Instruction::new(long::log::<4, DB>)),
             (opcode::RETURN, Instruction::new(long::ret::<DB>)),
+            (opcode::MLOAD, Instruction::new(grow::mload::<DB>)),
+            (opcode::MSTORE, Instruction::new(grow::mstore::<DB>)),
+            (opcode::MSTORE8, Instruction::new(growing::<{ opcode::MSTORE8 }, DB>)),
+            (opcode::MCOPY, Instruction::new(growing::<{ opcode::MCOPY }, DB>)),
+            (opcode::CALLDATACOPY, Instruction::new(growing::<{ opcode::CALLDATACOPY }, DB>)),
+            (opcode::CODECOPY, Instruction::new(growing::<{ opcode::CODECOPY }, DB>)),
+            (opcode::RETURNDATACOPY, Instruction::new(growing::<{ opcode::RETURNDATACOPY }, DB>)),
+            (opcode::EXTCODECOPY, Instruction::new(growing::<{ opcode::EXTCODECOPY }, DB>)),
+            (opcode::CREATE, Instruction::new(growing::<{ opcode::CREATE }, DB>)),
+            (opcode::CREATE2, Instruction::new(growing::<{ opcode::CREATE2 }, DB>)),
+            (opcode::CALL, Instruction::new(growing::<{ opcode::CALL }, DB>)),
+            (opcode::CALLCODE, Instruction::new(growing::<{ opcode::CALLCODE }, DB>)),
+            (opcode::DELEGATECALL, Instruction::new(growing::<{ opcode::DELEGATECALL }, DB>)),
+            (opcode::STATICCALL, Instruction::new(growing::<{ opcode::STATICCALL }, DB>)),
         ];
         for (opcode, instruction) in long {
             table[usize::from(opcode)] = instruction;
@@ -142,6 +158,7 @@ impl<DB: Database, I> Suspended<DB, I> {
     #[allow(private_bounds, reason = "implemented for `()` and the tracer; not for others")]
     pub fn resume(&mut self, fuel: &mut u64) -> Result<Slice, ExecutionError<DB>>
     where
+        DB: StorageSearch,
         Machine<DB, I>: Frames<DB>,
     {
         self.whole(|inner| inner.sliced.resume(&mut inner.evm, fuel))

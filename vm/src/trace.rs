@@ -17,7 +17,7 @@ use revm_inspectors::tracing::TracingInspector;
 
 use crate::{
     long::Fault,
-    slice::{ExecutionError, Frames, Machine, Ran, VmContext, gas_used, undo_some},
+    slice::{ExecutionError, Frames, Machine, Said, VmContext, gas_used},
 };
 
 impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
@@ -28,29 +28,17 @@ impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
         }
     }
 
-    fn run(&mut self, fuel: &mut u64) -> Result<Ran, ExecutionError<DB>> {
-        let ending = self.ctx.chain.ending.take();
-        let Some(action) = ending.or_else(|| self.run_observed(fuel)) else {
-            return Ok(Ran::Paused);
-        };
+    fn carry_out(&mut self, action: InterpreterAction) -> Result<Said, ExecutionError<DB>> {
         let frame = self.frame_stack.get();
-        if !undo_some(&mut self.ctx, frame.checkpoint, (&action, fuel)) {
-            self.ctx.chain.ending = Some(action);
-            return Ok(Ran::Paused);
+        let mut said = frame.process_next_action::<_, ExecutionError<DB>>(&mut self.ctx, action)?;
+        if let ItemOrResult::Result(result) = &mut said {
+            observe_end(&mut self.ctx, &mut self.inspector, &frame.input, result);
+            frame.set_finished(true);
         }
-        match frame.process_next_action::<_, ExecutionError<DB>>(&mut self.ctx, action)? {
-            ItemOrResult::Item(init) => Ok(Ran::Calls(init)),
-            ItemOrResult::Result(mut result) => {
-                observe_end(&mut self.ctx, &mut self.inspector, &frame.input, &mut result);
-                frame.set_finished(true);
-                Ok(Ran::Ended(result))
-            }
-        }
+        Ok(said)
     }
-}
 
-impl<DB: Database> ObservedRun for Machine<DB, TracingInspector> {
-    fn run_observed(&mut self, fuel: &mut u64) -> Option<InterpreterAction> {
+    fn run(&mut self, fuel: &mut u64) -> Option<InterpreterAction> {
         let interpreter = &mut self.frame_stack.get().interpreter;
         let (context, tracer) = (&mut self.ctx, &mut self.inspector);
         let start = interpreter.gas.remaining();
@@ -99,11 +87,6 @@ impl<DB: Database> ObservedRun for Machine<DB, TracingInspector> {
         }
         Some(action)
     }
-}
-
-/// The instruction loop, apart so that its borrow of the frame ends before the frame's action.
-trait ObservedRun {
-    fn run_observed(&mut self, fuel: &mut u64) -> Option<InterpreterAction>;
 }
 
 fn observe_logs<DB: Database>(

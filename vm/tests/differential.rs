@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use common::{Code, Piece, SPECS, Scene, code, contract, run_heavy, run_sliced, scene};
-use evenkeel_vm::{Slice, Suspended};
+use evenkeel_state::SlotSearch;
+use evenkeel_vm::{Slice, StorageSearch, Suspended};
 use proptest::prelude::*;
 use revm::{
     Database, InspectEvm, MainBuilder, MainContext,
@@ -346,6 +347,12 @@ impl Database for Panicking {
     }
     fn block_hash(&mut self, number: u64) -> Result<B256, Self::Error> {
         self.0.block_hash(number)
+    }
+}
+
+impl StorageSearch for Panicking {
+    fn search_storage(&mut self, address: Address, from: U256) -> Result<SlotSearch, Self::Error> {
+        self.0.search_storage(address, from)
     }
 }
 

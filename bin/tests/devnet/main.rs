@@ -122,6 +122,138 @@ fn settings_come_from_flag_then_environment_then_file() {
     fails(&["--config", file], "chian-id");
 }
 
+/// Goal: requests, failures and blocks are told as anvil tells them, until logging is switched off.
+#[test]
+fn requests_and_blocks_are_logged_as_anvil_does() {
+    let mut node = Devnet::start(&[]);
+    let hash = node.call("eth_sendTransaction", &transfer("0x1"));
+    let block = node.receipt(&hash)["blockHash"].take();
+    let (hash, block) = (hash.as_str().expect("a hash"), block.as_str().expect("a hash"));
+    let text = node.printed_until(" +0000\"");
+    assert!(text.starts_with("eth_sendTransaction\n"), "{text}");
+    let body = format!(
+        "\n    Transaction: {hash}\n    Gas used: 21000\n\n    Block Number: 1\n    \
+         Block Hash: {block}\n    Block Time: \""
+    );
+    assert!(text.contains(&body), "{text}");
+
+    node.answer("eth_call", &json!([{ "to": BOB }, "0x99"]));
+    let text = node.printed_until("Error: header not found");
+    let request = format!("Request: eth_call [{{\"to\":\"{BOB}\"}},\"0x99\"]");
+    assert!(text.contains("RPC request failed:\n") && text.contains(&request), "{text}");
+
+    node.call("anvil_setLoggingEnabled", &json!([false]));
+    node.call("eth_chainId", &json!([]));
+    node.call("anvil_setLoggingEnabled", &json!([true]));
+    node.call("eth_gasPrice", &json!([]));
+    let text = node.printed_until("eth_gasPrice");
+    assert_eq!(text, "\nanvil_setLoggingEnabled\neth_gasPrice\n");
+}
+
+/// Goal: a terminal that takes nothing holds up neither requests nor the end.
+/// Method: fill the pipe that nobody reads, some 64 KiB, many times over.
+#[test]
+fn output_that_nobody_reads_stops_nothing() {
+    let mut node = Devnet::start(&[]);
+    for _ in 0..20_000 {
+        node.call("eth_chainId", &json!([]));
+    }
+    assert_eq!(node.terminate(), Some(0));
+}
+
+/// Goal: flags of anvil that exist do what they say, and those that do not yet are named.
+#[test]
+fn flags_of_anvil_work_or_are_refused_by_name() {
+    fails(&["--fork-url", "http://127.0.0.1:1"], "--fork-url is not supported yet");
+    fails(&["dev", "--fork-block-number", "-5"], "--fork-block-number is not supported yet");
+    fails(&["-f", "http://127.0.0.1:1"], "--fork-url is not supported yet");
+    fails(&["--ipc"], "--ipc is not supported yet");
+    fails(&["--load-state", "state.json"], "--load-state is not supported yet");
+    fails(&["--network", "optimism"], "optimism");
+    fails(&["--mnemonic-random", "13"], "13");
+    fails(&["--fund-accounts", "0x12:1"], "ADDRESS:ETHER");
+
+    let rich = "0x00000000000000000000000000000000000000Aa";
+    let fund = format!("{rich}:7");
+    let flags = ["-vvv", "--color", "never", "--slots-in-an-epoch", "2", "--fund-accounts", &fund];
+    let flags = [&flags[..], &["--steps-tracing", "--mnemonic-random", "24"]].concat();
+    let mut node = Devnet::start_with(&flags, &[("ANVIL_IP_ADDR", "127.0.0.1,127.0.0.2")]);
+    assert_eq!(node.call("eth_getBalance", &json!([rich, "latest"])), "0x6124fee993bc0000");
+    node.call("anvil_mine", &json!([5]));
+    for (tag, number) in [("safe", "0x3"), ("finalized", "0x1"), ("latest", "0x5")] {
+        let block = node.call("eth_getBlockByNumber", &json!([tag, false]));
+        assert_eq!(block["number"], number, "{tag}");
+    }
+    assert!(std::net::TcpStream::connect(("127.0.0.2", node.port())).is_err(), "port 0 is two");
+}
+
+/// Goal: the chain id of a chain in memory can change as on anvil; that of a database cannot.
+#[test]
+fn the_chain_id_changes_unless_it_is_stored() {
+    let mut node = Devnet::start(&[]);
+    let before = node.call("eth_sendTransaction", &transfer("0x1"));
+    node.receipt(&before);
+    node.call("anvil_setChainId", &json!([1]));
+    assert_eq!(node.call("eth_chainId", &json!([])), "0x1");
+    assert_eq!(node.call("net_version", &json!([])), "1");
+    assert_eq!(node.call("anvil_metadata", &json!([]))["chainId"], 1);
+    // CHAINID, as a word.
+    let code = json!([{ "data": "0x465f5260205ff3" }, "latest"]);
+    assert_eq!(node.call("eth_call", &code), format!("0x{:064x}", 1));
+    let after = node.call("eth_sendTransaction", &transfer("0x2"));
+    assert_eq!(node.receipt(&after)["status"], "0x1");
+    assert_eq!(node.call("eth_getTransactionByHash", &json!([after]))["chainId"], "0x1");
+    for hash in [before, after] {
+        node.call("debug_traceTransaction", &json!([hash, { "tracer": "callTracer" }]));
+    }
+
+    let data = folder("chain-id");
+    let mut node = Devnet::start(&["--datadir", data.to_str().expect("UTF-8")]);
+    let refused = node.answer("anvil_setChainId", &json!([1]));
+    assert!(refused["error"]["message"].as_str().is_some_and(|text| text.contains("--datadir")));
+    assert_eq!(node.call("eth_chainId", &json!([])), "0x7a69");
+}
+
+/// Goal: a reset forgets what was ordered for the blocks to come, and says who is new.
+#[test]
+fn a_reset_forgets_orders_and_snapshots() {
+    let mut node = Devnet::start(&[]);
+    let gas_limit = |node: &mut Devnet| {
+        node.call("evm_mine", &json!([]));
+        node.call("eth_getBlockByNumber", &json!(["latest", false]))["gasLimit"].take()
+    };
+    assert_eq!(node.call("evm_snapshot", &json!([])), "0x0");
+    node.call("evm_setBlockGasLimit", &json!([20_000_000]));
+    assert_eq!(gas_limit(&mut node), "0x1312d00");
+    let before = node.call("anvil_metadata", &json!([]));
+    assert_eq!(before["snapshots"]["0x0"][0], 0);
+    assert_eq!(before["latestBlockNumber"], 1);
+
+    node.call("anvil_reset", &json!([]));
+    let after = node.call("anvil_metadata", &json!([]));
+    assert_ne!(after["instanceId"], before["instanceId"]);
+    assert_eq!(after["snapshots"], json!({}));
+    assert_eq!(gas_limit(&mut node), "0x1c9c380");
+}
+
+/// Goal: `anvil_removeBlockTimestampInterval` says whether there was one.
+#[test]
+fn removing_a_timestamp_interval_says_whether_there_was_one() {
+    let mut node = Devnet::start(&[]);
+    node.call("anvil_setBlockTimestampInterval", &json!([5]));
+    for was_set in [true, false] {
+        assert_eq!(node.call("anvil_removeBlockTimestampInterval", &json!([])), was_set);
+    }
+}
+
+/// Goal: a call that names a price and no gas runs with a block's gas, which its sender can pay.
+#[test]
+fn a_call_with_a_price_needs_no_gas_limit() {
+    let mut node = Devnet::start(&[]);
+    let call = json!([{ "from": ALICE, "to": BOB, "gasPrice": "0x77359400" }, "latest"]);
+    assert_eq!(node.call("eth_call", &call), "0x");
+}
+
 /// Goal: an ethers script sends a transfer, deploys, reads logs and follows new heads.
 #[test]
 fn an_ethers_script_works() {

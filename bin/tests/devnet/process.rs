@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub(crate) struct Devnet {
     child: Child,
     port: u16,
+    output: BufReader<ChildStdout>,
     connection: BufReader<TcpStream>,
 }
 
@@ -37,26 +38,40 @@ impl Devnet {
             let mut line = String::new();
             let read = output.read_line(&mut line).expect("its output is text");
             assert!(read > 0, "it ended before it listened:\n{seen}");
-            if let Some(address) = line.trim().strip_prefix("Listening on 127.0.0.1:") {
-                break address.parse().expect("a port");
+            if let Some(addresses) = line.trim().strip_prefix("Listening on 127.0.0.1:") {
+                let port = addresses.split(',').next().expect("split gives one at least");
+                break port.parse().expect("a port");
             }
             seen.push_str(&line);
         };
-        // Keep the pipe drained: a full one would stop the node.
-        child.stdout = Some(output.into_inner());
-        Self { child, port, connection: connect(port) }
+        Self { child, port, output, connection: connect(port) }
     }
 
     pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
+    /// Reads what the node prints up to a line that ends with `last`, and returns all of it.
+    pub(crate) fn printed_until(&mut self, last: &str) -> String {
+        let mut seen = String::new();
+        while !seen.trim_end().ends_with(last) {
+            let read = self.output.read_line(&mut seen).expect("its output is text");
+            assert!(read > 0, "it ended before it printed {last:?}:\n{seen}");
+        }
+        seen
+    }
+
     /// The result of one call; panics on a JSON-RPC error.
     pub(crate) fn call(&mut self, method: &str, params: &Value) -> Value {
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let mut answer = self.post(&request.to_string());
-        assert!(answer.get("error").is_none(), "{method} {request}: {answer}");
+        let mut answer = self.answer(method, params);
+        assert!(answer.get("error").is_none(), "{method} {params}: {answer}");
         answer["result"].take()
+    }
+
+    /// The whole answer to one call.
+    pub(crate) fn answer(&mut self, method: &str, params: &Value) -> Value {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        self.post(&request.to_string())
     }
 
     /// The receipt of a transaction, as soon as it is mined.

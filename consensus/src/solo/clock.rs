@@ -37,6 +37,10 @@ impl ChainClock {
         self.next
     }
 
+    pub(super) const fn spacing(&self) -> Option<u64> {
+        self.spacing_secs
+    }
+
     pub(super) const fn set_spacing(&mut self, secs: Option<u64>) {
         self.spacing_secs = secs;
     }

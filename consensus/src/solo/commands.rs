@@ -113,6 +113,7 @@ impl Solo {
             interval: self.slots.as_ref().map(Slots::interval),
             time_offset_secs: self.clock.offset_secs(),
             next_timestamp: self.clock.next_timestamp(),
+            timestamp_interval: self.clock.spacing(),
             gas_limit: self.gas_limit,
             coinbase: self.coinbase,
         }

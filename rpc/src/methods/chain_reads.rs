@@ -25,7 +25,7 @@ pub(super) fn block_number(api: &Api, request: Request<'_>) -> Answered {
 /// `eth_chainId`
 pub(super) fn chain_id(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    quantity(api.spec.chain_id)
+    quantity(api.spec.chain_id_now())
 }
 
 /// The block argument of the `..ByNumber` (a tag or number) and `..ByHash` twins.

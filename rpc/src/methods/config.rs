@@ -91,7 +91,7 @@ fn rules(spec: &ChainSpec, era: &Era) -> Rules {
     Rules {
         activation_time: era.activation_time,
         blob_schedule: era.blobs,
-        chain_id: format!("{:#x}", spec.chain_id),
+        chain_id: format!("{:#x}", spec.chain_id_now()),
         fork_id: era.fork_hash,
         precompiles: precompiles.map(|(_, name, address)| (*name, *address)).collect(),
         system_contracts: contracts.filter_map(|(_, name, at)| Some((name, at?))).collect(),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use alloy_primitives::{B256, Bytes, U256};
+use alloy_primitives::{B256, Bytes};
 use evenkeel_chain::{Cheat, Command, Height, Outcome};
 use evenkeel_mempool::Remove;
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ use crate::{
     api::{Api, Request},
     error::RpcError,
     params::{Arg, Number, Object, Params, Refusal, Slot},
-    position::{header_not_found, order},
+    position::{head, header_not_found, order, status},
     render::{self, Answered, answer, null, quantity},
 };
 
@@ -121,7 +121,11 @@ impl Arg for MineOptions {
 pub(super) async fn snapshot(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
     match order(api, Command::Snapshot).await? {
-        Outcome::Snapshot(id) => quantity(id),
+        Outcome::Snapshot(id) => {
+            let durable = api.durable.get();
+            api.flags.add_snapshot(id, durable.header.number, durable.hash);
+            quantity(id)
+        }
         other => Err(odd_outcome(&other)),
     }
 }
@@ -133,12 +137,19 @@ pub(super) async fn revert(api: &Api, request: Request<'_>) -> Answered {
     match order(api, Command::Revert(id)).await? {
         Outcome::Reverted(is_reverted) => {
             if is_reverted {
-                api.flags.forget_base_fee();
+                went_back(api);
+                api.flags.forget_snapshots_from(id);
             }
             answer(&is_reverted)
         }
         other => Err(odd_outcome(&other)),
     }
+}
+
+/// The chain went back: what was ordered for the next block is gone, its id stays.
+fn went_back(api: &Api) {
+    api.flags.forget_base_fee();
+    api.spec.keep_chain_id(head(&api.durable.get()));
 }
 
 /// `evm_setAutomine`, `anvil_setAutomine`
@@ -220,11 +231,12 @@ pub(super) async fn set_timestamp_interval(api: &Api, request: Request<'_>) -> A
     obey(api, Command::SetTimestampInterval(Some(secs))).await
 }
 
-/// `anvil_removeBlockTimestampInterval`
+/// `anvil_removeBlockTimestampInterval`: whether there was one.
 pub(super) async fn remove_timestamp_interval(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
+    let was_set = status(api).await.timestamp_interval.is_some();
     order(api, Command::SetTimestampInterval(None)).await?;
-    answer(&true)
+    answer(&was_set)
 }
 
 /// `evm_setBlockGasLimit`, `anvil_setBlockGasLimit`
@@ -314,9 +326,9 @@ pub(super) fn auto_impersonate(api: &Api, request: Request<'_>) -> Answered {
     null()
 }
 
-/// `anvil_setLoggingEnabled`, `hardhat_setLoggingEnabled`
+/// `anvil_setLoggingEnabled`, `hardhat_setLoggingEnabled`: whether requests and blocks are told.
 pub(super) fn set_logging(api: &Api, request: Request<'_>) -> Answered {
-    api.flags.set_logging(Params::new(request.params, 1)?.required(0)?);
+    api.log.set_on(Params::new(request.params, 1)?.required(0)?);
     null()
 }
 
@@ -331,15 +343,18 @@ pub(super) fn set_min_gas_price(api: &Api, request: Request<'_>) -> Answered {
     dev_pool::set_min_gas_price(api, wei)
 }
 
-/// `anvil_setChainId`: refused, as signatures, the pool and the database hold the chain's id.
+/// `anvil_setChainId`: for calls at once, for blocks and transactions from the next block on. What
+/// waits in the pool under the former id is dropped when a block would take it.
 pub(super) fn set_chain_id(api: &Api, request: Request<'_>) -> Answered {
-    let Number(id) = Params::new(request.params, 1)?.required(0)?;
-    if id == U256::from(api.spec.chain_id) {
-        return null();
+    let id: u64 = Params::new(request.params, 1)?.required(0)?;
+    if id != api.spec.chain_id_now() && api.config.is_persistent {
+        return Err(RpcError::server(
+            "the chain id is part of the database in --datadir; start another with --chain-id",
+        ));
     }
-    Err(RpcError::server(
-        "the chain id cannot change while the node runs; start it with --chain-id",
-    ))
+    let head = head(&api.durable.get());
+    api.spec.set_chain_id(head, id).map_err(|error| RpcError::limit(error.to_string()))?;
+    null()
 }
 
 /// `anvil_reset`, `hardhat_reset`: back to the first block, with an empty pool. The chain's own
@@ -359,6 +374,11 @@ pub(super) async fn reset(api: &Api, request: Request<'_>) -> Answered {
         Outcome::Reverted(true) => {}
         other => return Err(odd_outcome(&other)),
     }
-    api.flags.forget_base_fee();
+    // As on anvil, which keeps the coinbase, the clock and the mode of mining.
+    order(api, Command::SetGasLimit(api.spec.genesis.gas_limit)).await?;
+    order(api, Command::SetTimestampInterval(None)).await?;
+    went_back(api);
+    api.flags.forget_snapshots_from(0);
+    api.flags.renew_instance();
     null()
 }

@@ -1,5 +1,7 @@
 //! What the dev methods say of the node and its chain.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::B256;
 use evenkeel_chain::Height;
 use serde::Serialize;
@@ -55,7 +57,7 @@ pub(super) async fn node(api: &Api, request: Request<'_>) -> Answered {
         transaction_order: api.order.to_string(),
         environment: Environment {
             base_fee: format!("{:#x}", next_base_fee(api, head).unwrap_or(0)),
-            chain_id: api.spec.chain_id,
+            chain_id: api.spec.chain_id_now(),
             gas_limit: format!("{:#x}", status.gas_limit),
             gas_price: format!("{:#x}", gas_price_now(api)),
         },
@@ -70,20 +72,28 @@ pub(super) fn metadata(api: &Api, request: Request<'_>) -> Answered {
     struct Metadata<'a> {
         client_version: &'a str,
         client_semver: &'a str,
+        client_commit_sha: &'a str,
         chain_id: u64,
         instance_id: B256,
         latest_block_number: u64,
         latest_block_hash: B256,
+        /// Never one: this node copies no other chain.
+        forked_network: Option<()>,
+        /// Number and hash of the head by the snapshot's number, of those taken by this process.
+        snapshots: BTreeMap<String, (u64, B256)>,
     }
     Params::none(request.params)?;
     let durable = api.durable.get();
     answer(&Metadata {
         client_version: &api.config.client_version,
         client_semver: env!("CARGO_PKG_VERSION"),
-        chain_id: api.spec.chain_id,
-        instance_id: api.flags.instance,
+        client_commit_sha: option_env!("EVENKEEL_COMMIT_SHA").unwrap_or("unknown"),
+        chain_id: api.spec.chain_id_now(),
+        instance_id: api.flags.instance(),
         latest_block_number: durable.header.number,
         latest_block_hash: durable.hash,
+        forked_network: None,
+        snapshots: api.flags.snapshots(),
     })
 }
 

@@ -8,7 +8,7 @@ use evenkeel_state::Durable;
 
 use super::{
     chain_reads::executed,
-    limits::{FEE_HISTORY_BLOCKS_MAX, FEE_HISTORY_PERCENTILES_MAX, PRIORITY_FEE_DEFAULT},
+    limits::{FEE_HISTORY_BLOCKS_MAX, FEE_HISTORY_PERCENTILES_MAX},
 };
 use crate::{
     api::{Api, Request},
@@ -26,13 +26,13 @@ pub(super) fn gas_price(api: &Api, request: Request<'_>) -> Answered {
 
 /// The next base fee and the default tip, in wei.
 pub(super) fn gas_price_now(api: &Api) -> u128 {
-    u128::from(next_base_fee(api).unwrap_or(0)) + PRIORITY_FEE_DEFAULT
+    u128::from(next_base_fee(api).unwrap_or(0)) + api.config.priority_fee
 }
 
 /// `eth_maxPriorityFeePerGas`
-pub(super) fn priority_fee(_: &Api, request: Request<'_>) -> Answered {
+pub(super) fn priority_fee(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    quantity(PRIORITY_FEE_DEFAULT)
+    quantity(api.config.priority_fee)
 }
 
 /// `eth_baseFee`: that of the next block; null before London.

@@ -31,6 +31,9 @@ pub(crate) const FEE_HISTORY_PERCENTILES_MAX: usize = 100;
 /// Addresses impersonated at once: far above any test, 20 bytes each.
 pub(crate) const IMPERSONATED_MAX: usize = 100_000;
 
+/// Snapshots that `anvil_metadata` lists, 56 bytes each; the oldest are left out beyond it.
+pub(crate) const SNAPSHOTS_LISTED_MAX: usize = 4_096;
+
 /// Priority fee offered when a sender names none, in wei: 1 gwei, anvil's and geth's on a calm net.
 pub(crate) const PRIORITY_FEE_DEFAULT: u128 = 1_000_000_000;
 

@@ -30,7 +30,7 @@ pub(super) fn sha3(_: &Api, request: Request<'_>) -> Answered {
 /// `net_version`, `eth_networkId`: the chain id in decimal.
 pub(super) fn network(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    answer(&format_args!("{}", api.spec.chain_id))
+    answer(&format_args!("{}", api.spec.chain_id_now()))
 }
 
 /// `net_listening`

@@ -11,7 +11,7 @@ use evenkeel_chain::{RecoveredTx, TypedTransaction};
 use evenkeel_mempool::PoolError;
 use evenkeel_runtime::Answer;
 
-use super::{call, limits::PRIORITY_FEE_DEFAULT, state_reads::next_nonce};
+use super::{call, state_reads::next_nonce};
 use crate::{
     accounts::Authority,
     api::{Api, Request},
@@ -110,7 +110,7 @@ async fn fill(
     let mut call = call::checked(call)?;
     call.from = Some(from);
     call.normalize_input();
-    let chain_id = api.spec.chain_id;
+    let chain_id = api.spec.chain_id_now();
     if let Some(have) = call.chain_id.replace(chain_id).filter(|have| *have != chain_id) {
         let text = format!("chainId does not match node's (have={have}, want={chain_id})");
         return Err(RpcError::server(text));
@@ -123,15 +123,19 @@ async fn fill(
         return Err(RpcError::server("contract creation without any data provided"));
     }
     let base_fee = position::next_base_fee(api, &api.durable.get().header);
-    fill_fees(&mut call, base_fee)?;
+    fill_fees(&mut call, base_fee, api.config.priority_fee)?;
     if call.gas.is_none() {
         call.gas = Some(call::estimate_for(api, client, call.clone()).await?);
     }
     Ok(call)
 }
 
-/// geth's fee defaults: a tip of 1 gwei, a cap of twice the base fee and the tip.
-fn fill_fees(call: &mut TransactionRequest, base_fee: Option<u64>) -> Result<(), RpcError> {
+/// geth's fee defaults: a tip of its own, a cap of twice the base fee and the tip.
+fn fill_fees(
+    call: &mut TransactionRequest,
+    base_fee: Option<u64>,
+    tip_default: u128,
+) -> Result<(), RpcError> {
     let has_caps = call.max_fee_per_gas.is_some() || call.max_priority_fee_per_gas.is_some();
     if call.gas_price.is_some() && has_caps {
         return Err(RpcError::server(
@@ -150,17 +154,17 @@ fn fill_fees(call: &mut TransactionRequest, base_fee: Option<u64>) -> Result<(),
             ));
         }
         Some(base_fee) => {
-            call.gas_price = Some(u128::from(base_fee) + PRIORITY_FEE_DEFAULT);
+            call.gas_price = Some(u128::from(base_fee) + tip_default);
             return Ok(());
         }
         None => {
-            call.gas_price = Some(PRIORITY_FEE_DEFAULT);
+            call.gas_price = Some(tip_default);
             return Ok(());
         }
     };
     let tip = call
         .max_priority_fee_per_gas
-        .unwrap_or_else(|| PRIORITY_FEE_DEFAULT.min(call.max_fee_per_gas.unwrap_or(u128::MAX)));
+        .unwrap_or_else(|| tip_default.min(call.max_fee_per_gas.unwrap_or(u128::MAX)));
     let cap = call.max_fee_per_gas.unwrap_or_else(|| (2 * base_fee).saturating_add(tip));
     if cap < tip {
         let text = format!("maxFeePerGas ({cap}) < maxPriorityFeePerGas ({tip})");
@@ -219,7 +223,8 @@ mod tests {
                 transaction_type: ty,
                 ..TransactionRequest::default()
             };
-            fill_fees(&mut call, base_fee.map(|gwei: u64| gwei * 1_000_000_000)).expect("good");
+            fill_fees(&mut call, base_fee.map(|gwei: u64| gwei * 1_000_000_000), GWEI)
+                .expect("good");
             let (price, cap, tip) = want;
             assert_eq!(call.gas_price, wei(price));
             assert_eq!(call.max_fee_per_gas, wei(cap));
@@ -228,8 +233,8 @@ mod tests {
         let half =
             TransactionRequest { max_fee_per_gas: Some(GWEI / 2), ..TransactionRequest::default() };
         let mut filled = half.clone();
-        fill_fees(&mut filled, Some(1)).expect("good");
+        fill_fees(&mut filled, Some(1), GWEI).expect("good");
         assert_eq!(filled.max_priority_fee_per_gas, Some(GWEI / 2), "a tip is within its cap");
-        assert!(fill_fees(&mut half.clone(), None).is_err(), "no caps before London");
+        assert!(fill_fees(&mut half.clone(), None, GWEI).is_err(), "no caps before London");
     }
 }

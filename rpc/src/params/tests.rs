@@ -29,19 +29,21 @@ fn arguments_are_counted() {
     assert!(Params::none(Some(&null)).is_ok() && Params::none(None).is_ok());
 }
 
-/// Goal: hex is as strict as geth's, and the text says what was expected.
+/// Goal: what is no decimal number is hex as strict as geth's; the text says what was expected.
 #[test]
 fn wrong_hex_is_named() {
     let quantities = [
         (r#""""#, "empty hex string"),
-        (r#""1""#, "hex string without 0x prefix"),
+        (r#""1f""#, "hex string without 0x prefix"),
+        (r#""99999999999999999999""#, "hex number > 64 bits"),
         (r#""0x""#, "hex string \"0x\""),
         (r#""0x01""#, "hex number with leading zero digits"),
         (r#""0xg""#, "invalid hex string"),
         (r#""0x+1""#, "invalid hex string"),
         (r#""0x1_0""#, "invalid hex string"),
         (r#""0x10000000000000000""#, "hex number > 64 bits"),
-        ("1", "non-string"),
+        ("-1", "non-string"),
+        ("1.0", "non-string"),
     ];
     for (json, what) in quantities {
         let refusal = Quantity::parse(&raw(json)).err().expect(json);
@@ -67,6 +69,10 @@ fn block_ids() {
         (r#""finalized""#.to_owned(), BlockId::finalized()),
         (r#""0x0""#.to_owned(), BlockId::number(0)),
         (r#"{"blockNumber":"0x10"}"#.to_owned(), BlockId::number(16)),
+        // As anvil takes them.
+        (r#"{"blockNumber":16}"#.to_owned(), BlockId::number(16)),
+        (r#""12""#.to_owned(), BlockId::number(12)),
+        ("12".to_owned(), BlockId::number(12)),
         (r#"{"blockNumber":"earliest"}"#.to_owned(), BlockId::earliest()),
         (format!(r#""{hash}""#), BlockId::hash(B256::repeat_byte(0xab))),
         (format!(r#"{{"blockHash":"{hash}"}}"#), BlockId::hash(B256::repeat_byte(0xab))),
@@ -78,8 +84,9 @@ fn block_ids() {
         r#""newest""#,
         r#""0x01""#,
         r#""0x8000000000000000""#,
-        r#""12""#,
-        "12",
+        r#""1f""#,
+        "-1",
+        "1e3",
         "{}",
         r#"{"blockNumber":"0x1","blockHash":"0x1"}"#,
     ] {
@@ -101,4 +108,8 @@ fn dev_numbers() {
     let wide = format!("\"0x{}\"", "f".repeat(65));
     assert!(Number::parse(&raw(&wide)).is_err());
     assert!(Slot::parse(&raw(&wide)).is_err());
+    // Text is hex, as in geth, with or without its prefix; a bare number can only be decimal.
+    for (json, slot) in [(r#""0x10""#, 16), (r#""10""#, 16), ("10", 10)] {
+        assert_eq!(Slot::parse(&raw(json)).expect(json).0, U256::from(slot));
+    }
 }

@@ -26,6 +26,9 @@ use crate::{
     system::System,
 };
 
+/// The classes that jobs of the pools give way to.
+const URGENT: [Class; 3] = [Class::System, Class::Consensus, Class::Net];
+
 /// What the workers of one system share.
 pub(crate) struct Scheduler {
     lanes: Vec<CachePadded<Lane>>,
@@ -64,6 +67,14 @@ impl Scheduler {
             fence(Ordering::SeqCst);
             self.idle.wake_one();
         }
+    }
+
+    /// True if an actor of class net or higher may wait for a worker. O(workers).
+    ///
+    /// What lies in the inbox counts, whatever its class: workers look there before every turn, so
+    /// it lies there only while they are all busy.
+    pub(crate) fn has_urgent(&self) -> bool {
+        !self.inbox.is_empty() || self.lanes.iter().any(|lane| lane.has_any_of(&URGENT))
     }
 
     /// Lets a parked worker look at the timers again. A worker that sets one looks itself.

@@ -84,7 +84,12 @@ impl Lane {
     }
 
     fn has_work(&self) -> bool {
-        self.classes.iter().any(|class| !class.fresh.is_empty() || !class.spent.is_empty())
+        self.has_any_of(&Class::ALL)
+    }
+
+    pub(super) fn has_any_of(&self, classes: &[Class]) -> bool {
+        let mut queues = classes.iter().map(|class| &self.classes[class.index()]);
+        queues.any(|class| !class.fresh.is_empty() || !class.spent.is_empty())
     }
 
     pub(super) fn add_to(&self, class: Class, sum: &mut ClassStatus) {

@@ -48,10 +48,11 @@ pub(super) fn prepare(
     setup.cfg.disable_eip3607 = true;
     setup.cfg.disable_block_gas_limit = true;
     setup.cfg.tx_chain_id_check = false;
+    setup.cfg.chain_id = spec.chain_id_now();
     setup.cfg.tx_gas_limit_cap = Some(u64::MAX);
 
     let gas_named = request.gas;
-    let tx = transaction(request, spec, limits)?;
+    let tx = transaction(request, header.gas_limit, spec, limits)?;
     // As geth: a call that offers nothing for its gas runs at base fee zero.
     if tx.gas_price == 0 {
         setup.block.basefee = 0;
@@ -62,6 +63,7 @@ pub(super) fn prepare(
 
 fn transaction(
     request: TransactionRequest,
+    gas_block: u64,
     spec: &ChainSpec,
     limits: &Limits,
 ) -> Result<TxEnv, CallError> {
@@ -69,9 +71,9 @@ fn transaction(
         return Err(CallError::Unsupported(Unsupported::Blobs));
     }
     if let Some(have) = request.chain_id
-        && have != spec.chain_id
+        && have != spec.chain_id_now()
     {
-        let want = spec.chain_id;
+        let want = spec.chain_id_now();
         return Err(CallError::Invalid(InvalidCall::ChainId { have, want }));
     }
     let has_fee_caps =
@@ -79,7 +81,10 @@ fn transaction(
     if has_fee_caps && request.gas_price.is_some() {
         return Err(CallError::Invalid(InvalidCall::BothFees));
     }
-    let gas_limit = request.gas.unwrap_or(limits.gas_cap.unwrap_or(GAS_UNCAPPED));
+    // Gas that is paid for and not named is that of a block: nobody could pay for an endless run.
+    let has_price = request.gas_price.or(request.max_fee_per_gas).unwrap_or(0) > 0;
+    let gas_unnamed = if has_price { gas_block } else { GAS_UNCAPPED };
+    let gas_limit = request.gas.unwrap_or(limits.gas_cap.unwrap_or(gas_unnamed));
     let authorizations = request.authorization_list.unwrap_or_default();
     let tx_type = match (authorizations.is_empty(), has_fee_caps, request.access_list.is_some()) {
         (false, _, _) => 4,
@@ -96,7 +101,7 @@ fn transaction(
         value: request.value.unwrap_or(U256::ZERO),
         data: input(request.input)?,
         nonce: request.nonce.unwrap_or(0),
-        chain_id: Some(spec.chain_id),
+        chain_id: Some(spec.chain_id_now()),
         access_list: request.access_list.unwrap_or_default(),
         gas_priority_fee: (tx_type == 2 || tx_type == 4)
             .then(|| request.max_priority_fee_per_gas.unwrap_or(0)),

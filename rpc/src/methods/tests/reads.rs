@@ -177,6 +177,7 @@ fn shapes() {
             "accessList",
             "blockHash",
             "blockNumber",
+            "blockTimestamp",
             "chainId",
             "from",
             "gas",

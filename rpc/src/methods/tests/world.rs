@@ -5,8 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::{
-    Accounts, Api, Client, ClientId, EngineCall, Filters, Flags, Member, PlaceLimits, Places,
-    Request, RpcConfig, RpcError, Session,
+    Accounts, Api, Client, ClientId, EngineCall, Filters, Flags, LogForm, Member, PlaceLimits,
+    Places, Request, RequestLog, RpcConfig, RpcError, Session,
 };
 use alloy_consensus::{TxEip1559, TxType};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, TxKind, U256};
@@ -88,6 +88,7 @@ impl World {
             accounts: Accounts::new(dev),
             filters: Filters::new(&system),
             flags: Flags::new(&system),
+            log: RequestLog::new(LogForm::Text, true),
             config,
             system,
         });

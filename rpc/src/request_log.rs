@@ -1,0 +1,189 @@
+//! What the node tells its operator on standard output: methods called, what failed, blocks made.
+//!
+//! The lines are anvil's, as people read them and scripts match on them, or one JSON object each.
+//! Nothing waits for the output: lines gather in a bounded buffer that one reader empties, and
+//! what finds it full is left out and counted.
+
+mod blocks;
+mod date;
+
+use std::{
+    fmt::Write as _,
+    future::poll_fn,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+};
+
+use futures_util::task::AtomicWaker;
+use serde_json::json;
+
+use crate::{
+    api::Request,
+    error::RpcError,
+    limits::{LOG_BYTES_MAX, LOG_PARAMS_BYTES_MAX},
+};
+
+pub use blocks::log_blocks;
+
+/// How the lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogForm {
+    /// For people, in anvil's layout.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Lines on their way to the operator.
+#[derive(Debug)]
+pub struct RequestLog {
+    form: LogForm,
+    is_on: AtomicBool,
+    lines: Mutex<Lines>,
+    filled: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    text: String,
+    left_out: u64,
+}
+
+impl RequestLog {
+    /// An empty log.
+    #[must_use]
+    pub fn new(form: LogForm, is_on: bool) -> Self {
+        Self {
+            form,
+            is_on: AtomicBool::new(is_on),
+            lines: Mutex::default(),
+            filled: AtomicWaker::new(),
+        }
+    }
+
+    /// Whether anything is written.
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Switches it on or off (`anvil_setLoggingEnabled`).
+    pub fn set_on(&self, is_on: bool) {
+        self.is_on.store(is_on, Ordering::Relaxed);
+    }
+
+    /// What gathered since the last call; waits until there is something. One caller at a time.
+    pub async fn next(&self) -> String {
+        poll_fn(|cx| {
+            self.filled.register(cx.waker());
+            let mut lines = self.lock();
+            if lines.text.is_empty() {
+                return Poll::Pending;
+            }
+            Poll::Ready(lines.take(self.form))
+        })
+        .await
+    }
+
+    /// A method is called.
+    pub(crate) fn called(&self, method: &str) {
+        match self.form {
+            _ if !self.is_on() => {}
+            LogForm::Text => self.push(format_args!("{method}\n")),
+            LogForm::Json => self.object(&json!({ "event": "request", "method": method })),
+        }
+    }
+
+    /// A call ended with an error.
+    pub(crate) fn failed(&self, request: &Request<'_>, error: &RpcError) {
+        if !self.is_on() {
+            return;
+        }
+        let params = cut(request.params.map_or("[]", |params| params.get()));
+        let (method, message) = (request.method, &error.message);
+        match self.form {
+            LogForm::Text => self.push(format_args!(
+                "\nRPC request failed:\n    Request: {method} {params}\n    Error: {message}\n\n"
+            )),
+            LogForm::Json => self.object(&json!({
+                "event": "failed", "method": method, "params": params,
+                "code": error.code, "error": message,
+            })),
+        }
+    }
+
+    fn object(&self, object: &serde_json::Value) {
+        self.push(format_args!("{object}\n"));
+    }
+
+    fn push(&self, line: std::fmt::Arguments<'_>) {
+        let mut lines = self.lock();
+        if lines.text.len() >= LOG_BYTES_MAX {
+            lines.left_out += 1;
+            return;
+        }
+        let is_first = lines.text.is_empty();
+        lines.text.write_fmt(line).expect("writing to a String cannot fail");
+        drop(lines);
+        if is_first {
+            self.filled.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lines {
+    fn take(&mut self, form: LogForm) -> String {
+        let note = match (std::mem::take(&mut self.left_out), form) {
+            (0, _) => String::new(),
+            (n, LogForm::Text) => format!("({n} entries left out)\n"),
+            (n, LogForm::Json) => format!("{}\n", json!({ "event": "leftOut", "entries": n })),
+        };
+        std::mem::take(&mut self.text) + &note
+    }
+}
+
+/// The first bytes of `text`, on one line.
+fn cut(text: &str) -> String {
+    let end = text.floor_char_boundary(LOG_PARAMS_BYTES_MAX);
+    let more = if end < text.len() { ".." } else { "" };
+    format!("{}{more}", text[..end].replace(['\n', '\r'], " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a reader that does not come costs a bounded buffer, and learns what it missed.
+    #[test]
+    fn lines_are_bounded_and_counted() {
+        let log = RequestLog::new(LogForm::Text, true);
+        let method = "x".repeat(1_000);
+        for _ in 0..2 * LOG_BYTES_MAX / 1_000 {
+            log.called(&method);
+        }
+        let text = log.lock().take(LogForm::Text);
+        assert!(text.len() <= LOG_BYTES_MAX + 1_100, "{}", text.len());
+        assert!(text.ends_with(" entries left out)\n"));
+        assert!(log.lock().text.is_empty() && log.lock().left_out == 0);
+
+        log.set_on(false);
+        log.called("eth_chainId");
+        assert!(log.lock().text.is_empty(), "switched off");
+    }
+
+    /// Goal: foreign text cannot break the layout, nor be cut inside a character.
+    #[test]
+    fn parameters_are_cut_on_one_line() {
+        assert_eq!(cut("[1,\r\n2]"), "[1,  2]");
+        let long = "é".repeat(LOG_PARAMS_BYTES_MAX);
+        let shown = cut(&long);
+        assert!(shown.ends_with("é..") && shown.len() <= LOG_PARAMS_BYTES_MAX + 2);
+    }
+}

@@ -1,0 +1,128 @@
+//! Follows the durable chain and writes each block into the log.
+
+use std::{fmt, sync::Arc};
+
+use alloy_primitives::{Address, B256};
+use evenkeel_chain::{Height, Receipt, SealedBlock};
+use evenkeel_runtime::checkpoint;
+use evenkeel_state::Durable;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{LogForm, RequestLog, date::rfc2822};
+use crate::{
+    api::Api,
+    error::RpcError,
+    limits::{LOG_BLOCKS_MAX, LOG_TXS_MAX},
+    position::{head, header_not_found},
+};
+
+/// One transaction as the log shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    hash: B256,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contract_created: Option<Address>,
+    gas_used: u64,
+    is_success: bool,
+}
+
+/// Writes every block that becomes durable into the log of `api`, for as long as the node runs.
+///
+/// Of more than [`LOG_BLOCKS_MAX`] blocks at once only the last ones are written.
+pub async fn log_blocks(api: Arc<Api>) {
+    let place = |durable: &Durable| (durable.generation, durable.header.number);
+    // Only its place: a whole `Durable` would pin a state for as long as no block comes.
+    let mut seen = place(&api.durable.get());
+    loop {
+        let (durable, version) = api.durable.get_versioned();
+        if let Err(error) = write_new(&api.log, seen, &durable).await {
+            tracing::warn!(%error, "blocks are not logged any more: the chain cannot be read");
+            return;
+        }
+        seen = place(&durable);
+        drop(durable);
+        api.durable.changed_since(version).await;
+    }
+}
+
+async fn write_new(
+    log: &RequestLog,
+    (generation, number): (u64, u64),
+    now: &Durable,
+) -> Result<(), RpcError> {
+    if !log.is_on() || generation != now.generation || number == now.header.number {
+        return Ok(());
+    }
+    let first = number + 1;
+    let shown_first = first.max(now.header.number.saturating_sub(LOG_BLOCKS_MAX - 1));
+    if shown_first > first {
+        let left_out = shown_first - first;
+        match log.form {
+            LogForm::Text => log.push(format_args!("\n    ({left_out} blocks left out)\n\n")),
+            LogForm::Json => log.object(&json!({ "event": "leftOut", "blocks": left_out })),
+        }
+    }
+    for number in shown_first..=head(now).get() {
+        checkpoint().await;
+        let height = Height::new(number);
+        let block = now.chain.block(height)?.ok_or_else(header_not_found)?;
+        let receipts = now.chain.receipts(height)?.ok_or_else(header_not_found)?;
+        write_block(log, &block, &receipts);
+    }
+    Ok(())
+}
+
+fn write_block(log: &RequestLog, block: &SealedBlock, receipts: &[Receipt]) {
+    let lines = lines(block, receipts);
+    let (number, hash, timestamp) = (block.header.number, block.hash, block.header.timestamp);
+    match log.form {
+        LogForm::Json => log.object(&json!({
+            "event": "block", "number": number, "hash": hash, "timestamp": timestamp,
+            "transactionCount": block.txs.len(), "transactions": lines,
+        })),
+        LogForm::Text => {
+            let more = match block.txs.len() - lines.len() {
+                0 => String::new(),
+                more => format!("    ({more} transactions left out)\n\n"),
+            };
+            let txs: String = lines.iter().map(ToString::to_string).collect();
+            let time = rfc2822(timestamp);
+            log.push(format_args!(
+                "\n{txs}{more}    Block Number: {number}\n    Block Hash: {hash}\n    \
+                 Block Time: \"{time}\"\n\n"
+            ));
+        }
+    }
+}
+
+fn lines(block: &SealedBlock, receipts: &[Receipt]) -> Vec<Line> {
+    let mut gas_before = 0;
+    let line = |(tx, receipt): (&Arc<evenkeel_chain::RecoveredTx>, &Receipt)| {
+        let gas_used = receipt.cumulative_gas_used - gas_before;
+        gas_before = receipt.cumulative_gas_used;
+        Line {
+            hash: *tx.hash(),
+            contract_created: tx.is_create().then(|| tx.sender().create(tx.nonce())),
+            gas_used,
+            is_success: receipt.success,
+        }
+    };
+    block.txs.iter().zip(receipts).take(LOG_TXS_MAX).map(line).collect()
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hash, contract_created, gas_used, is_success } = self;
+        writeln!(f, "    Transaction: {hash}")?;
+        if let Some(address) = contract_created {
+            writeln!(f, "    Contract created: {address}")?;
+        }
+        writeln!(f, "    Gas used: {gas_used}")?;
+        if !is_success {
+            writeln!(f, "    Error: reverted")?;
+        }
+        writeln!(f)
+    }
+}
