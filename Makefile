@@ -6,10 +6,10 @@ RELEASE := target/release/evenkeel
 BUNDLED ?=
 export BUNDLED
 
-.PHONY: help setup build devnet test check fmt bench conformance loom fuzz-build
+.PHONY: help setup build devnet test check fmt bench bench-runtime conformance loom
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: ## Install what the build needs (Debian: by apt; elsewhere says what to install)
 	@scripts/setup
@@ -37,6 +37,9 @@ bench: build ## Sliced against plain revm, longest uncut step, RSS over 100,000 
 loom: setup ## The lock-free parts of the runtime under every order of threads that matters
 	RUSTFLAGS="--cfg evenkeel_loom" $(CARGO) test --locked --release -p evenkeel-runtime --lib \
 		--target-dir target/loom loom_tests
+
+bench-runtime: ## The scheduler beside tokio, ractor, kameo, actix, BEAM; ARGS="--quick" to try
+	@scripts/bench-runtime $(ARGS)
 
 conformance: setup ## State tests of the third-party suites, in slices of one instruction (SUITES=DIR)
 	@SUITES=$(SUITES) scripts/conformance

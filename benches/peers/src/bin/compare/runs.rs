@@ -1,0 +1,202 @@
+//! Runs the programs, each in a process of its own, and keeps what they print.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use evenkeel_peers::programs::{
+    EQUAL, FAN, PAIRS, PROBED, Program, RING_LONG, RING_SHORT, Sizes, TOKENS,
+};
+use serde_json::{Map, Value};
+
+use crate::options::Options;
+
+/// All runtimes, ours first.
+pub(crate) const RUNTIMES: [&str; 7] =
+    ["ours", "tokio", "tokio-unbounded", "ractor", "kameo", "actix", "beam"];
+
+/// A program that takes longer counts as not ended.
+const RUN_MAX: Duration = Duration::from_secs(180);
+
+type Key = (String, usize, &'static str);
+
+/// The figures of every run.
+#[derive(Default)]
+pub(crate) struct Samples(BTreeMap<Key, Vec<Map<String, Value>>>);
+
+impl Samples {
+    /// Runs everything `options.rounds` times. Within a round each program meets all runtimes one
+    /// after the other, and each round begins with another runtime.
+    pub(crate) fn take(options: &Options) -> Self {
+        let mut samples = Self::default();
+        let programs = Binaries::find();
+        let mut json = options.json.as_ref().map(|path| {
+            fs::File::create(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        });
+        for round in 0..options.rounds {
+            for &workers in &options.workers {
+                for &program in &options.programs {
+                    let runtimes = options.runtimes.len();
+                    for place in 0..runtimes {
+                        let runtime = options.runtimes[(round + place) % runtimes];
+                        let Some(line) = programs.run(runtime, program, workers, options) else {
+                            continue;
+                        };
+                        if let Some(file) = &mut json {
+                            writeln!(file, "{}", Value::Object(line.clone()))
+                                .expect("the report can be written");
+                        }
+                        samples.add((program.name(), workers, runtime), line);
+                    }
+                }
+                eprintln!("round {} of {}, {workers} workers: done", round + 1, options.rounds);
+            }
+        }
+        samples
+    }
+
+    fn add(&mut self, key: Key, line: Map<String, Value>) {
+        self.0.entry(key).or_default().push(line);
+    }
+
+    /// The median over the rounds; `None` if most rounds have no such figure.
+    pub(crate) fn median(
+        &self,
+        program: &str,
+        workers: usize,
+        runtime: &'static str,
+        figure: &str,
+    ) -> Option<f64> {
+        let lines = self.0.get(&(program.to_owned(), workers, runtime))?;
+        let figure = |line: &Map<String, Value>| line.get(figure).and_then(Value::as_f64);
+        // What was never answered took for ever.
+        let mut values: Vec<_> =
+            lines.iter().map(|line| figure(line).unwrap_or(f64::INFINITY)).collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values[(values.len() - 1) / 2];
+        middle.is_finite().then_some(middle)
+    }
+
+    /// True if the runtime ran the program at all.
+    pub(crate) fn has(&self, program: &str, workers: usize, runtime: &'static str) -> bool {
+        self.0.contains_key(&(program.to_owned(), workers, runtime))
+    }
+}
+
+/// Where the programs are.
+struct Binaries {
+    folder: PathBuf,
+    /// The compiled Erlang module's folder, if there is an Erlang.
+    beam: Option<PathBuf>,
+}
+
+impl Binaries {
+    fn find() -> Self {
+        let this = env::current_exe().expect("a running program has a path");
+        let folder = this.parent().expect("it lies in a folder").to_path_buf();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("ab.erl");
+        let compiled = Command::new("erlc").arg("-o").arg(&folder).arg(source).status();
+        let has_beam = compiled.is_ok_and(|status| status.success());
+        if !has_beam {
+            eprintln!("erlc is not installed (Debian: erlang-base): no figures of the BEAM");
+        }
+        Self { beam: has_beam.then(|| folder.clone()), folder }
+    }
+
+    fn run(
+        &self,
+        runtime: &'static str,
+        program: Program,
+        workers: usize,
+        options: &Options,
+    ) -> Option<Map<String, Value>> {
+        let mut command = if runtime == "beam" {
+            beam_command(self.beam.as_ref()?, program, workers, options.sizes())?
+        } else {
+            let binary = if runtime == "tokio-unbounded" { "tokio" } else { runtime };
+            let mut command = Command::new(self.folder.join(format!("peer-{binary}")));
+            command.arg(program.name()).arg(workers.to_string()).arg(format!("--{runtime}"));
+            if options.is_quick {
+                command.arg("--quick");
+            }
+            command
+        };
+        let text = match output(&mut command) {
+            Ok(Some(text)) => text,
+            // It has no such program.
+            Ok(None) => return None,
+            Err(wrong) => {
+                eprintln!("{runtime} {} with {workers} workers: {wrong}", program.name());
+                return Some(Map::new());
+            }
+        };
+        Some(serde_json::from_str(text.trim()).expect("a program prints one line of JSON"))
+    }
+}
+
+fn beam_command(folder: &Path, program: Program, workers: usize, sizes: &Sizes) -> Option<Command> {
+    let probes = [sizes.probes as u64, sizes.probe_ms_max];
+    let numbers = match program {
+        Program::PingPong => vec![sizes.rounds],
+        Program::Pairs64 => vec![PAIRS, sizes.pair_rounds],
+        Program::Ring1k => vec![RING_SHORT as u64, 1, sizes.ring_hops],
+        Program::Ring10k => vec![RING_LONG as u64, TOKENS, sizes.ring_token_hops],
+        Program::FanIn8 | Program::FanOut8 => vec![FAN, sizes.fan_messages / FAN],
+        Program::Skynet => vec![sizes.leaves],
+        Program::Spawn => vec![sizes.idle],
+        Program::Fair(busy) => vec![busy as u64, probes[0], probes[1]],
+        Program::Jain => vec![EQUAL as u64, sizes.share_ms],
+        Program::Loop10k => vec![PROBED as u64, sizes.bursts as u64],
+        // Steps of a busy process are always small, and there are no classes and no bounds.
+        Program::FairCoarse(_) | Program::Classes | Program::Backpressure => return None,
+    };
+    let schedulers = format!("{workers}:{workers}");
+    let mut command = Command::new("erl");
+    // More processes than the default of 262,144.
+    command.args(["+S", &schedulers, "+SDcpu", &schedulers, "+P", "4000000", "-noshell", "-pa"]);
+    command.arg(folder).args(["-run", "ab", "main"]);
+    command.arg(program.name()).arg(workers.to_string());
+    command.args(numbers.iter().map(u64::to_string));
+    Some(command)
+}
+
+/// What it printed; `None` if the runtime cannot do that.
+fn output(command: &mut Command) -> Result<Option<String>, String> {
+    /// The exit status of a program that its runtime does not have.
+    const NO_SUCH_PROGRAM: i32 = 3;
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn();
+    let mut child = child.map_err(|error| format!("does not start: {error}"))?;
+    let mut stderr = child.stderr.take().expect("piped above");
+    let mut stdout = child.stdout.take().expect("piped above");
+    let (mut text, mut errors) = (String::new(), String::new());
+    let status = wait(&mut child)?;
+    // A line or two: less than a pipe holds, so nobody was held up by it.
+    let read = stdout.read_to_string(&mut text).and_then(|_| stderr.read_to_string(&mut errors));
+    read.map_err(|error| format!("prints no text: {error}"))?;
+    match status {
+        Some(0) => Ok(Some(text)),
+        Some(NO_SUCH_PROGRAM) => Ok(None),
+        Some(_) | None => Err(format!("ended with {status:?}: {}", errors.trim())),
+    }
+}
+
+fn wait(child: &mut Child) -> Result<Option<i32>, String> {
+    let began = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status.code()),
+            Ok(None) if began.elapsed() < RUN_MAX => thread::sleep(Duration::from_millis(5)),
+            Ok(None) => {
+                let ended = child.kill().and_then(|()| child.wait());
+                return Err(format!("not ended after {RUN_MAX:?} ({ended:?})"));
+            }
+            Err(error) => return Err(format!("cannot be waited for: {error}")),
+        }
+    }
+}
