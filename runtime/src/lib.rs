@@ -16,6 +16,7 @@ mod cell;
 mod class;
 mod compute;
 mod ctx;
+mod dead_letters;
 mod doors;
 mod entropy;
 pub mod limits;
@@ -27,7 +28,6 @@ mod published;
 mod queue;
 mod registry;
 mod reply;
-mod restart;
 mod scheduler;
 mod share;
 mod simulated;
@@ -35,6 +35,7 @@ mod slab;
 mod status;
 mod stop;
 mod stream;
+mod supervision;
 mod sync;
 mod system;
 mod threads;
@@ -49,17 +50,21 @@ pub use self::{
     class::Class,
     compute::{JobHandle, Panicked, Yielder},
     ctx::Ctx,
+    dead_letters::{DeadLetter, DeadReason},
     entropy::Entropy,
     mailbox::{Mailbox, MailboxSpec, Overflow, SendError, Undelivered},
     message::Message,
     process::{ActorHandle, Inbox, TaskError, TaskHandle},
     published::{Published, Publisher, published},
     reply::{Answer, Lost, Reply, reply},
-    restart::Restart,
     share::Share,
     simulated::{Faults, Order, Simulation},
     status::{ClassStatus, Exit, SlowTurn, StopReason, SystemStatus},
     stream::{Credit, NoCredit, ReplyStream, Sink, StreamError, StreamEvent, stream},
+    supervision::{
+        AtRestart, Backoff, Child, Down, GroupError, Intensity, LookupError, Monitor, NameError,
+        Process, Restart, SpawnRefused, Strategy, Supervisor, SupervisorSpec, Told, TooManyBonds,
+    },
     system::{Spawn, StartError, System, ThreadsConfig},
     ticket::{Completion, Ticket},
     time::Time,
