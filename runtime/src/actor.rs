@@ -299,6 +299,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
                 Effect::Escalate { crashes, .. } => {
                     let Blame { name, reason, .. } = Blame::new(header.identity().name, &exit);
                     system.escalate(name, crashes, &reason);
+                    return Verdict::Done(exit);
                 }
                 // It is the child, and ends at once.
                 Effect::Halt(_) | Effect::Stop(_) | Effect::Kill(_) => {}

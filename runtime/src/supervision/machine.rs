@@ -382,14 +382,15 @@ impl Machine {
     /// Halts the last living child from `first` on, unless one is halting already (V1, V2). True
     /// if all are down.
     fn halt_from(&mut self, first: ChildId, effects: &mut Vec<Effect>) -> bool {
-        let mut living = self.children.range_mut(first..).rev();
-        let Some((&child, last)) = living.find(|(_, member)| member.life.is_alive()) else {
+        if self.children.range(first..).any(|(_, member)| member.life == Life::Halting) {
+            return false;
+        }
+        let mut younger_first = self.children.range_mut(first..).rev();
+        let Some((&child, last)) = younger_first.find(|(_, m)| m.life == Life::Running) else {
             return true;
         };
-        if last.life == Life::Running {
-            last.life = Life::Halting;
-            effects.push(Effect::Halt(child));
-        }
+        last.life = Life::Halting;
+        effects.push(Effect::Halt(child));
         false
     }
 
