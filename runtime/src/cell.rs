@@ -19,6 +19,7 @@
 #![allow(unsafe_code, reason = "the body is reached without a lock, which C1 and C2 allow")]
 
 use std::{
+    any::TypeId,
     cell::{Cell as ThreadCell, UnsafeCell},
     collections::VecDeque,
     mem::ManuallyDrop,
@@ -43,7 +44,7 @@ use crate::{
     reply::Reply,
     share::Share,
     status::Exit,
-    supervision::bonds::Bonds,
+    supervision::{actor::Signal, bonds::Bonds},
     system::System,
 };
 
@@ -459,6 +460,10 @@ impl Header {
         let receiver = self.spawned().map_or("not spawned", |identity| identity.name);
         // Naming and dropping it runs code of the user's.
         quietly(|| {
+            // An order that crosses the end of a supervisor is no message of anybody's.
+            if TypeId::of::<M>() == TypeId::of::<Signal>() {
+                return drop(message);
+            }
             let kind = message.kind();
             let letter = || DeadLetter { at: self.system.now(), kind, receiver, reason };
             self.system.dead().note(letter, reason);

@@ -140,11 +140,17 @@ impl World {
     fn crash(&mut self, child: ChildId) {
         self.children.insert(child, Model::Down);
         self.halting.retain(|&halting| halting != child);
-        // V3, restated: only failures of a supervisor that is in its stride count.
         let window = self.rules.intensity.window;
         self.failures.retain(|&at| self.now - at < window);
         self.failures.push(self.now);
+        let had_given_up = self.has_given_up;
         self.tell(Event::Crashed { child });
+        let restarts =
+            !matches!(self.rules.strategy, Strategy::Stop | Strategy::StopAll | Strategy::Escalate);
+        if self.rules.is_root && restarts {
+            let is_too_many = self.failures.len() > self.rules.intensity.max as usize;
+            assert_eq!(self.has_given_up, is_too_many || had_given_up, "V3");
+        }
     }
 
     /// Something happens.
