@@ -63,6 +63,8 @@ pub trait Actor: Send + 'static {
 enum Phase {
     /// It is made and started.
     New,
+    /// The same, and its supervisor waits to be told.
+    Anew,
     Ready,
     More,
     Parked(Ticket),
@@ -162,14 +164,20 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
         let flow = match &self.phase {
             Phase::Ready => Flow::Next,
             // What is asked to stop does not begin long work, nor wait for the end of it.
-            Phase::New | Phase::More | Phase::Parked(_) | Phase::Down(_) if is_stopping => {
+            Phase::New | Phase::Anew | Phase::More | Phase::Parked(_) | Phase::Down(_)
+                if is_stopping =>
+            {
                 return Verdict::Done(Exit::Stopped);
             }
             Phase::Down(_) => return Verdict::Parked,
-            Phase::New => {
+            Phase::New | Phase::Anew => {
                 budget::consume(1);
                 let factory = &mut self.factory;
-                self.actor.get_or_insert_with(|| factory.make()).start(&mut ctx)
+                let flow = self.actor.get_or_insert_with(|| factory.make()).start(&mut ctx);
+                if let Phase::Anew = self.phase {
+                    header.report(|child| Signal::Begun { child });
+                }
+                flow
             }
             Phase::Parked(ticket) if !ticket.is_done() => return Verdict::Parked,
             Phase::More | Phase::Parked(_) => {
@@ -236,7 +244,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
         if let Some(Keeper::Supervisor(AtRestart::Drop)) = self.keeper.as_deref() {
             turn.bury_waiting();
         }
-        self.phase = Phase::New;
+        self.phase = Phase::Anew;
     }
 
     /// Ends a life: drops the state, tells monitors and links.
@@ -303,7 +311,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
                 }
                 // It is the child, and ends at once.
                 Effect::Halt(_) | Effect::Stop(_) | Effect::Kill(_) => {}
-                Effect::Halted | Effect::End => {}
+                Effect::Halted | Effect::Begun | Effect::End => {}
             }
         }
         Verdict::Done(exit)

@@ -4,7 +4,7 @@
 //! | message | from | what it does |
 //! |---|---|---|
 //! | `Added` | `Supervisor::spawn`, before the child is born | a child more |
-//! | `Crashed`, `Halted`, `Exited` | the child, in its turn | see `machine` |
+//! | `Crashed`, `Halted`, `Begun`, `Exited` | the child, in its turn | see `machine` |
 //! | `Halt`, `Begin`, `Stop`, `Kill` | parent, handle, system | see `machine` |
 //! | `Due` | its timer | time has passed |
 //!
@@ -36,6 +36,7 @@ pub(crate) enum Signal {
     Added(Adoption),
     Crashed { child: ChildId, blame: Blame },
     Halted { child: ChildId },
+    Begun { child: ChildId },
     Exited { child: ChildId },
     Halt,
     Begin,
@@ -176,6 +177,7 @@ impl SupervisorActor {
             Effect::Stop(child) => self.child(child).stop(),
             Effect::Kill(child) => self.child(child).signal(Order::End, Signal::Kill),
             Effect::Wake(at) => self.timer = Some(ctx.send_at(at, Signal::Due)),
+            Effect::Begun => ctx.me().task().report(|child| Signal::Begun { child }),
             Effect::Halted => ctx.me().task().report(|child| Signal::Halted { child }),
             Effect::Escalate { crashes, .. } => self.escalate(crashes, ctx),
             Effect::End => return Flow::Stop,
@@ -211,6 +213,7 @@ impl SupervisorActor {
                 self.blame = Some(blame);
                 Event::Crashed { child }
             }
+            Signal::Begun { child } => Event::Begun { child },
             Signal::Halted { child } => Event::Halted { child },
             Signal::Exited { child } => {
                 if self.children.remove(&child).is_some() {

@@ -9,16 +9,17 @@
 //! is a child like any other; its life ends when all below it are down.
 //!
 //! ```text
-//!   added, Begin          Halt
-//!  ------------> Running ------> Halting ---- Halted, Crashed ---> Down --- Begin
-//!                   '------------------------- Crashed -------------^
+//!  added           Halt
+//!  -----> Running ------> Halting ---- Halted, Crashed ---> Down --- Begin --> Beginning
+//!          ^  '----------------------- Crashed --------------^ ^-- Crashed ------'  |
+//!          '------------------------------ Begun ------------------------------------'
 //!  any --- Stop --> Stopping --- deadline: Kill --> Killing --- Exited --> (gone)
 //! ```
 //!
 //! # Invariants
 //!
-//! - V1: children begin in the order they were added, and are halted and stopped in reverse, one
-//!   after another.
+//! - V1: children that begin anew together do so in the order they were added, and are halted and
+//!   stopped in reverse, one after another.
 //! - V2: every `Halt` that is ordered is answered by one `Crashed`, `Halted` or `Exited` before
 //!   anything else is ordered of that child but an end.
 //! - V3: more than `max` crashes within `window` are not followed by a restart.
@@ -115,6 +116,8 @@ pub(crate) enum Event {
     Crashed { child: ChildId },
     /// A child's life ended because it was ordered.
     Halted { child: ChildId },
+    /// A child has begun, as it was ordered.
+    Begun { child: ChildId },
     /// A child's process ended.
     Exited { child: ChildId },
     /// From above: end this life.
@@ -146,12 +149,15 @@ pub(crate) enum Effect {
     Escalate { child: ChildId, crashes: u32 },
     /// Tell the parent that this life has ended as ordered.
     Halted,
+    /// Tell the parent that all below have begun, as ordered.
+    Begun,
     /// No child is left: end.
     End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
+    Beginning,
     Running,
     Halting,
     /// Begins at this time, if any.
@@ -164,7 +170,7 @@ enum Life {
 
 impl Life {
     const fn is_alive(self) -> bool {
-        matches!(self, Self::Running | Self::Halting)
+        matches!(self, Self::Beginning | Self::Running | Self::Halting)
     }
 }
 
@@ -175,6 +181,14 @@ struct Member {
     began: Time,
     /// Failures in a row.
     streak: u32,
+    /// Begins anew with others, in turn.
+    is_in_turn: bool,
+}
+
+impl Member {
+    const fn new(now: Time, stop_wait: Duration) -> Self {
+        Self { life: Life::Running, stop_wait, began: now, streak: 0, is_in_turn: false }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +219,8 @@ pub(crate) struct Machine {
     crashes: VecDeque<Time>,
     mode: Mode,
     group: Option<Group>,
+    /// The parent waits to be told that all have begun.
+    is_beginning: bool,
     is_killed: bool,
 }
 
@@ -216,14 +232,14 @@ impl Machine {
             crashes: VecDeque::new(),
             mode: Mode::Running,
             group: None,
+            is_beginning: false,
             is_killed: false,
         }
     }
 
     /// A machine whose only child, [`ChildId::ALONE`], has begun long ago.
     pub(crate) fn alone(rules: Rules) -> Self {
-        let (began, stop_wait) = (Time::ZERO, Duration::ZERO);
-        let member = Member { life: Life::Running, stop_wait, began, streak: 0 };
+        let member = Member::new(Time::ZERO, Duration::ZERO);
         Self { children: BTreeMap::from([(ChildId::ALONE, member)]), ..Self::new(rules) }
     }
 
@@ -234,8 +250,7 @@ impl Machine {
         let mut effects = Vec::new();
         match event {
             Event::Added { child, stop_wait } => {
-                let member = Member { life: Life::Running, stop_wait, began: now, streak: 0 };
-                self.children.insert(child, member);
+                self.children.insert(child, Member::new(now, stop_wait));
             }
             Event::Crashed { child } => {
                 if self.went_down(child) && self.mode == Mode::Running {
@@ -249,10 +264,18 @@ impl Machine {
                     self.set_life(child, Life::Down(Some(now)));
                 }
             }
+            Event::Begun { child } => {
+                if let Some(member) = self.children.get_mut(&child)
+                    && member.life == Life::Beginning
+                {
+                    member.life = Life::Running;
+                }
+            }
             Event::Exited { child } => {
                 self.children.remove(&child);
             }
             Event::Halt if self.mode == Mode::Running => {
+                self.is_beginning = false;
                 self.mode = Mode::Halting { blame: None };
             }
             Event::Begin if self.mode == Mode::Halted => self.begin_all(now),
@@ -277,6 +300,7 @@ impl Machine {
         match self.children.get_mut(&child) {
             Some(member) if member.life.is_alive() => {
                 member.life = Life::Down(None);
+                member.is_in_turn = false;
                 true
             }
             // One that is being stopped ends by itself.
@@ -289,10 +313,12 @@ impl Machine {
         self.mode = Mode::Running;
         self.group = None;
         self.crashes.clear();
+        self.is_beginning = true;
         for member in self.children.values_mut() {
             member.streak = 0;
             if member.life == Life::Down(None) {
                 member.life = Life::Down(Some(now));
+                member.is_in_turn = true;
             }
         }
     }
@@ -346,6 +372,7 @@ impl Machine {
 
     fn escalate(&mut self, child: ChildId, crashes: u32, effects: &mut Vec<Effect>) {
         self.group = None;
+        self.is_beginning = false;
         self.crashes.clear();
         if self.rules.is_root {
             self.mode = Mode::Stopping;
@@ -386,7 +413,7 @@ impl Machine {
             return false;
         }
         let mut younger_first = self.children.range_mut(first..).rev();
-        let Some((&child, last)) = younger_first.find(|(_, m)| m.life == Life::Running) else {
+        let Some((&child, last)) = younger_first.find(|(_, m)| m.life.is_alive()) else {
             return true;
         };
         last.life = Life::Halting;
@@ -405,6 +432,7 @@ impl Machine {
         for (_, member) in self.children.range_mut(first..) {
             if let Life::Down(due) = &mut member.life {
                 *due = Some(at);
+                member.is_in_turn = true;
             }
         }
     }
@@ -413,22 +441,33 @@ impl Machine {
     fn begin_due(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let group = self.group;
         let mut first_due: Option<Time> = None;
+        let mut has_to_wait = false;
         for (&child, member) in &mut self.children {
             let is_grouped = group.is_some_and(|group| group.first <= child);
             match member.life {
-                Life::Down(Some(at)) if at <= now && !is_grouped => {
-                    member.life = Life::Running;
+                Life::Beginning => has_to_wait |= member.is_in_turn,
+                Life::Down(Some(_)) if is_grouped || (has_to_wait && member.is_in_turn) => {}
+                Life::Down(Some(at)) if at <= now => {
+                    member.life = Life::Beginning;
                     member.began = now;
+                    has_to_wait |= member.is_in_turn;
                     effects.push(Effect::Begin(child));
                 }
-                Life::Down(Some(at)) if !is_grouped => {
+                Life::Down(Some(at)) => {
                     first_due = Some(first_due.map_or(at, |first| first.min(at)));
                 }
-                Life::Down(_) | Life::Running | Life::Halting => {}
+                Life::Down(None) | Life::Running | Life::Halting => {}
                 Life::Stopping { .. } | Life::Killing => {}
             }
         }
         effects.extend(first_due.map(Effect::Wake));
+        let is_waited_for = |member: &Member| {
+            member.life == Life::Beginning || (member.is_in_turn && !member.life.is_alive())
+        };
+        if self.is_beginning && group.is_none() && !self.children.values().any(is_waited_for) {
+            self.is_beginning = false;
+            effects.push(Effect::Begun);
+        }
     }
 
     /// V1, V4: the last child first; the next when it is gone. A killed supervisor kills all.
@@ -456,7 +495,7 @@ impl Machine {
             None => self.children.iter_mut().next_back().expect("it is not empty"),
         };
         match member.life {
-            Life::Running | Life::Halting | Life::Down(_) => {
+            Life::Beginning | Life::Running | Life::Halting | Life::Down(_) => {
                 let until = now + member.stop_wait;
                 member.life = Life::Stopping { until };
                 effects.extend([Effect::Stop(child), Effect::Wake(until)]);

@@ -42,12 +42,15 @@ struct World {
     children: BTreeMap<ChildId, Model>,
     /// Ordered and not obeyed yet.
     halting: Vec<ChildId>,
+    beginning: Vec<ChildId>,
     added: u64,
     failures: Vec<Time>,
     /// This life or the whole of the supervisor is over.
     has_given_up: bool,
     has_ended: bool,
     is_halted: bool,
+    /// Told to begin, and has not answered.
+    is_restarted: bool,
     must_stop: bool,
 }
 
@@ -62,11 +65,13 @@ impl World {
             wake: None,
             children: BTreeMap::new(),
             halting: Vec::new(),
+            beginning: Vec::new(),
             added: 0,
             failures: Vec::new(),
             has_given_up: false,
             has_ended: false,
             is_halted: false,
+            is_restarted: false,
             must_stop: false,
         }
     }
@@ -85,6 +90,7 @@ impl World {
         match effect {
             Effect::Halt(child) => {
                 assert_eq!(self.children.get(&child), Some(&Model::Alive), "halts the living");
+                self.beginning.retain(|&beginning| beginning != child);
                 assert!(self.halting.is_empty(), "V1: one after another");
                 let younger = self.children.range(child..).skip(1);
                 let is_last = younger.clone().all(|(_, state)| *state != Model::Alive);
@@ -96,6 +102,10 @@ impl World {
                 assert!(!self.halting.contains(&child), "V2: an unanswered halt");
                 assert!(begun.is_none_or(|before| before < child), "V1: in start order");
                 assert!(!self.has_given_up && !self.must_stop, "V3: nobody begins after the end");
+                let is_group =
+                    matches!(self.rules.strategy, Strategy::RestartAll | Strategy::RestartRest);
+                assert!(!is_group || self.beginning.is_empty(), "V1: one after another");
+                self.beginning.push(child);
                 *begun = Some(child);
             }
             Effect::Stop(child) => {
@@ -113,6 +123,11 @@ impl World {
                 self.has_given_up = true;
                 self.is_halted = !self.rules.is_root;
                 self.check_all_down();
+            }
+            Effect::Begun => {
+                assert!(self.is_restarted, "only who was told to begin has begun");
+                assert!(self.beginning.is_empty());
+                self.is_restarted = false;
             }
             Effect::Halted => {
                 self.is_halted = true;
@@ -139,7 +154,7 @@ impl World {
 
     fn crash(&mut self, child: ChildId) {
         self.children.insert(child, Model::Down);
-        self.halting.retain(|&halting| halting != child);
+        self.forget(child);
         let window = self.rules.intensity.window;
         self.failures.retain(|&at| self.now - at < window);
         self.failures.push(self.now);
@@ -151,6 +166,11 @@ impl World {
             let is_too_many = self.failures.len() > self.rules.intensity.max as usize;
             assert_eq!(self.has_given_up, is_too_many || had_given_up, "V3");
         }
+    }
+
+    fn forget(&mut self, child: ChildId) {
+        self.halting.retain(|&halting| halting != child);
+        self.beginning.retain(|&beginning| beginning != child);
     }
 
     /// Something happens.
@@ -170,7 +190,7 @@ impl World {
             2 if self.entropy.once_in(6) => {
                 if let Some(child) = self.pick(Model::Alive) {
                     self.children.remove(&child);
-                    self.halting.retain(|&halting| halting != child);
+                    self.forget(child);
                     self.tell(Event::Exited { child });
                 }
             }
@@ -182,7 +202,10 @@ impl World {
     fn quiet_step(&mut self) {
         if let Some(child) = self.halting.pop() {
             self.children.insert(child, Model::Down);
+            self.forget(child);
             self.tell(Event::Halted { child });
+        } else if let Some(child) = self.beginning.pop() {
+            self.tell(Event::Begun { child });
         } else if let Some(child) = self.pick(Model::Ending) {
             self.children.remove(&child);
             self.tell(Event::Exited { child });
@@ -194,7 +217,8 @@ impl World {
 
     fn is_quiet(&self) -> bool {
         let is_ending = self.children.values().any(|state| *state == Model::Ending);
-        self.halting.is_empty() && !is_ending && self.wake.is_none()
+        let are_all_told = self.halting.is_empty() && self.beginning.is_empty();
+        are_all_told && !is_ending && self.wake.is_none()
     }
 
     fn settle(&mut self) {
@@ -243,9 +267,11 @@ fn every_order_is_allowed_and_all_is_well_at_rest() {
                 world.settle();
                 assert!(world.is_halted, "seed {seed}: one halt, one answer");
                 (world.is_halted, world.has_given_up) = (false, false);
+                world.is_restarted = true;
                 world.tell(Event::Begin);
                 world.settle();
                 world.check_at_rest();
+                assert!(!world.is_restarted, "seed {seed}: one order to begin, one answer");
                 world.must_stop = true;
                 world.tell(if seed % 3 == 0 { Event::Kill } else { Event::Stop });
                 world.settle();
@@ -281,6 +307,8 @@ fn waits_double_up_to_the_cap_and_are_forgotten_after_a_long_life() {
             assert_eq!(effects, [Effect::Wake(at)]);
             let effects = machine.handle(at, Event::Due, &mut entropy);
             assert_eq!(effects, [Effect::Begin(ChildId::ALONE)]);
+            let begun = Event::Begun { child: ChildId::ALONE };
+            assert_eq!(machine.handle(at, begun, &mut entropy), []);
             now = at;
         }
     }
