@@ -4,16 +4,21 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::Ordering,
+    time::Duration,
 };
 
 use crate::{
     budget,
-    cell::{Body, Order, Turn, Verdict},
+    cell::{Body, Order, Turn, Verdict, quietly},
     ctx::Ctx,
     entropy::Entropy,
     message::Message,
-    restart::{Decision, Restart, Restarts},
     status::Exit,
+    supervision::{
+        AtRestart, Restart,
+        actor::{Blame, Signal},
+        machine::{ChildId, Effect, Event, Machine},
+    },
     ticket::Ticket,
     time::Time,
 };
@@ -63,11 +68,13 @@ pub trait Actor: Send + 'static {
 enum Phase {
     /// It is made and started.
     New,
+    /// The same, and its supervisor waits to be told.
+    Anew,
     Ready,
     More,
     Parked(Ticket),
-    /// It has panicked, and is made anew at this time.
-    Backoff(Time),
+    /// Its life has ended; it is made anew at this time, or when its supervisor says so.
+    Down(Option<Time>),
 }
 
 /// How an actor's state is made.
@@ -91,10 +98,11 @@ impl<A> Make<A> for MadeOnce {
     }
 }
 
-/// What is remembered of the panics of an actor that gets up again.
-struct Lives {
-    rule: Restart,
-    restarts: Restarts,
+/// Who decides what comes after a life.
+enum Keeper {
+    /// The machine of a supervisor of which the actor is the only child.
+    Own(Machine),
+    Supervisor(AtRestart),
 }
 
 /// An actor with what it takes to make it again.
@@ -103,8 +111,8 @@ pub(crate) struct ActorBody<A: Actor, F> {
     factory: F,
     phase: Phase,
     is_suspended: bool,
-    /// `None` for an actor that a panic stops.
-    lives: Option<Box<Lives>>,
+    /// `None` for an actor with one life.
+    keeper: Option<Box<Keeper>>,
     entropy: Option<Box<Entropy>>,
 }
 
@@ -115,19 +123,31 @@ impl<A: Actor> ActorBody<A, MadeOnce> {
             factory: MadeOnce,
             phase: Phase::New,
             is_suspended: false,
-            lives: None,
+            keeper: None,
             entropy: None,
         }
     }
+
+    /// An actor whose first panic stops the system.
+    pub(crate) fn indispensable(actor: A) -> Self {
+        let rule = Restart::Always { max: 0, window: Duration::MAX, backoff: Duration::ZERO };
+        Self { keeper: own(rule), ..Self::once(actor) }
+    }
+}
+
+fn own(rule: Restart) -> Option<Box<Keeper>> {
+    rule.rules().map(|rules| Box::new(Keeper::Own(Machine::alone(rules))))
 }
 
 impl<A: Actor, F: Make<A>> ActorBody<A, F> {
     pub(crate) fn new(factory: F, rule: Restart) -> Self {
-        let lives = match rule {
-            Restart::Never => None,
-            Restart::Always { .. } => Some(Box::new(Lives { rule, restarts: Restarts::default() })),
-        };
-        Self { actor: None, factory, phase: Phase::New, is_suspended: false, lives, entropy: None }
+        let (phase, keeper) = (Phase::New, own(rule));
+        Self { actor: None, factory, phase, is_suspended: false, keeper, entropy: None }
+    }
+
+    pub(crate) fn supervised(factory: F, at_restart: AtRestart) -> Self {
+        let keeper = Some(Box::new(Keeper::Supervisor(at_restart)));
+        Self { keeper, ..Self::new(factory, Restart::Never) }
     }
 
     fn step(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
@@ -139,18 +159,30 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
         if self.is_suspended && !is_stopping {
             return Verdict::Parked;
         }
+        if let Phase::Down(Some(until)) = self.phase
+            && until <= header.system.now()
+        {
+            self.tell_own(turn, until, Event::Due);
+            self.phase = Phase::New;
+        }
         let mut ctx = Ctx::new(turn.me(), &mut self.entropy);
         let flow = match &self.phase {
             Phase::Ready => Flow::Next,
             // What is asked to stop does not begin long work, nor wait for the end of it.
-            Phase::New | Phase::More | Phase::Parked(_) | Phase::Backoff(_) if is_stopping => {
+            Phase::New | Phase::Anew | Phase::More | Phase::Parked(_) | Phase::Down(_)
+                if is_stopping =>
+            {
                 return Verdict::Done(Exit::Stopped);
             }
-            Phase::Backoff(until) if *until > header.system.now() => return Verdict::Parked,
-            Phase::New | Phase::Backoff(_) => {
+            Phase::Down(_) => return Verdict::Parked,
+            Phase::New | Phase::Anew => {
                 budget::consume(1);
                 let factory = &mut self.factory;
-                self.actor.get_or_insert_with(|| factory.make()).start(&mut ctx)
+                let flow = self.actor.get_or_insert_with(|| factory.make()).start(&mut ctx);
+                if let Phase::Anew = self.phase {
+                    header.report(|child| Signal::Begun { child });
+                }
+                flow
             }
             Phase::Parked(ticket) if !ticket.is_done() => return Verdict::Parked,
             Phase::More | Phase::Parked(_) => {
@@ -185,43 +217,118 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
             match order {
                 Order::Suspend => self.is_suspended = true,
                 Order::Resume => self.is_suspended = false,
-                Order::Kill => return Some(Verdict::Done(Exit::Killed)),
+                Order::End => return Some(Verdict::Done(Exit::Killed)),
+                // Of an actor with a rule of its own, only panics are forgiven.
+                Order::Kill | Order::Broken(_) if !self.is_supervised() => {
+                    let exit = if let Order::Broken(exit) = order { exit } else { Exit::Killed };
+                    return Some(Verdict::Done(exit));
+                }
+                // It has no life that could end.
+                Order::Kill | Order::Broken(_) | Order::Halt if self.is_down() => {}
+                Order::Kill => self.fail(turn, Exit::Killed),
+                Order::Broken(exit) => self.fail(turn, exit),
+                Order::Halt => {
+                    self.end_life(turn, &Exit::Killed);
+                    turn.header().report(|child| Signal::Halted { child });
+                }
+                Order::Begin => self.begin(turn),
             }
         }
         None
     }
 
-    /// Ends a life: drops the state, and decides what comes next.
-    fn crash(&mut self, turn: &Turn<'_, A::Message>, payload: &(dyn Any + Send)) -> Verdict {
+    fn is_supervised(&self) -> bool {
+        matches!(self.keeper.as_deref(), Some(Keeper::Supervisor(_)))
+    }
+
+    const fn is_down(&self) -> bool {
+        matches!(self.phase, Phase::Down(_))
+    }
+
+    fn begin(&mut self, turn: &Turn<'_, A::Message>) {
+        if let Some(Keeper::Supervisor(AtRestart::Drop)) = self.keeper.as_deref() {
+            turn.bury_waiting();
+        }
+        self.phase = Phase::Anew;
+    }
+
+    /// Ends a life: drops the state, tells monitors and links.
+    fn end_life(&mut self, turn: &Turn<'_, A::Message>, exit: &Exit) {
         let header = turn.header();
-        let system = &header.system;
-        let name = header.identity().name;
-        let reason = panic_text(payload);
         header.generation.fetch_add(1, Ordering::AcqRel);
         let broken = self.actor.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
-            tracing::error!(name, "the state of a crashed actor panicked while it was dropped");
-        }
+        quietly(|| drop(broken));
+        self.phase = Phase::Down(None);
+        header.life_over(exit, true);
+    }
+
+    /// Ends a life against the rules; the supervisor decides what comes next.
+    fn fail(&mut self, turn: &Turn<'_, A::Message>, exit: Exit) {
+        self.end_life(turn, &exit);
+        let blame = Blame::new(turn.header().identity().name, &exit);
+        turn.header().report(|child| Signal::Crashed { child, blame });
+    }
+
+    /// A panic has ended the turn.
+    fn crash(&mut self, turn: &Turn<'_, A::Message>, payload: &(dyn Any + Send)) -> Verdict {
+        let header = turn.header();
+        let name = header.identity().name;
+        let reason = panic_text(payload);
         tracing::error!(name, reason, "an actor panicked");
-        system.count_panic();
-        let Some(lives) = self.lives.as_mut().filter(|_| !header.is_stopping()) else {
-            return Verdict::Done(Exit::Panicked(reason));
-        };
-        let entropy = self.entropy.get_or_insert_with(|| Box::new(turn.me().entropy()));
-        match lives.restarts.decide(lives.rule, system.now(), entropy) {
-            Decision::Stop => Verdict::Done(Exit::Panicked(reason)),
-            Decision::Escalate { panics } => {
-                system.escalate(name, panics, &reason);
-                Verdict::Done(Exit::Panicked(reason))
-            }
-            Decision::Again { at } => {
-                system.count_restart();
-                self.phase = Phase::Backoff(at);
-                let process = turn.me().task().clone();
-                system.set_timer(at, Box::new(move || process.wake_up()));
+        header.system.count_panic();
+        match self.keeper.as_deref() {
+            None => Verdict::Done(Exit::Panicked(reason)),
+            Some(_) if header.is_stopping() => Verdict::Done(Exit::Panicked(reason)),
+            Some(Keeper::Supervisor(_)) => {
+                self.fail(turn, Exit::Panicked(reason));
                 Verdict::Parked
             }
+            Some(Keeper::Own(_)) => self.decide(turn, reason),
         }
+    }
+
+    /// What a supervisor with this one child does.
+    fn decide(&mut self, turn: &Turn<'_, A::Message>, reason: String) -> Verdict {
+        let header = turn.header();
+        let system = &header.system;
+        let effects = self.tell_own(turn, system.now(), Event::Crashed { child: ChildId::ALONE });
+        let exit = Exit::Panicked(reason);
+        for effect in effects {
+            match effect {
+                Effect::Wake(at) => {
+                    system.count_restart();
+                    self.end_life(turn, &exit);
+                    self.phase = Phase::Down(Some(at));
+                    let process = turn.me().task().clone();
+                    system.set_timer(at, Box::new(move || process.wake_up()));
+                    return Verdict::Parked;
+                }
+                Effect::Begin(_) => {
+                    system.count_restart();
+                    self.end_life(turn, &exit);
+                    self.phase = Phase::New;
+                    return Verdict::Again;
+                }
+                Effect::Escalate { crashes, .. } => {
+                    let Blame { name, reason, .. } = Blame::new(header.identity().name, &exit);
+                    system.escalate(name, crashes, &reason);
+                    return Verdict::Done(exit);
+                }
+                // It is the child, and ends at once.
+                Effect::Halt(_) | Effect::Stop(_) | Effect::Kill(_) => {}
+                Effect::Halted | Effect::Begun | Effect::End => {}
+            }
+        }
+        Verdict::Done(exit)
+    }
+
+    /// Tells the machine in which this actor is the only child.
+    fn tell_own(&mut self, turn: &Turn<'_, A::Message>, now: Time, event: Event) -> Vec<Effect> {
+        let Some(Keeper::Own(machine)) = self.keeper.as_deref_mut() else {
+            return Vec::new();
+        };
+        let entropy = self.entropy.get_or_insert_with(|| Box::new(turn.me().entropy()));
+        machine.handle(now, event, entropy)
     }
 }
 

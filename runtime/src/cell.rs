@@ -19,9 +19,10 @@
 #![allow(unsafe_code, reason = "the body is reached without a lock, which C1 and C2 allow")]
 
 use std::{
+    any::TypeId,
     cell::{Cell as ThreadCell, UnsafeCell},
     collections::VecDeque,
-    mem::{self, ManuallyDrop},
+    mem::ManuallyDrop,
     ops::Deref,
     process::abort,
     ptr::{self, NonNull},
@@ -36,12 +37,14 @@ use crate::{
     address::Address,
     budget,
     class::Class,
+    dead_letters::{DeadLetter, DeadReason},
     mailbox::{Locked, Mailbox, MailboxSpec, Put, Rule, SendError},
     message::Message,
     queue::{Before, Letter, Queue, Refusal, Weight},
     reply::Reply,
     share::Share,
     status::Exit,
+    supervision::{actor::Signal, bonds::Bonds},
     system::System,
 };
 
@@ -97,8 +100,16 @@ pub(crate) enum Order {
     Suspend,
     /// Go on.
     Resume,
-    /// End at once; what waits is dropped.
+    /// End this life at once. Without a supervisor it was the last; what waits is dropped.
     Kill,
+    /// A linked process has ended, so this life ends like this.
+    Broken(Exit),
+    /// By the supervisor: end this life, and wait for the next.
+    Halt,
+    /// By the supervisor: begin the next life.
+    Begin,
+    /// By the supervisor: end at once and for good.
+    End,
 }
 
 /// What a process is called and where it belongs; given at spawn.
@@ -113,9 +124,11 @@ pub(crate) struct Identity {
 
 /// What most processes never need.
 #[derive(Default)]
-struct Extras {
-    exits: Vec<Reply<Exit>>,
+pub(crate) struct Extras {
+    /// Who is told when the process ends.
+    pub(crate) exits: Vec<Reply<Exit>>,
     orders: VecDeque<Order>,
+    pub(crate) bonds: Bonds,
 }
 
 struct VTable {
@@ -231,6 +244,20 @@ impl WeakTask {
         let increment = |count: u32| (count > 0).then_some(count + 1);
         let held = strong.fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
         held.is_ok().then_some(Task(self.0))
+    }
+}
+
+impl WeakTask {
+    /// True if anybody still holds the process.
+    pub(crate) fn is_alive(&self) -> bool {
+        // SAFETY: as in `upgrade`.
+        let strong = unsafe { &*(&raw const (*self.0.as_ptr()).strong) };
+        strong.load(Ordering::Relaxed) > 0
+    }
+
+    /// True if both are the same process.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0 == other.0
     }
 }
 
@@ -404,9 +431,44 @@ impl Header {
         self.is_spent.load(Ordering::Relaxed)
     }
 
-    fn extras(&self) -> MutexGuard<'_, Extras> {
+    /// `None` for a mailbox that was not given to a process yet.
+    pub(crate) fn spawned(&self) -> Option<&Identity> {
+        self.identity.get()
+    }
+
+    pub(crate) fn extras(&self) -> MutexGuard<'_, Extras> {
+        let extras = self.extras.get_or_init(Box::default);
+        // Pairs with the fence in `set_done`: who comes with a bond sees that the process is done,
+        // or its end sees the bond.
+        fence(Ordering::SeqCst);
         // Nothing of the user's runs under the lock.
-        self.extras.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
+        extras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn has_extras(&self) -> bool {
+        self.extras.get().is_some()
+    }
+
+    fn set_done(&self) {
+        self.is_done.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Counts a message that nobody handles, and drops it.
+    #[cold]
+    pub(crate) fn bury<M: Message>(&self, message: M, reason: DeadReason) {
+        let receiver = self.spawned().map_or("not spawned", |identity| identity.name);
+        // Naming and dropping it runs code of the user's.
+        quietly(|| {
+            // An order that crosses the end of a supervisor is no message of anybody's.
+            if TypeId::of::<M>() == TypeId::of::<Signal>() {
+                return drop(message);
+            }
+            let kind = message.kind();
+            let letter = || DeadLetter { at: self.system.now(), kind, receiver, reason };
+            self.system.dead().note(letter, reason);
+            drop(message);
+        });
     }
 
     /// The next order, if any.
@@ -446,19 +508,24 @@ impl Header {
         let mut extras = self.extras();
         if self.is_done() {
             drop(extras);
-            reply.send(Exit::Stopped);
+            reply.send(Exit::NoProcess);
         } else {
             extras.exits.push(reply);
         }
     }
 
+    /// Tells all whom it may concern that the process is over.
     fn tell_exits(&self, exit: &Exit) {
-        let Some(extras) = self.extras.get() else {
-            return;
-        };
-        let extras = mem::take(&mut *extras.lock().unwrap_or_else(PoisonError::into_inner));
-        for reply in extras.exits {
-            reply.send(exit.clone());
+        self.life_over(exit, false);
+        self.process_over(exit);
+    }
+
+    fn bury_all<M: Message>(&self, letters: Vec<Letter<M>>, locked: Vec<M>) {
+        for letter in letters {
+            self.bury(letter.open().0, DeadReason::Ended);
+        }
+        for message in locked {
+            self.bury(message, DeadReason::Ended);
         }
     }
 
@@ -495,8 +562,7 @@ impl<M: Message> Address<M> {
             Ok(()) => self.push(message, weight).map_err(SendError::Closed),
             Err(Refusal::Closed) => Err(SendError::Closed(message)),
             Err(Refusal::Full) if matches!(front.rule, Rule::DropNew) => {
-                front.header.system.count_dead_letters(1);
-                drop(message);
+                front.header.bury(message, DeadReason::Full);
                 Ok(())
             }
             Err(Refusal::Full) => Err(SendError::Full(message)),
@@ -519,41 +585,53 @@ impl<M: Message> Address<M> {
 
     #[cold]
     fn put_locked(&self, locked: &Locked<M>, message: M) -> Result<(), SendError<M>> {
-        let system = &self.front().header.system;
+        let header = &self.front().header;
         match locked.put(message) {
             Put::Accepted(displaced) => {
                 self.task().wake_up();
-                system.count_dead_letters(displaced.len());
+                for older in displaced {
+                    header.bury(older, DeadReason::Displaced);
+                }
                 Ok(())
             }
             Put::Dropped(message) => {
-                system.count_dead_letters(1);
-                drop(message);
+                header.bury(message, DeadReason::Full);
                 Ok(())
             }
             Put::Refused(error) => Err(error),
         }
     }
 
-    /// Delivers what the process's life number `generation` has ordered.
-    pub(crate) fn deliver(&self, generation: u32, message: M) {
+    /// Delivers what the process's life number `life` has ordered.
+    pub(crate) fn deliver(&self, life: u32, message: M) {
+        self.is_delivered(life, message);
+    }
+
+    /// The same; false if that life is over, or the process is.
+    pub(crate) fn is_delivered(&self, life: u32, message: M) -> bool {
         let front = self.front();
-        if front.header.generation.load(Ordering::Acquire) != generation {
-            return;
+        if front.header.generation.load(Ordering::Acquire) != life {
+            front.header.bury(message, DeadReason::EarlierLife);
+            return false;
         }
         let refused = match &front.rule {
             Rule::Locked(locked) => {
-                let put = locked.put_ordered(message);
+                let put = locked.put_ordered(life, message);
                 if put.is_ok() {
                     self.task().wake_up();
                 }
                 put
             }
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => self.push(message, Weight::NONE),
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
+                self.push(message, Weight::ordered(life))
+            }
         };
-        if let Err(message) = refused {
-            front.header.system.count_dead_letters(1);
-            drop(message);
+        match refused {
+            Ok(()) => true,
+            Err(message) => {
+                front.header.bury(message, DeadReason::Ended);
+                false
+            }
         }
     }
 
@@ -596,20 +674,45 @@ impl<M: Message> Turn<'_, M> {
         self.me.task()
     }
 
-    /// The oldest message.
+    /// The oldest message; what an earlier life has ordered is not among them.
     #[inline]
     pub(crate) fn pop(&self) -> Option<M> {
+        loop {
+            let (message, ordered_by) = self.pop_any()?;
+            let header = self.header();
+            // Written by the owner of the turn alone.
+            match ordered_by {
+                Some(life) if life != header.generation.load(Ordering::Relaxed) => {
+                    header.bury(message, DeadReason::EarlierLife);
+                }
+                Some(_) | None => return Some(message),
+            }
+        }
+    }
+
+    #[inline]
+    fn pop_any(&self) -> Option<(M, Option<u32>)> {
         let front = self.me.front();
         match &front.rule {
             Rule::Locked(locked) => locked.pop(),
             Rule::Reject | Rule::DropNew | Rule::Await(_) => {
                 // SAFETY: a `Turn` is held by the owner of the turn, and the address says the type.
-                let message = unsafe { front.header.queue.pop() }?;
+                let (message, weight) = unsafe { front.header.queue.pop() }?;
                 if let Rule::Await(room) = &front.rule {
                     room.announce(if front.header.queue.len() == 0 { usize::MAX } else { 1 });
                 }
-                Some(message)
+                Some((message, weight.life()))
             }
+        }
+    }
+
+    /// Drops what waits now, not what comes meanwhile.
+    pub(crate) fn bury_waiting(&self) {
+        for _ in 0..self.me.len() {
+            let Some(message) = self.pop() else {
+                return;
+            };
+            self.header().bury(message, DeadReason::Restarted);
         }
     }
 
@@ -668,10 +771,14 @@ pub(crate) fn give_birth(process: &Task, identity: Identity) {
     }
 }
 
-/// Closes a mailbox that was never given to a process.
+/// Closes a mailbox that was never given to a process, or to one that was not born.
 pub(crate) fn abandon<M: Message>(mailbox: &Address<M>) {
+    let front = mailbox.front();
     // SAFETY: there is no process that could own a turn, and none will be made.
-    drop(unsafe { shut(mailbox.front()) });
+    let (letters, locked, _) = unsafe { shut(front) };
+    front.header.set_done();
+    front.header.bury_all(letters, locked);
+    front.header.tell_exits(&Exit::NoProcess);
 }
 
 /// Refuses everything from now on and hands out what waited.
@@ -830,13 +937,12 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         if before == Before::Shut {
             return;
         }
-        header.is_done.store(true, Ordering::Release);
-        header.system.count_dead_letters(letters.len() + locked.len());
+        header.set_done();
         header.depart(before);
         // What the user has in there may panic when dropped, and may send: last, and each alone.
         // SAFETY: as the caller says; dropped in place, because futures must not move.
         quietly(|| unsafe { *cell.body.get() = None });
-        quietly(|| drop((letters, locked)));
+        header.bury_all(letters, locked);
         header.tell_exits(exit);
     }
 
@@ -862,11 +968,12 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         let front = unsafe { &Self::of(header).front };
         let is_orphan = front.header.identity.get().is_some() && before != Before::Shut;
         if is_orphan {
-            front.header.is_done.store(true, Ordering::Release);
-            front.header.system.count_dead_letters(letters.len() + locked.len());
+            front.header.set_done();
             front.header.depart(before);
+            front.header.bury_all(letters, locked);
+        } else {
+            quietly(|| drop((letters, locked)));
         }
-        quietly(|| drop((letters, locked)));
         // SAFETY: as above; `tell_exits` comes before the drop of what it reads.
         quietly(|| unsafe { *Self::of(header).body.get() = None });
         if is_orphan {
@@ -887,7 +994,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
 }
 
 /// Runs `drops`, whose panic would otherwise end a worker.
-fn quietly(drops: impl FnOnce()) {
+pub(crate) fn quietly(drops: impl FnOnce()) {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drops));
     if result.is_err() {
         tracing::error!("a process panicked while it was dropped");

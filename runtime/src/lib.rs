@@ -17,6 +17,7 @@ mod cell;
 mod class;
 mod compute;
 mod ctx;
+mod dead_letters;
 mod doors;
 mod entropy;
 mod inline;
@@ -29,7 +30,6 @@ mod published;
 mod queue;
 mod registry;
 mod reply;
-mod restart;
 mod scheduler;
 mod share;
 mod simulated;
@@ -38,6 +38,7 @@ mod slab;
 mod status;
 mod stop;
 mod stream;
+mod supervision;
 mod sync;
 mod system;
 mod threads;
@@ -52,6 +53,7 @@ pub use self::{
     class::Class,
     compute::{JobHandle, Panicked, Yielder},
     ctx::Ctx,
+    dead_letters::{DeadLetter, DeadReason},
     entropy::Entropy,
     inline::Inline,
     mailbox::{Mailbox, MailboxSpec, Overflow, SendError, Undelivered},
@@ -59,7 +61,6 @@ pub use self::{
     process::{ActorHandle, Inbox, TaskError, TaskHandle},
     published::{Published, Publisher, published},
     reply::{Answer, Lost, Reply, reply},
-    restart::Restart,
     share::Share,
     simulated::{
         ClockFaults, Disk, DiskError, DiskFaults, Endpoint, Faults, Network, NetworkFaults,
@@ -67,6 +68,10 @@ pub use self::{
     },
     status::{ClassStatus, Exit, SlowTurn, StopReason, SystemStatus},
     stream::{Credit, NoCredit, ReplyStream, Sink, StreamError, StreamEvent, stream},
+    supervision::{
+        AtRestart, Backoff, Child, Down, GroupError, Intensity, LookupError, Monitor, NameError,
+        Process, Restart, SpawnRefused, Strategy, Supervisor, SupervisorSpec, Told, TooManyBonds,
+    },
     system::{Spawn, StartError, System, ThreadsConfig},
     ticket::{Completion, Ticket},
     time::Time,

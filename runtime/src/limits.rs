@@ -90,3 +90,25 @@ pub const DISK_BYTES_MAX: usize = 64 << 20;
 /// Bytes of one file that are written but not synced, in a simulation; beyond it the oldest are made
 /// durable, as a kernel does that runs out of dirty pages.
 pub const DISK_UNSYNCED_MAX: usize = 4 << 20;
+
+/// Children of one supervisor, which looks at each of them after a failure. More belong under
+/// several supervisors.
+pub const CHILDREN_MAX: u32 = 1_024;
+
+/// Processes that may watch one other; about 100 bytes each. One more is refused.
+pub const MONITORS_MAX: usize = 4_096;
+
+/// Links of one process, which are looked through one by one. One more is refused.
+pub const LINKS_MAX: usize = 256;
+
+/// Names that are given at once: a registry for what is found by name, not for every session.
+pub const NAMES_MAX: usize = 65_536;
+
+/// Groups at once. One more is refused.
+pub const GROUPS_MAX: usize = 4_096;
+
+/// Members of one group: a broadcast sends to them in one turn. One more is refused.
+pub const GROUP_MEMBERS_MAX: usize = 1_024;
+
+/// Dead letters kept as a sample, for a person to read; all are counted.
+pub const DEAD_LETTERS_KEPT: usize = 64;

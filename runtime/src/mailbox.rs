@@ -192,6 +192,8 @@ impl Room {
 
 struct Held<M> {
     bytes: usize,
+    /// The life of the process that has ordered it, if one has.
+    life: Option<u32>,
     message: M,
 }
 
@@ -258,7 +260,7 @@ impl<M: Message> Locked<M> {
             contents.bytes -= oldest.bytes;
             displaced.push(oldest.message);
         }
-        contents.push(message, bytes);
+        contents.push(message, bytes, None);
         Put::Accepted(displaced)
     }
 
@@ -272,22 +274,24 @@ impl<M: Message> Locked<M> {
             return Put::Refused(SendError::Full(message));
         }
         let Some(place) = place else {
-            contents.push(message, bytes);
+            contents.push(message, bytes, None);
             return Put::Accepted(Vec::new());
         };
         contents.bytes = contents.bytes - before + bytes;
-        let older = std::mem::replace(&mut contents.held[place], Held { bytes, message });
+        let older =
+            std::mem::replace(&mut contents.held[place], Held { bytes, life: None, message });
         Put::Accepted(vec![older.message])
     }
 
-    /// Puts in what the process has ordered itself; only a closed mailbox refuses it.
-    pub(crate) fn put_ordered(&self, message: M) -> Result<(), M> {
+    /// Puts in what life number `life` of the process has ordered itself; only a closed mailbox
+    /// refuses it.
+    pub(crate) fn put_ordered(&self, life: u32, message: M) -> Result<(), M> {
         let mut contents = self.lock();
         if contents.is_closed {
             return Err(message);
         }
         let bytes = message.size_bytes();
-        contents.push(message, bytes);
+        contents.push(message, bytes, Some(life));
         Ok(())
     }
 
@@ -296,11 +300,12 @@ impl<M: Message> Locked<M> {
             && contents.bytes.saturating_add(bytes) <= self.bytes_max
     }
 
-    pub(crate) fn pop(&self) -> Option<M> {
+    /// The oldest message, and the life of the process that has ordered it, if one has.
+    pub(crate) fn pop(&self) -> Option<(M, Option<u32>)> {
         let mut contents = self.lock();
         let oldest = contents.held.pop_front()?;
         contents.bytes = contents.bytes.saturating_sub(oldest.bytes);
-        Some(oldest.message)
+        Some((oldest.message, oldest.life))
     }
 
     pub(crate) fn close(&self) {
@@ -319,8 +324,8 @@ impl<M: Message> Locked<M> {
 }
 
 impl<M> Contents<M> {
-    fn push(&mut self, message: M, bytes: usize) {
-        self.held.push_back(Held { bytes, message });
+    fn push(&mut self, message: M, bytes: usize, life: Option<u32>) {
+        self.held.push_back(Held { bytes, life, message });
         self.bytes = self.bytes.saturating_add(bytes);
     }
 }

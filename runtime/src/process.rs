@@ -52,7 +52,11 @@ where
             match order {
                 Order::Suspend => self.is_suspended = true,
                 Order::Resume => self.is_suspended = false,
-                Order::Kill => return Verdict::Done(Exit::Killed),
+                Order::Broken(exit) => return Verdict::Done(exit),
+                Order::Kill | Order::End => return Verdict::Done(Exit::Killed),
+                Order::Halt | Order::Begin => {
+                    unreachable!("lives are ordered by supervisors, which have actors below them")
+                }
             }
         }
         let is_stopping = turn.header().is_stopping();
@@ -169,6 +173,10 @@ impl ActorHandle {
         Self { process }
     }
 
+    pub(crate) const fn task(&self) -> &Task {
+        &self.process
+    }
+
     /// Number of the process, unique within its system.
     #[must_use]
     pub fn id(&self) -> u64 {
@@ -198,7 +206,8 @@ impl ActorHandle {
         self.process.order(Order::Resume);
     }
 
-    /// Ends the process at its next turn; what waits for it is dropped.
+    /// Ends the process at its next turn; what waits for it is dropped. Under a supervisor it ends
+    /// its present life, as a panic does, and the supervisor decides.
     pub fn kill(&self) {
         self.process.order(Order::Kill);
     }

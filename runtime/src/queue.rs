@@ -64,8 +64,25 @@ const _: () = assert!(BYTES_MAX + 64 * LETTER_BYTES_MAX <= CLOSED >> ITEM_BITS);
 pub(crate) struct Weight(u64);
 
 impl Weight {
-    /// Of letters that come in beyond the bounds.
-    pub(crate) const NONE: Self = Self(0);
+    /// Set in what is no weight: the letter came in beyond the bounds.
+    const ORDERED: u64 = 1 << 63;
+
+    /// Of what life number `life` of the process has ordered for itself: it takes no room.
+    pub(crate) fn ordered(life: u32) -> Self {
+        Self(Self::ORDERED | u64::from(life))
+    }
+
+    /// The life that has ordered the letter, if one has.
+    #[inline]
+    pub(crate) fn life(self) -> Option<u32> {
+        (self.0 & Self::ORDERED != 0).then_some(self.0 as u32)
+    }
+
+    /// What it takes of the bounds.
+    #[inline]
+    const fn room(self) -> u64 {
+        if self.0 & Self::ORDERED == 0 { self.0 } else { 0 }
+    }
 
     #[inline]
     pub(crate) fn of_bytes(bytes: usize) -> Self {
@@ -302,7 +319,9 @@ impl Queue {
     /// Gives room back that was reserved.
     #[inline]
     pub(crate) fn unreserve(&self, weight: Weight) {
-        self.load.fetch_sub(weight.0, Ordering::AcqRel);
+        if weight.room() > 0 {
+            self.load.fetch_sub(weight.room(), Ordering::AcqRel);
+        }
     }
 
     /// Puts a letter in. True if the caller has to schedule the process (Q1). The letter comes
@@ -370,14 +389,14 @@ impl Queue {
         false
     }
 
-    /// The oldest message; its room is free before it is handled, so that who answers it at once
+    /// The oldest message and its weight; its room is free before it is handled, so that who answers it at once
     /// finds that room.
     ///
     /// # Safety
     ///
     /// The caller owns the turn, and all letters were pushed with this `M`.
     #[inline]
-    pub(crate) unsafe fn pop<M>(&self) -> Option<M> {
+    pub(crate) unsafe fn pop<M>(&self) -> Option<(M, Weight)> {
         self.own.with_mut(|own| {
             // SAFETY: only the owner of the turn touches `own`.
             let own = unsafe { &mut *own };
@@ -389,10 +408,8 @@ impl Queue {
             own.taken = unsafe { link.as_ref() }.next.load(Ordering::Relaxed);
             // SAFETY: as the caller says.
             let (message, weight) = unsafe { Letter::<M>::from_link(link) }.open();
-            if weight != Weight::NONE {
-                self.unreserve(weight);
-            }
-            Some(message)
+            self.unreserve(weight);
+            Some((message, weight))
         })
     }
 
@@ -470,7 +487,7 @@ impl Queue {
                 // SAFETY: both lists belong to the caller now.
                 let this = unsafe { letter.as_ref() };
                 link = this.next.load(Ordering::Relaxed);
-                weight += this.weight.0;
+                weight += this.weight.room();
                 // SAFETY: as the caller says.
                 letters.push(unsafe { Letter::from_link(letter) });
             }

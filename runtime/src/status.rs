@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::class::Class;
+use crate::{class::Class, dead_letters::DeadReason};
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,26 @@ pub enum Exit {
     Panicked(String),
     /// Nobody held its address any more.
     Unreachable,
+    /// A process that it was linked to ended abnormally.
+    Linked {
+        /// Number of that process.
+        id: u64,
+        /// Its name.
+        name: &'static str,
+    },
+    /// It had ended before anybody asked, or was never spawned.
+    NoProcess,
+}
+
+impl Exit {
+    /// True if links pass it on.
+    #[must_use]
+    pub const fn is_abnormal(&self) -> bool {
+        match self {
+            Self::Stopped | Self::Unreachable => false,
+            Self::Killed | Self::Panicked(_) | Self::Linked { .. } | Self::NoProcess => true,
+        }
+    }
 }
 
 /// Why a system stops.
@@ -79,6 +99,8 @@ pub struct SystemStatus {
     pub slowest_turn: SlowTurn,
     /// Messages that nobody handled.
     pub dead_letters: u64,
+    /// The same by reason, in the order of [`DeadReason::ALL`].
+    pub dead_by_reason: [u64; DeadReason::COUNT],
     /// Panics of processes.
     pub panics: u64,
     /// Restarts after panics.
@@ -86,6 +108,12 @@ pub struct SystemStatus {
 }
 
 impl SystemStatus {
+    /// Messages that nobody handled for this reason.
+    #[must_use]
+    pub const fn dead(&self, reason: DeadReason) -> u64 {
+        self.dead_by_reason[reason.index()]
+    }
+
     /// The statistics of one class.
     #[must_use]
     pub const fn class(&self, class: Class) -> &ClassStatus {
@@ -96,7 +124,6 @@ impl SystemStatus {
 /// Counters of the whole system that are not on any hot path.
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) dead_letters: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) restarts: AtomicU64,
     pub(crate) turns_slow: AtomicU64,

@@ -15,6 +15,7 @@ use crate::{
     address::Address,
     cell::{self, Identity, Task},
     class::Class,
+    dead_letters::{DeadLetter, DeadLetters},
     entropy::Seed,
     inline::{Inline, InlineDriver},
     mailbox::{Mailbox, MailboxSpec, Overflow},
@@ -22,13 +23,13 @@ use crate::{
     process::{ActorHandle, FutureBody, Inbox, TaskHandle},
     registry::Registry,
     reply::{self, Answer},
-    restart::Restart,
     scheduler::{self, Scheduler},
     share::Share,
     simulated::{Faults, SimulatedDriver, Simulation, WallClock},
     single::Single,
     status::{Counters, StopReason, SystemStatus},
     stop::StopSignal,
+    supervision::{Restart, names::Names},
     threads::ThreadsDriver,
     time::{Clock, Time},
     timers::{TimerId, Timers},
@@ -133,6 +134,8 @@ pub(crate) struct Core {
     timers: Arc<Timers>,
     registry: Registry,
     counters: Counters,
+    dead: DeadLetters,
+    names: Names,
     stop: StopSignal,
     ids: AtomicU64,
     pub(crate) driver: Driver,
@@ -196,6 +199,8 @@ impl System {
             timers,
             registry: Registry::new(),
             counters: Counters::default(),
+            dead: DeadLetters::new(),
+            names: Names::default(),
             stop: StopSignal::default(),
             ids: AtomicU64::new(0),
             driver,
@@ -231,7 +236,7 @@ impl System {
     ) -> ActorHandle {
         let body = ActorBody::new(factory, spec.restart);
         let address = cell::settle(mailbox, Box::new(body));
-        self.give_birth(spec, address.task());
+        self.give_birth(spec, address.task(), self.next_id());
         ActorHandle::new(address.task().clone())
     }
 
@@ -245,7 +250,7 @@ impl System {
         actor: A,
     ) -> Address<A::Message> {
         let address = cell::occupied(self.clone(), &mailbox_spec, ActorBody::once(actor));
-        self.give_birth(spec, address.task());
+        self.give_birth(spec, address.task(), self.next_id());
         address
     }
 
@@ -260,7 +265,7 @@ impl System {
         let (telling, answer) = TaskHandle::pair();
         let body = FutureBody::new(future, move |result| telling.send(result), false);
         let address = cell::occupied::<Never, _>(self.clone(), &mailbox, body);
-        self.give_birth(spec, address.task());
+        self.give_birth(spec, address.task(), self.next_id());
         TaskHandle::new(address.task().clone(), answer)
     }
 
@@ -278,18 +283,22 @@ impl System {
     {
         let body = FutureBody::new(body(Inbox::new(mailbox.address())), drop, true);
         let address = cell::settle(mailbox, Box::new(body));
-        self.give_birth(spec, address.task());
+        self.give_birth(spec, address.task(), self.next_id());
         ActorHandle::new(address.task().clone())
     }
 
-    fn give_birth(&self, spec: Spawn, process: &Task) {
+    /// The next process's number.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.0.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn give_birth(&self, spec: Spawn, process: &Task, id: u64) {
         assert!(process.system.is_same(self), "a mailbox belongs to the system that made it");
-        let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
         let spot = self.0.registry.enter(id, process.downgrade());
         let Spawn { name, class, share, restart: _ } = spec;
         cell::give_birth(process, Identity { id, name, class, share, spot });
         if self.0.stop.is_set() {
-            process.stop();
+            process.stop_from_top();
         }
     }
 
@@ -318,6 +327,7 @@ impl System {
     #[must_use]
     pub fn status(&self) -> SystemStatus {
         let counters = &self.0.counters;
+        let dead_by_reason = self.0.dead.counts();
         let class = |class| match &self.0.driver {
             Driver::Threads(driver) => driver.scheduler.class_status(class),
             Driver::Simulated(driver) => driver.single.class_status(class),
@@ -328,10 +338,17 @@ impl System {
             classes: Class::ALL.map(class),
             turns_slow: counters.turns_slow.load(Ordering::Relaxed),
             slowest_turn: counters.slowest(),
-            dead_letters: counters.dead_letters.load(Ordering::Relaxed),
+            dead_letters: dead_by_reason.iter().sum(),
+            dead_by_reason,
             panics: counters.panics.load(Ordering::Relaxed),
             restarts: counters.restarts.load(Ordering::Relaxed),
         }
+    }
+
+    /// The last messages that nobody handled, the oldest first; a sample when there are many.
+    #[must_use]
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.0.dead.last()
     }
 
     // --- the end ---------------------------------------------------------------------------
@@ -349,6 +366,9 @@ impl System {
     }
 
     /// Asks all processes to end, and says why. The first reason stands.
+    ///
+    /// What is under a supervisor is stopped by it: the youngest first, one after another, each
+    /// killed after its own deadline.
     #[expect(clippy::needless_pass_by_value, reason = "callers make the reason for this call")]
     pub fn request_stop(&self, reason: StopReason) {
         if self.0.stop.is_set() {
@@ -356,7 +376,7 @@ impl System {
         }
         self.0.stop.set(&reason);
         for process in self.0.registry.all() {
-            process.stop();
+            process.stop_from_top();
         }
     }
 
@@ -475,8 +495,12 @@ impl System {
         self.0.registry.leave(spot);
     }
 
-    pub(crate) fn count_dead_letters(&self, letters: usize) {
-        self.0.counters.dead_letters.fetch_add(letters as u64, Ordering::Relaxed);
+    pub(crate) fn dead(&self) -> &DeadLetters {
+        &self.0.dead
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.0.names
     }
 
     pub(crate) fn count_panic(&self) {

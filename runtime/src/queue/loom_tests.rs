@@ -53,7 +53,7 @@ impl World {
             loop {
                 was_woken |= self.queue.clear_woken();
                 // SAFETY: scheduled once (Q1), and only this thread runs it.
-                while let Some(number) = unsafe { self.queue.pop::<u64>() } {
+                while let Some((number, _)) = unsafe { self.queue.pop::<u64>() } {
                     taken.push(number);
                 }
                 let has_left = if parks { self.queue.try_park() } else { self.queue.try_idle() };
