@@ -329,7 +329,7 @@ impl Case<'_> {
         let has_nine_blobs = is_at_least(SpecId::PRAGUE) && !is_at_least(SpecId::OSAKA);
         cfg.set_max_blobs_per_tx(if has_nine_blobs { 9 } else { 6 });
         let block = self.unit.block_env(&mut cfg);
-        Setup { cfg, block, heavy_gas: self.options.heavy_gas }
+        Setup { cfg, block, heavy_gas: self.options.heavy_gas, is_net_metered: false }
     }
 
     fn state(&self) -> Db {

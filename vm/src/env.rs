@@ -13,8 +13,7 @@ use crate::{limits::Limits, suspended::Setup};
 
 /// revm's name for the rules of `fork`.
 ///
-/// Constantinople runs as Petersburg: EIP-1283 was live on no chain that matters for longer than
-/// a block, and revm does not have it.
+/// Constantinople is Petersburg with another `SSTORE` (`constantinople.rs`).
 #[must_use]
 pub const fn spec_id(fork: Fork) -> SpecId {
     match fork {
@@ -48,6 +47,7 @@ pub(crate) fn setup(spec: &ChainSpec, header: &Header, limits: &Limits) -> Setup
         cfg: cfg(spec.chain_id_at(Height::new(header.number)), fork, &blobs, limits),
         block: block_env(header, fork, &blobs),
         heavy_gas: limits.heavy_gas,
+        is_net_metered: fork == Fork::Constantinople,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Memory that grows by much grows in slices: fresh pages cost some 0.4 ns a byte, which is 7 ms for
-//! 16 MiB.
+//! Memory that grows by much grows in slices: fresh pages cost some 0.4 ns a byte, which is 7 ms
+//! for 16 MiB.
 //!
 //! Pure. An instruction that would need far more memory than the frame has, and can pay for it,
 //! suspends with its operands on the stack; [`long::go_on`](crate::long::go_on) makes the memory

@@ -2,14 +2,15 @@
 //!
 //! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; two
 //! actors drive them: a `Call` per request and the one [`Executor`]. revm's internals are named in
-//! `slice.rs`, `suspended.rs`, `trace.rs`, `collision.rs`, `grow.rs`, `long.rs` and
-//! `heavy.rs` only.
+//! `slice.rs`, `suspended.rs`, `trace.rs`, `collision.rs`, `constantinople.rs`,
+//! `grow.rs`, `long.rs` and `heavy.rs` only.
 
 mod actor;
 mod blake2;
 mod block;
 mod call;
 mod collision;
+mod constantinople;
 mod env;
 mod error;
 mod grow;

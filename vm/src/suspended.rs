@@ -22,6 +22,7 @@ use revm::{
 
 use crate::{
     collision::StorageSearch,
+    constantinople,
     grow::{self, growing},
     heavy::{HeavyResult, SlicedPrecompiles},
     long::{self, Fault, Progress},
@@ -70,11 +71,13 @@ pub struct Setup {
     pub block: BlockEnv,
     /// Precompile calls priced above this are offloaded; `u64::MAX`: none.
     pub heavy_gas: u64,
+    /// `SSTORE` by EIP-1283: Constantinople, as which revm knows only Petersburg.
+    pub is_net_metered: bool,
 }
 
 impl<DB: Database, I> Suspended<DB, I> {
     /// An EVM that runs nothing yet.
-    pub fn new(setup: Setup, db: DB, inspector: I) -> Self {
+    pub fn new(mut setup: Setup, db: DB, inspector: I) -> Self {
         let spec = setup.cfg.spec;
         let mut instruction = EthInstructions::new_mainnet_with_spec(spec);
         let table = instruction.instruction_table_mut();
@@ -106,6 +109,10 @@ impl<DB: Database, I> Suspended<DB, I> {
         }
         if spec.is_enabled_in(SpecId::BYZANTIUM) {
             table[usize::from(opcode::REVERT)] = Instruction::new(long::revert::<DB>);
+        }
+        if setup.is_net_metered {
+            table[usize::from(opcode::SSTORE)] = Instruction::new(constantinople::sstore::<DB>);
+            constantinople::set_gas(&mut setup.cfg.gas_params);
         }
         let ctx = Context::mainnet()
             .with_db(db)
