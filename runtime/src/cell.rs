@@ -237,22 +237,24 @@ unsafe impl Send for WeakTask {}
 unsafe impl Sync for WeakTask {}
 
 impl WeakTask {
+    /// The count of holders, without a reference to the contents, which may be gone.
+    fn strong(&self) -> &AtomicU32 {
+        // SAFETY: the memory is there (C3).
+        let strong = unsafe { &raw const (*self.0.as_ptr()).strong };
+        // SAFETY: as above; the counts have no contents that could be dropped.
+        unsafe { &*strong }
+    }
+
     /// The process, if anybody still holds it.
     pub(crate) fn upgrade(&self) -> Option<Task> {
-        // SAFETY: the memory is there (C3); the counts have no contents that could be dropped.
-        let strong = unsafe { &*(&raw const (*self.0.as_ptr()).strong) };
         let increment = |count: u32| (count > 0).then_some(count + 1);
-        let held = strong.fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
+        let held = self.strong().fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
         held.is_ok().then_some(Task(self.0))
     }
-}
 
-impl WeakTask {
     /// True if anybody still holds the process.
     pub(crate) fn is_alive(&self) -> bool {
-        // SAFETY: as in `upgrade`.
-        let strong = unsafe { &*(&raw const (*self.0.as_ptr()).strong) };
-        strong.load(Ordering::Relaxed) > 0
+        self.strong().load(Ordering::Relaxed) > 0
     }
 
     /// True if both are the same process.
@@ -263,11 +265,12 @@ impl WeakTask {
 
 impl Drop for WeakTask {
     fn drop(&mut self) {
-        // SAFETY: as in `upgrade`. The function pointer is copied out while the memory is there.
-        let (weak, free) = unsafe {
-            let header = self.0.as_ptr();
-            (&*(&raw const (*header).weak), (*(&raw const (*header).vtable)).free)
-        };
+        let header = self.0.as_ptr();
+        // SAFETY: as in `strong`. The function pointer is copied out while the memory is there.
+        let (weak, vtable) = unsafe { (&raw const (*header).weak, (*header).vtable) };
+        let free = vtable.free;
+        // SAFETY: as in `strong`.
+        let weak = unsafe { &*weak };
         if weak.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
             // SAFETY: the last one that needs the memory is gone (C3).

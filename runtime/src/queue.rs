@@ -75,7 +75,8 @@ impl Weight {
     /// The life that has ordered the letter, if one has.
     #[inline]
     pub(crate) fn life(self) -> Option<u32> {
-        (self.0 & Self::ORDERED != 0).then_some(self.0 as u32)
+        let is_ordered = self.0 & Self::ORDERED != 0;
+        is_ordered.then(|| u32::try_from(self.0 & !Self::ORDERED).expect("made of a u32"))
     }
 
     /// What it takes of the bounds.

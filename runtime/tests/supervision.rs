@@ -86,7 +86,7 @@ impl Actor for Scribe {
             Say::Work(reductions) => ctx.consume(reductions),
             Say::Later(delay, word) => drop(ctx.send_after(delay, Say::Word(word))),
             Say::Watch(other) => {
-                self.monitor = Some(ctx.monitor(&other, boxed(Say::Down)).unwrap())
+                self.monitor = Some(ctx.monitor(&other, boxed(Say::Down)).unwrap());
             }
             Say::Unwatch => ctx.demonitor(&self.monitor.take().unwrap()),
             Say::Link(other) => ctx.link(&other).unwrap(),
@@ -212,9 +212,9 @@ fn waits_before_a_new_life_double() {
     for base in [10, 20, 25, 25] {
         let base = MS * base;
         address.send(Say::Break).unwrap();
-        simulation.run_for(base * 8 / 10 - MS / 10);
+        simulation.run_for(base * 79 / 100);
         assert!(!taken(&log).ends_with(&["a begins".to_owned()]), "not before {base:?} - 20 %");
-        simulation.run_for(base * 4 / 10 + MS / 5);
+        simulation.run_for(base * 42 / 100);
         assert_eq!(taken(&log), ["a begins"], "not after {base:?} + 20 %");
     }
 }

@@ -456,8 +456,11 @@ impl Machine {
                 Life::Down(Some(at)) => {
                     first_due = Some(first_due.map_or(at, |first| first.min(at)));
                 }
-                Life::Down(None) | Life::Running | Life::Halting => {}
-                Life::Stopping { .. } | Life::Killing => {}
+                Life::Down(None)
+                | Life::Running
+                | Life::Halting
+                | Life::Stopping { .. }
+                | Life::Killing => {}
             }
         }
         effects.extend(first_due.map(Effect::Wake));

@@ -32,6 +32,7 @@ enum Model {
     Ending,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "what was seen, each by itself")]
 struct World {
     machine: Machine,
     rules: Rules,
