@@ -2,7 +2,7 @@
 //!
 //! Pure. Everything is serialized once, straight to text.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use alloy_consensus::{
     ReceiptEnvelope, ReceiptWithBloom, Transaction as _, TxReceipt as _, transaction::Recovered,
@@ -11,11 +11,12 @@ use alloy_eips::{eip4895::Withdrawals, eip7840::BlobParams};
 use alloy_primitives::{B256, Sealed, U256};
 use alloy_rpc_types_eth::{Block, Header as RpcHeader, Log, Transaction, TransactionReceipt};
 use evenkeel_chain::{ChainSpec, Header, Receipt, RecoveredTx, SealedBlock, TxEnvelope};
-use evenkeel_runtime::checkpoint;
+use evenkeel_runtime::{checkpoint, consume};
+use evenkeel_state::{MinedTx, PlacedReceipt};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::error::RpcError;
+use crate::{error::RpcError, methods::limits::ITEM_REDUCTIONS};
 
 /// What every method returns.
 pub(crate) type Answered = Result<Box<RawValue>, RpcError>;
@@ -38,6 +39,7 @@ pub(crate) async fn pieces<T: Serialize>(
 ) -> Result<Vec<Box<RawValue>>, RpcError> {
     let mut pieces = Vec::with_capacity(items.size_hint().0);
     for item in items {
+        consume(ITEM_REDUCTIONS);
         checkpoint().await;
         pieces.push(answer(&item)?);
     }
@@ -58,19 +60,37 @@ pub(crate) fn quantity(value: impl fmt::LowerHex) -> Answered {
 /// Where a transaction was mined.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
-    pub(crate) block: &'a SealedBlock,
-    pub(crate) index: usize,
+    pub(crate) header: &'a Header,
+    /// Hash of the block.
+    pub(crate) hash: B256,
+    pub(crate) tx: &'a RecoveredTx,
+    pub(crate) index: u64,
+}
+
+impl<'a> Place<'a> {
+    /// Places in a block in memory, which has more transactions than `index`.
+    pub(crate) fn of(block: &'a SealedBlock, index: usize) -> Self {
+        let tx = &block.txs[index];
+        Self { header: &block.header, hash: block.hash, tx, index: index as u64 }
+    }
+}
+
+impl<'a> From<&'a MinedTx> for Place<'a> {
+    fn from(mined: &'a MinedTx) -> Self {
+        let MinedTx { header, tx, index } = mined;
+        Self { header: &header.header, hash: header.hash, tx, index: *index }
+    }
 }
 
 /// A transaction, mined or (without a place) pending.
 pub(crate) fn transaction(tx: &RecoveredTx, place: Option<Place<'_>>) -> RpcTx {
-    let header = place.map(|place| &place.block.header);
+    let header = place.map(|place| place.header);
     let base_fee = header.and_then(|header| header.base_fee_per_gas);
     Transaction {
         inner: Recovered::new_unchecked(tx.tx().clone(), tx.sender()),
-        block_hash: place.map(|place| place.block.hash),
+        block_hash: place.map(|place| place.hash),
         block_number: header.map(|header| header.number),
-        transaction_index: place.map(|place| place.index as u64),
+        transaction_index: place.map(|place| place.index),
         effective_gas_price: Some(match header {
             Some(_) => tx.effective_gas_price(base_fee),
             None => tx.max_fee_per_gas(),
@@ -98,9 +118,8 @@ struct ShownBlock<T> {
 /// A block with its transactions' hashes, or with the whole transactions.
 pub(crate) async fn block(block: &SealedBlock, is_full: bool) -> Answered {
     if is_full {
-        let place =
-            |(index, tx): (usize, &Arc<RecoveredTx>)| transaction(tx, Some(Place { block, index }));
-        let txs = pieces(block.txs.iter().enumerate().map(place)).await?;
+        let places = (0..block.txs.len()).map(|index| Place::of(block, index));
+        let txs = pieces(places.map(|place| transaction(place.tx, Some(place)))).await?;
         answer(&shown_block(block, txs))
     } else {
         let hashes: Vec<&B256> = block.txs.iter().map(|tx| tx.hash()).collect();
@@ -133,62 +152,43 @@ pub(crate) async fn receipts(
 ) -> Answered {
     let (mut gas_before, mut logs_before) = (0, 0);
     let shown = receipts.iter().enumerate().map(|(index, receipt)| {
-        let place = Place { block, index };
-        let shown = one_receipt(spec, place, receipt, gas_before, logs_before);
+        let placed = PlacedReceipt { receipt: receipt.clone(), gas_before, logs_before };
         gas_before = receipt.cumulative_gas_used;
-        logs_before += receipt.logs.len();
-        shown
+        logs_before += receipt.logs.len() as u64;
+        self::receipt(spec, Place::of(block, index), placed)
     });
     answer(&pieces(shown).await?)
 }
 
-/// The receipt of the transaction at `index` of `block`; none if there is no such transaction.
+/// The receipt of the transaction at `place`.
 pub(crate) fn receipt(
     spec: &ChainSpec,
-    block: &SealedBlock,
-    receipts: &[Receipt],
-    index: usize,
-) -> Option<TransactionReceipt> {
-    let receipt = receipts.get(index)?;
-    let gas_before = index.checked_sub(1).map_or(0, |last| receipts[last].cumulative_gas_used);
-    let logs_before = receipts[..index].iter().map(|receipt| receipt.logs.len()).sum();
-    Some(one_receipt(spec, Place { block, index }, receipt, gas_before, logs_before))
-}
-
-fn one_receipt(
-    spec: &ChainSpec,
     place: Place<'_>,
-    receipt: &Receipt,
-    gas_before: u64,
-    logs_before: usize,
+    placed: PlacedReceipt,
 ) -> TransactionReceipt {
-    let Place { block, index } = place;
-    let tx = &block.txs[index];
-    let logs = receipt
-        .logs
-        .iter()
-        .enumerate()
-        .map(|(nth, inner)| log(place, inner.clone(), logs_before + nth))
-        .collect();
+    let Place { header, hash, tx, index } = place;
+    let PlacedReceipt { receipt, gas_before, logs_before } = placed;
+    let logs_bloom = receipt.bloom();
+    let logs = (logs_before..).zip(receipt.logs).map(|(nth, inner)| log(place, inner, nth));
     let inner = ReceiptWithBloom {
         receipt: alloy_consensus::Receipt {
             status: receipt.success.into(),
             cumulative_gas_used: receipt.cumulative_gas_used,
-            logs,
+            logs: logs.collect(),
         },
-        logs_bloom: receipt.bloom(),
+        logs_bloom,
     };
     let blob_gas_used = tx.tx().blob_gas_used();
     TransactionReceipt {
         inner: ReceiptEnvelope::from_typed(receipt.tx_type, inner),
         transaction_hash: *tx.hash(),
-        transaction_index: Some(index as u64),
-        block_hash: Some(block.hash),
-        block_number: Some(block.header.number),
+        transaction_index: Some(index),
+        block_hash: Some(hash),
+        block_number: Some(header.number),
         gas_used: receipt.cumulative_gas_used - gas_before,
-        effective_gas_price: tx.effective_gas_price(block.header.base_fee_per_gas),
+        effective_gas_price: tx.effective_gas_price(header.base_fee_per_gas),
         blob_gas_used,
-        blob_gas_price: blob_gas_used.and_then(|_| blob_price(spec, &block.header)),
+        blob_gas_price: blob_gas_used.and_then(|_| blob_price(spec, header)),
         from: tx.sender(),
         to: tx.tx().to(),
         contract_address: tx.is_create().then(|| tx.sender().create(tx.nonce())),
@@ -196,16 +196,16 @@ fn one_receipt(
 }
 
 /// A log of the transaction at `place`, the `nth` of its block.
-pub(crate) fn log(place: Place<'_>, inner: alloy_primitives::Log, nth: usize) -> Log {
-    let Place { block, index } = place;
+pub(crate) fn log(place: Place<'_>, inner: alloy_primitives::Log, nth: u64) -> Log {
+    let Place { header, hash, tx, index } = place;
     Log {
         inner,
-        block_hash: Some(block.hash),
-        block_number: Some(block.header.number),
-        block_timestamp: Some(block.header.timestamp),
-        transaction_hash: Some(*block.txs[index].hash()),
-        transaction_index: Some(index as u64),
-        log_index: Some(nth as u64),
+        block_hash: Some(hash),
+        block_number: Some(header.number),
+        block_timestamp: Some(header.timestamp),
+        transaction_hash: Some(*tx.hash()),
+        transaction_index: Some(index),
+        log_index: Some(nth),
         removed: false,
     }
 }

@@ -1,11 +1,13 @@
-//! Values of the rows that hold blocks: headers, bodies, receipts, in RLP. Pure.
+//! Values of the rows that hold blocks, in RLP. Pure. Transactions and receipts are in [`chunks`].
 
-use std::sync::Arc;
-
-use alloy_eips::eip2718::{Decodable2718, Encodable2718};
-use alloy_primitives::{Address, B256, Bytes, Log};
+use alloy_primitives::B256;
 use alloy_rlp::{Decodable, Encodable};
-use evenkeel_chain::{Header, Receipt, RecoveredTx, SealedBlock, TxEnvelope, Withdrawal};
+use evenkeel_chain::{Header, Receipt, SealedBlock, Withdrawal};
+
+use crate::{
+    chunks, rows,
+    store::{Batch, Family},
+};
 
 /// A header with its hash.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,61 +38,42 @@ pub(crate) fn decode_header_hash(bytes: &[u8]) -> Option<B256> {
     bytes.get(..32).map(B256::from_slice)
 }
 
-/// Transactions (EIP-2718), senders, ommers, a list of none or one list of withdrawals.
-///
-/// An impersonated transaction says so by its signature, so the sender is all that is kept.
-pub(crate) fn encode_body(block: &SealedBlock) -> Vec<u8> {
+/// What a block has beside header and transactions, and how many transactions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct BodyRest {
+    /// Transactions, and receipts.
+    pub(crate) count: u64,
+    pub(crate) ommers: Vec<Header>,
+    pub(crate) withdrawals: Option<Vec<Withdrawal>>,
+}
+
+/// Number of transactions, ommers, a list of none or one list of withdrawals.
+fn encode_body_rest(block: &SealedBlock) -> Vec<u8> {
     let mut out = Vec::new();
-    let txs: Vec<Bytes> = block.txs.iter().map(|tx| tx.tx().encoded_2718().into()).collect();
-    let senders: Vec<Address> = block.txs.iter().map(|tx| tx.sender()).collect();
-    txs.encode(&mut out);
-    senders.encode(&mut out);
+    (block.txs.len() as u64).encode(&mut out);
     block.ommers.encode(&mut out);
     let withdrawals: Vec<Vec<Withdrawal>> = block.withdrawals.iter().cloned().collect();
     withdrawals.encode(&mut out);
     out
 }
 
-pub(crate) fn decode_body(header: SealedHeader, mut bytes: &[u8]) -> Option<SealedBlock> {
+pub(crate) fn decode_body_rest(mut bytes: &[u8]) -> Option<BodyRest> {
     let input = &mut bytes;
-    let txs = Vec::<Bytes>::decode(input).ok()?;
-    let senders = Vec::<Address>::decode(input).ok()?;
+    let count = u64::decode(input).ok()?;
     let ommers = Vec::<Header>::decode(input).ok()?;
     let mut withdrawals = Vec::<Vec<Withdrawal>>::decode(input).ok()?;
-    if !input.is_empty() || txs.len() != senders.len() || withdrawals.len() > 1 {
+    if !input.is_empty() || withdrawals.len() > 1 {
         return None;
     }
-    let txs = txs.iter().zip(senders).map(|(tx, sender)| {
-        let tx = TxEnvelope::decode_2718_exact(tx).ok()?;
-        Some(RecoveredTx::from_parts(tx, sender))
-    });
-    let txs: Option<Vec<Arc<RecoveredTx>>> = txs.collect();
-    let SealedHeader { header, hash } = header;
-    Some(SealedBlock { header, hash, txs: txs?, ommers, withdrawals: withdrawals.pop() })
+    Some(BodyRest { count, ommers, withdrawals: withdrawals.pop() })
 }
 
-/// Type, success, cumulative gas, logs of each; the bloom is left out, it follows from the logs.
-pub(crate) fn encode_receipts(receipts: &[Receipt]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for receipt in receipts {
-        u8::from(receipt.tx_type).encode(&mut out);
-        receipt.success.encode(&mut out);
-        receipt.cumulative_gas_used.encode(&mut out);
-        receipt.logs.encode(&mut out);
-    }
-    out
-}
-
-pub(crate) fn decode_receipts(mut bytes: &[u8]) -> Option<Vec<Receipt>> {
-    let input = &mut bytes;
-    let mut receipts = Vec::new();
-    while !input.is_empty() {
-        receipts.push(Receipt {
-            tx_type: u8::decode(input).ok()?.try_into().ok()?,
-            success: bool::decode(input).ok()?,
-            cumulative_gas_used: u64::decode(input).ok()?,
-            logs: Vec::<Log>::decode(input).ok()?,
-        });
-    }
-    Some(receipts)
+/// All rows of a block and its receipts but those of its transactions' hashes.
+pub(crate) fn put_block(batch: &mut Batch, block: &SealedBlock, receipts: &[Receipt]) {
+    let key = rows::height_key(block.height());
+    batch.put(Family::Headers, key, encode_header(&block.header, block.hash));
+    batch.put(Family::Heights, block.hash.as_slice(), key);
+    batch.put(Family::Bodies, key, encode_body_rest(block));
+    chunks::put_txs(batch, block.height(), &block.txs);
+    chunks::put_receipts(batch, block.height(), receipts);
 }

@@ -160,6 +160,19 @@ pub enum OpenError {
         /// Newest format number known.
         known: u32,
     },
+    /// The datadir was written by an older version, whose rows this one does not know.
+    #[error(
+        "datadir {} has format {found}, this version needs {known}: start with a new datadir",
+        path.display()
+    )]
+    Older {
+        /// The datadir.
+        path: PathBuf,
+        /// Format number found.
+        found: u32,
+        /// Format number needed.
+        known: u32,
+    },
     /// The folder cannot be made, read or written.
     #[error("datadir {}: {source}", path.display())]
     Io {

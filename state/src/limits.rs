@@ -26,6 +26,10 @@ pub const SCAN_ROWS_MAX: usize = 1_024;
 /// none of them is in a cache (guess).
 pub const SEARCH_SLOTS: usize = 8;
 
+/// Bytes of a row that holds several transactions or receipts of a block. Reading one of them reads
+/// that row: about 70 transfers, a few microseconds, and as much as a slice should decode.
+pub const CHUNK_BYTES: usize = 8 << 10;
+
 /// Nodes of the in-memory trie above which clean subtrees are given back to the store. A node takes
 /// about 300 bytes with its share of the branch above (guess), so this is about 10 MB: all of a
 /// state of 20,000 accounts.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use alloy_primitives::B256;
-use evenkeel_chain::{Height, Receipt, SealedBlock};
+use evenkeel_chain::{Height, Receipt, RecoveredTx, SealedBlock};
 
 use crate::{
     base::{Base, corrupt},
-    blocks::{self, SealedHeader},
+    blocks::{self, BodyRest, SealedHeader},
     change::ChangeSet,
+    chunks::{self, PlacedReceipt},
     error::StateError,
+    reading::{BlockReading, NOT_RECEIPTS, NOT_TXS, ReceiptsReading, chunk},
     rows,
     store::{Family, Snapshot, for_each},
     view::View,
@@ -21,6 +23,17 @@ pub struct TxLocation {
     /// Height of its block.
     pub height: Height,
     /// Position in the block, from 0.
+    pub index: u64,
+}
+
+/// A transaction with the header of its block.
+#[derive(Clone, Debug)]
+pub struct MinedTx {
+    /// The header, with its hash.
+    pub header: Arc<SealedHeader>,
+    /// The transaction.
+    pub tx: Arc<RecoveredTx>,
+    /// Its position in the block, from 0.
     pub index: u64,
 }
 
@@ -76,34 +89,87 @@ impl ChainReader {
     }
 
     /// The block at a height, senders included; `None` outside the chain. Recent ones are cached.
+    /// O(size of the block): for callers off the workers.
     ///
     /// # Errors
     ///
     /// [`StateError`] if the store fails.
     pub fn block(&self, height: Height) -> Result<Option<Arc<SealedBlock>>, StateError> {
-        let Some(hash) = self.base.block_hash(height)? else { return Ok(None) };
-        if let Some(block) = self.base.caches.block(hash) {
-            return Ok(Some(block));
-        }
-        let Some(block) = read_block(&self.base, height)? else { return Ok(None) };
-        let block = Arc::new(block);
-        self.base.caches.keep_block(&block);
-        Ok(Some(block))
+        self.read_block(height)?.map(BlockReading::finish_now).transpose()
+    }
+
+    /// Starts to read the block at a height; `None` outside the chain. Recent ones are cached.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn read_block(&self, height: Height) -> Result<Option<BlockReading>, StateError> {
+        let Some(header) = read_header(&self.base, height)? else { return Ok(None) };
+        let cached = self.base.caches.block(header.hash);
+        let rest = read_rest(&self.base, height)?;
+        Ok(Some(BlockReading::new(&self.base, header, rest, cached)))
     }
 
     /// The receipts of the block at a height; `None` outside the chain. Recent ones are cached.
+    /// O(size of the receipts): for callers off the workers.
     ///
     /// # Errors
     ///
     /// [`StateError`] if the store fails.
     pub fn receipts(&self, height: Height) -> Result<Option<Arc<Vec<Receipt>>>, StateError> {
-        let Some(hash) = self.base.block_hash(height)? else { return Ok(None) };
-        if let Some(receipts) = self.base.caches.receipts(hash) {
-            return Ok(Some(receipts));
+        self.read_receipts(height)?.map(ReceiptsReading::finish_now).transpose()
+    }
+
+    /// Starts to read the receipts of the block at a height; `None` outside the chain. Recent ones
+    /// are cached.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn read_receipts(&self, height: Height) -> Result<Option<ReceiptsReading>, StateError> {
+        let Some(header) = read_header(&self.base, height)? else { return Ok(None) };
+        let cached = self.base.caches.receipts(header.hash);
+        let count = read_rest(&self.base, height)?.count;
+        Ok(Some(ReceiptsReading::new(&self.base, header, count, cached)))
+    }
+
+    /// The transaction at a place; `None` if there is none. O(its size), however large its block.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn mined(&self, at: TxLocation) -> Result<Option<MinedTx>, StateError> {
+        let TxLocation { height, index } = at;
+        let Some(header) = self.header(height)? else { return Ok(None) };
+        let cached = self.base.caches.block(header.hash);
+        let cached = cached.and_then(|block| block.txs.get(position(index)?).cloned());
+        if let Some(tx) = cached {
+            return Ok(Some(MinedTx { header, tx, index }));
         }
-        let receipts = Arc::new(read_receipts(&self.base, height)?);
-        self.base.caches.keep_receipts(hash, &receipts);
-        Ok(Some(receipts))
+        if index >= read_rest(&self.base, height)?.count {
+            return Ok(None);
+        }
+        let (key, row) = chunk(&self.base, Family::Bodies, height, index)?;
+        let tx = chunks::decode_tx_at(&row, index);
+        let tx = tx.ok_or_else(|| corrupt(Family::Bodies, &key, NOT_TXS))?;
+        Ok(Some(MinedTx { header, tx, index }))
+    }
+
+    /// The receipt of the transaction at a place; `None` if there is none. O(its size), however
+    /// large its block.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn receipt(&self, at: TxLocation) -> Result<Option<PlacedReceipt>, StateError> {
+        let TxLocation { height, index } = at;
+        let is_inside = (self.base.genesis..=self.base.head).contains(&height);
+        if !is_inside || index >= read_rest(&self.base, height)?.count {
+            return Ok(None);
+        }
+        let (key, row) = chunk(&self.base, Family::Receipts, height, index)?;
+        let receipt = chunks::decode_receipt_at(&row, index);
+        receipt.map(Some).ok_or_else(|| corrupt(Family::Receipts, &key, NOT_RECEIPTS))
     }
 
     /// Where the transaction with this hash is.
@@ -155,21 +221,16 @@ fn read_header(base: &Base, height: Height) -> Result<Option<SealedHeader>, Stat
     header.map(Some).ok_or_else(|| corrupt(Family::Headers, &key, "not a header"))
 }
 
-/// The block at a height, if there is one, past the cache.
-pub(crate) fn read_block(base: &Base, height: Height) -> Result<Option<SealedBlock>, StateError> {
-    let Some(header) = read_header(base, height)? else { return Ok(None) };
+/// What is in the body of a block that is there, but for its transactions.
+fn read_rest(base: &Base, height: Height) -> Result<BodyRest, StateError> {
     let key = rows::height_key(height);
     let row = base.snapshot.get(Family::Bodies, &key)?;
-    let block = row.and_then(|row| blocks::decode_body(header, &row));
-    block.map(Some).ok_or_else(|| corrupt(Family::Bodies, &key, "not a body"))
+    let rest = row.and_then(|row| blocks::decode_body_rest(&row));
+    rest.ok_or_else(|| corrupt(Family::Bodies, &key, "not a body"))
 }
 
-/// The receipts of a block that is there, past the cache.
-pub(crate) fn read_receipts(base: &Base, height: Height) -> Result<Vec<Receipt>, StateError> {
-    let key = rows::height_key(height);
-    let row = base.snapshot.get(Family::Receipts, &key)?;
-    let receipts = row.and_then(|row| blocks::decode_receipts(&row));
-    receipts.ok_or_else(|| corrupt(Family::Receipts, &key, "not receipts"))
+fn position(index: u64) -> Option<usize> {
+    usize::try_from(index).ok()
 }
 
 /// The cheats on top of a block, in order; they stay when a block follows (D2).

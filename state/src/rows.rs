@@ -9,7 +9,7 @@ use evenkeel_chain::Height;
 use crate::change::{Account, ChangeSet, StorageChange};
 
 /// Number of the on-disk format.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_SPEC: &[u8] = b"spec";
@@ -43,6 +43,11 @@ pub(crate) fn mark_key(mark: u64) -> Vec<u8> {
 
 pub(crate) fn diff_key(height: Height, number: u64) -> Vec<u8> {
     [height_key(height), number.to_be_bytes()].concat()
+}
+
+/// Key of a chunk of transactions or receipts: height, index of the last item.
+pub(crate) fn chunk_key(height: Height, last: u64) -> Vec<u8> {
+    [height_key(height), last.to_be_bytes()].concat()
 }
 
 /// Slot of a key of the storage family.

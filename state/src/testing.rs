@@ -209,6 +209,17 @@ pub(crate) fn open(store: &Arc<dyn Store>) -> Database {
 
 /// A block on `tip` that makes `changes`, with two transactions whose hashes depend on `salt`.
 pub(crate) fn execute(tip: &Tip, changes: &ChangeSet, salt: u64) -> Arc<ExecutedBlock> {
+    let txs = (0..2).map(|nonce| transaction(nonce, salt, tip.hash)).collect();
+    execute_txs(tip, changes, txs, (1..=2).map(receipt).collect())
+}
+
+/// A block on `tip` with these transactions and receipts, that makes `changes`.
+pub(crate) fn execute_txs(
+    tip: &Tip,
+    changes: &ChangeSet,
+    txs: Vec<Arc<RecoveredTx>>,
+    receipts: Vec<Receipt>,
+) -> Arc<ExecutedBlock> {
     let mut all = ChangeSet::default();
     for diff in &tip.diffs {
         all.merge(diff);
@@ -221,8 +232,6 @@ pub(crate) fn execute(tip: &Tip, changes: &ChangeSet, salt: u64) -> Arc<Executed
             break (root, trie, nodes);
         }
     };
-    let txs: Vec<_> = (0..2).map(|nonce| transaction(nonce, salt, tip.hash)).collect();
-    let receipts: Vec<_> = (1..=2).map(receipt).collect();
     let withdrawals = Vec::new();
     let header = Header {
         parent_hash: tip.hash,

@@ -17,7 +17,7 @@ use alloy_rpc_types_trace::geth::{
 };
 use evenkeel_vm::{CallJob, CallKind, CallOutcome, TraceJob, spawn_call, spawn_trace};
 
-use super::transactions;
+use super::{transactions, whole};
 use crate::{
     api::{Api, Request},
     client::Client,
@@ -86,7 +86,7 @@ pub(super) async fn trace_transaction(api: &Api, request: Request<'_>) -> Answer
     let durable = api.durable.get();
     let not_found = || RpcError::server("transaction not found");
     let location = durable.chain.transaction(hash)?.ok_or_else(not_found)?;
-    let block = durable.chain.block(location.height)?.ok_or_else(not_found)?;
+    let block = whole::block(&durable, location.height).await?.ok_or_else(not_found)?;
     let parent_view = durable.chain.view_before(location.height)?;
     let job = TraceJob {
         parent_view: parent_view.ok_or_else(position::header_not_found)?,

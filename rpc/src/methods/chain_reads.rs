@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::B256;
-use evenkeel_chain::{Height, Receipt, SealedBlock};
-use evenkeel_state::Durable;
+use evenkeel_chain::SealedBlock;
 
-use super::pending;
+use super::{pending, whole};
 use crate::{
     api::{Api, Request},
     error::RpcError,
@@ -56,7 +55,7 @@ pub(super) async fn block(api: &Api, request: Request<'_>, by: By) -> Answered {
             let block = pending::block(api, &durable).await?;
             render::block(&block, is_full).await
         }
-        Some(At::Block(height)) => match durable.chain.block(height)? {
+        Some(At::Block(height)) => match whole::block(&durable, height).await? {
             Some(block) => render::block(&block, is_full).await,
             None => null(),
         },
@@ -120,30 +119,11 @@ pub(super) async fn block_receipts(api: &Api, request: Request<'_>) -> Answered 
         None => null(),
         // Nothing of the pending block is executed, so there is nothing to show of it.
         Some(At::Pending) => answer::<[(); 0]>(&[]),
-        Some(At::Block(height)) => match executed(&durable, height)? {
+        Some(At::Block(height)) => match whole::executed(&durable, height).await? {
             Some((block, receipts)) => render::receipts(&api.spec, &block, &receipts).await,
             None => null(),
         },
     }
-}
-
-/// A block and its receipts, as many as transactions.
-type Executed = (Arc<SealedBlock>, Arc<Vec<Receipt>>);
-
-/// The block at `height` with its receipts.
-pub(super) fn executed(durable: &Durable, height: Height) -> Result<Option<Executed>, RpcError> {
-    let Some(block) = durable.chain.block(height)? else { return Ok(None) };
-    let receipts = durable.chain.receipts(height)?;
-    let receipts =
-        receipts.ok_or_else(|| RpcError::internal(format!("no receipts of block {height}")))?;
-    if receipts.len() != block.txs.len() {
-        return Err(RpcError::internal(format!(
-            "block {height} has {} transactions but {} receipts",
-            block.txs.len(),
-            receipts.len()
-        )));
-    }
-    Ok(Some((block, receipts)))
 }
 
 /// The block `id` names, the pending one included.
@@ -152,6 +132,6 @@ pub(super) async fn shown(api: &Api, id: BlockId) -> Result<Option<Arc<SealedBlo
     Ok(match position::locate(api, &durable, id)? {
         None => None,
         Some(At::Pending) => Some(Arc::new(pending::block(api, &durable).await?)),
-        Some(At::Block(height)) => durable.chain.block(height)?,
+        Some(At::Block(height)) => whole::block(&durable, height).await?,
     })
 }

@@ -6,7 +6,7 @@ use alloy_primitives::Bytes;
 use evenkeel_chain::Height;
 use evenkeel_state::Durable;
 
-use super::chain_reads::executed;
+use super::whole;
 use crate::{
     api::{Api, Request},
     error::RpcError,
@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// `debug_getRawBlock`
-pub(super) fn raw_block(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn raw_block(api: &Api, request: Request<'_>) -> Answered {
     let durable = api.durable.get();
-    let block = durable.chain.block(height(api, &durable, request)?)?;
+    let block = whole::block(&durable, height(api, &durable, request)?).await?;
     answer(&Bytes::from(block.ok_or_else(header_not_found)?.encode_rlp()))
 }
 
@@ -31,10 +31,10 @@ pub(super) fn raw_header(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// `debug_getRawReceipts`
-pub(super) fn raw_receipts(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn raw_receipts(api: &Api, request: Request<'_>) -> Answered {
     let durable = api.durable.get();
     let height = height(api, &durable, request)?;
-    let (_, receipts) = executed(&durable, height)?.ok_or_else(header_not_found)?;
+    let (_, receipts) = whole::executed(&durable, height).await?.ok_or_else(header_not_found)?;
     let encoded = receipts.iter().map(|receipt| receipt.with_bloom_ref().encoded_2718().into());
     answer(&encoded.collect::<Vec<Bytes>>())
 }

@@ -10,7 +10,7 @@ use evenkeel_chain::{Cheat, Command, Height, Outcome};
 use evenkeel_mempool::Remove;
 use serde_json::value::RawValue;
 
-use super::{dev_pool, limits::MINE_BLOCKS_MAX};
+use super::{dev_pool, limits::MINE_BLOCKS_MAX, whole};
 use crate::{
     api::{Api, Request},
     error::RpcError,
@@ -55,7 +55,7 @@ pub(super) async fn mine_detailed(api: &Api, request: Request<'_>) -> Answered {
     let mut blocks = Vec::with_capacity(hashes.len());
     for hash in hashes {
         let height: Height = durable.chain.height_of(hash)?.ok_or_else(header_not_found)?;
-        let block = durable.chain.block(height)?.ok_or_else(header_not_found)?;
+        let block = whole::block(&durable, height).await?.ok_or_else(header_not_found)?;
         blocks.push(render::block(&block, true).await?);
     }
     answer(&blocks)

@@ -7,8 +7,8 @@ use evenkeel_runtime::checkpoint;
 use evenkeel_state::Durable;
 
 use super::{
-    chain_reads::executed,
     limits::{FEE_HISTORY_BLOCKS_MAX, FEE_HISTORY_PERCENTILES_MAX},
+    whole::executed,
 };
 use crate::{
     api::{Api, Request},
@@ -79,7 +79,7 @@ pub(super) async fn history(api: &Api, request: Request<'_>) -> Answered {
         let (header, _) = position::header_at(&durable, height)?.ok_or_else(header_not_found)?;
         add_block(api, &mut history, &header);
         if !percentiles.is_empty() {
-            rewards.push(block_rewards(&durable, height, &percentiles)?);
+            rewards.push(block_rewards(&durable, height, &percentiles).await?);
         }
         if number == last {
             add_next(api, &mut history, &header);
@@ -133,12 +133,12 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 /// The tips at the asked percentiles of the block's gas, as geth weighs them.
-fn block_rewards(
+async fn block_rewards(
     durable: &Durable,
     height: Height,
     percentiles: &[f64],
 ) -> Result<Vec<u128>, RpcError> {
-    let (block, receipts) = executed(durable, height)?.ok_or_else(header_not_found)?;
+    let (block, receipts) = executed(durable, height).await?.ok_or_else(header_not_found)?;
     let base_fee = block.header.base_fee_per_gas.unwrap_or(0);
     let mut gas_before = 0;
     let mut tips = Vec::with_capacity(receipts.len());

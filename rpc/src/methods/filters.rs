@@ -136,7 +136,7 @@ async fn poll_logs(api: &Api, query: &LogQuery, cursor: &mut Cursor) -> Result<V
         let Some(height) = cursor.peek(&durable) else { break };
         checkpoint().await;
         let logs = if height.get() <= last {
-            logs::of_block(&durable, height, query)?
+            logs::of_block(&durable, height, query).await?
         } else {
             Vec::new()
         };

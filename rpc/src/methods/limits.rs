@@ -22,6 +22,14 @@ pub(crate) const FILTER_SUBTOPICS_MAX: usize = 1_000;
 /// Block hashes one answer of a block filter holds; the rest waits for the next poll.
 pub(crate) const FILTER_BLOCKS_MAX: u64 = 10_000;
 
+/// Reductions (25 ns) charged for decoding one chunk of a block, for one receipt looked through
+/// and for one item shown, at least; a turn looks at its clock every 500 (guesses).
+pub(crate) const CHUNK_REDUCTIONS: u32 = 2_000;
+/// See [`CHUNK_REDUCTIONS`].
+pub(crate) const RECEIPT_REDUCTIONS: u32 = 10;
+/// See [`CHUNK_REDUCTIONS`].
+pub(crate) const ITEM_REDUCTIONS: u32 = 100;
+
 /// Blocks one `eth_feeHistory` spans; geth's value.
 pub(crate) const FEE_HISTORY_BLOCKS_MAX: u64 = 1_024;
 

@@ -3,10 +3,10 @@
 use alloy_eips::BlockNumberOrTag;
 use alloy_rpc_types_eth::Log;
 use evenkeel_chain::Height;
-use evenkeel_runtime::{Time, checkpoint};
+use evenkeel_runtime::{Time, checkpoint, consume};
 use evenkeel_state::Durable;
 
-use super::chain_reads::executed;
+use super::{limits::RECEIPT_REDUCTIONS, whole::executed};
 use crate::{
     api::{Api, Request},
     client::Client,
@@ -50,7 +50,7 @@ pub(super) async fn search(
     for number in first..=last {
         checkpoint().await;
         in_time(api.system.now(), deadline)?;
-        let mut logs = of_block(durable, Height::new(number), query)?;
+        let mut logs = of_block(durable, Height::new(number), query).await?;
         if found.len() + logs.len() > api.config.logs_max {
             let max = api.config.logs_max;
             let advice = match number.checked_sub(1).filter(|before| *before >= first) {
@@ -65,7 +65,7 @@ pub(super) async fn search(
 }
 
 /// The matching logs of one block, in order.
-pub(super) fn of_block(
+pub(super) async fn of_block(
     durable: &Durable,
     height: Height,
     query: &LogQuery,
@@ -74,13 +74,15 @@ pub(super) fn of_block(
     if !query.may_match(&sealed.header.logs_bloom) {
         return Ok(Vec::new());
     }
-    let (block, receipts) = executed(durable, height)?.ok_or_else(header_not_found)?;
+    let (block, receipts) = executed(durable, height).await?.ok_or_else(header_not_found)?;
     let mut nth = 0;
     let mut found = Vec::new();
     for (index, receipt) in receipts.iter().enumerate() {
+        consume(RECEIPT_REDUCTIONS);
+        checkpoint().await;
         for log in &receipt.logs {
             if query.matches(log) {
-                found.push(render::log(Place { block: &block, index }, log.clone(), nth));
+                found.push(render::log(Place::of(&block, index), log.clone(), nth));
             }
             nth += 1;
         }

@@ -21,6 +21,7 @@ mod subscribe;
 mod tests;
 mod transactions;
 mod txpool;
+mod whole;
 
 use std::sync::Arc;
 
@@ -149,9 +150,9 @@ methods! { api, request:
 
     "debug_traceTransaction" => call::trace_transaction(api, request).await;
     "debug_traceCall" => call::trace_call(api, request).await;
-    "debug_getRawBlock" => debug::raw_block(api, request);
+    "debug_getRawBlock" => debug::raw_block(api, request).await;
     "debug_getRawHeader" => debug::raw_header(api, request);
-    "debug_getRawReceipts" => debug::raw_receipts(api, request);
+    "debug_getRawReceipts" => debug::raw_receipts(api, request).await;
 
     "anvil_mine" | "hardhat_mine" => dev::mine(api, request).await;
     "evm_mine" => dev::evm_mine(api, request).await;

@@ -137,7 +137,7 @@ async fn catch_up(
             cursor.passed(&[]);
             continue;
         };
-        let logs: Vec<Log> = logs::of_block(durable, height, query)?;
+        let logs: Vec<Log> = logs::of_block(durable, height, query).await?;
         if logs.iter().any(|log| outbox.notify(log).is_err()) {
             return Ok(false);
         }

@@ -7,18 +7,14 @@ use alloy_primitives::{Address, B256, Bytes};
 use evenkeel_chain::{Height, RecoveredTx, SealedBlock};
 use evenkeel_mempool::Query;
 use evenkeel_runtime::checkpoint;
-use evenkeel_state::{Durable, TxLocation};
+use evenkeel_state::{Durable, MinedTx, SealedHeader, TxLocation};
 
-use super::{
-    chain_reads::{self, By},
-    pending,
-    state_reads::ask,
-};
+use super::{chain_reads::By, pending, state_reads::ask, whole};
 use crate::{
     api::{Api, Request},
     error::RpcError,
     params::{Params, Quantity},
-    position,
+    position::{self, At},
     render::{self, Answered, Place, RpcTx, answer, null, pieces},
 };
 
@@ -26,7 +22,7 @@ use crate::{
 pub(super) async fn by_hash(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 1)?;
     match find(api, params.required(0)?).await? {
-        Some(Found::Mined(block, index)) => answer(&mined(&block, index)),
+        Some(Found::Mined(mined)) => answer(&shown(&mined)),
         Some(Found::Pooled(tx)) => answer(&render::transaction(&tx, None)),
         None => null(),
     }
@@ -36,7 +32,7 @@ pub(super) async fn by_hash(api: &Api, request: Request<'_>) -> Answered {
 pub(super) async fn raw_by_hash(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 1)?;
     match find(api, params.required(0)?).await? {
-        Some(Found::Mined(block, index)) => answer(&block.txs[index].encoded()),
+        Some(Found::Mined(mined)) => answer(&mined.tx.encoded()),
         Some(Found::Pooled(tx)) => answer(&tx.encoded()),
         None => null(),
     }
@@ -45,7 +41,7 @@ pub(super) async fn raw_by_hash(api: &Api, request: Request<'_>) -> Answered {
 /// `eth_getTransactionByBlockNumberAndIndex`, `eth_getTransactionByBlockHashAndIndex`
 pub(super) async fn by_index(api: &Api, request: Request<'_>, by: By) -> Answered {
     match at_index(api, request, by).await? {
-        Some((block, index)) => answer(&mined(&block, index)),
+        Some(mined) => answer(&shown(&mined)),
         None => null(),
     }
 }
@@ -53,7 +49,7 @@ pub(super) async fn by_index(api: &Api, request: Request<'_>, by: By) -> Answere
 /// `eth_getRawTransactionByBlockNumberAndIndex`, `eth_getRawTransactionByBlockHashAndIndex`
 pub(super) async fn raw_by_index(api: &Api, request: Request<'_>, by: By) -> Answered {
     match at_index(api, request, by).await? {
-        Some((block, index)) => answer(&block.txs[index].encoded()),
+        Some(mined) => answer(&mined.tx.encoded()),
         None => answer(&Bytes::new()),
     }
 }
@@ -64,11 +60,11 @@ pub(super) fn receipt(api: &Api, request: Request<'_>) -> Answered {
     let hash = params.required::<B256>(0)?;
     let durable = api.durable.get();
     let Some(location) = durable.chain.transaction(hash)? else { return null() };
-    let Some((block, receipts)) = chain_reads::executed(&durable, location.height)? else {
+    let mined = durable.chain.mined(location)?;
+    let Some((mined, placed)) = mined.zip(durable.chain.receipt(location)?) else {
         return null();
     };
-    let index = index_of(location);
-    answer(&render::receipt(&api.spec, &block, &receipts, index))
+    answer(&render::receipt(&api.spec, Place::from(&mined), placed))
 }
 
 /// `eth_getTransactionBySenderAndNonce`
@@ -81,7 +77,10 @@ pub(super) async fn by_sender_and_nonce(api: &Api, request: Request<'_>) -> Answ
         let block = block_of_nonce(api, &durable, sender, nonce).await?;
         let found = block.and_then(|block| {
             let is_it = |tx: &Arc<RecoveredTx>| tx.sender() == sender && tx.nonce() == nonce;
-            block.txs.iter().position(is_it).map(|index| mined(&block, index))
+            block.txs.iter().position(is_it).map(|index| {
+                let place = Place::of(&block, index);
+                render::transaction(place.tx, Some(place))
+            })
         });
         return answer(&found);
     }
@@ -105,7 +104,7 @@ pub(super) fn index_of(location: TxLocation) -> usize {
 
 /// A transaction known to this node.
 enum Found {
-    Mined(Arc<SealedBlock>, usize),
+    Mined(MinedTx),
     Pooled(Arc<RecoveredTx>),
 }
 
@@ -123,29 +122,29 @@ async fn find(api: &Api, hash: B256) -> Result<Option<Found>, RpcError> {
 
 fn find_mined(durable: &Durable, hash: B256) -> Result<Option<Found>, RpcError> {
     let Some(location) = durable.chain.transaction(hash)? else { return Ok(None) };
-    let index = index_of(location);
-    let block = durable.chain.block(location.height)?.filter(|block| index < block.txs.len());
-    Ok(block.map(|block| Found::Mined(block, index)))
+    Ok(durable.chain.mined(location)?.map(Found::Mined))
 }
 
-fn mined(block: &SealedBlock, index: usize) -> RpcTx {
-    render::transaction(&block.txs[index], Some(Place { block, index }))
+fn shown(mined: &MinedTx) -> RpcTx {
+    render::transaction(&mined.tx, Some(mined.into()))
 }
 
-/// The block and index named by the first two arguments, if there is such a transaction.
-async fn at_index(
-    api: &Api,
-    request: Request<'_>,
-    by: By,
-) -> Result<Option<(Arc<SealedBlock>, usize)>, RpcError> {
+/// The transaction named by a block and an index, if there is one.
+async fn at_index(api: &Api, request: Request<'_>, by: By) -> Result<Option<MinedTx>, RpcError> {
     let params = Params::new(request.params, 2)?;
     let id: BlockId = by.block(&params, 0)?;
     let Quantity(index) = params.required(1)?;
-    let block = chain_reads::shown(api, id).await?;
-    Ok(block.and_then(|block| {
-        let index = usize::try_from(index).ok().filter(|index| *index < block.txs.len())?;
-        Some((block, index))
-    }))
+    let durable = api.durable.get();
+    Ok(match position::locate(api, &durable, id)? {
+        None => None,
+        Some(At::Block(height)) => durable.chain.mined(TxLocation { height, index })?,
+        Some(At::Pending) => {
+            let block = pending::block(api, &durable).await?;
+            let tx = usize::try_from(index).ok().and_then(|index| block.txs.get(index).cloned());
+            let header = Arc::new(SealedHeader { header: block.header, hash: block.hash });
+            tx.map(|tx| MinedTx { header, tx, index })
+        }
+    })
 }
 
 /// The block in which `sender`'s nonce passed `nonce`: a binary search over the archive,
@@ -169,5 +168,5 @@ async fn block_of_nonce(
             low = middle + 1;
         }
     }
-    Ok(durable.chain.block(Height::new(low))?)
+    whole::block(durable, Height::new(low)).await
 }

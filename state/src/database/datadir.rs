@@ -107,6 +107,9 @@ pub(super) fn check(
     if format > FORMAT {
         return Err(OpenError::Newer { path: path(), found: format, known: FORMAT });
     }
+    if format < FORMAT {
+        return Err(OpenError::Older { path: path(), found: format, known: FORMAT });
+    }
     if found != expected {
         return Err(OpenError::Foreign { path: path(), found, expected });
     }

@@ -39,10 +39,7 @@ pub(super) fn batch(snapshot: &Arc<dyn Snapshot>, spec: &ChainSpec) -> Result<Ba
     stage.nodes(&nodes)?;
     let key = rows::height_key(block.height());
     let batch = stage.batch();
-    batch.put(Family::Headers, key, blocks::encode_header(&block.header, block.hash));
-    batch.put(Family::Bodies, key, blocks::encode_body(&block));
-    batch.put(Family::Receipts, key, blocks::encode_receipts(&[]));
-    batch.put(Family::Heights, block.hash.as_slice(), key);
+    blocks::put_block(batch, &block, &[]);
     batch.put(Family::Meta, rows::META_FORMAT, rows::FORMAT.to_be_bytes());
     batch.put(Family::Meta, rows::META_SPEC, spec.hash().as_slice());
     batch.put(Family::Meta, rows::META_GENESIS, key);

@@ -83,7 +83,8 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`OpenError`]. A locked, foreign or newer datadir is refused before anything is written.
+    /// [`OpenError`]. A datadir that is locked, foreign or of another format is refused before
+    /// anything is written.
     pub fn open(options: &Options, spec: &ChainSpec) -> Result<Self, OpenError> {
         let sync = if options.fsync { Sync::Yes } else { Sync::No };
         let Some(path) = &options.path else {
@@ -105,7 +106,7 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`OpenError`] if the folder cannot be read or was written by a newer version.
+    /// [`OpenError`] if the folder cannot be read or is of another format.
     pub fn stored_spec(options: &Options) -> Result<Option<ChainSpec>, OpenError> {
         options.path.as_deref().map_or(Ok(None), datadir::stored_spec)
     }

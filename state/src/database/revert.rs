@@ -97,8 +97,13 @@ impl Database {
                 batch.delete(Family::Transactions, tx.hash().as_slice());
             }
             batch.delete(Family::Heights, block.hash.as_slice());
-            for family in [Family::Headers, Family::Bodies, Family::Receipts, Family::Changes] {
-                batch.delete(family, key);
+            batch.delete(Family::Headers, key);
+            batch.delete(Family::Changes, key);
+            for family in [Family::Bodies, Family::Receipts] {
+                for_each(base.snapshot.as_ref(), family, &key, |key, _| {
+                    batch.delete(family, key);
+                    Ok::<(), StateError>(())
+                })?;
             }
             height = height.prev().expect("above the target");
         }

@@ -49,17 +49,13 @@ impl<'a> Stage<'a> {
     pub(super) fn block(&mut self, executed: &ExecutedBlock) -> Result<(), StateError> {
         let block = &executed.block;
         let height = block.height();
-        let key = rows::height_key(height);
-        let header = blocks::encode_header(&block.header, block.hash);
-        self.batch.put(Family::Headers, key, header);
-        self.batch.put(Family::Bodies, key, blocks::encode_body(block));
-        self.batch.put(Family::Receipts, key, blocks::encode_receipts(&executed.receipts));
-        self.batch.put(Family::Heights, block.hash.as_slice(), key);
+        blocks::put_block(&mut self.batch, block, &executed.receipts);
         for (index, tx) in block.txs.iter().enumerate() {
             let location = rows::encode_pair(height.get(), index as u64);
             self.batch.put(Family::Transactions, tx.hash().as_slice(), location);
         }
         let keys = self.changes(&executed.changes, History::Keep(height))?;
+        let key = rows::height_key(height);
         self.batch.put(Family::Changes, key, rows::encode_changed_keys(&keys));
         self.nodes(&executed.nodes)
     }

@@ -14,7 +14,8 @@ use crate::{
     change::{Account, ChangeSet},
     error::StateError,
     limits::VERIFY_FAULTS_MAX,
-    reader::{ChainReader, read_block, read_receipts},
+    reader::ChainReader,
+    recent::Recent,
     rows,
     store::{Family, for_each},
     trie::{Space, Trie, walk},
@@ -119,7 +120,15 @@ impl Database {
     ///
     /// [`StateError::Store`] only; what is wrong with the rows is in the report.
     pub fn verify(&self, progress: &mut dyn FnMut(Height)) -> Result<VerifyReport, StateError> {
-        let mut verify = Verify { base: &self.base, report: VerifyReport::default(), listed: 0 };
+        // Blocks in the cache of the database were not read from its rows.
+        let base = Arc::new(Base {
+            snapshot: Arc::clone(&self.base.snapshot),
+            head: self.base.head,
+            genesis: self.base.genesis,
+            caches: Arc::default(),
+            recent: Recent::default(),
+        });
+        let mut verify = Verify { base: &base, report: VerifyReport::default(), listed: 0 };
         let mut height = self.base.genesis;
         let mut parent = None;
         while height <= self.base.head {
@@ -180,10 +189,10 @@ impl Verify<'_> {
         if reader.height_of(header.hash)? != Some(height) {
             self.fault(VerifyFault::Index { height, hash: header.hash });
         }
-        if let Some(block) = self.note(read_block(self.base, height))?.flatten() {
+        if let Some(block) = self.note(reader.block(height))?.flatten() {
             self.body(height, &block)?;
         }
-        if let Some(receipts) = self.note(read_receipts(self.base, height))?
+        if let Some(receipts) = self.note(reader.receipts(height))?.flatten()
             && (receipts_root(&receipts) != header.header.receipts_root
                 || logs_bloom(&receipts) != header.header.logs_bloom)
         {

@@ -43,9 +43,10 @@ pub enum Family {
     Changes,
     /// Height -> hash and header.
     Headers,
-    /// Height -> transactions with senders, ommers, withdrawals.
+    /// Height -> number of transactions, ommers, withdrawals; height ++ last index -> transactions
+    /// with senders.
     Bodies,
-    /// Height -> receipts.
+    /// Height ++ last index -> receipts.
     Receipts,
     /// Block hash -> height.
     Heights,

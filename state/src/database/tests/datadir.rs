@@ -31,7 +31,7 @@ fn files(folder: &Folder) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 }
 
 /// Goal: a datadir goes on where it stopped; others are refused by name, and not a byte of it
-/// changes: locked, of another chain, of a newer version.
+/// changes: locked, of another chain, of a newer or older version.
 #[test]
 fn only_its_own_chain_opens_a_datadir() {
     let folder = Folder::new();
@@ -58,10 +58,15 @@ fn only_its_own_chain_opens_a_datadir() {
 
     let label = folder.path().join("evenkeel.datadir");
     let text = fs::read_to_string(&label).expect("it has a label");
-    fs::write(&label, text.replace("format 1", "format 2")).expect("it is writable");
+    fs::write(&label, text.replace("format 2", "format 3")).expect("it is writable");
     let before = files(&folder);
     let error = Database::open(&options(&folder), &spec(1)).err().expect("a newer version");
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }), "{error}");
+    assert_eq!(files(&folder), before);
+    fs::write(&label, text.replace("format 2", "format 1")).expect("it is writable");
+    let before = files(&folder);
+    let error = Database::open(&options(&folder), &spec(1)).err().expect("an older version");
+    assert!(matches!(error, OpenError::Older { found: 1, known: 2, .. }), "{error}");
     assert_eq!(files(&folder), before);
 
     // The label is a courtesy; the rows inside decide.

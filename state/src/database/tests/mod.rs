@@ -1,5 +1,6 @@
 //! The database against a plain model, on all stores.
 
+mod chunks;
 mod crash;
 mod datadir;
 mod history;
