@@ -3,9 +3,9 @@
 //! A [`System`] carries every process of a node: sync actors ([`Actor`]) for everything hot, async
 //! processes for the edges. Both live in one kind of cell, are sent messages through bounded
 //! mailboxes, and spend a quantum of *reductions* per turn; classes share a busy machine by weight.
-//! [`System::threads`] runs them on work-stealing threads, [`System::inline`] on the caller's thread,
-//! [`System::simulated`] there too, but in virtual time, where one seed always does the same, with
-//! the faults of clocks, networks, disks and nodes.
+//! [`System::threads`] runs them on work-stealing threads, [`System::inline`] on the caller's
+//! thread, [`System::simulated`] there too, but in virtual time, where one seed always does the
+//! same, with the faults of clocks, networks, disks and nodes.
 //!
 //! This crate is the clock and entropy door: nothing else reads clocks, starts threads or draws
 //! numbers that a seed does not determine.

@@ -83,12 +83,12 @@ pub const LINK_MESSAGES_MAX: usize = 1_024;
 /// have promised.
 pub const DISK_SECTOR_BYTES: usize = 512;
 
-/// What the files of one simulated disk may hold, in bytes; a write beyond it fails. 64 MiB, so that
-/// a simulation of tens of nodes fits in memory.
+/// What the files of one simulated disk may hold, in bytes; a write beyond it fails. 64 MiB, so
+/// that a simulation of tens of nodes fits in memory.
 pub const DISK_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of one file that are written but not synced, in a simulation; beyond it the oldest are made
-/// durable, as a kernel does that runs out of dirty pages.
+/// Bytes of one file that are written but not synced, in a simulation; beyond it the oldest are
+/// made durable, as a kernel does that runs out of dirty pages.
 pub const DISK_UNSYNCED_MAX: usize = 4 << 20;
 
 /// Children of one supervisor, which looks at each of them after a failure. More belong under

@@ -129,14 +129,14 @@ pub(crate) struct Core {
     /// Number of the node within its simulation; 0 for a system by itself.
     pub(crate) node: u64,
     /// A simulated crash has ended it: nothing that it has begun goes on.
-    is_crashed: AtomicBool,
+    pub(crate) is_crashed: AtomicBool,
     /// Shared by the nodes of a simulation.
-    timers: Arc<Timers>,
+    pub(crate) timers: Arc<Timers>,
     registry: Registry,
     counters: Counters,
     dead: DeadLetters,
     names: Names,
-    stop: StopSignal,
+    pub(crate) stop: StopSignal,
     ids: AtomicU64,
     pub(crate) driver: Driver,
 }
@@ -190,7 +190,14 @@ impl System {
         Self::of_node(clock, seed, driver, 0, Arc::new(Timers::new()))
     }
 
-    fn of_node(clock: Clock, seed: Seed, driver: Driver, node: u64, timers: Arc<Timers>) -> Self {
+    /// A system that is node number `node` of a simulation.
+    pub(crate) fn of_node(
+        clock: Clock,
+        seed: Seed,
+        driver: Driver,
+        node: u64,
+        timers: Arc<Timers>,
+    ) -> Self {
         Self(Arc::new(Core {
             clock,
             seed,
@@ -205,16 +212,6 @@ impl System {
             ids: AtomicU64::new(0),
             driver,
         }))
-    }
-
-    /// A system of its own within a simulation: same time, other processes, other wall clock.
-    pub(crate) fn simulated_node(&self, node: u64, seed: Seed, wall: WallClock) -> Self {
-        let Driver::Simulated(driver) = &self.0.driver else {
-            unreachable!("only a simulation has nodes")
-        };
-        let driver = Driver::Simulated(Arc::clone(driver));
-        let clock = self.0.clock.with_wall(wall);
-        Self::of_node(clock, seed, driver, node, Arc::clone(&self.0.timers))
     }
 
     // --- processes -------------------------------------------------------------------------
@@ -453,16 +450,6 @@ impl System {
             Driver::Simulated(driver) => Some(&driver.single),
             Driver::Inline(driver) => Some(&driver.single),
         }
-    }
-
-    /// A simulated crash: what it has begun does not go on.
-    pub(crate) fn crash(&self) {
-        self.0.is_crashed.store(true, Ordering::Relaxed);
-        self.0.stop.set(&StopReason::Fatal("the node crashed".to_owned()));
-    }
-
-    pub(crate) fn is_crashed(&self) -> bool {
-        self.0.is_crashed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn core(&self) -> &Core {

@@ -392,8 +392,8 @@ impl Cluster {
     }
 }
 
-/// What is left of a run: its hash, its end, wall clocks seen, increments acknowledged, and how many
-/// of them every pair of nodes has after a crash of all.
+/// What is left of a run: its hash, its end, wall clocks seen, increments acknowledged, and how
+/// many of them every pair of nodes has after a crash of all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {
     hash: u64,

@@ -54,7 +54,7 @@ impl Actor for Worker {
     }
 }
 
-/// Goal: the code of any driver runs: messages, timers in order, jobs on the same thread, an answer.
+/// Goal: the code of any driver runs: messages, timers in order, jobs on the same thread, answers.
 #[test]
 fn timers_and_jobs_run_on_the_callers_thread() {
     let mut inline = System::inline().unwrap();

@@ -2,11 +2,19 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use super::disk::{DiskError, Image};
-use crate::{single::EventHash, system::System};
+use super::{
+    clock::WallClock,
+    disk::{DiskError, Image},
+};
+use crate::{
+    entropy::Seed,
+    single::EventHash,
+    status::StopReason,
+    system::{Driver, System},
+};
 
 /// One life of a node, from its start to its crash.
 #[derive(Clone, Debug)]
@@ -120,8 +128,8 @@ impl Disk {
     ///
     /// # Errors
     ///
-    /// [`DiskError::NotFound`], [`DiskError::Crashed`]; and [`DiskError::Sync`], after which what was
-    /// not durable may be lost whatever is synced later.
+    /// [`DiskError::NotFound`], [`DiskError::Crashed`]; and [`DiskError::Sync`], after which what
+    /// was not durable may be lost whatever is synced later.
     pub fn sync(&self, file: &str) -> Result<(), DiskError> {
         self.operate("sync", file, |image| image.sync(file))
     }
@@ -130,5 +138,27 @@ impl Disk {
 impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Disk").finish_non_exhaustive()
+    }
+}
+
+impl System {
+    /// A system of its own within a simulation: same time, other processes, other wall clock.
+    pub(crate) fn simulated_node(&self, node: u64, seed: Seed, wall: WallClock) -> Self {
+        let Driver::Simulated(driver) = &self.core().driver else {
+            unreachable!("only a simulation has nodes")
+        };
+        let driver = Driver::Simulated(Arc::clone(driver));
+        let clock = self.core().clock.with_wall(wall);
+        Self::of_node(clock, seed, driver, node, Arc::clone(&self.core().timers))
+    }
+
+    /// A simulated crash: what it has begun does not go on.
+    pub(crate) fn crash(&self) {
+        self.core().is_crashed.store(true, Ordering::Relaxed);
+        self.core().stop.set(&StopReason::Fatal("the node crashed".to_owned()));
+    }
+
+    pub(crate) fn is_crashed(&self) -> bool {
+        self.core().is_crashed.load(Ordering::Relaxed)
     }
 }

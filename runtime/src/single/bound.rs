@@ -1,10 +1,10 @@
 //! The starvation bound: how long a process may wait for its turn. Pure.
 //!
-//! All lengths are in reductions, and real: a turn that overruns its quantum counts as it was. Let a
-//! process of class `c` and weight `w_c` come into its queue at `s`, which is between two turns, and
-//! be drawn at `d`. `T_j` is the virtual time of class `j`, `F` the floor that a class which wakes
-//! is lifted to but for the lead `L` (see `scheduler::queues`); one reduction of `j` moves `T_j` by
-//! `64 / w_j`. Then
+//! All lengths are in reductions, and real: a turn that overruns its quantum counts as it was. Let
+//! a process of class `c` and weight `w_c` come into its queue at `s`, which is between two turns,
+//! and be drawn at `d`. `T_j` is the virtual time of class `j`, `F` the floor that a class which
+//! wakes is lifted to but for the lead `L` (see `scheduler::queues`); one reduction of `j` moves
+//! `T_j` by `64 / w_j`. Then
 //!
 //! ```text
 //! wait <= r + S + U + sum over j that ran, j != c: (w_j / 64) (T_c(d) - F(s) + L) + m_j
@@ -28,7 +28,8 @@
 //!
 //! With `e` the charge of the turn of `c` before `s`, `T_c(d) <= F(s) + e + (64 / w_c) U`. So the
 //! wait is at most `r + S + U (sum of weights / w_c)` and, for each other class, `m_j` and its
-//! share of the lead: with `N` fresh processes and equal turns `q`, `N q (sum / w_c)` and a constant.
+//! share of `e + L`: with `N` fresh processes and equal turns `q`, `N q (sum / w_c)` and a
+//! constant.
 
 use crate::{
     class::Class,
@@ -156,11 +157,15 @@ impl Bound {
         self.classes[class.index()].draws[drawn.kind as usize] += 1;
         // As a whole the class waits anew, from its next turn on.
         self.waiting[class.index()] = None;
-        for other in Class::ALL.into_iter().filter(|other| other != class) {
-            let Some(mark) = self.waiting[other.index()] else {
+        for other in Class::ALL {
+            let Some(mark) = &self.waiting[other.index()] else {
                 continue;
             };
-            let (waited, bound) = (nanos(now - mark.since), self.bound(other, &mark, times));
+            let waited = nanos(now - mark.since);
+            if waited == 0 {
+                continue;
+            }
+            let bound = self.bound(other, mark, times);
             assert!(
                 waited <= bound,
                 "class {} has waited {waited} ns when process {id} ({name}) of class {} is \
@@ -235,10 +240,12 @@ impl Bound {
         if class != Class::System {
             bound += self.classes[Class::System.index()].total - mark.strict;
             let lead = (times.time(class) + WAKE_LEAD).saturating_sub(mark.floor);
-            for other in Class::ALL.into_iter().filter(|&other| other != class) {
-                if let (Some(weight), Some((turn, last))) =
-                    (other.weight(), self.classes[other.index()].last)
+            // By index, since this is done for every class at every draw.
+            for other in 0..Class::COUNT {
+                if let Some((turn, last)) = self.classes[other].last
                     && turn >= mark.turn
+                    && other != class.index()
+                    && let Some(weight) = Class::ALL[other].weight()
                 {
                     bound += u64::from(weight) * lead / WEIGHT_MAX + last;
                 }

@@ -28,7 +28,8 @@ pub(crate) struct Priorities {
 impl Priorities {
     pub(crate) fn new(entropy: Entropy, steps: u32, changes: u32) -> Self {
         let by_id = BTreeMap::new();
-        Self { entropy, steps: steps.max(1), changes, left: 0, falls: Vec::new(), by_id }
+        let (steps, changes) = (steps.max(1), changes.min(steps));
+        Self { entropy, steps, changes, left: 0, falls: Vec::new(), by_id }
     }
 
     fn begin_window(&mut self) {
