@@ -575,7 +575,7 @@ fn every_bond_tells_once_however_it_races_with_the_end() {
     }
     assert!(system.lookup::<Say>("target").is_err());
     // The guards handle what waits before they end.
-    system.stop(Duration::from_secs(60));
+    system.stop(Duration::from_secs(30));
     assert_eq!(system.status().actors_live, 0);
     assert_eq!(told.load(Ordering::Relaxed), ROUNDS * 8);
 }
