@@ -383,7 +383,12 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::Front;
+    use crate::{
+        cell::{self, Front},
+        mailbox::{MailboxSpec, Overflow},
+        simulated::Faults,
+        system::System,
+    };
 
     struct Word;
 
@@ -397,6 +402,22 @@ mod tests {
         fn handle(&mut self, _word: Word, _ctx: &mut Ctx<'_, Word>) -> Flow {
             self.0[0] += 1;
             Flow::Next
+        }
+    }
+
+    /// Goal: looking for a process that nobody holds any more does not count it down once more, so
+    /// that a second look does not find freed contents.
+    #[test]
+    fn a_gone_process_stays_gone_however_often_it_is_looked_for() {
+        let simulation = System::simulated(1, Faults::none());
+        let overflow = Overflow::Reject;
+        let spec = MailboxSpec { name: "box", items_max: 1, bytes_max: 0, overflow };
+        let address = cell::vacant::<Word>(simulation.system().clone(), &spec);
+        let weak = address.task().downgrade();
+        assert!(weak.upgrade().is_some());
+        drop(address);
+        for _ in 0..3 {
+            assert!(weak.upgrade().is_none() && !weak.is_alive());
         }
     }
 

@@ -249,7 +249,8 @@ impl WeakTask {
     pub(crate) fn upgrade(&self) -> Option<Task> {
         let increment = |count: u32| (count > 0).then_some(count + 1);
         let held = self.strong().fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
-        held.is_ok().then_some(Task(self.0))
+        // Made only then: a task that is dropped counts down.
+        held.is_ok().then(|| Task(self.0))
     }
 
     /// True if anybody still holds the process.

@@ -3,7 +3,10 @@
 
 use std::{
     panic,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -516,4 +519,63 @@ fn a_kill_is_final_without_a_supervisor() {
     simulation.run_until_idle();
     assert_eq!(exited.try_take(), Some(Ok(Exit::Killed)));
     assert_eq!(system.stop_reason(), None);
+}
+
+/// Watches what it is given, and is linked to some of it.
+struct Guard {
+    told: Arc<AtomicU64>,
+}
+
+impl Actor for Guard {
+    type Message = Say;
+
+    fn handle(&mut self, say: Say, ctx: &mut Ctx<'_, Say>) -> Flow {
+        match say {
+            Say::Watch(other) => drop(ctx.monitor(&other, boxed(Say::Down)).unwrap()),
+            Say::Link(other) => ctx.link(&other).unwrap(),
+            Say::Trap => ctx.trap_exits(boxed(Say::Exit)),
+            Say::Down(_) | Say::Exit(_) => {
+                self.told.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        Flow::Next
+    }
+}
+
+/// Goal: B1 on threads: however the end of a process races with those who bind themselves to it,
+/// each monitor and each trapped link tells once, and all names are free again.
+#[test]
+fn every_bond_tells_once_however_it_races_with_the_end() {
+    const ROUNDS: u64 = 2_000;
+    let config = ThreadsConfig { workers: 4, ..ThreadsConfig::default() };
+    let system = System::threads(config).unwrap();
+    let told = Arc::new(AtomicU64::new(0));
+    let guards: Vec<_> = (0..4)
+        .map(|_| {
+            let guard = Guard { told: Arc::clone(&told) };
+            let mailbox = MailboxSpec { items_max: 1 << 20, bytes_max: 1 << 30, ..spec(1) };
+            let guard = system.spawn_once(Spawn::new("guard", Class::Rpc), mailbox, guard);
+            guard.send(Say::Trap).unwrap();
+            guard
+        })
+        .collect();
+    let quiet = Log::default();
+    for round in 0..ROUNDS {
+        let (target, handle) = free(&system, "target", &quiet);
+        for guard in &guards {
+            guard.send(Say::Watch(target.clone())).unwrap();
+            guard.send(Say::Link(target.clone())).unwrap();
+        }
+        // It may end before, between and after the bonds, and before it has its name.
+        let named = system.register("target", &target);
+        assert!(matches!(named, Ok(()) | Err(NameError::NoProcess)), "round {round}: {named:?}");
+        handle.kill();
+        assert_eq!(handle.exited().wait().map(|exit| exit.is_abnormal()), Ok(true));
+    }
+    assert!(system.lookup::<Say>("target").is_err());
+    // The guards handle what waits before they end.
+    system.stop(Duration::from_secs(30));
+    assert_eq!(system.status().actors_live, 0);
+    assert_eq!(told.load(Ordering::Relaxed), ROUNDS * 8);
 }

@@ -1,7 +1,7 @@
 //! What ties processes to one another: monitors, links, names, a place in a tree.
 //!
-//! Kept in the lazy part of a cell: a process without bonds pays nothing for them. Each side's bonds
-//! are behind its own lock, and no thread holds two of them.
+//! Kept in the lazy part of a cell: a process without bonds pays nothing for them. Each side's
+//! bonds are behind its own lock, and no thread holds two of them.
 //!
 //! # Invariants
 //!

@@ -174,8 +174,8 @@ impl Supervisor {
         self.room.children.load(Ordering::Acquire) as usize
     }
 
-    /// Spawns an actor under this supervisor. `factory` makes the state of each of its lives, in its
-    /// own turn. Every life has the same address and number.
+    /// Spawns an actor under this supervisor. `factory` makes the state of each of its lives, in
+    /// its own turn. Every life has the same address and number.
     ///
     /// # Errors
     ///
