@@ -93,3 +93,25 @@ pub(crate) fn jain_index(shares: &[u64]) -> f64 {
     let squares: f64 = shares.iter().map(|share| (*share as f64).powi(2)).sum();
     if squares == 0.0 { 0.0 } else { sum * sum / (shares.len() as f64 * squares) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a starved actor shows, however few they are.
+    #[test]
+    fn what_is_never_answered_has_waited_for_ever() {
+        let waits = Waits::new((1..=98).map(Duration::from_micros).collect(), 100);
+        assert!((waits.percentile_us(50) - 50.0).abs() < 1e-6);
+        assert!((waits.percentile_us(98) - 98.0).abs() < 1e-6);
+        assert!(waits.percentile_us(99).is_infinite());
+    }
+
+    /// Goal: the index is 1 for equal shares and 1/n if one has all.
+    #[test]
+    fn jain_index_of_extremes() {
+        assert!((jain_index(&[7, 7, 7, 7]) - 1.0).abs() < 1e-9);
+        assert!((jain_index(&[9, 0, 0, 0]) - 0.25).abs() < 1e-9);
+        assert!(jain_index(&[0, 0]).abs() < 1e-9);
+    }
+}
