@@ -55,19 +55,19 @@ pub(crate) fn probe(probes: usize, time_max: Duration, send: impl Fn(Probe)) -> 
     let (waited, answers) = channel();
     let first = Instant::now();
     let mut waits = Vec::with_capacity(probes);
-    let mut sent = 0;
-    while sent < probes && first.elapsed() < time_max {
+    let mut number = 0;
+    while number < probes && first.elapsed() < time_max {
         // Pauses of different length, so that probes do not keep step with a quantum or a timer.
-        thread::sleep(Duration::from_micros(700 + (sent as u64 * 37) % 300));
+        thread::sleep(Duration::from_micros(700 + (number as u64 * 37) % 300));
         let began = Instant::now();
         send(Probe { sent: began, waited: waited.clone() });
-        sent += 1;
+        number += 1;
         if answers.recv_timeout(WAIT_MAX).is_err() {
             break;
         }
         waits.push(began.elapsed());
     }
-    Waits::new(waits, sent)
+    Waits::new(waits, number)
 }
 
 /// Sends a probe to each of `actors` at once and waits until all are answered, or nothing comes

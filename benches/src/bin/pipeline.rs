@@ -279,19 +279,16 @@ fn by_direct_calls(
         for tx in txs {
             machines.admit(tx)?;
         }
-        let block = match headers.map(|headers| &headers[number]) {
-            Some(header) => {
-                let block = machines.build(attributes(header))?;
-                assert_eq!(block.block.hash, header.hash_slow(), "both ways make the same block");
-                block
-            }
-            None => {
-                let parent = &machines.tip.header;
-                let timestamp = parent.timestamp + 1;
-                machines.build(BlockAttributes { timestamp, ..attributes(parent) })?
-            }
+        let block = if let Some(header) = headers.map(|headers| &headers[number]) {
+            let block = machines.build(attributes(header))?;
+            assert_eq!(block.block.hash, header.hash_slow(), "both ways make the same block");
+            block
+        } else {
+            let parent = &machines.tip.header;
+            let timestamp = parent.timestamp + 1;
+            machines.build(BlockAttributes { timestamp, ..attributes(parent) })?
         };
-        machines.commit(block)?;
+        machines.commit(&block)?;
     }
     Ok(cpu_ns() - began)
 }
@@ -326,9 +323,9 @@ impl Machines {
         }
     }
 
-    fn commit(&mut self, block: Arc<ExecutedBlock>) -> Result<(), Box<dyn Error>> {
-        self.tip = self.tip.extend(&block);
-        self.durable = self.database.commit(&[Arc::clone(&block)])?;
+    fn commit(&mut self, block: &Arc<ExecutedBlock>) -> Result<(), Box<dyn Error>> {
+        self.tip = self.tip.extend(block);
+        self.durable = self.database.commit(&[Arc::clone(block)])?;
         self.pool.set_base_fee(self.spec.next_base_fee(&self.durable.header).unwrap_or(0));
         for account in block.changes.accounts.keys() {
             if self.pool.has_sender(*account) {
