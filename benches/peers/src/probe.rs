@@ -55,19 +55,19 @@ pub(crate) fn probe(probes: usize, time_max: Duration, send: impl Fn(Probe)) -> 
     let (waited, answers) = channel();
     let first = Instant::now();
     let mut waits = Vec::with_capacity(probes);
-    let mut sent = 0;
-    while sent < probes && first.elapsed() < time_max {
+    let mut number = 0;
+    while number < probes && first.elapsed() < time_max {
         // Pauses of different length, so that probes do not keep step with a quantum or a timer.
-        thread::sleep(Duration::from_micros(700 + (sent as u64 * 37) % 300));
+        thread::sleep(Duration::from_micros(700 + (number as u64 * 37) % 300));
         let began = Instant::now();
         send(Probe { sent: began, waited: waited.clone() });
-        sent += 1;
+        number += 1;
         if answers.recv_timeout(WAIT_MAX).is_err() {
             break;
         }
         waits.push(began.elapsed());
     }
-    Waits::new(waits, sent)
+    Waits::new(waits, number)
 }
 
 /// Sends a probe to each of `actors` at once and waits until all are answered, or nothing comes
@@ -92,4 +92,26 @@ pub(crate) fn jain_index(shares: &[u64]) -> f64 {
     let sum: f64 = shares.iter().map(|share| *share as f64).sum();
     let squares: f64 = shares.iter().map(|share| (*share as f64).powi(2)).sum();
     if squares == 0.0 { 0.0 } else { sum * sum / (shares.len() as f64 * squares) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a starved actor shows, however few they are.
+    #[test]
+    fn what_is_never_answered_has_waited_for_ever() {
+        let waits = Waits::new((1..=98).map(Duration::from_micros).collect(), 100);
+        assert!((waits.percentile_us(50) - 50.0).abs() < 1e-6);
+        assert!((waits.percentile_us(98) - 98.0).abs() < 1e-6);
+        assert!(waits.percentile_us(99).is_infinite());
+    }
+
+    /// Goal: the index is 1 for equal shares and 1/n if one has all.
+    #[test]
+    fn jain_index_of_extremes() {
+        assert!((jain_index(&[7, 7, 7, 7]) - 1.0).abs() < 1e-9);
+        assert!((jain_index(&[9, 0, 0, 0]) - 0.25).abs() < 1e-9);
+        assert!(jain_index(&[0, 0]).abs() < 1e-9);
+    }
 }

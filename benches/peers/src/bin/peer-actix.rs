@@ -41,16 +41,16 @@ impl Actix {
         let number = self.placed.fetch_add(1, Ordering::Relaxed);
         &self.arbiters[number % self.arbiters.len()]
     }
+}
 
-    fn start<A>(&self, on: &ArbiterHandle, items_max: usize, actor: A) -> Addr<A>
-    where
-        A: Actor<Context = Context<A>> + Send,
-    {
-        A::start_in_arbiter(on, move |context| {
-            context.set_mailbox_capacity(items_max);
-            actor
-        })
-    }
+fn start<A>(on: &ArbiterHandle, items_max: usize, actor: A) -> Addr<A>
+where
+    A: Actor<Context = Context<A>> + Send,
+{
+    A::start_in_arbiter(on, move |context| {
+        context.set_mailbox_capacity(items_max);
+        actor
+    })
 }
 
 /// Sends past the bound, as `notify` and most actix code does.
@@ -379,8 +379,8 @@ impl Peer for Actix {
         for _ in 0..pairs {
             let place = self.next();
             let player = || Player { other: None, done: done.clone() };
-            let first = self.start(place, PLAYER_ITEMS_MAX, player());
-            let other = self.start(place, PLAYER_ITEMS_MAX, player());
+            let first = start(place, PLAYER_ITEMS_MAX, player());
+            let other = start(place, PLAYER_ITEMS_MAX, player());
             send(&first, Meet(other.clone()));
             send(&other, Meet(first));
             send(&other, Throw(rounds * 2 - 1));
@@ -390,7 +390,7 @@ impl Peer for Actix {
     fn ring(&self, nodes: usize, done: &Done) -> impl Fn(u64) {
         let node = |number: usize| {
             let place = &self.arbiters[number * self.arbiters.len() / nodes];
-            self.start(place, RING_ITEMS_MAX, Player { other: None, done: done.clone() })
+            start(place, RING_ITEMS_MAX, Player { other: None, done: done.clone() })
         };
         let ring: Vec<_> = (0..nodes).map(node).collect();
         for (node, next) in ring.iter().zip(ring.iter().cycle().skip(1)) {
@@ -402,24 +402,23 @@ impl Peer for Actix {
 
     fn fan_in(&self, each: u64, done: &Done) {
         let sink = Sink { left: each * FAN, done: done.clone() };
-        let sink = self.start(self.next(), FAN_ITEMS_MAX, sink);
+        let sink = start(self.next(), FAN_ITEMS_MAX, sink);
         for _ in 0..FAN {
             let source = Source { to: vec![sink.clone()], left: each };
-            keep(self.start(self.next(), ITEMS_MAX, source));
+            keep(start(self.next(), ITEMS_MAX, source));
         }
     }
 
     fn fan_out(&self, each: u64, done: &Done) {
-        let sink =
-            |_| self.start(self.next(), FAN_ITEMS_MAX, Sink { left: each, done: done.clone() });
+        let sink = |_| start(self.next(), FAN_ITEMS_MAX, Sink { left: each, done: done.clone() });
         let source = Source { to: (0..FAN).map(sink).collect(), left: each * FAN };
-        keep(self.start(self.next(), ITEMS_MAX, source));
+        keep(start(self.next(), ITEMS_MAX, source));
     }
 
     fn skynet(&self, leaves: u64, sum: &Sum) {
         let (parent, arbiters) = (Parent::Main(sum.clone()), self.arbiters.clone());
         let root = Node { parent, first: 0, leaves, awaited: CHILDREN, total: 0, arbiters };
-        keep(self.start(self.next(), ITEMS_MAX, root));
+        keep(start(self.next(), ITEMS_MAX, root));
     }
 
     fn idle(&self, count: u64) {
@@ -428,31 +427,31 @@ impl Peer for Actix {
             let left = count * (number + 1) / places - count * number / places;
             let capacity = usize::try_from(left).expect("a count of actors");
             let nursery = Nursery { children: Vec::with_capacity(capacity), left };
-            keep(self.start(place, ITEMS_MAX, nursery));
+            keep(start(place, ITEMS_MAX, nursery));
         }
     }
 
     fn spinners(&self, counts: &Counts, units: u32) {
         for actor in 0..counts.actors() {
             let spinner = Spinner { actor, counts: counts.clone(), units };
-            keep(self.start(self.next(), ITEMS_MAX, spinner));
+            keep(start(self.next(), ITEMS_MAX, spinner));
         }
     }
 
     fn overrunner(&self) {
-        keep(self.start(self.next(), ITEMS_MAX, Overrunner));
+        keep(start(self.next(), ITEMS_MAX, Overrunner));
     }
 
     fn echo(&self) -> impl Fn(Probe) {
-        let echo = self.start(self.next(), ITEMS_MAX, Echo);
+        let echo = start(self.next(), ITEMS_MAX, Echo);
         move |probe| send(&echo, Request(probe))
     }
 
     fn blocks(&self, count: u64, sum: &Sum) -> bool {
         let reader = Reader { left: count, total: 0, sum: sum.clone() };
-        let to = self.start(self.next(), BLOCKS_ITEMS_MAX, reader);
+        let to = start(self.next(), BLOCKS_ITEMS_MAX, reader);
         let writer = Writer { to, next: 0, count, refused: None };
-        keep(self.start(self.next(), ITEMS_MAX, writer));
+        keep(start(self.next(), ITEMS_MAX, writer));
         true
     }
 }

@@ -16,11 +16,17 @@ pub(crate) fn describe() -> String {
     let kernel = read("/proc/sys/kernel/osrelease");
     let load = read("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or_default();
+    let is_busy = load.parse::<f64>().is_ok_and(|load| load > processors as f64 / 2.0);
+    let busy = if is_busy {
+        " (busy with other work: wall times and waits are its neighbours' as well)"
+    } else {
+        ""
+    };
     let commit = said(Command::new("git").args(["rev-parse", "--short", "HEAD"]));
     let compiler = said(Command::new("rustc").arg("--version"));
     format!(
         "{processors} processors ({model}), {:.0} GiB, Linux {}, {compiler}, glibc malloc for \
-         all; load {load} before the first run; commit {commit}",
+         all; load {load} before the first run{busy}; commit {commit}",
         kib / 1_048_576.0,
         kernel.trim(),
     )

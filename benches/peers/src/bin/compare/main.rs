@@ -23,9 +23,17 @@ fn main() {
             exit(2);
         }
     };
-    let machine = machine::describe();
-    let samples = Samples::take(&options);
-    let table = table::render(&samples, &options, &machine);
+    let samples = match &options.from {
+        None => Samples::take(&options, machine::describe()),
+        Some(path) => match Samples::read(path) {
+            Ok(samples) => samples,
+            Err(wrong) => {
+                eprintln!("{}: {wrong}", path.display());
+                exit(1);
+            }
+        },
+    };
+    let table = table::render(&samples, &options);
     print!("{table}");
     let Some(folder) = &options.docs else { return };
     let workers = options.workers.iter().find(|workers| **workers == PLOT_WORKERS);

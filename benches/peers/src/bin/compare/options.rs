@@ -14,6 +14,7 @@ usage: compare [OPTION..]
   --only NAME,..      these programs
   --runtimes NAME,..  these runtimes: ours tokio tokio-unbounded ractor kameo actix beam
   --json FILE         writes every line that a program printed
+  --from FILE         runs nothing: makes table and plot of what --json wrote
   --docs FOLDER       writes bench-runtime.md and probe-latency.svg there";
 
 /// More would be other machines than this program is for.
@@ -26,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) programs: Vec<Program>,
     pub(crate) runtimes: Vec<&'static str>,
     pub(crate) json: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
     pub(crate) docs: Option<PathBuf>,
 }
 
@@ -33,7 +35,7 @@ impl Options {
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut is_quick, mut rounds, mut workers) = (false, None, None);
         let (mut programs, mut runtimes) = (Program::all(), RUNTIMES.to_vec());
-        let (mut json, mut docs) = (None, None);
+        let (mut json, mut from, mut docs) = (None, None, None);
         let mut arguments = arguments;
         while let Some(name) = arguments.next() {
             if name == "--quick" {
@@ -53,13 +55,14 @@ impl Options {
                     runtimes = chosen(&value, named)?;
                 }
                 "--json" => json = Some(PathBuf::from(value)),
+                "--from" => from = Some(PathBuf::from(value)),
                 "--docs" => docs = Some(PathBuf::from(value)),
                 _ => return Err(format!("{name} is no option")),
             }
         }
         let rounds = rounds.unwrap_or(if is_quick { 1 } else { 5 });
         let workers = workers.unwrap_or_else(|| if is_quick { vec![2] } else { vec![1, 2] });
-        Ok(Self { is_quick, rounds, workers, programs, runtimes, json, docs })
+        Ok(Self { is_quick, rounds, workers, programs, runtimes, json, from, docs })
     }
 
     pub(crate) const fn sizes(&self) -> &'static Sizes {

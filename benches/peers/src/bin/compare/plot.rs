@@ -127,8 +127,8 @@ fn axes(svg: &mut String, left: f64, scale: Scale, name: &str) {
     if name.starts_with("99") {
         let y = scale.y(GOAL_US);
         line(svg, (left, y), (right, y), "stroke=\"#d62728\" stroke-dasharray=\"5 4\"");
-        let style = "text-anchor=\"end\" font-size=\"12\" fill=\"#d62728\"";
-        text(svg, (right - 4.0, y - 5.0), style, "Evenkeel's goal: 300 µs");
+        let style = "font-size=\"12\" fill=\"#d62728\"";
+        text(svg, (left + ZERO_WIDTH + 30.0, y - 5.0), style, "Evenkeel's goal: 300 µs");
     }
     for busy in BUSY {
         let x = x(left, busy);

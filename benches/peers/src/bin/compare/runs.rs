@@ -22,37 +22,45 @@ pub(crate) const RUNTIMES: [&str; 7] =
     ["ours", "tokio", "tokio-unbounded", "ractor", "kameo", "actix", "beam"];
 
 /// A program that takes longer counts as not ended.
-const RUN_MAX: Duration = Duration::from_secs(180);
+const RUN_MAX: Duration = Duration::from_mins(5);
 
 type Key = (String, usize, &'static str);
 
+/// A line that a program printed.
+type Line = Map<String, Value>;
+
 /// The figures of every run.
-#[derive(Default)]
-pub(crate) struct Samples(BTreeMap<Key, Vec<Map<String, Value>>>);
+pub(crate) struct Samples {
+    /// What they were taken on.
+    pub(crate) machine: String,
+    lines: BTreeMap<Key, Vec<Line>>,
+}
 
 impl Samples {
     /// Runs everything `options.rounds` times. Within a round each program meets all runtimes one
     /// after the other, and each round begins with another runtime.
-    pub(crate) fn take(options: &Options) -> Self {
-        let mut samples = Self::default();
+    pub(crate) fn take(options: &Options, machine: String) -> Self {
         let programs = Binaries::find();
         let mut json = options.json.as_ref().map(|path| {
             fs::File::create(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         });
+        let mut keep = |line: &Line| {
+            if let Some(file) = &mut json {
+                writeln!(file, "{}", Value::Object(line.clone())).expect("it can be written");
+            }
+        };
+        keep(&Line::from_iter([("machine".to_owned(), machine.clone().into())]));
+        let mut samples = Self { machine, lines: BTreeMap::new() };
         for round in 0..options.rounds {
             for &workers in &options.workers {
                 for &program in &options.programs {
                     let runtimes = options.runtimes.len();
                     for place in 0..runtimes {
                         let runtime = options.runtimes[(round + place) % runtimes];
-                        let Some(line) = programs.run(runtime, program, workers, options) else {
-                            continue;
-                        };
-                        if let Some(file) = &mut json {
-                            writeln!(file, "{}", Value::Object(line.clone()))
-                                .expect("the report can be written");
+                        if let Some(line) = programs.run(runtime, program, workers, options) {
+                            keep(&line);
+                            samples.add((program.name(), workers, runtime), line);
                         }
-                        samples.add((program.name(), workers, runtime), line);
                     }
                 }
                 eprintln!("round {} of {}, {workers} workers: done", round + 1, options.rounds);
@@ -61,8 +69,37 @@ impl Samples {
         samples
     }
 
-    fn add(&mut self, key: Key, line: Map<String, Value>) {
-        self.0.entry(key).or_default().push(line);
+    /// Reads what an earlier run wrote.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let mut samples = Self { machine: String::new(), lines: BTreeMap::new() };
+        for (number, text) in text.lines().enumerate() {
+            let line: Line = serde_json::from_str(text)
+                .map_err(|error| format!("line {}: {error}", number + 1))?;
+            let text = |name: &str| line.get(name).and_then(Value::as_str);
+            if let Some(machine) = text("machine") {
+                machine.clone_into(&mut samples.machine);
+                continue;
+            }
+            let runtime = RUNTIMES.into_iter().find(|known| text("runtime") == Some(known));
+            let workers = line.get("workers").and_then(Value::as_u64);
+            let (Some(program), Some(runtime), Some(workers)) = (text("program"), runtime, workers)
+            else {
+                return Err(format!("line {}: program, runtime and workers expected", number + 1));
+            };
+            let workers = usize::try_from(workers).map_err(|error| error.to_string())?;
+            samples.add((program.to_owned(), workers, runtime), line.clone());
+        }
+        Ok(samples)
+    }
+
+    /// Rounds of the program that ran most often.
+    pub(crate) fn rounds(&self) -> usize {
+        self.lines.values().map(Vec::len).max().unwrap_or(0)
+    }
+
+    fn add(&mut self, key: Key, line: Line) {
+        self.lines.entry(key).or_default().push(line);
     }
 
     /// The median over the rounds; `None` if most rounds have no such figure.
@@ -73,8 +110,8 @@ impl Samples {
         runtime: &'static str,
         figure: &str,
     ) -> Option<f64> {
-        let lines = self.0.get(&(program.to_owned(), workers, runtime))?;
-        let figure = |line: &Map<String, Value>| line.get(figure).and_then(Value::as_f64);
+        let lines = self.lines.get(&(program.to_owned(), workers, runtime))?;
+        let figure = |line: &Line| line.get(figure).and_then(Value::as_f64);
         // What was never answered took for ever.
         let mut values: Vec<_> =
             lines.iter().map(|line| figure(line).unwrap_or(f64::INFINITY)).collect();
@@ -85,7 +122,7 @@ impl Samples {
 
     /// True if the runtime ran the program at all.
     pub(crate) fn has(&self, program: &str, workers: usize, runtime: &'static str) -> bool {
-        self.0.contains_key(&(program.to_owned(), workers, runtime))
+        self.lines.contains_key(&(program.to_owned(), workers, runtime))
     }
 }
 
@@ -115,7 +152,7 @@ impl Binaries {
         program: Program,
         workers: usize,
         options: &Options,
-    ) -> Option<Map<String, Value>> {
+    ) -> Option<Line> {
         let mut command = if runtime == "beam" {
             beam_command(self.beam.as_ref()?, program, workers, options.sizes())?
         } else {
@@ -133,11 +170,21 @@ impl Binaries {
             Ok(None) => return None,
             Err(wrong) => {
                 eprintln!("{runtime} {} with {workers} workers: {wrong}", program.name());
-                return Some(Map::new());
+                return Some(failed(runtime, program, workers));
             }
         };
         Some(serde_json::from_str(text.trim()).expect("a program prints one line of JSON"))
     }
+}
+
+/// The line of a run that did not end: it has no figure.
+fn failed(runtime: &str, program: Program, workers: usize) -> Line {
+    let fields = [
+        ("runtime", runtime.into()),
+        ("program", program.name().into()),
+        ("workers", workers.into()),
+    ];
+    fields.map(|(name, value): (_, Value)| (name.to_owned(), value)).into_iter().collect()
 }
 
 fn beam_command(folder: &Path, program: Program, workers: usize, sizes: &Sizes) -> Option<Command> {

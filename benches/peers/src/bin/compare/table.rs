@@ -24,9 +24,9 @@ tokio, ractor and kameo, a yield in actix; the BEAM needs none. What cannot be c
 programs are made: `benches/peers/README.md`.
 ";
 
-pub(crate) fn render(samples: &Samples, options: &Options, machine: &str) -> String {
+pub(crate) fn render(samples: &Samples, options: &Options) -> String {
     let mut text = String::from("# The scheduler beside other actor runtimes\n\n");
-    let rounds = options.rounds;
+    let (rounds, machine) = (samples.rounds(), &samples.machine);
     let sizes = if options.is_quick { ", reduced sizes: not for comparison" } else { "" };
     let _ = writeln!(
         text,
@@ -82,7 +82,11 @@ fn line(text: &mut String, row: &Row, samples: &Samples, workers: usize, peers: 
         if let (Some(ours), Some(theirs)) = (ours, row.value(samples, workers, peer))
             && theirs > 0.0
         {
-            let _ = write!(text, " ({:.2})", ours / theirs);
+            let ratio = ours / theirs;
+            let _ = match ratio {
+                0.0..0.01 => write!(text, " (<0.01)"),
+                _ => write!(text, " ({ratio:.2})"),
+            };
         }
         text.push_str(" |");
     }
