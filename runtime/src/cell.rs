@@ -20,17 +20,14 @@
 
 use std::{
     any::TypeId,
-    cell::{Cell as ThreadCell, UnsafeCell},
+    cell::UnsafeCell,
     collections::VecDeque,
     mem::ManuallyDrop,
-    ops::Deref,
-    process::abort,
     ptr::{self, NonNull},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence},
     },
-    task::{RawWaker, RawWakerVTable, Waker},
 };
 
 use crate::{
@@ -38,14 +35,22 @@ use crate::{
     budget,
     class::Class,
     dead_letters::{DeadLetter, DeadReason},
-    mailbox::{Locked, Mailbox, MailboxSpec, Put, Rule, SendError},
+    mailbox::{Mailbox, MailboxSpec, Rule},
     message::Message,
-    queue::{Before, Letter, Queue, Refusal, Weight},
+    queue::{Before, Letter, Queue},
     reply::Reply,
     share::Share,
     status::Exit,
     supervision::{actor::Signal, bonds::Bonds},
     system::System,
+};
+
+mod task;
+mod turn;
+
+pub(crate) use self::{
+    task::{Task, TaskStack, WeakTask},
+    turn::{Turn, current_turn},
 };
 
 /// What is to be done with a process after its turn.
@@ -181,237 +186,6 @@ struct Cell<M, B> {
     body: UnsafeCell<Option<B>>,
 }
 
-// --- holders -------------------------------------------------------------------------------
-
-/// A process as run queues see it; counts as a holder.
-pub(crate) struct Task(NonNull<Header>);
-
-// SAFETY: what a task reaches is the header, which is Sync (atomics, locks, once-cells, and a queue
-// that is), and through the vtable the cell, which C1 and C2 give to one thread at a time; messages
-// and bodies are Send.
-unsafe impl Send for Task {}
-// SAFETY: as above.
-unsafe impl Sync for Task {}
-
-impl Deref for Task {
-    type Target = Header;
-
-    #[inline]
-    fn deref(&self) -> &Header {
-        // SAFETY: a holder keeps the cell alive (C3).
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl Clone for Task {
-    #[inline]
-    fn clone(&self) -> Self {
-        let before = self.strong.fetch_add(1, Ordering::Relaxed);
-        // As `Arc`: somebody forgets holders in a loop, and counting on would free what is in use.
-        if before > u32::MAX / 2 {
-            abort();
-        }
-        Self(self.0)
-    }
-}
-
-impl Drop for Task {
-    #[inline]
-    fn drop(&mut self) {
-        if self.strong.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
-            let weak = WeakTask(self.0);
-            // SAFETY: the last holder is gone, so nobody can reach the contents any more (C3).
-            unsafe { (self.vtable.drop)(self.0) };
-            drop(weak);
-        }
-    }
-}
-
-/// Keeps a cell's memory, not its contents.
-pub(crate) struct WeakTask(NonNull<Header>);
-
-// SAFETY: only the counts are reached through it, and contents after an upgrade, as by a `Task`.
-unsafe impl Send for WeakTask {}
-// SAFETY: as above.
-unsafe impl Sync for WeakTask {}
-
-impl WeakTask {
-    /// The count of holders, without a reference to the contents, which may be gone.
-    fn strong(&self) -> &AtomicU32 {
-        // SAFETY: the memory is there (C3).
-        let strong = unsafe { &raw const (*self.0.as_ptr()).strong };
-        // SAFETY: as above; the counts have no contents that could be dropped.
-        unsafe { &*strong }
-    }
-
-    /// The process, if anybody still holds it.
-    pub(crate) fn upgrade(&self) -> Option<Task> {
-        let increment = |count: u32| (count > 0).then_some(count + 1);
-        let held = self.strong().fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
-        // Made only then: a task that is dropped counts down.
-        held.is_ok().then(|| Task(self.0))
-    }
-
-    /// True if anybody still holds the process.
-    pub(crate) fn is_alive(&self) -> bool {
-        self.strong().load(Ordering::Relaxed) > 0
-    }
-
-    /// True if both are the same process.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl Drop for WeakTask {
-    fn drop(&mut self) {
-        let header = self.0.as_ptr();
-        // SAFETY: as in `strong`. The function pointer is copied out while the memory is there.
-        let (weak, vtable) = unsafe { (&raw const (*header).weak, (*header).vtable) };
-        let free = vtable.free;
-        // SAFETY: as in `strong`.
-        let weak = unsafe { &*weak };
-        if weak.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
-            // SAFETY: the last one that needs the memory is gone (C3).
-            unsafe { free(self.0) };
-        }
-    }
-}
-
-impl Task {
-    pub(crate) fn downgrade(&self) -> WeakTask {
-        self.weak.fetch_add(1, Ordering::Relaxed);
-        WeakTask(self.0)
-    }
-
-    /// Runs one turn.
-    ///
-    /// Only for who has taken the task from a run queue (C2); nothing else hands out tasks that
-    /// are queued, so this is not marked unsafe within the crate.
-    #[inline]
-    pub(crate) fn run(&self) -> After {
-        // SAFETY: the caller owns the turn.
-        unsafe { (self.vtable.run)(self.0) }
-    }
-
-    /// Ends a process that no thread runs any more, when the system stops.
-    pub(crate) fn finish(&self) {
-        if self.identity.get().is_some() && !self.is_done() {
-            // SAFETY: the workers have ended, so nobody owns the turn.
-            unsafe { (self.vtable.end)(self.0, &Exit::Stopped) };
-        }
-    }
-
-    /// Refuses new messages.
-    pub(crate) fn close(&self) {
-        // SAFETY: the vtable is this cell's.
-        unsafe { (self.vtable.close)(self.0) };
-    }
-
-    /// Makes the process runnable if it is not.
-    pub(crate) fn wake_up(&self) {
-        if self.queue.wake() {
-            self.activate();
-        }
-    }
-
-    /// Asks the process to end at the next message boundary.
-    pub(crate) fn stop(&self) {
-        self.close();
-        self.is_stopping.store(true, Ordering::Release);
-        self.wake_up();
-    }
-
-    /// Gives an order; nothing happens to a process that has ended.
-    pub(crate) fn order(&self, order: Order) {
-        self.extras().orders.push_back(order);
-        self.has_orders.store(true, Ordering::Release);
-        self.wake_up();
-    }
-
-    /// Puts a process that waited into a run queue.
-    #[inline]
-    fn activate(&self) {
-        if let Some(share) = &self.identity().share {
-            share.enter();
-        }
-        self.system.schedule(self.clone());
-    }
-
-    pub(crate) fn waker(&self) -> Waker {
-        let data = ManuallyDrop::new(self.clone()).0.as_ptr() as *const ();
-        // SAFETY: the functions below keep the contract: the data is a task that counts.
-        unsafe { Waker::from_raw(RawWaker::new(data, &WAKER)) }
-    }
-}
-
-static WAKER: RawWakerVTable = RawWakerVTable::new(
-    |data| RawWaker::new(ManuallyDrop::new(borrow(data).clone()).0.as_ptr() as *const (), &WAKER),
-    |data| ManuallyDrop::into_inner(borrow(data)).wake_up(),
-    |data| borrow(data).wake_up(),
-    |data| drop(ManuallyDrop::into_inner(borrow(data))),
-);
-
-/// The task behind a waker's data, still counted there.
-fn borrow(data: *const ()) -> ManuallyDrop<Task> {
-    let header = NonNull::new(data as *mut Header).expect("wakers are made of tasks");
-    ManuallyDrop::new(Task(header))
-}
-
-// --- runnable tasks from elsewhere ---------------------------------------------------------
-
-/// Tasks made runnable by threads that have no queue of their own: pushed by anybody, taken whole.
-pub(crate) struct TaskStack(AtomicPtr<Header>);
-
-impl TaskStack {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.load(Ordering::SeqCst).is_null()
-    }
-
-    pub(crate) fn push(&self, task: Task) {
-        let task = ManuallyDrop::new(task);
-        let mut top = self.0.load(Ordering::Relaxed);
-        loop {
-            task.below.store(top, Ordering::Relaxed);
-            let order = (Ordering::AcqRel, Ordering::Relaxed);
-            match self.0.compare_exchange_weak(top, task.0.as_ptr(), order.0, order.1) {
-                Ok(_) => return,
-                Err(now) => top = now,
-            }
-        }
-    }
-
-    /// Hands out all tasks, in the order they came.
-    pub(crate) fn take(&self, mut each: impl FnMut(Task)) {
-        let mut newest = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
-        let mut oldest = ptr::null_mut::<Header>();
-        while let Some(task) = NonNull::new(newest) {
-            // SAFETY: what lies in the stack is counted, and was taken whole.
-            let below = &unsafe { task.as_ref() }.below;
-            newest = below.load(Ordering::Relaxed);
-            below.store(oldest, Ordering::Relaxed);
-            oldest = task.as_ptr();
-        }
-        while let Some(task) = NonNull::new(oldest) {
-            // SAFETY: as above; read before the task is handed out and may be pushed again.
-            oldest = unsafe { task.as_ref() }.below.load(Ordering::Relaxed);
-            each(Task(task));
-        }
-    }
-}
-
-impl Drop for TaskStack {
-    fn drop(&mut self) {
-        self.take(drop);
-    }
-}
-
 // --- the header ----------------------------------------------------------------------------
 
 impl Header {
@@ -544,199 +318,6 @@ impl Header {
     }
 }
 
-// --- addresses -----------------------------------------------------------------------------
-
-impl<M: Message> Address<M> {
-    #[inline]
-    fn front(&self) -> &Front<M> {
-        // SAFETY: an address is made only of cells that take messages of type `M`, in which the
-        // front, and in it the header, come first.
-        unsafe { self.task().0.cast::<Front<M>>().as_ref() }
-    }
-
-    /// Sends a message by the mailbox's rule.
-    #[inline]
-    pub(crate) fn put(&self, message: M) -> Result<(), SendError<M>> {
-        let front = self.front();
-        if let Rule::Locked(locked) = &front.rule {
-            return self.put_locked(locked, message);
-        }
-        let weight = Weight::of_bytes(message.size_bytes());
-        match front.header.queue.reserve(weight) {
-            Ok(()) => self.push(message, weight).map_err(SendError::Closed),
-            Err(Refusal::Closed) => Err(SendError::Closed(message)),
-            Err(Refusal::Full) if matches!(front.rule, Rule::DropNew) => {
-                front.header.bury(message, DeadReason::Full);
-                Ok(())
-            }
-            Err(Refusal::Full) => Err(SendError::Full(message)),
-        }
-    }
-
-    #[inline]
-    fn push(&self, message: M, weight: Weight) -> Result<(), M> {
-        let queue = &self.front().header.queue;
-        match queue.push(Letter::new(message, weight)) {
-            Ok(true) => self.task().activate(),
-            Ok(false) => {}
-            Err(letter) => {
-                queue.unreserve(weight);
-                return Err(letter.open().0);
-            }
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn put_locked(&self, locked: &Locked<M>, message: M) -> Result<(), SendError<M>> {
-        let header = &self.front().header;
-        match locked.put(message) {
-            Put::Accepted(displaced) => {
-                self.task().wake_up();
-                for older in displaced {
-                    header.bury(older, DeadReason::Displaced);
-                }
-                Ok(())
-            }
-            Put::Dropped(message) => {
-                header.bury(message, DeadReason::Full);
-                Ok(())
-            }
-            Put::Refused(error) => Err(error),
-        }
-    }
-
-    /// Delivers what the process's life number `life` has ordered.
-    pub(crate) fn deliver(&self, life: u32, message: M) {
-        self.is_delivered(life, message);
-    }
-
-    /// The same; false if that life is over, or the process is.
-    pub(crate) fn is_delivered(&self, life: u32, message: M) -> bool {
-        let front = self.front();
-        if front.header.generation.load(Ordering::Acquire) != life {
-            front.header.bury(message, DeadReason::EarlierLife);
-            return false;
-        }
-        let refused = match &front.rule {
-            Rule::Locked(locked) => {
-                let put = locked.put_ordered(life, message);
-                if put.is_ok() {
-                    self.task().wake_up();
-                }
-                put
-            }
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
-                self.push(message, Weight::ordered(life))
-            }
-        };
-        match refused {
-            Ok(()) => true,
-            Err(message) => {
-                front.header.bury(message, DeadReason::Ended);
-                false
-            }
-        }
-    }
-
-    pub(crate) fn rule(&self) -> &Rule<M> {
-        &self.front().rule
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        match &self.front().rule {
-            Rule::Locked(locked) => locked.len(),
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => self.front().header.queue.len(),
-        }
-    }
-}
-
-// --- turns ---------------------------------------------------------------------------------
-
-thread_local! {
-    /// The cell whose turn this thread runs.
-    static CURRENT: ThreadCell<*const Header> = const { ThreadCell::new(ptr::null()) };
-}
-
-/// True if this thread runs a turn of `process`.
-pub(crate) fn is_current(process: &Task) -> bool {
-    CURRENT.with(|current| ptr::eq(current.get(), process.0.as_ptr()))
-}
-
-/// The right to take a process's messages, held by who runs its turn (C2).
-pub(crate) struct Turn<'a, M: Message> {
-    me: &'a Address<M>,
-}
-
-impl<M: Message> Turn<'_, M> {
-    pub(crate) const fn me(&self) -> &Address<M> {
-        self.me
-    }
-
-    #[inline]
-    pub(crate) fn header(&self) -> &Header {
-        self.me.task()
-    }
-
-    /// The oldest message; what an earlier life has ordered is not among them.
-    #[inline]
-    pub(crate) fn pop(&self) -> Option<M> {
-        loop {
-            let (message, ordered_by) = self.pop_any()?;
-            let header = self.header();
-            // Written by the owner of the turn alone.
-            match ordered_by {
-                Some(life) if life != header.generation.load(Ordering::Relaxed) => {
-                    header.bury(message, DeadReason::EarlierLife);
-                }
-                Some(_) | None => return Some(message),
-            }
-        }
-    }
-
-    #[inline]
-    fn pop_any(&self) -> Option<(M, Option<u32>)> {
-        let front = self.me.front();
-        match &front.rule {
-            Rule::Locked(locked) => locked.pop(),
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
-                // SAFETY: a `Turn` is held by the owner of the turn, and the address says the type.
-                let (message, weight) = unsafe { front.header.queue.pop() }?;
-                if let Rule::Await(room) = &front.rule {
-                    room.announce(if front.header.queue.len() == 0 { usize::MAX } else { 1 });
-                }
-                Some((message, weight.life()))
-            }
-        }
-    }
-
-    /// Drops what waits now, not what comes meanwhile.
-    pub(crate) fn bury_waiting(&self) {
-        for _ in 0..self.me.len() {
-            let Some(message) = self.pop() else {
-                return;
-            };
-            self.header().bury(message, DeadReason::Restarted);
-        }
-    }
-
-    /// Takes note of wake-ups: what was done before them is seen from now on.
-    #[inline]
-    pub(crate) fn clear_woken(&self) -> bool {
-        self.header().queue.clear_woken()
-    }
-}
-
-/// The turn of `me` on a thread that runs it already, for the inbox of an async actor.
-///
-/// # Panics
-///
-/// Anywhere else: its messages belong to whoever runs it (C2).
-pub(crate) fn current_turn<M: Message>(me: &Address<M>) -> Turn<'_, M> {
-    assert!(is_current(me.task()), "an inbox is read by its own process only");
-    Turn { me }
-}
-
 // --- cells ---------------------------------------------------------------------------------
 
 /// A cell with nobody in it yet.
@@ -863,10 +444,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         // SAFETY: the vtable of this cell led here, and its caller holds a task.
         let cell = unsafe { Self::of(header) };
         let me = ManuallyDrop::new(Address::<M>::new(Task(header)));
-        CURRENT.with(|current| current.set(header.as_ptr()));
-        let after = cell.turn(&Turn { me: &me });
-        CURRENT.with(|current| current.set(ptr::null()));
-        after
+        turn::running(header, || cell.turn(&Turn { me: &me }))
     }
 
     #[inline]

@@ -142,15 +142,13 @@ impl Stall {
     /// True if the wait that goes on is over. Begins one if none does.
     fn is_over(&mut self, waker: &Waker) -> bool {
         let now = self.system.now();
-        match self.until {
-            Some((until, _)) => until <= now,
-            None => {
-                let (at, waker) = (now + self.after, waker.clone());
-                let timer = self.system.set_timer(at, Box::new(move || waker.wake()));
-                self.until = Some((at, timer));
-                false
-            }
+        if let Some((until, _)) = self.until {
+            return until <= now;
         }
+        let (at, waker) = (now + self.after, waker.clone());
+        let timer = self.system.set_timer(at, Box::new(move || waker.wake()));
+        self.until = Some((at, timer));
+        false
     }
 
     fn end_wait(&mut self) {

@@ -207,7 +207,6 @@ fn a_panic_in_a_future_is_told() {
 /// Method: the worker is held by a turn that ends when the job says so, so the other actor waits
 /// through exactly one end of a slice. Only a lower bound is timed.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "times what a thread outside of the system does")]
 fn a_compute_job_gives_way_to_urgent_actors_and_goes_on() {
     let system = system(1);
     let release = Arc::new(AtomicBool::new(false));

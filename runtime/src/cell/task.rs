@@ -1,0 +1,242 @@
+//! What holds a cell: tasks, which count, weak tasks, which do not, wakers, and the stack of tasks
+//! that were made runnable from elsewhere.
+#![allow(unsafe_code, reason = "a cell's memory is counted by hand (C3)")]
+
+use std::{
+    mem::ManuallyDrop,
+    ops::Deref,
+    process::abort,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence},
+    task::{RawWaker, RawWakerVTable, Waker},
+};
+
+use super::{After, Header, Order};
+use crate::status::Exit;
+
+/// A process as run queues see it; counts as a holder.
+pub(crate) struct Task(pub(super) NonNull<Header>);
+
+// SAFETY: what a task reaches is the header, which is Sync (atomics, locks, once-cells, and a queue
+// that is), and through the vtable the cell, which C1 and C2 give to one thread at a time; messages
+// and bodies are Send.
+unsafe impl Send for Task {}
+// SAFETY: as above.
+unsafe impl Sync for Task {}
+
+impl Deref for Task {
+    type Target = Header;
+
+    #[inline]
+    fn deref(&self) -> &Header {
+        // SAFETY: a holder keeps the cell alive (C3).
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for Task {
+    #[inline]
+    fn clone(&self) -> Self {
+        let before = self.strong.fetch_add(1, Ordering::Relaxed);
+        // As `Arc`: somebody forgets holders in a loop, and counting on would free what is in use.
+        if before > u32::MAX / 2 {
+            abort();
+        }
+        Self(self.0)
+    }
+}
+
+impl Drop for Task {
+    #[inline]
+    fn drop(&mut self) {
+        if self.strong.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            let weak = WeakTask(self.0);
+            // SAFETY: the last holder is gone, so nobody can reach the contents any more (C3).
+            unsafe { (self.vtable.drop)(self.0) };
+            drop(weak);
+        }
+    }
+}
+
+/// Keeps a cell's memory, not its contents.
+pub(crate) struct WeakTask(NonNull<Header>);
+
+// SAFETY: only the counts are reached through it, and contents after an upgrade, as by a `Task`.
+unsafe impl Send for WeakTask {}
+// SAFETY: as above.
+unsafe impl Sync for WeakTask {}
+
+impl WeakTask {
+    /// The count of holders, without a reference to the contents, which may be gone.
+    fn strong(&self) -> &AtomicU32 {
+        // SAFETY: the memory is there (C3).
+        let strong = unsafe { &raw const (*self.0.as_ptr()).strong };
+        // SAFETY: as above; the counts have no contents that could be dropped.
+        unsafe { &*strong }
+    }
+
+    /// The process, if anybody still holds it.
+    pub(crate) fn upgrade(&self) -> Option<Task> {
+        let increment = |count: u32| (count > 0).then_some(count + 1);
+        let held = self.strong().fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
+        // Made only then: a task that is dropped counts down.
+        held.is_ok().then(|| Task(self.0))
+    }
+
+    /// True if anybody still holds the process.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.strong().load(Ordering::Relaxed) > 0
+    }
+
+    /// True if both are the same process.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Drop for WeakTask {
+    fn drop(&mut self) {
+        let header = self.0.as_ptr();
+        // SAFETY: as in `strong`. The function pointer is copied out while the memory is there.
+        let (weak, vtable) = unsafe { (&raw const (*header).weak, (*header).vtable) };
+        let free = vtable.free;
+        // SAFETY: as in `strong`.
+        let weak = unsafe { &*weak };
+        if weak.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: the last one that needs the memory is gone (C3).
+            unsafe { free(self.0) };
+        }
+    }
+}
+
+impl Task {
+    pub(crate) fn downgrade(&self) -> WeakTask {
+        self.weak.fetch_add(1, Ordering::Relaxed);
+        WeakTask(self.0)
+    }
+
+    /// Runs one turn.
+    ///
+    /// Only for who has taken the task from a run queue (C2); nothing else hands out tasks that
+    /// are queued, so this is not marked unsafe within the crate.
+    #[inline]
+    pub(crate) fn run(&self) -> After {
+        // SAFETY: the caller owns the turn.
+        unsafe { (self.vtable.run)(self.0) }
+    }
+
+    /// Ends a process that no thread runs any more, when the system stops.
+    pub(crate) fn finish(&self) {
+        if self.identity.get().is_some() && !self.is_done() {
+            // SAFETY: the workers have ended, so nobody owns the turn.
+            unsafe { (self.vtable.end)(self.0, &Exit::Stopped) };
+        }
+    }
+
+    /// Refuses new messages.
+    pub(crate) fn close(&self) {
+        // SAFETY: the vtable is this cell's.
+        unsafe { (self.vtable.close)(self.0) };
+    }
+
+    /// Makes the process runnable if it is not.
+    pub(crate) fn wake_up(&self) {
+        if self.queue.wake() {
+            self.activate();
+        }
+    }
+
+    /// Asks the process to end at the next message boundary.
+    pub(crate) fn stop(&self) {
+        self.close();
+        self.is_stopping.store(true, Ordering::Release);
+        self.wake_up();
+    }
+
+    /// Gives an order; nothing happens to a process that has ended.
+    pub(crate) fn order(&self, order: Order) {
+        self.extras().orders.push_back(order);
+        self.has_orders.store(true, Ordering::Release);
+        self.wake_up();
+    }
+
+    /// Puts a process that waited into a run queue.
+    #[inline]
+    pub(super) fn activate(&self) {
+        if let Some(share) = &self.identity().share {
+            share.enter();
+        }
+        self.system.schedule(self.clone());
+    }
+
+    pub(crate) fn waker(&self) -> Waker {
+        let data = ManuallyDrop::new(self.clone()).0.as_ptr() as *const ();
+        // SAFETY: the functions below keep the contract: the data is a task that counts.
+        unsafe { Waker::from_raw(RawWaker::new(data, &WAKER)) }
+    }
+}
+
+static WAKER: RawWakerVTable = RawWakerVTable::new(
+    |data| RawWaker::new(ManuallyDrop::new(borrow(data).clone()).0.as_ptr() as *const (), &WAKER),
+    |data| ManuallyDrop::into_inner(borrow(data)).wake_up(),
+    |data| borrow(data).wake_up(),
+    |data| drop(ManuallyDrop::into_inner(borrow(data))),
+);
+
+/// The task behind a waker's data, still counted there.
+fn borrow(data: *const ()) -> ManuallyDrop<Task> {
+    let header = NonNull::new(data as *mut Header).expect("wakers are made of tasks");
+    ManuallyDrop::new(Task(header))
+}
+
+/// Tasks made runnable by threads that have no queue of their own: pushed by anybody, taken whole.
+pub(crate) struct TaskStack(AtomicPtr<Header>);
+
+impl TaskStack {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::SeqCst).is_null()
+    }
+
+    pub(crate) fn push(&self, task: Task) {
+        let task = ManuallyDrop::new(task);
+        let mut top = self.0.load(Ordering::Relaxed);
+        loop {
+            task.below.store(top, Ordering::Relaxed);
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            match self.0.compare_exchange_weak(top, task.0.as_ptr(), order.0, order.1) {
+                Ok(_) => return,
+                Err(now) => top = now,
+            }
+        }
+    }
+
+    /// Hands out all tasks, in the order they came.
+    pub(crate) fn take(&self, mut each: impl FnMut(Task)) {
+        let mut newest = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
+        let mut oldest = ptr::null_mut::<Header>();
+        while let Some(task) = NonNull::new(newest) {
+            // SAFETY: what lies in the stack is counted, and was taken whole.
+            let below = &unsafe { task.as_ref() }.below;
+            newest = below.load(Ordering::Relaxed);
+            below.store(oldest, Ordering::Relaxed);
+            oldest = task.as_ptr();
+        }
+        while let Some(task) = NonNull::new(oldest) {
+            // SAFETY: as above; read before the task is handed out and may be pushed again.
+            oldest = unsafe { task.as_ref() }.below.load(Ordering::Relaxed);
+            each(Task(task));
+        }
+    }
+}
+
+impl Drop for TaskStack {
+    fn drop(&mut self) {
+        self.take(drop);
+    }
+}

@@ -1,0 +1,217 @@
+//! The two sides of a cell's mailbox: addresses put in, the owner of the turn takes out.
+#![allow(unsafe_code, reason = "the type of messages is what the address says (C2)")]
+
+use std::{
+    cell::Cell as ThreadCell,
+    ptr::{self, NonNull},
+    sync::atomic::Ordering,
+};
+
+use super::{Front, Header, Task};
+use crate::{
+    address::Address,
+    dead_letters::DeadReason,
+    mailbox::{Locked, Put, Rule, SendError},
+    message::Message,
+    queue::{Letter, Refusal, Weight},
+};
+
+// --- addresses -----------------------------------------------------------------------------
+
+impl<M: Message> Address<M> {
+    #[inline]
+    pub(super) fn front(&self) -> &Front<M> {
+        // SAFETY: an address is made only of cells that take messages of type `M`, in which the
+        // front, and in it the header, come first.
+        unsafe { self.task().0.cast::<Front<M>>().as_ref() }
+    }
+
+    /// Sends a message by the mailbox's rule.
+    #[inline]
+    pub(crate) fn put(&self, message: M) -> Result<(), SendError<M>> {
+        let front = self.front();
+        if let Rule::Locked(locked) = &front.rule {
+            return self.put_locked(locked, message);
+        }
+        let weight = Weight::of_bytes(message.size_bytes());
+        match front.header.queue.reserve(weight) {
+            Ok(()) => self.push(message, weight).map_err(SendError::Closed),
+            Err(Refusal::Closed) => Err(SendError::Closed(message)),
+            Err(Refusal::Full) if matches!(front.rule, Rule::DropNew) => {
+                front.header.bury(message, DeadReason::Full);
+                Ok(())
+            }
+            Err(Refusal::Full) => Err(SendError::Full(message)),
+        }
+    }
+
+    #[inline]
+    fn push(&self, message: M, weight: Weight) -> Result<(), M> {
+        let queue = &self.front().header.queue;
+        match queue.push(Letter::new(message, weight)) {
+            Ok(true) => self.task().activate(),
+            Ok(false) => {}
+            Err(letter) => {
+                queue.unreserve(weight);
+                return Err(letter.open().0);
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn put_locked(&self, locked: &Locked<M>, message: M) -> Result<(), SendError<M>> {
+        let header = &self.front().header;
+        match locked.put(message) {
+            Put::Accepted(displaced) => {
+                self.task().wake_up();
+                for older in displaced {
+                    header.bury(older, DeadReason::Displaced);
+                }
+                Ok(())
+            }
+            Put::Dropped(message) => {
+                header.bury(message, DeadReason::Full);
+                Ok(())
+            }
+            Put::Refused(error) => Err(error),
+        }
+    }
+
+    /// Delivers what the process's life number `life` has ordered.
+    pub(crate) fn deliver(&self, life: u32, message: M) {
+        self.is_delivered(life, message);
+    }
+
+    /// The same; false if that life is over, or the process is.
+    pub(crate) fn is_delivered(&self, life: u32, message: M) -> bool {
+        let front = self.front();
+        if front.header.generation.load(Ordering::Acquire) != life {
+            front.header.bury(message, DeadReason::EarlierLife);
+            return false;
+        }
+        let refused = match &front.rule {
+            Rule::Locked(locked) => {
+                let put = locked.put_ordered(life, message);
+                if put.is_ok() {
+                    self.task().wake_up();
+                }
+                put
+            }
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
+                self.push(message, Weight::ordered(life))
+            }
+        };
+        match refused {
+            Ok(()) => true,
+            Err(message) => {
+                front.header.bury(message, DeadReason::Ended);
+                false
+            }
+        }
+    }
+
+    pub(crate) fn rule(&self) -> &Rule<M> {
+        &self.front().rule
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match &self.front().rule {
+            Rule::Locked(locked) => locked.len(),
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => self.front().header.queue.len(),
+        }
+    }
+}
+
+thread_local! {
+    /// The cell whose turn this thread runs.
+    static CURRENT: ThreadCell<*const Header> = const { ThreadCell::new(ptr::null()) };
+}
+
+/// Runs a turn of the cell on this thread.
+#[inline]
+pub(super) fn running<R>(cell: NonNull<Header>, turn: impl FnOnce() -> R) -> R {
+    CURRENT.with(|current| current.set(cell.as_ptr()));
+    let result = turn();
+    CURRENT.with(|current| current.set(ptr::null()));
+    result
+}
+
+/// True if this thread runs a turn of `process`.
+pub(crate) fn is_current(process: &Task) -> bool {
+    CURRENT.with(|current| ptr::eq(current.get(), process.0.as_ptr()))
+}
+
+/// The right to take a process's messages, held by who runs its turn (C2).
+pub(crate) struct Turn<'a, M: Message> {
+    pub(super) me: &'a Address<M>,
+}
+
+impl<M: Message> Turn<'_, M> {
+    pub(crate) const fn me(&self) -> &Address<M> {
+        self.me
+    }
+
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        self.me.task()
+    }
+
+    /// The oldest message; what an earlier life has ordered is not among them.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<M> {
+        loop {
+            let (message, ordered_by) = self.pop_any()?;
+            let header = self.header();
+            // Written by the owner of the turn alone.
+            match ordered_by {
+                Some(life) if life != header.generation.load(Ordering::Relaxed) => {
+                    header.bury(message, DeadReason::EarlierLife);
+                }
+                Some(_) | None => return Some(message),
+            }
+        }
+    }
+
+    #[inline]
+    fn pop_any(&self) -> Option<(M, Option<u32>)> {
+        let front = self.me.front();
+        match &front.rule {
+            Rule::Locked(locked) => locked.pop(),
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
+                // SAFETY: a `Turn` is held by the owner of the turn, and the address says the type.
+                let (message, weight) = unsafe { front.header.queue.pop() }?;
+                if let Rule::Await(room) = &front.rule {
+                    room.announce(if front.header.queue.len() == 0 { usize::MAX } else { 1 });
+                }
+                Some((message, weight.life()))
+            }
+        }
+    }
+
+    /// Drops what waits now, not what comes meanwhile.
+    pub(crate) fn bury_waiting(&self) {
+        for _ in 0..self.me.len() {
+            let Some(message) = self.pop() else {
+                return;
+            };
+            self.header().bury(message, DeadReason::Restarted);
+        }
+    }
+
+    /// Takes note of wake-ups: what was done before them is seen from now on.
+    #[inline]
+    pub(crate) fn clear_woken(&self) -> bool {
+        self.header().queue.clear_woken()
+    }
+}
+
+/// The turn of `me` on a thread that runs it already, for the inbox of an async actor.
+///
+/// # Panics
+///
+/// Anywhere else: its messages belong to whoever runs it (C2).
+pub(crate) fn current_turn<M: Message>(me: &Address<M>) -> Turn<'_, M> {
+    assert!(is_current(me.task()), "an inbox is read by its own process only");
+    Turn { me }
+}
