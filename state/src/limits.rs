@@ -19,6 +19,10 @@ pub const MEMTABLES_DIVISOR: usize = 3;
 /// only.
 pub const OPEN_FILES_MAX: i32 = 512;
 
+/// Bytes of the first level of the column family that grows at its end. Each flush is merged with
+/// all of it, so it is a few flushes large and not RocksDB's 256 MB.
+pub const CHAIN_LEVEL_BYTES: u64 = 32 << 20;
+
 /// Rows one call of `Snapshot::scan` returns at most, so that no read is unbounded.
 pub const SCAN_ROWS_MAX: usize = 1_024;
 

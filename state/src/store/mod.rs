@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::error::StoreError;
 
-/// A table of the store. The number is part of the disk format of [`Faulty`] only.
+/// A table of the store. Its number is part of the format on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Family {
@@ -77,7 +77,7 @@ impl Family {
         Self::Diffs,
     ];
 
-    /// Name of the family on disk.
+    /// Name of the family, for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

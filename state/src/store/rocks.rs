@@ -1,5 +1,9 @@
-//! The store on disk: RocksDB with one column family per table, a log that is synced per batch,
-//! and a memory cap over caches and memtables.
+//! The store on disk: RocksDB with few column families, a log that is synced per batch, and a memory
+//! cap over caches and memtables.
+//!
+//! Our families share RocksDB's by how they are used; a key begins with the number of its family.
+//! Each family of RocksDB costs three syncs when a datadir is made, a file per flush, and a block
+//! of memtable (`arena_block_size`) however little is in it.
 
 use std::{path::Path, sync::Arc};
 
@@ -12,7 +16,10 @@ use self_cell::self_cell;
 use super::{Batch, Family, Range, Row, Snapshot, Store, Sync};
 use crate::{
     error::StoreError,
-    limits::{CACHE_BYTES_MAX, CACHE_BYTES_MIN, MEMTABLES_DIVISOR, OPEN_FILES_MAX, SCAN_ROWS_MAX},
+    limits::{
+        CACHE_BYTES_MAX, CACHE_BYTES_MIN, CHAIN_LEVEL_BYTES, MEMTABLES_DIVISOR, OPEN_FILES_MAX,
+        SCAN_ROWS_MAX,
+    },
 };
 
 type RocksSnapshot<'a> = rocksdb::Snapshot<'a>;
@@ -42,20 +49,54 @@ impl Rocks {
         let cache_bytes = cache_bytes.clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX);
         let memtables_bytes = cache_bytes / MEMTABLES_DIVISOR;
         let cache = Cache::new_lru_cache(cache_bytes - memtables_bytes)?;
-        let families = Family::ALL.map(|family| {
-            ColumnFamilyDescriptor::new(
-                family.name(),
-                family_options(family, &cache, memtables_bytes),
-            )
+        let columns = Column::ALL.map(|column| {
+            let options = column_options(column, &cache, memtables_bytes);
+            ColumnFamilyDescriptor::new(column.name(), options)
         });
-        // Every database has this family; it stays empty.
-        let default = ColumnFamilyDescriptor::new(
-            rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
-            family_options(Family::Meta, &cache, memtables_bytes),
-        );
-        let families = families.into_iter().chain([default]);
-        let db = DB::open_cf_descriptors(&database_options(memtables_bytes), folder, families)?;
+        let db = DB::open_cf_descriptors(&database_options(memtables_bytes), folder, columns)?;
         Ok(Self { db: Arc::new(db) })
+    }
+}
+
+/// A column family of RocksDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    /// Read by exact key, often one that is not there; written all over.
+    Exact,
+    /// Read by the first key above another; written all over.
+    History,
+    /// Grows at the end: keys begin with a height.
+    Chain,
+}
+
+impl Column {
+    const ALL: [Self; 3] = [Self::Exact, Self::History, Self::Chain];
+
+    const fn of(family: Family) -> Self {
+        match family {
+            Family::Meta
+            | Family::Accounts
+            | Family::Storage
+            | Family::Codes
+            | Family::Heights
+            | Family::Transactions
+            | Family::Nodes => Self::Exact,
+            Family::AccountHistory | Family::StorageHistory => Self::History,
+            Family::Changes
+            | Family::Headers
+            | Family::Bodies
+            | Family::Receipts
+            | Family::Diffs => Self::Chain,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            // Every database has this one.
+            Self::Exact => rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
+            Self::History => "history",
+            Self::Chain => "chain",
+        }
     }
 }
 
@@ -79,8 +120,9 @@ fn database_options(memtables_bytes: usize) -> Options {
     options
 }
 
-/// Options of one family. All share one cache; its indexes and filters live in it, so they count.
-fn family_options(family: Family, cache: &Cache, memtables_bytes: usize) -> Options {
+/// Options of one column family. All share one cache; its indexes and filters live in it, so they
+/// count.
+fn column_options(column: Column, cache: &Cache, memtables_bytes: usize) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
@@ -88,29 +130,30 @@ fn family_options(family: Family, cache: &Cache, memtables_bytes: usize) -> Opti
     table.set_format_version(5);
     let mut options = Options::default();
     options.set_write_buffer_size(memtables_bytes / 2);
-    match family {
-        // Read by exact key, often one that is not there.
-        Family::Accounts
-        | Family::Storage
-        | Family::Codes
-        | Family::Heights
-        | Family::Transactions
-        | Family::Nodes => table.set_bloom_filter(10.0, false),
-        Family::Meta
-        | Family::AccountHistory
-        | Family::StorageHistory
-        | Family::Changes
-        | Family::Headers
-        | Family::Bodies
-        | Family::Receipts
-        | Family::Diffs => {}
+    match column {
+        Column::Exact => table.set_bloom_filter(10.0, false),
+        Column::History => {}
+        Column::Chain => {
+            // Each flush spans all its families, so it is merged with all of the first level: keep
+            // that small. Below it, files hold new heights and just move.
+            options.set_max_bytes_for_level_base(CHAIN_LEVEL_BYTES);
+            options.set_target_file_size_base(CHAIN_LEVEL_BYTES / 8);
+        }
     }
     options.set_block_based_table_factory(&table);
     options
 }
 
-fn handle(db: &DB, family: Family) -> &ColumnFamily {
-    db.cf_handle(family.name()).expect("all families are opened with the database")
+fn handle(db: &DB, column: Column) -> &ColumnFamily {
+    db.cf_handle(column.name()).expect("all column families are opened with the database")
+}
+
+/// The key of a row in its column family.
+fn stored_key(family: Family, key: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(1 + key.len());
+    stored.push(family as u8);
+    stored.extend_from_slice(key);
+    stored
 }
 
 impl Store for Rocks {
@@ -119,13 +162,17 @@ impl Store for Rocks {
     }
 
     fn write(&self, batch: &Batch, sync: Sync) -> Result<(), StoreError> {
-        let handles = Family::ALL.map(|family| handle(&self.db, family));
+        let handles = Column::ALL.map(|column| handle(&self.db, column));
         let mut rows = WriteBatch::default();
+        let mut key = Vec::new();
         for op in batch.ops() {
-            let family = handles[op.family as usize];
+            let column = handles[Column::of(op.family) as usize];
+            key.clear();
+            key.push(op.family as u8);
+            key.extend_from_slice(op.key);
             match op.value {
-                Some(value) => rows.put_cf(family, op.key, value),
-                None => rows.delete_cf(family, op.key),
+                Some(value) => rows.put_cf(column, &key, value),
+                None => rows.delete_cf(column, &key),
             }
         }
         let mut options = WriteOptions::default();
@@ -136,21 +183,22 @@ impl Store for Rocks {
 
 impl Snapshot for Pinned {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.borrow_dependent().get_cf(handle(self.borrow_owner(), family), key)?)
+        let column = handle(self.borrow_owner(), Column::of(family));
+        Ok(self.borrow_dependent().get_cf(column, stored_key(family, key))?)
     }
 
     fn scan(&self, family: Family, range: Range<'_>) -> Result<Vec<Row>, StoreError> {
         let mut options = ReadOptions::default();
-        if let Some(end) = end_of_prefix(range.prefix) {
+        if let Some(end) = end_of_prefix(&stored_key(family, range.prefix)) {
             options.set_iterate_upper_bound(end);
         }
-        let family = handle(self.borrow_owner(), family);
+        let column = handle(self.borrow_owner(), Column::of(family));
         let mut rows = Vec::new();
-        let mut iterator = self.borrow_dependent().raw_iterator_cf_opt(family, options);
-        iterator.seek(range.from.max(range.prefix));
+        let mut iterator = self.borrow_dependent().raw_iterator_cf_opt(column, options);
+        iterator.seek(stored_key(family, range.from.max(range.prefix)));
         while rows.len() < range.rows_max.min(SCAN_ROWS_MAX) {
             let Some((key, value)) = iterator.item() else { break };
-            rows.push((key.to_vec(), value.to_vec()));
+            rows.push((key[1..].to_vec(), value.to_vec()));
             iterator.next();
         }
         iterator.status()?;
