@@ -17,7 +17,9 @@ use evenkeel_chain::{
     MNEMONIC, RecoveredTx, TypedTransaction,
 };
 use evenkeel_mempool::{BestIter, NextBlock, Pool, PoolMessage, Query, check_stateless};
-use evenkeel_node::{AdmissionConfig, Config, Limits, Mining, Node, PoolConfig, RpcConfig, start};
+use evenkeel_node::{
+    AdmissionConfig, Config, Limits, LogForm, Mining, Node, PoolConfig, RpcConfig, start,
+};
 use evenkeel_rpc::EngineCall;
 use evenkeel_runtime::{Answer, System, ThreadsConfig, reply};
 use evenkeel_state::{Database, Durable, ExecutedBlock, Tip};
@@ -225,6 +227,8 @@ fn node_config() -> Result<Config, Box<dyn Error>> {
         limits: Limits::default(),
         rpc: RpcConfig::default(),
         accounts: DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, 1)?,
+        log_form: LogForm::Text,
+        is_logging: false,
         auto_impersonate: true,
     })
 }
