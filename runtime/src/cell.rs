@@ -28,7 +28,7 @@ use std::{
     ptr::{self, NonNull},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence},
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
     },
     task::{RawWaker, RawWakerVTable, Waker},
 };
@@ -38,7 +38,7 @@ use crate::{
     budget,
     class::Class,
     dead_letters::{DeadLetter, DeadReason},
-    mailbox::{Locked, Mailbox, MailboxSpec, Put, Rule, SendError},
+    mailbox::{Load, Locked, Mailbox, MailboxSpec, Put, Rule, SendError},
     message::Message,
     queue::{Before, Letter, Queue, Refusal, Weight},
     reply::Reply,
@@ -136,6 +136,7 @@ struct VTable {
     run: unsafe fn(NonNull<Header>) -> After,
     end: unsafe fn(NonNull<Header>, &Exit),
     close: unsafe fn(NonNull<Header>),
+    load: unsafe fn(NonNull<Header>) -> Load,
     drop: unsafe fn(NonNull<Header>),
     free: unsafe fn(NonNull<Header>),
 }
@@ -157,6 +158,9 @@ pub(crate) struct Header {
     used: AtomicU32,
     /// Reductions used beyond its quanta. Touched by its owner (C2).
     pub(crate) debt: AtomicU32,
+    /// Reductions of all its turns, for statistics: a turn is missed now and then when the next one
+    /// is booked by another worker at the same moment.
+    pub(crate) reductions: AtomicU64,
     /// Counts restarts: what an earlier life has ordered does not reach a later one.
     pub(crate) generation: AtomicU32,
     /// The task below this one in a [`TaskStack`]. Touched by who queues it (C1).
@@ -303,6 +307,12 @@ impl Task {
         }
     }
 
+    /// What waits in the mailbox.
+    pub(crate) fn load(&self) -> Load {
+        // SAFETY: the vtable is this cell's.
+        unsafe { (self.vtable.load)(self.0) }
+    }
+
     /// Refuses new messages.
     pub(crate) fn close(&self) {
         // SAFETY: the vtable is this cell's.
@@ -428,6 +438,13 @@ impl Header {
 
     pub(crate) fn is_done(&self) -> bool {
         self.is_done.load(Ordering::Acquire)
+    }
+
+    /// Adds a turn to the statistics. Without a locked instruction: they may miss one.
+    #[inline]
+    pub(crate) fn count(&self, used: u64) {
+        let before = self.reductions.load(Ordering::Relaxed);
+        self.reductions.store(before.wrapping_add(used), Ordering::Relaxed);
     }
 
     pub(crate) fn is_spent(&self) -> bool {
@@ -808,6 +825,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         run: Self::run,
         end: Self::end,
         close: Self::close,
+        load: Self::load,
         drop: Self::drop_contents,
         free: Self::free,
     };
@@ -825,6 +843,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             is_spent: AtomicBool::new(false),
             used: AtomicU32::new(0),
             debt: AtomicU32::new(0),
+            reductions: AtomicU64::new(0),
             generation: AtomicU32::new(0),
             below: AtomicPtr::new(ptr::null_mut()),
             identity: OnceLock::new(),
@@ -947,6 +966,18 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         quietly(|| unsafe { *cell.body.get() = None });
         header.bury_all(letters, locked);
         header.tell_exits(exit);
+    }
+
+    /// # Safety
+    ///
+    /// The header is of this cell type.
+    unsafe fn load(header: NonNull<Header>) -> Load {
+        // SAFETY: the vtable of this cell led here.
+        let front = unsafe { &Self::of(header).front };
+        match &front.rule {
+            Rule::Locked(locked) => locked.load(),
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => front.header.queue.load(),
+        }
     }
 
     unsafe fn close(header: NonNull<Header>) {
