@@ -34,6 +34,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DbCommand,
     },
+    /// Show what a running node's scheduler does.
+    Top {
+        /// Where the node listens.
+        #[arg(value_name = "URL", default_value = "http://127.0.0.1:8545")]
+        url: String,
+        /// Print one snapshot and end.
+        #[arg(long)]
+        once: bool,
+    },
 }
 
 /// What to do with a database.

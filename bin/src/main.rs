@@ -7,6 +7,7 @@ mod db;
 mod dev;
 mod later;
 mod layers;
+mod top;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -36,6 +37,7 @@ fn run() -> Result<()> {
         None => dev::run(&cli.dev),
         Some(Command::Dev(args)) => dev::run(&args),
         Some(Command::Db { command: DbCommand::Verify { datadir } }) => db::verify(&datadir),
+        Some(Command::Top { url, once }) => top::run(&url, once),
     }
 }
 

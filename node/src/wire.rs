@@ -8,7 +8,7 @@ use alloy_primitives::{B256, Bytes};
 use evenkeel_chain::ChainSpec;
 use evenkeel_consensus::{ConfigError, Consensus, Head, Solo, SoloConfig};
 use evenkeel_mempool::{Admission, Admissions, BestTxs, PendingFeed, PoolActor, PoolBoards};
-use evenkeel_rpc::{Accounts, Api, Filters, Flags, PlaceLimits, Places, RequestLog};
+use evenkeel_rpc::{Accounts, Api, Executions, Filters, Flags, PlaceLimits, Places, RequestLog};
 use evenkeel_runtime::{Actor, Entropy, Mailbox, Published, Restart, Spawn, System, published};
 use evenkeel_state::{Database, Durable, Writer};
 use evenkeel_vm::{Executor, ExecutorConfig, ExecutorPorts};
@@ -118,6 +118,7 @@ pub fn start(
         engine: ports::engine(&consensus),
         order: config.pool.order,
         places: Places::new(system, PlaceLimits::default()),
+        executions: Executions::default(),
         accounts,
         filters: Filters::new(system),
         flags: Flags::new(system),

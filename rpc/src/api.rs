@@ -17,6 +17,7 @@ use crate::{
     accounts::Accounts,
     client::Client,
     error::RpcError,
+    executions::Executions,
     filters::Filters,
     flags::Flags,
     methods::limits::PRIORITY_FEE_DEFAULT,
@@ -49,6 +50,8 @@ pub struct Api {
     pub order: Order,
     /// Who may run the EVM now.
     pub places: Places,
+    /// Executions that run or are held, for those who watch or end them.
+    pub executions: Executions,
     /// Keys of the dev accounts, and who is impersonated.
     pub accounts: Accounts,
     /// Filters of `eth_newFilter` and its sisters.

@@ -23,6 +23,12 @@ impl ClientId {
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
+
+    /// The number of the client.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// What all requests of one client have in common.

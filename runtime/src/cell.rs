@@ -26,7 +26,7 @@ use std::{
     ptr::{self, NonNull},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence},
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
     },
 };
 
@@ -35,7 +35,7 @@ use crate::{
     budget,
     class::Class,
     dead_letters::{DeadLetter, DeadReason},
-    mailbox::{Mailbox, MailboxSpec, Rule},
+    mailbox::{Load, Mailbox, MailboxSpec, Rule},
     message::Message,
     queue::{Before, Letter, Queue},
     reply::Reply,
@@ -49,7 +49,7 @@ mod task;
 mod turn;
 
 pub(crate) use self::{
-    task::{Task, TaskStack, WeakTask},
+    task::{Order, Task, TaskStack, WeakTask},
     turn::{Turn, current_turn},
 };
 
@@ -98,25 +98,6 @@ impl<M: Message> Body<M> for Box<dyn Body<M>> {
     }
 }
 
-/// What a process is told by those above it; obeyed at the next message boundary, first come,
-/// first served, before any message.
-pub(crate) enum Order {
-    /// Take no message and do no work until [`Order::Resume`].
-    Suspend,
-    /// Go on.
-    Resume,
-    /// End this life at once. Without a supervisor it was the last; what waits is dropped.
-    Kill,
-    /// A linked process has ended, so this life ends like this.
-    Broken(Exit),
-    /// By the supervisor: end this life, and wait for the next.
-    Halt,
-    /// By the supervisor: begin the next life.
-    Begin,
-    /// By the supervisor: end at once and for good.
-    End,
-}
-
 /// What a process is called and where it belongs; given at spawn.
 pub(crate) struct Identity {
     pub(crate) id: u64,
@@ -141,6 +122,7 @@ struct VTable {
     run: unsafe fn(NonNull<Header>) -> After,
     end: unsafe fn(NonNull<Header>, &Exit),
     close: unsafe fn(NonNull<Header>),
+    load: unsafe fn(NonNull<Header>) -> Load,
     drop: unsafe fn(NonNull<Header>),
     free: unsafe fn(NonNull<Header>),
 }
@@ -162,6 +144,9 @@ pub(crate) struct Header {
     used: AtomicU32,
     /// Reductions used beyond its quanta. Touched by its owner (C2).
     pub(crate) debt: AtomicU32,
+    /// Reductions of all its turns, for statistics: a turn is missed now and then when the next one
+    /// is booked by another worker at the same moment.
+    pub(crate) reductions: AtomicU64,
     /// Counts restarts: what an earlier life has ordered does not reach a later one.
     pub(crate) generation: AtomicU32,
     /// The task below this one in a [`TaskStack`]. Touched by who queues it (C1).
@@ -203,6 +188,13 @@ impl Header {
 
     pub(crate) fn is_done(&self) -> bool {
         self.is_done.load(Ordering::Acquire)
+    }
+
+    /// Adds a turn to the statistics. Without a locked instruction: they may miss one.
+    #[inline]
+    pub(crate) fn count(&self, used: u64) {
+        let before = self.reductions.load(Ordering::Relaxed);
+        self.reductions.store(before.wrapping_add(used), Ordering::Relaxed);
     }
 
     pub(crate) fn is_spent(&self) -> bool {
@@ -390,6 +382,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         run: Self::run,
         end: Self::end,
         close: Self::close,
+        load: Self::load,
         drop: Self::drop_contents,
         free: Self::free,
     };
@@ -407,6 +400,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             is_spent: AtomicBool::new(false),
             used: AtomicU32::new(0),
             debt: AtomicU32::new(0),
+            reductions: AtomicU64::new(0),
             generation: AtomicU32::new(0),
             below: AtomicPtr::new(ptr::null_mut()),
             identity: OnceLock::new(),
@@ -526,6 +520,18 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         quietly(|| unsafe { *cell.body.get() = None });
         header.bury_all(letters, locked);
         header.tell_exits(exit);
+    }
+
+    /// # Safety
+    ///
+    /// The header is of this cell type.
+    unsafe fn load(header: NonNull<Header>) -> Load {
+        // SAFETY: the vtable of this cell led here.
+        let front = unsafe { &Self::of(header).front };
+        match &front.rule {
+            Rule::Locked(locked) => locked.load(),
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => front.header.queue.load(),
+        }
     }
 
     unsafe fn close(header: NonNull<Header>) {

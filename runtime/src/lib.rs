@@ -26,6 +26,7 @@ mod mailbox;
 mod message;
 mod park;
 mod process;
+mod processes;
 mod published;
 mod queue;
 mod registry;
@@ -59,6 +60,7 @@ pub use self::{
     mailbox::{Mailbox, MailboxSpec, Overflow, SendError, Undelivered},
     message::Message,
     process::{ActorHandle, Inbox, TaskError, TaskHandle},
+    processes::{ProcessStatus, Processes},
     published::{Published, Publisher, published},
     reply::{Answer, Lost, Reply, reply},
     share::Share,

@@ -17,6 +17,13 @@ pub const QUANTUM_NS: u64 = QUANTUM_REDUCTIONS as u64 * REDUCTION_NS;
 pub const SHARE_SPLIT_MAX: u32 = 64;
 const _: () = assert!(QUANTUM_REDUCTIONS / SHARE_SPLIT_MAX > 0);
 
+/// The weight of a share that nobody has set; weights are counted in parts of it.
+pub const SHARE_WEIGHT_ONE: u32 = 64;
+
+/// The highest weight of a share: 64 times one. The lowest is 1, which is 1/64.
+pub const SHARE_WEIGHT_MAX: u32 = 64 * SHARE_WEIGHT_ONE;
+const _: () = assert!(QUANTUM_REDUCTIONS.checked_mul(SHARE_WEIGHT_MAX).is_some());
+
 /// Turns of fresh processes in a row before a waiting spent one of the same class gets its turn, so
 /// that spent ones keep at least a quarter of the class.
 pub const FRESH_TURNS_MAX: u8 = 3;

@@ -211,6 +211,13 @@ pub(crate) struct Locked<M> {
     contents: Mutex<Contents<M>>,
 }
 
+/// What waits in a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
 /// What became of a message that was put behind the lock.
 pub(crate) enum Put<M> {
     /// It waits; these made room for it.
@@ -237,6 +244,11 @@ impl<M: Message> Locked<M> {
 
     pub(crate) fn len(&self) -> usize {
         self.lock().held.len()
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let contents = self.lock();
+        Load { items: contents.held.len(), bytes: contents.bytes }
     }
 
     /// Puts a message in, as the rule says (M1). O(1), or O(n) for one with a key.

@@ -32,6 +32,7 @@
 use std::{marker::PhantomData, mem::ManuallyDrop, ptr, ptr::NonNull};
 
 use crate::{
+    mailbox::Load,
     slab::SizeClass,
     sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell},
 };
@@ -301,6 +302,13 @@ impl Queue {
     /// Letters that were let in and not taken out.
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.load.load(Ordering::Relaxed) & ITEM_MASK).expect("24 bits")
+    }
+
+    /// The same with their bytes. What a process has ordered for itself is in neither.
+    pub(crate) fn load(&self) -> Load {
+        let load = self.load.load(Ordering::Relaxed);
+        let bytes = (load & !CLOSED) >> ITEM_BITS;
+        Load { items: self.len(), bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }
     }
 
     /// Makes room for a letter (Q4), or says why not.

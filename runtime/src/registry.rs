@@ -19,6 +19,13 @@ struct Shard {
     free: Vec<u32>,
 }
 
+/// How far somebody has looked through the registry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    shard: u32,
+    place: usize,
+}
+
 pub(crate) struct Registry {
     shards: [Mutex<Shard>; SHARDS as usize],
     live: AtomicUsize,
@@ -89,6 +96,23 @@ impl Registry {
             let waited = self.is_empty.wait_timeout(waiting, left);
             waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// The living processes among up to `spots_max` spots from `cursor` on, which is moved on; false
+    /// if there are no more spots. O(`spots_max`), in one short lock.
+    pub(crate) fn some(&self, cursor: &mut Cursor, spots_max: usize, into: &mut Vec<Task>) -> bool {
+        if cursor.shard >= SHARDS {
+            return false;
+        }
+        let shard = self.shard(cursor.shard);
+        let rest = shard.spots.get(cursor.place..).unwrap_or_default();
+        let looked = &rest[..rest.len().min(spots_max)];
+        into.extend(looked.iter().flatten().filter_map(WeakTask::upgrade));
+        cursor.place += looked.len();
+        if rest.len() <= spots_max {
+            *cursor = Cursor { shard: cursor.shard + 1, place: 0 };
+        }
+        cursor.shard < SHARDS
     }
 
     /// The living processes, in an order that depends on the order of spawning alone.

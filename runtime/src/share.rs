@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     compute::{Job, JobHandle},
-    limits::{QUANTUM_REDUCTIONS, SHARE_JOBS_MAX, SHARE_SPLIT_MAX},
+    limits::{QUANTUM_REDUCTIONS, SHARE_JOBS_MAX, SHARE_SPLIT_MAX, SHARE_WEIGHT_ONE},
 };
 
 /// Fair share within a class: n active processes of one share split one process's quantum, so a
@@ -21,10 +21,18 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Share(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     active: AtomicU32,
+    /// In parts of [`SHARE_WEIGHT_ONE`].
+    weight: AtomicU32,
     jobs: Mutex<Jobs>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let weight = AtomicU32::new(SHARE_WEIGHT_ONE);
+        Self { active: AtomicU32::new(0), weight, jobs: Mutex::default() }
+    }
 }
 
 /// The share's compute jobs.
@@ -55,7 +63,28 @@ impl Share {
 
     /// What one turn of one of its processes may spend now.
     pub(crate) fn quantum(&self) -> u32 {
-        QUANTUM_REDUCTIONS / self.active().clamp(1, SHARE_SPLIT_MAX)
+        let active = self.active().clamp(1, SHARE_SPLIT_MAX);
+        let whole = QUANTUM_REDUCTIONS * self.0.weight.load(Ordering::Relaxed);
+        (whole / SHARE_WEIGHT_ONE / active)
+            .clamp(QUANTUM_REDUCTIONS / SHARE_SPLIT_MAX, QUANTUM_REDUCTIONS)
+    }
+
+    /// Its weight against other shares, in 64ths; 64 unless somebody has set it.
+    #[must_use]
+    pub fn weight_64ths(&self) -> u32 {
+        self.0.weight.load(Ordering::Relaxed)
+    }
+
+    /// Scales what its processes get: together `weight / 64` of a quantum per round, but each no
+    /// more than one quantum and no less than 1/64 of it. So a weight above 64 counts as far as the
+    /// share has processes to use it, and no turn gets longer. From the next turns on.
+    ///
+    /// # Panics
+    ///
+    /// If the weight is not between 1 and [`SHARE_WEIGHT_MAX`](crate::limits::SHARE_WEIGHT_MAX).
+    pub fn set_weight_64ths(&self, weight: u32) {
+        assert!((1..=crate::limits::SHARE_WEIGHT_MAX).contains(&weight), "no weight: {weight}");
+        self.0.weight.store(weight, Ordering::Relaxed);
     }
 
     pub(crate) fn enter(&self) {

@@ -154,6 +154,7 @@ impl Single {
         state.ready.book(class, used, nanos);
         let node = task.system.core().node;
         state.hash.add(&[began.as_nanos(), task.id(), class.index() as u64 | node << 8, used]);
+        task.count(used);
         let used = u32::try_from(used).unwrap_or(u32::MAX);
         let over = used.saturating_sub(quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
         task.debt.fetch_add(over, Ordering::Relaxed);

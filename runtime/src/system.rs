@@ -21,6 +21,7 @@ use crate::{
     mailbox::{Mailbox, MailboxSpec, Overflow},
     message::{Message, Never},
     process::{ActorHandle, FutureBody, Inbox, TaskHandle},
+    processes::Processes,
     registry::Registry,
     reply::{self, Answer},
     scheduler::{self, Scheduler},
@@ -340,6 +341,16 @@ impl System {
             panics: counters.panics.load(Ordering::Relaxed),
             restarts: counters.restarts.load(Ordering::Relaxed),
         }
+    }
+
+    /// The living processes, to be looked through in slices. Costs nothing until it is used.
+    #[must_use]
+    pub fn processes(&self) -> Processes {
+        Processes::new(self.clone())
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
     }
 
     /// The last messages that nobody handled, the oldest first; a sample when there are many.

@@ -25,8 +25,8 @@ mod trace;
 mod tracer;
 
 pub use actor::{
-    BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts,
-    Reverted, spawn_call, spawn_trace,
+    BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
+    HoldState, Progress, Reverted, spawn_call, spawn_held_call, spawn_trace,
 };
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError,
@@ -40,4 +40,4 @@ pub use limits::Limits;
 pub use overlay::{Overlay, ReadError};
 pub use slice::{ExecutionError, Slice};
 pub use step::Step;
-pub use suspended::{Setup, Suspended};
+pub use suspended::{Setup, Suspended, Whereabouts};

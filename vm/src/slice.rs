@@ -224,6 +224,10 @@ pub(crate) struct Sliced {
     pending: Option<FrameInit>,
     /// The pending frame waits for the result of a heavy precompile.
     is_offloaded: bool,
+    /// Stops after every instruction.
+    is_stepping: bool,
+    /// Instructions ended while stepping.
+    steps: u64,
 }
 
 type MachineHandler<DB, I> =
@@ -231,7 +235,7 @@ type MachineHandler<DB, I> =
 
 impl Sliced {
     pub(crate) const fn new() -> Self {
-        Self { running: None, pending: None, is_offloaded: false }
+        Self { running: None, pending: None, is_offloaded: false, is_stepping: false, steps: 0 }
     }
 
     /// Returns true while a transaction is in flight.
@@ -365,9 +369,19 @@ impl Sliced {
                     return Ok(Slice::More);
                 }
                 if evm.ctx.chain.is_waiting() && go_on_waiting(evm, fuel)? {
+                    if self.is_stepping && !evm.ctx.chain.is_waiting() {
+                        self.steps += 1;
+                    }
                     continue;
                 }
                 let action = match evm.ctx.chain.ending.take() {
+                    None if self.is_stepping => {
+                        // No fuel: it ends after the first instruction, all of which cost gas.
+                        *fuel = 0;
+                        let action = evm.run(&mut 0);
+                        self.steps += u64::from(!evm.ctx.chain.is_in_instruction());
+                        action
+                    }
                     None => evm.run(fuel),
                     ending => ending,
                 };
@@ -395,6 +409,16 @@ impl Sliced {
                 return self.end(evm, result).map(Slice::Done);
             }
         }
+    }
+
+    /// Whether every instruction ends its slice; the next may begin with any fuel above 0.
+    pub(crate) const fn set_stepping(&mut self, is_stepping: bool) {
+        self.is_stepping = is_stepping;
+    }
+
+    /// Instructions that ended while stepping.
+    pub(crate) const fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// Hands in what the heavy call came to; the pending frame takes it as its own.

@@ -15,7 +15,11 @@ use revm::{
     },
     context_interface::{FrameStack, context::ContextError},
     handler::instructions::EthInstructions,
-    interpreter::{Instruction, interpreter::EthInterpreter},
+    interpreter::{
+        Instruction,
+        interpreter::EthInterpreter,
+        interpreter_types::{Jumps, LoopControl},
+    },
     primitives::hardfork::SpecId,
     state::EvmState,
 };
@@ -61,6 +65,21 @@ const fn other_parts_are_send<DB: Database<Error: Send> + Send, I: Send>() {
     is_send::<ContextError<DB::Error>>();
 }
 const _: () = other_parts_are_send::<Overlay, ()>();
+
+/// Where an execution is: for those who look at it, nothing depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Call frames under way; 0 before the first and after the last.
+    pub depth: usize,
+    /// Place of the next instruction in the code of the frame on top.
+    pub pc: Option<usize>,
+    /// The next instruction.
+    pub opcode: Option<u8>,
+    /// Gas that is left to the frame on top.
+    pub gas_left: Option<u64>,
+    /// Instructions that were stepped through one by one.
+    pub steps: u64,
+}
 
 /// How an EVM is set up.
 #[derive(Clone, Debug)]
@@ -211,6 +230,27 @@ impl<DB: Database, I> Suspended<DB, I> {
     /// If an earlier slice panicked.
     pub fn depth(&self) -> usize {
         self.get().evm.frame_stack.index().map_or(0, |index| index + 1)
+    }
+
+    /// Whether every instruction ends its slice.
+    pub(crate) fn set_stepping(&mut self, is_stepping: bool) {
+        self.get_mut().sliced.set_stepping(is_stepping);
+    }
+
+    /// Where the execution is between two slices.
+    pub(crate) fn whereabouts(&mut self) -> Whereabouts {
+        let depth = self.depth();
+        let inner = self.get_mut();
+        let mut here = Whereabouts { depth, steps: inner.sliced.steps(), ..Whereabouts::default() };
+        if depth > 0 {
+            let interpreter = &inner.evm.frame_stack.get().interpreter;
+            here.gas_left = Some(interpreter.gas.remaining());
+            if !interpreter.bytecode.is_end() {
+                here.pc = Some(interpreter.bytecode.pc());
+                here.opcode = Some(interpreter.bytecode.opcode());
+            }
+        }
+        here
     }
 
     /// Returns true while a transaction is in flight.

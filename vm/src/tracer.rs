@@ -13,7 +13,7 @@ use crate::{
     limits::{TRACE_BYTES_MAX, TRACE_CALLS_MAX},
     overlay::Overlay,
     step::Step,
-    suspended::{Setup, Suspended},
+    suspended::{Setup, Suspended, Whereabouts},
 };
 
 /// A traced transaction.
@@ -80,6 +80,17 @@ impl CallTracer {
             Step::Done(Err(error)) => Step::Done(Err(error)),
             Step::Done(Ok(result)) => Step::Done(self.trace(&result)),
         }
+    }
+
+    /// Nothing to set once the trace is over.
+    pub(crate) fn set_stepping(&mut self, is_stepping: bool) {
+        if let Some(evm) = &mut self.evm {
+            evm.set_stepping(is_stepping);
+        }
+    }
+
+    pub(crate) fn whereabouts(&mut self) -> Whereabouts {
+        self.evm.as_mut().map(Suspended::whereabouts).unwrap_or_default()
     }
 
     pub(crate) fn provide(&mut self, result: HeavyResult) {

@@ -1,6 +1,7 @@
 //! The real binary as its users meet it: started, asked, killed, restarted, misused.
 
 mod process;
+mod top;
 
 use std::{path::Path, process::Command};
 

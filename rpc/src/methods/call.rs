@@ -15,7 +15,7 @@ use alloy_rpc_types_eth::{
 use alloy_rpc_types_trace::geth::{
     GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace,
 };
-use evenkeel_vm::{CallJob, CallKind, CallOutcome, TraceJob, spawn_call, spawn_trace};
+use evenkeel_vm::{CallJob, CallKind, CallOutcome, Limits, TraceJob, spawn_call, spawn_trace};
 
 use super::{transactions, whole};
 use crate::{
@@ -55,6 +55,27 @@ pub(super) async fn estimate_for(
 
 /// `debug_traceCall`
 pub(super) async fn trace_call(api: &Api, request: Request<'_>) -> Answered {
+    let (asked, kind) = traced(request)?;
+    match asked.run(api, request.client, kind).await? {
+        CallOutcome::Trace(trace) => answer::<GethTrace>(&trace),
+        CallOutcome::Output(_) | CallOutcome::Gas(_) => Err(wrong_kind()),
+    }
+}
+
+/// What may be held, by the name of its method: the call, and what is asked of it.
+pub(super) fn to_hold(request: Request<'_>) -> Result<(Asked, CallKind), RpcError> {
+    match request.method {
+        "eth_call" => Ok((Asked::new(request, BlockNumberOrTag::Latest)?, CallKind::Call)),
+        "debug_traceCall" => traced(request),
+        other => {
+            let text = format!("cannot hold {other}: expected eth_call or debug_traceCall");
+            Err(RpcError::invalid_params(text))
+        }
+    }
+}
+
+/// The arguments of `debug_traceCall`.
+fn traced(request: Request<'_>) -> Result<(Asked, CallKind), RpcError> {
     let params = Params::new(request.params, 3)?;
     let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
     let block = params.block(1)?;
@@ -69,10 +90,7 @@ pub(super) async fn trace_call(api: &Api, request: Request<'_>) -> Answered {
         block: options.block_overrides.map(Box::new),
     };
     let asked = Asked { call: checked(call)?, block, overrides };
-    match asked.run(api, request.client, CallKind::Trace(options.tracing_options)).await? {
-        CallOutcome::Trace(trace) => answer::<GethTrace>(&trace),
-        CallOutcome::Output(_) | CallOutcome::Gas(_) => Err(wrong_kind()),
-    }
+    Ok((asked, CallKind::Trace(options.tracing_options)))
 }
 
 /// `debug_traceTransaction`
@@ -97,12 +115,12 @@ pub(super) async fn trace_transaction(api: &Api, request: Request<'_>) -> Answer
         limits: api.limits(request.client),
     };
     let trace = spawn_trace(&api.system, &request.client.share, job);
-    let trace = trace.await.map_err(|lost| RpcError::internal(format!("trace: {lost}")))??;
+    let trace = api.executions.run(request.client, "debug_traceTransaction", trace).await??;
     answer(&trace)
 }
 
 /// What a client asked to execute.
-struct Asked {
+pub(super) struct Asked {
     call: TransactionRequest,
     block: BlockId,
     overrides: EvmOverrides,
@@ -135,9 +153,26 @@ impl Asked {
         kind: CallKind,
     ) -> Result<CallOutcome, RpcError> {
         let _place = api.place(client).await?;
+        let method = match &kind {
+            CallKind::Call => "eth_call",
+            CallKind::EstimateGas => "eth_estimateGas",
+            CallKind::Trace(_) => "debug_traceCall",
+        };
+        let job = self.job(api, kind, api.limits(client)).await?;
+        let outcome = spawn_call(&api.system, &client.share, job);
+        Ok(api.executions.run(client, method, outcome).await??)
+    }
+
+    /// The call on the state of now.
+    pub(super) async fn job(
+        self,
+        api: &Api,
+        kind: CallKind,
+        limits: Limits,
+    ) -> Result<CallJob, RpcError> {
         let durable = api.durable.get();
         let (view, header) = position::environment(api, &durable, self.block).await?;
-        let job = CallJob {
+        Ok(CallJob {
             view,
             header,
             spec: Arc::clone(&api.spec),
@@ -145,10 +180,8 @@ impl Asked {
             state_overrides: self.overrides.state,
             block_overrides: self.overrides.block.map(|block| *block),
             kind,
-            limits: api.limits(client),
-        };
-        let outcome = spawn_call(&api.system, &client.share, job);
-        Ok(outcome.await.map_err(|lost| RpcError::internal(format!("call: {lost}")))??)
+            limits,
+        })
     }
 }
 

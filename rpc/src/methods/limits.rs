@@ -51,6 +51,43 @@ pub(crate) const REVERTS_MAX: usize = 64;
 /// Blocks `evm_mine` and its sisters take in one call: what the engine can do before the deadline.
 pub(crate) const MINE_BLOCKS_MAX: u64 = 10_000_000;
 
+/// Groups of processes that `sched_queues` lists unless it is told how many.
+pub(crate) const QUEUES_DEFAULT: usize = 50;
+
+/// Groups of processes that `sched_queues` lists at most.
+pub(crate) const QUEUES_MAX: usize = 1_000;
+const _: () = assert!(QUEUES_DEFAULT <= QUEUES_MAX);
+
+/// Places of the registry that `sched_queues` looks at between two yields: about 10 us (guess).
+pub(crate) const QUEUES_SLICE: usize = 128;
+
+/// Executions of all clients that are held or whose result is kept. Each has a place while it runs,
+/// so this is a quarter of all places.
+pub(crate) const EXECS_MAX: usize = 64;
+
+/// Executions of one client that are held or whose result is kept: a quarter of all.
+pub(crate) const EXECS_PER_CLIENT_MAX: usize = 16;
+const _: () = assert!(EXECS_PER_CLIENT_MAX <= EXECS_MAX / 4);
+const _: () = assert!(EXECS_MAX <= crate::limits::EXECUTIONS_MAX / 4);
+
+/// The longest time that an execution may be held, from its start.
+pub(crate) const EXEC_TIME_MAX: Duration = Duration::from_mins(10);
+
+/// How long the result of a held execution is kept after its end.
+pub(crate) const EXEC_KEPT: Duration = Duration::from_mins(1);
+
+/// Bytes of a result that is kept; a larger one ends in an error. A trace can have 128 MB.
+pub(crate) const EXEC_RESULT_BYTES_MAX: usize = 16 << 20;
+
+/// Instructions of one `exec_step`: some 100 ms of work.
+pub(crate) const EXEC_STEPS_MAX: u64 = 1_000_000;
+
+/// How often the progress of an execution is told to its subscribers.
+pub(crate) const EXEC_TOLD_EVERY: Duration = Duration::from_millis(100);
+
+/// Clients whose weights are remembered while they execute nothing.
+pub(crate) const WEIGHTS_MAX: usize = 1_024;
+
 const _: () = assert!(FILTER_BLOCKS_MAX > FEE_HISTORY_BLOCKS_MAX);
 
 /// Struct types in one EIP-712 message. Real ones have a handful.

@@ -7,12 +7,14 @@ mod debug;
 mod dev;
 mod dev_info;
 mod dev_pool;
+mod exec;
 mod fees;
 mod filters;
 pub(crate) mod limits;
 mod logs;
 mod misc;
 mod pending;
+mod sched;
 mod send;
 mod sign;
 mod state_reads;
@@ -34,7 +36,7 @@ use chain_reads::By;
 
 /// Whether the namespace exists only on dev chains.
 fn is_dev_namespace(name: &str) -> bool {
-    matches!(name, "evm" | "anvil" | "hardhat" | "tenderly")
+    matches!(name, "evm" | "anvil" | "hardhat" | "tenderly" | "sched" | "exec")
 }
 
 /// Names methods and how each is answered, with `$api` and `$request` at hand.
@@ -153,6 +155,19 @@ methods! { api, request:
     "debug_getRawBlock" => debug::raw_block(api, request).await;
     "debug_getRawHeader" => debug::raw_header(api, request);
     "debug_getRawReceipts" => debug::raw_receipts(api, request).await;
+
+    "sched_status" => sched::status(api, request);
+    "sched_queues" => sched::queues(api, request).await;
+    "sched_executions" => sched::executions(api, request);
+    "sched_kill" => sched::kill(api, request);
+    "sched_setWeight" => sched::set_weight(api, request);
+    "exec_start" => exec::start(api, request);
+    "exec_status" => exec::status(api, request);
+    "exec_pause" => exec::pause(api, request).await;
+    "exec_resume" => exec::resume(api, request);
+    "exec_step" => exec::step(api, request).await;
+    "exec_cancel" => exec::cancel(api, request);
+    "exec_subscribe" => exec::subscribe(api, request);
 
     "anvil_mine" | "hardhat_mine" => dev::mine(api, request).await;
     "evm_mine" => dev::evm_mine(api, request).await;

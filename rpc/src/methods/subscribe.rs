@@ -85,7 +85,7 @@ enum Reader {
     Syncing,
 }
 
-fn session(request: Request<'_>) -> Result<&Session, RpcError> {
+pub(super) fn session(request: Request<'_>) -> Result<&Session, RpcError> {
     request.session.ok_or_else(|| RpcError::new(-32_001, "notifications not supported"))
 }
 

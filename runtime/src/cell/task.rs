@@ -11,8 +11,27 @@ use std::{
     task::{RawWaker, RawWakerVTable, Waker},
 };
 
-use super::{After, Header, Order};
-use crate::status::Exit;
+use super::{After, Header};
+use crate::{mailbox::Load, status::Exit};
+
+/// What a process is told by those above it; obeyed at the next message boundary, first come,
+/// first served, before any message.
+pub(crate) enum Order {
+    /// Take no message and do no work until [`Order::Resume`].
+    Suspend,
+    /// Go on.
+    Resume,
+    /// End this life at once. Without a supervisor it was the last; what waits is dropped.
+    Kill,
+    /// A linked process has ended, so this life ends like this.
+    Broken(Exit),
+    /// By the supervisor: end this life, and wait for the next.
+    Halt,
+    /// By the supervisor: begin the next life.
+    Begin,
+    /// By the supervisor: end at once and for good.
+    End,
+}
 
 /// A process as run queues see it; counts as a holder.
 pub(crate) struct Task(pub(super) NonNull<Header>);
@@ -133,6 +152,12 @@ impl Task {
             // SAFETY: the workers have ended, so nobody owns the turn.
             unsafe { (self.vtable.end)(self.0, &Exit::Stopped) };
         }
+    }
+
+    /// What waits in the mailbox.
+    pub(crate) fn load(&self) -> Load {
+        // SAFETY: the vtable is this cell's.
+        unsafe { (self.vtable.load)(self.0) }
     }
 
     /// Refuses new messages.

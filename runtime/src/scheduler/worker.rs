@@ -300,6 +300,7 @@ impl Local {
         add(&counters.reductions, charge);
         add(&counters.busy_ns, nanos);
         self.system.counters().note_turn(name, nanos);
+        task.count(charge);
 
         let charge = u32::try_from(charge).unwrap_or(u32::MAX);
         if charge > quantum {

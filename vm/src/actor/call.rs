@@ -4,9 +4,10 @@
 //! |---|---|---|
 //! | `Heavy` | compute pool | puts the result of a precompile back, goes on |
 //! | `Look` | own timer | ends the call if its deadline passed or its caller left while it waited |
+//! | `Wish` | its `Hold` | obeys what the hold says: pause, go on, step, cancel |
 //!
 //! Between slices deadline and caller are looked at directly, since an actor that goes on with
-//! [`Flow::More`] gets no messages.
+//! [`Flow::More`] gets no messages; likewise the hold. A paused call has no turns but for its deadline.
 
 use std::time::Duration;
 
@@ -16,13 +17,17 @@ use evenkeel_runtime::{
     Share, Spawn, System, Time, reply,
 };
 
-use super::turn::{Turn, slices};
+use super::{
+    hold::{Hold, HoldState, Order, Progress},
+    turn::{Turn, slices},
+};
 use crate::{
     call::{CallJob, CallOutcome, CallRun, TraceJob, TraceRun},
     error::CallError,
     heavy::HeavyResult,
-    limits::{LOOK_EVERY, Limits},
+    limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits},
     step::Step,
+    suspended::Whereabouts,
 };
 
 /// A result of the pool and a timer; both come past the bound anyway.
@@ -38,7 +43,21 @@ pub fn spawn_call(
     share: &Share,
     job: CallJob,
 ) -> Answer<Result<CallOutcome, CallError>> {
-    spawn::<CallRun>(system, share, job)
+    spawn::<CallRun>(system, share, job, None)
+}
+
+/// The same for a call that `hold` can pause, step through, watch and cancel.
+///
+/// # Panics
+///
+/// If the hold is another call's.
+pub fn spawn_held_call(
+    system: &System,
+    share: &Share,
+    job: CallJob,
+    hold: &Hold,
+) -> Answer<Result<CallOutcome, CallError>> {
+    spawn::<CallRun>(system, share, job, Some(hold))
 }
 
 /// The same for the trace of a transaction.
@@ -47,7 +66,7 @@ pub fn spawn_trace(
     share: &Share,
     job: TraceJob,
 ) -> Answer<Result<GethTrace, CallError>> {
-    spawn::<TraceRun>(system, share, job)
+    spawn::<TraceRun>(system, share, job, None)
 }
 
 /// What the actor drives: a [`CallRun`] or a [`TraceRun`].
@@ -58,6 +77,9 @@ trait Run: Sized + Send + 'static {
     fn new(job: Self::Job) -> Result<Self, CallError>;
     fn step(&mut self, fuel: u64) -> Step<Result<Self::Outcome, CallError>>;
     fn provide(&mut self, result: HeavyResult);
+    /// One instruction, or a part of it.
+    fn step_instruction(&mut self) -> Step<Result<Self::Outcome, CallError>>;
+    fn whereabouts(&mut self) -> Whereabouts;
 }
 
 impl Run for CallRun {
@@ -74,6 +96,12 @@ impl Run for CallRun {
     }
     fn provide(&mut self, result: HeavyResult) {
         self.provide(result);
+    }
+    fn step_instruction(&mut self) -> Step<Result<CallOutcome, CallError>> {
+        self.step_instruction()
+    }
+    fn whereabouts(&mut self) -> Whereabouts {
+        self.whereabouts()
     }
 }
 
@@ -92,12 +120,19 @@ impl Run for TraceRun {
     fn provide(&mut self, result: HeavyResult) {
         self.provide(result);
     }
+    fn step_instruction(&mut self) -> Step<Result<GethTrace, CallError>> {
+        unreachable!("nobody holds the trace of a transaction")
+    }
+    fn whereabouts(&mut self) -> Whereabouts {
+        unreachable!("nobody holds the trace of a transaction")
+    }
 }
 
 fn spawn<R: Run>(
     system: &System,
     share: &Share,
     job: R::Job,
+    hold: Option<&Hold>,
 ) -> Answer<Result<R::Outcome, CallError>> {
     let (reply, answer) = reply();
     let Limits { deadline, timeout, .. } = *R::limits(&job);
@@ -108,15 +143,22 @@ fn spawn<R: Run>(
         reply: Some(reply),
         offloaded: None,
         is_look_due: false,
+        hold: hold.cloned(),
+        slices: 0,
+        gas_used: 0,
     };
     let spawn = Spawn::new("call", Class::Call).share(share.clone());
-    let _address = system.spawn_once(spawn, MAILBOX, call);
+    let address = system.spawn_once(spawn, MAILBOX, call);
+    if let Some(hold) = hold {
+        hold.holds(address.port(|()| CallMessage::Wish));
+    }
     answer
 }
 
 enum CallMessage {
     Heavy(Result<HeavyResult, Panicked>),
     Look,
+    Wish,
 }
 
 impl Message for CallMessage {
@@ -124,20 +166,29 @@ impl Message for CallMessage {
         match self {
             Self::Heavy(_) => "heavy",
             Self::Look => "look",
+            Self::Wish => "wish",
         }
     }
 }
+
+type Outcome<R> = Result<<R as Run>::Outcome, CallError>;
 
 struct Call<R: Run> {
     work: Work<R>,
     deadline: Option<Time>,
     timeout: Duration,
     /// Taken with the answer.
-    reply: Option<Reply<Result<R::Outcome, CallError>>>,
+    reply: Option<Reply<Outcome<R>>>,
     /// The job on the compute pool.
     offloaded: Option<JobHandle>,
     /// A `Look` is under way. There is one at most, however many jobs were offloaded meanwhile.
     is_look_due: bool,
+    /// Who may pause it.
+    hold: Option<Hold>,
+    /// Turns that executed something.
+    slices: u64,
+    /// Fuel used so far.
+    gas_used: u64,
 }
 
 enum Work<R: Run> {
@@ -157,10 +208,17 @@ impl<R: Run> Actor for Call<R> {
         match message {
             CallMessage::Heavy(result) => self.provided(result),
             CallMessage::Look => self.look(ctx),
+            CallMessage::Wish => self.wish(),
         }
     }
 
     fn resume(&mut self, ctx: &mut Ctx<'_, CallMessage>) -> Flow {
+        let order = self.hold.as_ref().map_or(Order::Run, Hold::next);
+        match order {
+            Order::Run | Order::Step { .. } => {}
+            Order::Pause => return self.pause(ctx),
+            Order::Cancel => return self.answer(Err(CallError::Cancelled)),
+        }
         let mut run = match std::mem::replace(&mut self.work, Work::Over) {
             Work::New(job) => match R::new(*job) {
                 Ok(run) => Box::new(run),
@@ -169,7 +227,24 @@ impl<R: Run> Actor for Call<R> {
             Work::Running(run) => run,
             Work::Over => return Flow::Stop,
         };
-        let turn = slices(ctx, |fuel| run.step(fuel), |ctx| self.interruption(ctx).map(Err));
+        let mut used = 0;
+        let counted = |step: Step<_>| {
+            if let Step::More { used: more } = &step {
+                used += more;
+            }
+            step
+        };
+        let turn = match order {
+            Order::Step { until } => self.instructions(ctx, &mut run, until, counted),
+            Order::Run | Order::Pause | Order::Cancel => {
+                let mut counted = counted;
+                let step = |fuel| counted(run.step(fuel));
+                slices(ctx, step, |ctx| self.interruption(ctx).map(Err))
+            }
+        };
+        self.slices += 1;
+        self.gas_used += used;
+        self.tell(HoldState::Running, || run.whereabouts());
         match turn {
             Turn::Spent => {
                 self.work = Work::Running(run);
@@ -200,6 +275,33 @@ impl<R: Run> Call<R> {
         is_late.then_some(CallError::Timeout(self.timeout))
     }
 
+    /// As [`slices`], one instruction after another until as many were stepped through.
+    fn instructions(
+        &self,
+        ctx: &mut Ctx<'_, CallMessage>,
+        run: &mut R,
+        until: u64,
+        mut counted: impl FnMut(Step<Outcome<R>>) -> Step<Outcome<R>>,
+    ) -> Turn<Outcome<R>> {
+        loop {
+            if let Some(error) = self.interruption(ctx) {
+                return Turn::Done(Err(error));
+            }
+            if ctx.left() == 0 || run.whereabouts().steps >= until {
+                return Turn::Spent;
+            }
+            match counted(run.step_instruction()) {
+                Step::More { used } => {
+                    let reductions = u32::try_from(used / GAS_PER_REDUCTION).unwrap_or(u32::MAX);
+                    // Stepping costs more than the instruction (about 50 ns, a guess).
+                    ctx.consume(reductions.saturating_add(2));
+                }
+                Step::Offload(call) => return Turn::Offload(call),
+                Step::Done(done) => return Turn::Done(done),
+            }
+        }
+    }
+
     fn provided(&mut self, result: Result<HeavyResult, Panicked>) -> Flow {
         self.offloaded = None;
         match result {
@@ -215,14 +317,52 @@ impl<R: Run> Call<R> {
 
     fn look(&mut self, ctx: &mut Ctx<'_, CallMessage>) -> Flow {
         self.is_look_due = false;
-        let Some(job) = &self.offloaded else { return Flow::Next };
         let Some(error) = self.interruption(ctx) else {
-            self.look_again(ctx);
+            if self.offloaded.is_some() {
+                self.look_again(ctx);
+            } else {
+                self.look_at_deadline(ctx);
+            }
             return Flow::Next;
         };
-        // What cannot be stopped runs to its end on the pool; nobody waits for it.
-        job.cancel();
         self.answer(Err(error))
+    }
+
+    /// Goes on as the hold says, unless a precompile is under way: then after it.
+    fn wish(&mut self) -> Flow {
+        let is_cancelled = matches!(self.hold.as_ref().map(Hold::next), Some(Order::Cancel));
+        if is_cancelled {
+            return self.answer(Err(CallError::Cancelled));
+        }
+        if self.offloaded.is_some() { Flow::Next } else { Flow::More }
+    }
+
+    /// Waits for the hold's next order, or for the deadline.
+    fn pause(&mut self, ctx: &mut Ctx<'_, CallMessage>) -> Flow {
+        if let Some(error) = self.interruption(ctx) {
+            return self.answer(Err(error));
+        }
+        self.look_at_deadline(ctx);
+        let here = match &mut self.work {
+            Work::Running(run) => run.whereabouts(),
+            Work::New(_) | Work::Over => Whereabouts::default(),
+        };
+        self.tell(HoldState::Paused, || here);
+        Flow::Next
+    }
+
+    fn tell(&self, state: HoldState, here: impl FnOnce() -> Whereabouts) {
+        if let Some(hold) = &self.hold {
+            let (gas_used, slices) = (self.gas_used, self.slices);
+            hold.tell(Progress { state, gas_used, slices, here: here() });
+        }
+    }
+
+    fn look_at_deadline(&mut self, ctx: &mut Ctx<'_, CallMessage>) {
+        if let Some(deadline) = self.deadline.filter(|_| !self.is_look_due) {
+            self.is_look_due = true;
+            ctx.send_at(deadline, CallMessage::Look);
+        }
     }
 
     fn look_again(&mut self, ctx: &mut Ctx<'_, CallMessage>) {
@@ -236,6 +376,11 @@ impl<R: Run> Call<R> {
 
     fn answer(&mut self, result: Result<R::Outcome, CallError>) -> Flow {
         self.work = Work::Over;
+        if let Some(job) = self.offloaded.take() {
+            // What cannot be stopped runs to its end on the pool; nobody waits for it.
+            job.cancel();
+        }
+        self.tell(HoldState::Over, Whereabouts::default);
         if let Some(reply) = self.reply.take() {
             reply.send(result);
         }

@@ -3,10 +3,12 @@
 mod call;
 mod cheat;
 mod executor;
+mod hold;
 mod message;
 mod slot;
 mod turn;
 
-pub use call::{spawn_call, spawn_trace};
+pub use call::{spawn_call, spawn_held_call, spawn_trace};
 pub use executor::{Executor, ExecutorConfig, ExecutorPorts};
+pub use hold::{Hold, HoldState, Progress};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};

@@ -14,8 +14,13 @@ use super::{
     single::{Single, output_of},
 };
 use crate::{
-    error::CallError, heavy::HeavyResult, limits::Limits, overlay::Overlay, step::Step,
-    suspended::Suspended, tracer::CallTracer,
+    error::CallError,
+    heavy::HeavyResult,
+    limits::Limits,
+    overlay::Overlay,
+    step::Step,
+    suspended::{Suspended, Whereabouts},
+    tracer::CallTracer,
 };
 
 /// Everything a call needs.
@@ -130,6 +135,33 @@ impl CallRun {
                 Step::Offload(call) => Step::Offload(call),
                 Step::Done(result) => Step::Done(result.map(CallOutcome::Trace)),
             },
+        }
+    }
+
+    /// Runs one instruction; what it waits for may take several calls. The count of
+    /// [`Self::whereabouts`] says when it has ended.
+    pub fn step_instruction(&mut self) -> CallStep {
+        self.set_stepping(true);
+        // Any fuel will do.
+        let step = self.step(1);
+        self.set_stepping(false);
+        step
+    }
+
+    fn set_stepping(&mut self, is_stepping: bool) {
+        match &mut self.0 {
+            Kind::Call { evm, .. } => evm.set_stepping(is_stepping),
+            Kind::Estimate(estimate) => estimate.evm().set_stepping(is_stepping),
+            Kind::Trace(tracer) => tracer.set_stepping(is_stepping),
+        }
+    }
+
+    /// Where it is now.
+    pub fn whereabouts(&mut self) -> Whereabouts {
+        match &mut self.0 {
+            Kind::Call { evm, .. } => evm.whereabouts(),
+            Kind::Estimate(estimate) => estimate.evm().whereabouts(),
+            Kind::Trace(tracer) => tracer.whereabouts(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod any_parameters;
 mod calls;
+mod executions;
 mod logs;
 mod pool;
 mod reads;

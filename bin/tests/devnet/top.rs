@@ -1,0 +1,72 @@
+//! The scheduler of the real node as its operator sees it, and an execution that is held.
+
+use std::{io::Write, net::TcpStream, process::Command};
+
+use serde_json::json;
+
+use super::process::Devnet;
+
+/// Goal: `top --once` shows a loaded node; held executions pause and end on demand meanwhile.
+/// Method: eight endless calls on connections of their own, which nobody waits for.
+#[test]
+fn a_loaded_node_is_seen_and_held() {
+    const CODE_AT: &str = "0x00000000000000000000000000000000000000cc";
+    let mut node = Devnet::start(&["--rpc.evmtimeout", "60s"]);
+    let call = json!([{ "to": CODE_AT }, "latest", { CODE_AT: { "code": "0x5b600056" } }]);
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": call });
+    let load: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", node.port())).expect("it listens");
+            let body = body.to_string();
+            let head = "POST / HTTP/1.1\r\nHost: localhost";
+            write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+                .expect("it reads");
+            stream
+        })
+        .collect();
+    let listed = (0..10_000).any(|_| {
+        let listed = node.call("sched_executions", &json!([]));
+        listed.as_array().is_some_and(|list| list.len() == 8)
+    });
+    assert!(listed, "eight calls run");
+
+    let id = node.call("exec_start", &json!(["eth_call", call]));
+    let status = node.call("exec_pause", &json!([id]));
+    assert!(status["state"] == "paused" || status["state"] == "pending", "{status}");
+    let url = format!("http://127.0.0.1:{}", node.port());
+    let top = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["top", "--once", &url])
+        .output()
+        .expect("the binary runs");
+    let text = String::from_utf8_lossy(&top.stdout);
+    assert!(top.status.success(), "{}", String::from_utf8_lossy(&top.stderr));
+    assert!(text.contains("executions: 9 running, 0 waiting"), "{text}");
+    let calls = text.lines().find(|line| line.starts_with("call  ") && line.contains(" call "));
+    let columns: Vec<_> = calls.expect("the calls").split_whitespace().collect();
+    assert_eq!(columns[2], "9", "eight endless ones and the paused one: {text}");
+    assert!(columns[5].parse::<u64>().is_ok_and(|rate| rate > 0), "{text}");
+
+    let before = node.call("exec_status", &json!([id]));
+    assert_eq!(before["state"], "paused", "{before}");
+    let after = node.call("exec_step", &json!([id, 100]));
+    let steps = |status: &serde_json::Value| status["steps"].as_u64().expect("a number");
+    assert_eq!(steps(&after), steps(&before) + 100, "{after}");
+    assert_eq!(node.call("exec_cancel", &json!([id])), true);
+    let killed = node.call("sched_executions", &json!([]))[0]["id"].take();
+    assert_eq!(node.call("sched_kill", &json!([killed])), true);
+    drop(load);
+    assert_eq!(node.terminate(), Some(0));
+    fails_top(&url);
+}
+
+/// A node that is gone is one clear line.
+fn fails_top(url: &str) {
+    let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["top", "--once", url])
+        .output()
+        .expect("the binary runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.starts_with("error: cannot reach http://"), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}

@@ -1,0 +1,262 @@
+//! What executes now, so that it can be listed, weighed and ended; and the executions that are held.
+//!
+//! Every execution of a request is entered here while it has its place, so their number is bounded
+//! by the places; held ones have bounds of their own (`methods/limits.rs`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use evenkeel_runtime::{Answer, Reply, Share, Time, reply};
+use evenkeel_vm::Hold;
+use futures_util::future::{Either, select};
+use serde_json::value::RawValue;
+
+use crate::{
+    client::{Client, ClientId},
+    error::RpcError,
+    methods::limits::{EXECS_MAX, EXECS_PER_CLIENT_MAX, WEIGHTS_MAX},
+};
+
+/// All executions of one node.
+#[derive(Default)]
+pub struct Executions(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// How many there ever were.
+    count: u64,
+    running: BTreeMap<u64, Running>,
+    held: BTreeMap<u64, Arc<Held>>,
+    /// Shares with a weight of their own.
+    weighed: BTreeMap<ClientId, Share>,
+}
+
+struct Running {
+    method: &'static str,
+    client: Client,
+    kill: Reply<()>,
+}
+
+/// One line of the list of executions.
+pub(crate) struct Listed {
+    pub(crate) id: u64,
+    pub(crate) method: &'static str,
+    pub(crate) client: ClientId,
+    pub(crate) since: Time,
+}
+
+/// An execution that is held, or that was and whose result is kept.
+pub(crate) struct Held {
+    pub(crate) id: u64,
+    pub(crate) kind: &'static str,
+    pub(crate) hold: Hold,
+    pub(crate) client: Client,
+    pub(crate) deadline: Time,
+    end: Mutex<Option<End>>,
+}
+
+/// How a held execution ended.
+#[derive(Clone)]
+pub(crate) struct End {
+    pub(crate) at: Time,
+    pub(crate) result: Result<Arc<RawValue>, RpcError>,
+}
+
+impl Executions {
+    /// Waits for the outcome of an execution of `client`, which is listed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// -32000 if somebody kills it; then it ends within one slice.
+    pub(crate) async fn run<T>(
+        &self,
+        client: &Client,
+        method: &'static str,
+        outcome: Answer<T>,
+    ) -> Result<T, RpcError>
+    where
+        T: Send,
+    {
+        let (kill, killed) = reply();
+        let id = self.enter(Running { method, client: client.clone(), kill });
+        let _leaves_when_dropped = Entry { executions: self, id };
+        match select(outcome, killed).await {
+            Either::Left((outcome, _)) => {
+                outcome.map_err(|lost| RpcError::internal(format!("{method}: {lost}")))
+            }
+            Either::Right(_) => Err(killed_error()),
+        }
+    }
+
+    fn enter(&self, running: Running) -> u64 {
+        let mut state = self.lock();
+        state.count += 1;
+        let id = state.count;
+        state.running.insert(id, running);
+        id
+    }
+
+    /// Those that run or are held, by number.
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        let state = self.lock();
+        let running = state.running.iter().map(|(&id, running)| Listed {
+            id,
+            method: running.method,
+            client: running.client.id,
+            since: running.client.arrived,
+        });
+        let held = state.held.values().filter(|held| held.end().is_none()).map(|held| Listed {
+            id: held.id,
+            method: held.kind,
+            client: held.client.id,
+            since: held.client.arrived,
+        });
+        let mut all: Vec<_> = running.chain(held).collect();
+        all.sort_by_key(|listed| listed.id);
+        all
+    }
+
+    /// Ends an execution; false if there is none of this number.
+    pub(crate) fn kill(&self, id: u64, now: Time) -> bool {
+        let mut state = self.lock();
+        let (running, held) = (state.running.remove(&id), state.held.get(&id).cloned());
+        drop(state);
+        if let Some(held) = held.filter(|held| held.end().is_none()) {
+            held.cancel(now, killed_error());
+            return true;
+        }
+        running.map(|running| running.kill.send(())).is_some()
+    }
+
+    // --- weights ---------------------------------------------------------------------------
+
+    /// Sets the weight of a client's share, in 64ths.
+    ///
+    /// # Errors
+    ///
+    /// -32001 if the client executes nothing now and has no weight yet; -32005 at [`WEIGHTS_MAX`].
+    pub(crate) fn set_weight(&self, client: ClientId, weight: u32) -> Result<(), RpcError> {
+        let mut state = self.lock();
+        let running = state.running.values().map(|running| &running.client);
+        let held = state.held.values().map(|held| &held.client);
+        let share = state.weighed.get(&client).cloned().or_else(|| {
+            running.chain(held).find(|one| one.id == client).map(|one| one.share.clone())
+        });
+        let Some(share) = share else {
+            let number = client.number();
+            let text = format!("client {number} executes nothing now; see sched_executions");
+            return Err(RpcError::resource_not_found(text));
+        };
+        share.set_weight_64ths(weight);
+        if weight == evenkeel_runtime::limits::SHARE_WEIGHT_ONE {
+            state.weighed.remove(&client);
+        } else if state.weighed.len() < WEIGHTS_MAX || state.weighed.contains_key(&client) {
+            state.weighed.insert(client, share);
+        } else {
+            share.set_weight_64ths(evenkeel_runtime::limits::SHARE_WEIGHT_ONE);
+            return Err(RpcError::limit(format!("too many weights: limit {WEIGHTS_MAX}")));
+        }
+        Ok(())
+    }
+
+    /// Clients whose weight is not one, with their weights in 64ths.
+    pub(crate) fn weights(&self) -> Vec<(ClientId, u32)> {
+        let state = self.lock();
+        state.weighed.iter().map(|(&client, share)| (client, share.weight_64ths())).collect()
+    }
+
+    // --- held ones -------------------------------------------------------------------------
+
+    /// Enters an execution that is held.
+    ///
+    /// # Errors
+    ///
+    /// -32005 at [`EXECS_MAX`] or [`EXECS_PER_CLIENT_MAX`].
+    pub(crate) fn hold(
+        &self,
+        client: &Client,
+        (kind, hold, deadline): (&'static str, Hold, Time),
+    ) -> Result<Arc<Held>, RpcError> {
+        let mut state = self.lock();
+        let own = state.held.values().filter(|held| held.client.id == client.id).count();
+        if own >= EXECS_PER_CLIENT_MAX || state.held.len() >= EXECS_MAX {
+            return Err(RpcError::limit(format!(
+                "too many held executions: limits {EXECS_PER_CLIENT_MAX} of a client, {EXECS_MAX} in all"
+            )));
+        }
+        state.count += 1;
+        let held = Arc::new(Held {
+            id: state.count,
+            kind,
+            hold,
+            client: client.clone(),
+            deadline,
+            end: Mutex::default(),
+        });
+        state.held.insert(held.id, Arc::clone(&held));
+        Ok(held)
+    }
+
+    /// The held execution of this number, if it is this client's.
+    ///
+    /// # Errors
+    ///
+    /// -32001 if there is none.
+    pub(crate) fn held(&self, id: u64, client: &Client) -> Result<Arc<Held>, RpcError> {
+        let held = self.lock().held.get(&id).filter(|held| held.client.id == client.id).cloned();
+        held.ok_or_else(|| RpcError::resource_not_found(format!("no held execution {id:#x}")))
+    }
+
+    /// Whether a held execution of this number is here: nobody has cancelled it.
+    pub(crate) fn is_held(&self, id: u64) -> bool {
+        self.lock().held.contains_key(&id)
+    }
+
+    /// Forgets a held execution.
+    pub(crate) fn forget(&self, id: u64) {
+        let former = self.lock().held.remove(&id);
+        drop(former);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing of another's runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn killed_error() -> RpcError {
+    RpcError::server("execution killed")
+}
+
+struct Entry<'a> {
+    executions: &'a Executions,
+    id: u64,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        let former = self.executions.lock().running.remove(&self.id);
+        drop(former);
+    }
+}
+
+impl Held {
+    /// How it ended, if it has.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps the end; the first one stands.
+    pub(crate) fn ended(&self, at: Time, result: Result<Arc<RawValue>, RpcError>) {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        end.get_or_insert(End { at, result });
+    }
+
+    /// Ends it now, whatever it is doing; it is forgotten as if it had ended by itself.
+    pub(crate) fn cancel(&self, now: Time, error: RpcError) {
+        self.ended(now, Err(error));
+        self.hold.cancel();
+    }
+}

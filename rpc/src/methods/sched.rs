@@ -1,0 +1,223 @@
+//! `sched_*`: what the scheduler does, what waits, and the means to end or weigh executions.
+
+use std::collections::BTreeMap;
+
+use evenkeel_runtime::{
+    Class, ProcessStatus,
+    limits::{SHARE_WEIGHT_MAX, SHARE_WEIGHT_ONE},
+    yield_now,
+};
+use serde::Serialize;
+
+use super::limits::{QUEUES_DEFAULT, QUEUES_MAX, QUEUES_SLICE};
+use crate::{
+    api::{Api, Request},
+    client::ClientId,
+    error::RpcError,
+    params::{Object, Params, Quantity, refuse},
+    render::{Answered, answer},
+};
+
+/// A class in the status.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClassLine {
+    name: &'static str,
+    /// `null` for the class that goes before all others.
+    weight: Option<u32>,
+    turns: u64,
+    reductions: u64,
+    busy_ns: u64,
+    queued: usize,
+    /// Part of the time of all turns, 0 to 1.
+    busy_share: f64,
+}
+
+#[derive(Serialize)]
+struct Slowest {
+    name: &'static str,
+    nanos: u64,
+}
+
+#[derive(Serialize)]
+struct Gauge {
+    running: usize,
+    waiting: usize,
+    refused: u64,
+}
+
+#[derive(Serialize)]
+struct Weight {
+    client: u64,
+    weight: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    workers: usize,
+    uptime_ms: u64,
+    actors: usize,
+    classes: Vec<ClassLine>,
+    turns_slow: u64,
+    slowest_turn: Slowest,
+    dead_letters: u64,
+    panics: u64,
+    restarts: u64,
+    executions: Gauge,
+    weights: Vec<Weight>,
+}
+
+/// `sched_status`: figures since the start. O(classes * workers).
+pub(super) fn status(api: &Api, request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    let status = api.system.status();
+    let busy_all: u64 = status.classes.iter().map(|class| class.busy_ns).sum();
+    let line = |class: Class| {
+        let used = status.class(class);
+        #[expect(clippy::cast_precision_loss, reason = "a part for people to read")]
+        let busy_share = used.busy_ns as f64 / busy_all.max(1) as f64;
+        ClassLine {
+            name: class.name(),
+            weight: class.weight(),
+            turns: used.turns,
+            reductions: used.reductions,
+            busy_ns: used.busy_ns,
+            queued: used.queued,
+            busy_share,
+        }
+    };
+    let gauge = api.places.gauge();
+    let weights = api.executions.weights().into_iter();
+    answer(&Status {
+        workers: api.system.workers(),
+        uptime_ms: api.system.now().as_nanos() / 1_000_000,
+        actors: status.actors_live,
+        classes: Class::ALL.map(line).into(),
+        turns_slow: status.turns_slow,
+        slowest_turn: Slowest { name: status.slowest_turn.name, nanos: status.slowest_turn.nanos },
+        dead_letters: status.dead_letters,
+        panics: status.panics,
+        restarts: status.restarts,
+        executions: Gauge {
+            running: gauge.running,
+            waiting: gauge.waiting,
+            refused: gauge.refused,
+        },
+        weights: weights
+            .map(|(client, weight)| Weight {
+                client: client.number(),
+                weight: f64::from(weight) / f64::from(SHARE_WEIGHT_ONE),
+            })
+            .collect(),
+    })
+}
+
+/// All living processes of one name and class.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    name: &'static str,
+    class: &'static str,
+    count: usize,
+    queued: usize,
+    queued_bytes: usize,
+    reductions: u64,
+    restarts: u64,
+}
+
+impl Group {
+    fn add(&mut self, process: &ProcessStatus) {
+        self.count += 1;
+        self.queued += process.queued;
+        self.queued_bytes += process.queued_bytes;
+        self.reductions += process.reductions;
+        self.restarts += u64::from(process.restarts);
+    }
+}
+
+/// `sched_queues(count)`: living processes by name, those with the longest queues first, then those
+/// that have used most. O(processes), in slices.
+pub(super) async fn queues(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 1)?;
+    let count = match params.optional::<Quantity>(0)? {
+        None => QUEUES_DEFAULT,
+        Some(Quantity(count)) => usize::try_from(count)
+            .ok()
+            .filter(|count| (1..=QUEUES_MAX).contains(count))
+            .ok_or_else(|| refuse(0, &format!("expected 1 to {QUEUES_MAX} groups")))?,
+    };
+    let mut groups = BTreeMap::<(&'static str, Class), Group>::new();
+    let mut processes = api.system.processes();
+    let mut add = |process: &ProcessStatus| {
+        let ProcessStatus { name, class, .. } = *process;
+        let empty = Group {
+            name,
+            class: class.name(),
+            count: 0,
+            queued: 0,
+            queued_bytes: 0,
+            reductions: 0,
+            restarts: 0,
+        };
+        groups.entry((name, class)).or_insert(empty).add(process);
+    };
+    while processes.look(QUEUES_SLICE, &mut add) {
+        yield_now().await;
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|group| {
+        std::cmp::Reverse((group.queued, group.queued_bytes, group.reductions))
+    });
+    groups.truncate(count);
+    answer(&groups)
+}
+
+/// `sched_executions`: what executes for requests now, the oldest first.
+pub(super) fn executions(api: &Api, request: Request<'_>) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Line {
+        id: String,
+        method: &'static str,
+        client: u64,
+        elapsed_ms: u128,
+    }
+    Params::none(request.params)?;
+    let now = api.system.now();
+    let line = |listed: crate::executions::Listed| Line {
+        id: format!("{:#x}", listed.id),
+        method: listed.method,
+        client: listed.client.number(),
+        elapsed_ms: (now - listed.since).as_millis(),
+    };
+    answer(&api.executions.list().into_iter().map(line).collect::<Vec<_>>())
+}
+
+/// `sched_kill(id)`: ends an execution of a request; nothing else can be killed.
+pub(super) fn kill(api: &Api, request: Request<'_>) -> Answered {
+    let Quantity(id) = Params::new(request.params, 1)?.required(0)?;
+    if api.executions.kill(id, api.system.now()) {
+        return answer(&true);
+    }
+    let text = format!(
+        "no execution {id:#x}: only executions of requests can be killed, see sched_executions"
+    );
+    Err(RpcError::resource_not_found(text))
+}
+
+/// `sched_setWeight(client, weight)`: what the client gets against others, 1/64 to 64; 1 at first.
+pub(super) fn set_weight(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let Quantity(client) = params.required(0)?;
+    let Object(weight) = params.required::<Object<f64>>(1)?;
+    let (least, most) = (1.0, f64::from(SHARE_WEIGHT_MAX));
+    let parts = (weight * f64::from(SHARE_WEIGHT_ONE)).round();
+    if !(least..=most).contains(&parts) {
+        return Err(refuse(1, &format!("expected a weight of 1/64 to 64, found {weight}")));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 4,096")]
+    let parts = parts as u32;
+    api.executions.set_weight(ClientId::new(client), parts)?;
+    answer(&true)
+}

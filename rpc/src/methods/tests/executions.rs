@@ -1,0 +1,142 @@
+//! Executions seen, weighed, killed and held.
+
+use std::{sync::Arc, time::Duration};
+
+use evenkeel_runtime::Share;
+use serde_json::{Value, json};
+
+use super::world::World;
+use crate::{ClientId, Member, RpcConfig, Session, session::Line};
+
+const CODE_AT: &str = "0x00000000000000000000000000000000000000cc";
+/// JUMPDEST, PUSH1 0, JUMP
+const ENDLESS: &str = "0x5b600056";
+/// PUSH1 42, PUSH0, MSTORE, PUSH1 32, PUSH0, RETURN
+const ANSWER: &str = "0x602a5f5260205ff3";
+
+fn call(code: &str) -> Value {
+    json!([{ "to": CODE_AT }, "latest", { CODE_AT: { "code": code } }])
+}
+
+fn start(world: &mut World, code: &str, options: &Value) -> Value {
+    world.ok("exec_start", &json!(["eth_call", call(code), options]).to_string())
+}
+
+/// Goal: a status names classes and executions; queues group processes by name; a listed execution
+/// can be weighed and killed, and nothing else can.
+#[test]
+fn executions_are_listed_weighed_and_killed() {
+    let mut world = World::new(61, RpcConfig::default());
+    let member = Member { share: Share::new(), id: ClientId::new(7) };
+    let endless = world.start(&member, None, "eth_call", &call(ENDLESS).to_string());
+    world.sim.run_for(Duration::from_millis(1));
+
+    let status = world.ok("sched_status", "[]");
+    assert_eq!(status["executions"], json!({ "running": 1, "waiting": 0, "refused": 0 }));
+    let classes = status["classes"].as_array().expect("a list");
+    let one = classes.iter().find(|class| class["name"] == "call").expect("class call");
+    assert_eq!((one["weight"].as_u64(), one["queued"].as_u64()), (Some(4), Some(1)));
+    assert!(one["busyShare"].as_f64().is_some_and(|share| share > 0.5), "{one}");
+    let queues = world.ok("sched_queues", "[]");
+    let groups = queues.as_array().expect("a list");
+    let group = groups.iter().find(|group| group["name"] == "call").expect("the call");
+    assert_eq!((&group["class"], &group["count"]), (&json!("call"), &json!(1)));
+    assert!(group["reductions"].as_u64().is_some_and(|used| used > 0));
+    assert_eq!(world.ok("sched_queues", "[1]").as_array().map(Vec::len), Some(1));
+    assert!(world.err("sched_queues", "[1001]").1.contains("1 to 1000"));
+
+    let listed = world.ok("sched_executions", "[]");
+    assert_eq!((&listed[0]["method"], &listed[0]["client"]), (&json!("eth_call"), &json!(7)));
+    assert_eq!(world.ok("sched_setWeight", "[7, 0.5]"), true);
+    assert_eq!(member.share.weight_64ths(), 32);
+    let weights = json!([{ "client": 7, "weight": 0.5 }]);
+    assert_eq!(world.ok("sched_status", "[]")["weights"], weights);
+    for wrong in ["[7, 0.001]", "[7, 65]", "[7, -1]"] {
+        assert!(world.err("sched_setWeight", wrong).1.contains("1/64 to 64"), "{wrong}");
+    }
+    assert_eq!(world.err("sched_setWeight", "[8, 2]").0, -32_001);
+    assert_eq!(world.ok("sched_setWeight", "[7, 1]"), true);
+
+    let id = listed[0]["id"].clone();
+    assert_eq!(world.ok("sched_kill", &json!([id]).to_string()), true);
+    let error = world.sim.run_until(endless).expect("no panic").expect_err("it was killed");
+    assert_eq!(error.message, "execution killed");
+    let (code, text) = world.err("sched_kill", &json!([id]).to_string());
+    assert!(code == -32_001 && text.contains("only executions of requests"), "{text}");
+    world.sim.run_for(Duration::from_millis(1));
+    assert_eq!(world.ok("sched_executions", "[]"), json!([]));
+}
+
+/// Goal: a held execution can be paused, stepped, resumed, read and cancelled by its client alone,
+/// within the bounds; its result is kept for a minute; it ends at its deadline.
+#[test]
+fn executions_are_held() {
+    let mut world = World::new(62, RpcConfig::default());
+    let id = start(&mut world, ANSWER, &json!({ "paused": true }));
+    let named = json!([id]).to_string();
+    world.sim.run_for(Duration::from_millis(1));
+    let status = world.ok("exec_pause", &named);
+    assert_eq!((&status["state"], &status["depth"]), (&json!("paused"), &json!(0)));
+    let status = world.ok("exec_step", &json!([id, 2]).to_string());
+    assert_eq!((&status["state"], &status["pc"]), (&json!("paused"), &json!(3)));
+    assert_eq!((&status["steps"], &status["opcode"]), (&json!(2), &json!(0x52)));
+    let stranger = Member { share: Share::new(), id: ClientId::new(9) };
+    let other = world.start(&stranger, None, "exec_status", &named);
+    assert_eq!(world.sim.run_until(other).expect("no panic").expect_err("not its").code, -32_001);
+
+    world.ok("exec_resume", &named);
+    world.sim.run_for(Duration::from_millis(1));
+    let status = world.ok("exec_status", &named);
+    let plain = world.ok("eth_call", &call(ANSWER).to_string());
+    assert_eq!((&status["state"], &status["result"]), (&json!("done"), &plain));
+    world.sim.run_for(Duration::from_secs(59));
+    assert_eq!(world.ok("exec_status", &named)["state"], "done");
+    world.sim.run_for(Duration::from_secs(2));
+    assert_eq!(world.err("exec_status", &named).0, -32_001);
+
+    let late = start(&mut world, ENDLESS, &json!({ "timeoutMs": 50, "paused": true }));
+    world.sim.run_for(Duration::from_millis(60));
+    let status = world.ok("exec_status", &json!([late]).to_string());
+    assert_eq!(status["state"], "failed");
+    assert_eq!(status["error"]["message"], "execution aborted (timeout = 50ms)");
+
+    let ids: Vec<_> =
+        (1..16).map(|_| start(&mut world, ENDLESS, &json!({ "paused": true }))).collect();
+    let (code, text) = world.err("exec_start", &json!(["eth_call", call(ENDLESS)]).to_string());
+    assert!(code == -32_005 && text.contains("16 of a client"), "{text}");
+    for id in &ids {
+        assert_eq!(world.ok("exec_cancel", &json!([id]).to_string()), true);
+    }
+    world.sim.run_for(Duration::from_millis(1));
+    assert_eq!(world.api.places.gauge().running, 0, "their places are free");
+    assert_eq!(world.err("exec_status", &json!([ids[0]]).to_string()).0, -32_001);
+    let (_, text) = world.err("exec_start", r#"["eth_sendTransaction",[]]"#);
+    assert!(text.contains("expected eth_call or debug_traceCall"), "{text}");
+}
+
+/// Goal: subscribers are told how an execution goes and how it ends, ten times a second at most.
+#[test]
+fn executions_are_followed() {
+    let mut world = World::new(63, RpcConfig::default());
+    let system = world.api.system.clone();
+    let line = Line::new(system.clone(), Share::new(), system.entropy("test socket"));
+    let session = Session::new(Arc::clone(&line));
+    let id = start(&mut world, ENDLESS, &json!({ "timeoutMs": 250 }));
+    let subscribed = world.call_on(Some(&session), "exec_subscribe", &json!([id]).to_string());
+    subscribed.expect("a subscription");
+    session.release();
+    world.sim.run_for(Duration::from_millis(400));
+    let mut notes = Vec::new();
+    while let Ok(Some(message)) = line.take() {
+        let note: Value = serde_json::from_slice(&message).expect("JSON");
+        notes.push(note["params"]["result"].clone());
+    }
+    let kinds: Vec<_> = notes.iter().map(|note| note["type"].as_str().expect("a type")).collect();
+    assert_eq!(kinds.first(), Some(&"pending"));
+    assert_eq!(kinds[kinds.len() - 2..], ["err", "done"]);
+    let items = &notes[1..notes.len() - 2];
+    assert!((2..=3).contains(&items.len()), "{kinds:?}");
+    let gas = |note: &Value| note["progress"]["gasUsed"].as_u64().expect("a number");
+    assert!(items.windows(2).all(|two| gas(&two[0]) < gas(&two[1])), "{items:?}");
+    assert_eq!(notes[notes.len() - 1]["items"], items.len());
+}

@@ -1,0 +1,130 @@
+//! What a system says about its processes, and what it lets others weigh.
+
+use evenkeel_runtime::{
+    Actor, Class, Ctx, Faults, Flow, MailboxSpec, Message, Overflow, ProcessStatus, Share, Spawn,
+    System,
+};
+
+struct Note(usize);
+
+impl Message for Note {
+    fn size_bytes(&self) -> usize {
+        self.0
+    }
+
+    fn kind(&self) -> &'static str {
+        "note"
+    }
+}
+
+/// Has one reduction of work for every message.
+struct Reader;
+
+impl Actor for Reader {
+    type Message = Note;
+
+    fn handle(&mut self, _: Note, _: &mut Ctx<'_, Note>) -> Flow {
+        Flow::Next
+    }
+}
+
+/// Never ends, and uses whatever its share gives it.
+struct Endless;
+
+impl Actor for Endless {
+    type Message = Note;
+
+    fn start(&mut self, _: &mut Ctx<'_, Note>) -> Flow {
+        Flow::More
+    }
+
+    fn handle(&mut self, _: Note, _: &mut Ctx<'_, Note>) -> Flow {
+        Flow::More
+    }
+
+    fn resume(&mut self, ctx: &mut Ctx<'_, Note>) -> Flow {
+        let left = ctx.left();
+        ctx.consume(left);
+        Flow::More
+    }
+}
+
+fn all(system: &System, spots_max: usize) -> Vec<ProcessStatus> {
+    let (mut seen, mut processes) = (Vec::new(), system.processes());
+    while processes.look(spots_max, |process| seen.push(*process)) {}
+    seen.sort_by_key(|process| process.id);
+    seen
+}
+
+/// Goal: every living process is seen once, whatever the slices, with what waits for it and what
+/// it has used; those that have ended are not.
+/// Method: 100 actors with all overflow rules, every seventh stopped, looked at in slices of 1, 3
+/// and 1,000.
+#[test]
+fn processes_are_seen_once_with_their_queues() {
+    let mut sim = System::simulated(1, Faults::none());
+    let system = sim.system().clone();
+    let rules = [Overflow::Reject, Overflow::DropOld, Overflow::DropNew, Overflow::Await];
+    let actors: Vec<_> = (0..100)
+        .map(|n| {
+            let overflow = rules[n % rules.len()];
+            let spec = MailboxSpec { name: "reader", items_max: 9, bytes_max: 999, overflow };
+            let (address, mailbox) = system.mailbox(spec);
+            (address, system.spawn(Spawn::new("reader", Class::Net), mailbox, || Reader))
+        })
+        .collect();
+    for (_, handle) in actors.iter().step_by(7) {
+        handle.stop();
+    }
+    sim.run_until_idle();
+    for (n, (address, _)) in actors.iter().enumerate().filter(|(n, _)| n % 7 != 0) {
+        for _ in 0..n % 5 {
+            address.send(Note(10)).expect("there is room");
+        }
+    }
+    for spots_max in [1, 3, 1_000] {
+        let seen = all(&system, spots_max);
+        let living = actors.iter().enumerate().filter(|(n, _)| n % 7 != 0);
+        assert_eq!(seen.len(), living.clone().count());
+        for (process, (n, (_, handle))) in seen.iter().zip(living) {
+            let who = (process.id, process.name, process.class);
+            assert_eq!(who, (handle.id(), "reader", Class::Net));
+            assert_eq!((process.queued, process.queued_bytes), (n % 5, n % 5 * 10), "actor {n}");
+        }
+    }
+    sim.run_until_idle();
+    for (process, n) in all(&system, 8).iter().zip((0_u64..100).filter(|n| n % 7 != 0)) {
+        assert_eq!((process.queued, process.queued_bytes, process.restarts), (0, 0, 0));
+        assert!(n % 5 == 0 || process.reductions >= n % 5, "actor {n} was charged");
+    }
+}
+
+/// Goal: shares get time by their weights, as far as their processes can use it.
+/// Method: three shares of four endless actors; reductions of each after the same time.
+#[test]
+fn shares_get_time_by_weight() {
+    let mut sim = System::simulated(2, Faults::none());
+    let system = sim.system().clone();
+    let names = ["half", "one", "double"];
+    let shares = [32, 64, 128].map(|weight| {
+        let share = Share::new();
+        share.set_weight_64ths(weight);
+        assert_eq!(share.weight_64ths(), weight);
+        share
+    });
+    for (name, share) in names.iter().zip(&shares) {
+        for _ in 0..4 {
+            let spec = MailboxSpec { name, items_max: 1, bytes_max: 9, overflow: Overflow::Reject };
+            let spawn = Spawn::new(name, Class::Call).share(share.clone());
+            drop(system.spawn_once(spawn, spec, Endless));
+        }
+    }
+    sim.run_for(std::time::Duration::from_millis(100));
+    let used = |name: &str| -> u64 {
+        let own = all(&system, 64).into_iter().filter(|process| process.name == name);
+        own.map(|process| process.reductions).sum()
+    };
+    let [half, one, double] = names.map(used);
+    let is_about = |have: u64, want: u64| have.abs_diff(want) * 20 <= want;
+    assert!(is_about(2 * half, one) && is_about(double, 2 * one), "{half} {one} {double}");
+}

@@ -1,0 +1,207 @@
+//! Calls that are held: paused, stepped through, watched, cancelled.
+
+#[path = "common/chain.rs"]
+mod chain;
+mod common;
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, Bytes, TxKind};
+use alloy_rpc_types_eth::{
+    TransactionRequest,
+    state::{AccountOverride, StateOverride},
+};
+use alloy_rpc_types_trace::geth::{
+    GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions,
+};
+use chain::{database, spec};
+use common::{Code, contract};
+use evenkeel_chain::Fork;
+use evenkeel_runtime::{Class, Faults, Share, Simulation, System, Time};
+use evenkeel_vm::{
+    CallError, CallJob, CallKind, CallOutcome, CallRun, Hold, HoldState, Limits, Step, spawn_call,
+    spawn_held_call,
+};
+use rand_core::RngCore as _;
+use revm::bytecode::opcode as op;
+
+fn trace() -> CallKind {
+    let tracer = GethDebugBuiltInTracerType::CallTracer;
+    CallKind::Trace(GethDebugTracingOptions {
+        tracer: Some(GethDebugTracerType::BuiltInTracer(tracer)),
+        ..GethDebugTracingOptions::default()
+    })
+}
+
+fn job(kind: CallKind, codes: &[Vec<u8>], deadline: Option<Time>) -> CallJob {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let mut overrides = StateOverride::default();
+    for (number, code) in (0..).zip(codes) {
+        let code = Some(Bytes::from(code.clone()));
+        let change = AccountOverride { code, ..AccountOverride::default() };
+        overrides.insert(contract(number), change);
+    }
+    let to = Some(TxKind::Call(contract(0)));
+    CallJob {
+        view: tip.view,
+        header: tip.header,
+        spec,
+        request: TransactionRequest { to, gas: Some(9_000_000), ..TransactionRequest::default() },
+        state_overrides: Some(overrides),
+        block_overrides: None,
+        kind,
+        limits: Limits { deadline, timeout: Duration::from_millis(40), ..Limits::default() },
+    }
+}
+
+/// Loops `rounds` times over a nested call that reverts, a cut KECCAK256 and a precompile priced for
+/// the compute pool; answers with the gas that is left, so that a difference anywhere shows.
+fn busy(rounds: u64) -> Vec<Vec<u8>> {
+    let code = Code::default().push(rounds).op(op::JUMPDEST);
+    let at = u8::try_from(code.0.len() - 1).expect("short");
+    let code = code.push(40_000).push(0).op(op::KECCAK256).push(64).op(op::MSTORE);
+    let code = code.push(45_000 << 32).push(0).op(op::MSTORE);
+    let code = code.push(32).push(0).push(213).push(24).address(Address::with_last_byte(9));
+    let code = code.op(op::GAS).op(op::STATICCALL).op(op::POP);
+    let code = code.call(op::CALL, contract(1), 60_000, (32, 0));
+    // Counts down.
+    let code =
+        code.push(1).op(op::SWAP1).op(op::SUB).op(op::DUP1).push(u64::from(at)).op(op::JUMPI);
+    let code = code.op(op::GAS).push(0).op(op::MSTORE).push(96).push(0).op(op::RETURN);
+    let inner = Code::default().push(7).push(1).op(op::SSTORE).push(64).push(0).op(op::REVERT);
+    vec![code.0, inner.0]
+}
+
+fn endless() -> Vec<Vec<u8>> {
+    vec![Code::default().op(op::JUMPDEST).push(0).op(op::JUMP).0]
+}
+
+fn turns(sim: &Simulation) -> u64 {
+    sim.system().status().class(Class::Call).turns
+}
+
+/// Goal: a call that is paused and stepped at random points answers as one that nobody touches: the
+/// same output (with the gas that was left in it), the same trace.
+/// Method: 12 seeds; one beside the other; after random times pause, then resume or step 1 to 300.
+#[test]
+fn a_held_call_answers_as_an_undisturbed_one() {
+    let mut pauses = 0;
+    for seed in 0..12 {
+        let kind = || if seed % 2 == 0 { CallKind::Call } else { trace() };
+        let mut sim = System::simulated(seed, Faults::none());
+        let system = sim.system().clone();
+        let share = Share::new();
+        let alone = spawn_call(&system, &share, job(kind(), &busy(16), None));
+        let alone = sim.run_until(alone).expect("it answers").expect("it succeeds");
+
+        let mut random = system.entropy("holding");
+        let hold = Hold::new(seed % 3 == 0);
+        let held = spawn_held_call(&system, &share, job(kind(), &busy(16), None), &hold);
+        loop {
+            sim.run_for(Duration::from_nanos(random.next_u64() % 60_000));
+            let progress = sim.run_until(hold.pause()).expect("nobody else asks");
+            if progress.state == HoldState::Over {
+                break;
+            }
+            assert_eq!(progress.state, HoldState::Paused);
+            pauses += 1;
+            let before = progress.here.steps;
+            if random.next_u64() % 3 == 0 {
+                hold.resume();
+                continue;
+            }
+            let count = 1 + random.next_u64() % 300;
+            let progress = sim.run_until(hold.step(count)).expect("nobody else asks");
+            if progress.state == HoldState::Paused {
+                assert_eq!(progress.here.steps, before + count, "seed {seed}");
+            }
+        }
+        let held = sim.run_until(held).expect("it answers").expect("it succeeds");
+        assert_eq!(held, alone, "seed {seed}");
+    }
+    assert!(pauses > 12 * 3, "{pauses} pauses");
+}
+
+/// Goal: a step is one instruction, at any depth, and says which comes next.
+/// Method: all of a short program, its instructions counted by hand.
+#[test]
+fn a_step_is_one_instruction() {
+    let inner = Code::default().op(op::JUMPDEST).push(1).op(op::POP).op(op::STOP).0;
+    let outer = Code::default().op(op::JUMPDEST).call(op::CALL, contract(1), 60_000, (32, 0)).0;
+    let expected = [
+        (1, op::JUMPDEST),
+        (1, op::PUSH1),
+        (1, op::PUSH1),
+        (1, op::PUSH1),
+        (1, op::PUSH1),
+        (1, op::PUSH1),
+        (1, op::PUSH20),
+        (1, op::PUSH1 + 1),
+        (1, op::CALL),
+        (2, op::JUMPDEST),
+        (2, op::PUSH1),
+        (2, op::POP),
+        (2, op::STOP),
+        (1, op::POP),
+        (1, op::STOP),
+    ];
+    for kind in [CallKind::Call, trace()] {
+        let mut run = CallRun::new(job(kind, &[outer.clone(), inner.clone()], None)).expect("fits");
+        let mut seen = Vec::new();
+        while let Step::More { .. } = run.step_instruction() {
+            let here = run.whereabouts();
+            if here.steps == seen.len() as u64 {
+                seen.push((here.depth, here.opcode.expect("it is between two instructions")));
+            }
+        }
+        assert_eq!(seen, expected);
+    }
+}
+
+/// Goal: a paused call takes no worker, keeps its place, and ends by its deadline or its holder.
+/// Method: turns of class call are counted while nothing but paused calls is there.
+#[test]
+fn a_paused_call_runs_no_turns_and_ends_in_time() {
+    let mut sim = System::simulated(7, Faults::none());
+    let system = sim.system().clone();
+    let deadline = sim.now() + Duration::from_millis(500);
+    let held = |hold: &Hold| {
+        let job = job(CallKind::Call, &endless(), Some(deadline));
+        spawn_held_call(&system, &Share::new(), job, hold)
+    };
+    let [late, cancelled, left] = [false, true, false].map(Hold::new);
+    let (late_answer, cancelled_answer) = (held(&late), held(&cancelled));
+    let left_answer = held(&left);
+    sim.run_for(Duration::from_millis(1));
+    for hold in [&late, &cancelled, &left] {
+        let progress = sim.run_until(hold.pause()).expect("nobody else asks");
+        assert_eq!(progress.state, HoldState::Paused);
+    }
+    assert!(late.progress().gas_used > 0 && late.progress().here.depth == 1);
+    assert_eq!(cancelled.progress().here.depth, 0, "it was paused before its first instruction");
+    // The wake-ups of the orders above are over.
+    sim.run_for(Duration::from_millis(1));
+    let before = turns(&sim);
+    sim.run_for(Duration::from_millis(300));
+    assert_eq!(turns(&sim), before);
+
+    cancelled.cancel();
+    let end = sim.run_until(cancelled_answer).expect("it answers");
+    assert!(matches!(end, Err(CallError::Cancelled)), "{end:?}");
+    assert_eq!(cancelled.progress().state, HoldState::Over);
+    // Whose caller has left ends at the next turn it has.
+    drop(left_answer);
+    left.resume();
+    let end = sim.run_until(late_answer).expect("it answers");
+    assert!(matches!(end, Err(CallError::Timeout(_))), "{end:?}");
+    assert!(sim.now() <= deadline + Duration::from_micros(1), "the deadline's turn is all");
+    assert_eq!(left.progress().state, HoldState::Over);
+    let CallOutcome::Output(_) = sim
+        .run_until(spawn_call(&system, &Share::new(), job(CallKind::Call, &busy(1), None)))
+        .expect("it answers")
+        .expect("it succeeds")
+    else {
+        panic!("a call has an output")
+    };
+}
