@@ -15,6 +15,10 @@ use anyhow::{Error, Result};
 use args::{Cli, Command, DbCommand};
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
+/// Gives freed memory back after a burst, which glibc does not (docs/adr/0006-allocator.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,

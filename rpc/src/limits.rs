@@ -87,6 +87,16 @@ pub const LOG_BLOCKS_MAX: u64 = 1_000;
 /// tens of thousands.
 pub const LOG_TXS_MAX: usize = 100;
 
+/// Bytes that may wait for all sockets together: 16 that read nothing, or 1,000 with 256 KB each.
+/// Beyond it the next one to be notified that holds more than [`OUTBOX_FREE_BYTES`] is closed.
+pub const OUTBOXES_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes that may wait for a WebSocket however many wait for others, so that those who do not read
+/// cannot close those who do: 1,000 connections hold 64 MB of them.
+pub const OUTBOX_FREE_BYTES: usize = 64 << 10;
+const _: () = assert!(OUTBOX_FREE_BYTES < OUTBOX_BYTES_MAX);
+const _: () = assert!(OUTBOX_BYTES_MAX < OUTBOXES_BYTES_MAX);
+
 /// How often a WebSocket is pinged. It is closed if nothing came from it between two pings.
 pub const PING_EVERY: Duration = Duration::from_secs(30);
 

@@ -8,7 +8,8 @@
 //! # Invariants
 //!
 //! - S1: the queue holds at most [`OUTBOX_ITEMS_MAX`] messages and [`OUTBOX_BYTES_MAX`] bytes, or
-//!   one message of any size.
+//!   one message of any size; all queues together hold at most [`OUTBOXES_BYTES_MAX`] and, each,
+//!   [`OUTBOX_FREE_BYTES`] and a message.
 //! - S2: no notification of a subscription leaves before the answer that names it.
 //! - S3: when the connection ends, all its subscriptions end.
 
@@ -18,6 +19,7 @@ use std::{
     future::poll_fn,
     num::ParseIntError,
     str::FromStr,
+    sync::atomic::{AtomicUsize, Ordering},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
 };
@@ -31,7 +33,10 @@ use serde::{Serialize, Serializer};
 use crate::{
     body::Owned,
     error::RpcError,
-    limits::{OUTBOX_BYTES_MAX, OUTBOX_ITEMS_MAX, SUBSCRIPTIONS_MAX},
+    limits::{
+        OUTBOX_BYTES_MAX, OUTBOX_FREE_BYTES, OUTBOX_ITEMS_MAX, OUTBOXES_BYTES_MAX,
+        SUBSCRIPTIONS_MAX,
+    },
 };
 
 /// Names a subscription; 128 random bits, so that one client cannot guess another's.
@@ -183,11 +188,15 @@ pub(crate) struct Line {
 
 type Live = BTreeMap<SubscriptionId, Owned<()>>;
 
-#[derive(Default)]
+/// Bytes that wait for all connections of a server together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outboxes(Arc<AtomicUsize>);
+
 struct Queue {
     messages: VecDeque<Bytes>,
     bytes: usize,
     end: Option<End>,
+    together: Outboxes,
 }
 
 impl Queue {
@@ -198,19 +207,47 @@ impl Queue {
                 && self.bytes.saturating_add(bytes) <= OUTBOX_BYTES_MAX
     }
 
+    /// S1: whether there is room for a notification, of which only a reader can make more.
+    fn has_room_beside_others(&self, bytes: usize) -> bool {
+        self.bytes <= OUTBOX_FREE_BYTES
+            || self.together.0.load(Ordering::Relaxed).saturating_add(bytes) <= OUTBOXES_BYTES_MAX
+    }
+
     fn push(&mut self, message: Bytes) {
         self.bytes += message.len();
+        self.together.0.fetch_add(message.len(), Ordering::Relaxed);
         self.messages.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.len();
+        self.together.0.fetch_sub(message.len(), Ordering::Relaxed);
+        Some(message)
+    }
+
+    /// Takes no more, for the first reason there was.
+    fn end(&mut self, why: End) {
+        self.end.get_or_insert(why);
+        self.messages = VecDeque::new();
+        self.together.0.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.end(End::Gone);
     }
 }
 
 impl Line {
     /// A connection whose work is charged to `share`; `ids` names its subscriptions.
-    pub(crate) fn new(system: System, share: Share, ids: Entropy) -> Arc<Self> {
+    pub(crate) fn new(system: System, share: Share, ids: Entropy, together: Outboxes) -> Arc<Self> {
+        let queue = Queue { messages: VecDeque::new(), bytes: 0, end: None, together };
         Arc::new(Self {
             system,
             share,
-            queue: Mutex::default(),
+            queue: Mutex::new(queue),
             filled: AtomicWaker::new(),
             emptied: AtomicWaker::new(),
             subscriptions: Mutex::new(Some(BTreeMap::new())),
@@ -244,11 +281,12 @@ impl Line {
         if queue.end.is_some() {
             return Err(Closed);
         }
-        let has_room = queue.has_room(message.len());
+        let bytes = message.len();
+        let has_room = queue.has_room(bytes) && queue.has_room_beside_others(bytes);
         if has_room {
             queue.push(message);
         } else {
-            queue.end = Some(End::Overrun);
+            queue.end(End::Overrun);
         }
         drop(queue);
         self.filled.wake();
@@ -293,8 +331,7 @@ impl Line {
         if let Some(end) = queue.end {
             return Err(end);
         }
-        let Some(message) = queue.messages.pop_front() else { return Ok(None) };
-        queue.bytes -= message.len();
+        let Some(message) = queue.pop() else { return Ok(None) };
         drop(queue);
         self.emptied.wake();
         Ok(Some(message))
@@ -303,9 +340,7 @@ impl Line {
     /// Ends all subscriptions and refuses what comes (S3).
     pub(crate) fn end(&self) {
         let mut queue = self.queue();
-        queue.end.get_or_insert(End::Gone);
-        queue.messages.clear();
-        queue.bytes = 0;
+        queue.end(End::Gone);
         drop(queue);
         let live = self.subscriptions().take();
         drop(live);

@@ -49,6 +49,7 @@ use crate::{
         wire::{Gauge, Phase, Wire},
         ws,
     },
+    session::Outboxes,
 };
 
 /// What all connections of a server share.
@@ -58,6 +59,7 @@ pub(super) struct Door<D> {
     pub(super) clients: Clients,
     pub(super) cors: Cors,
     pub(super) bodies: Quota,
+    pub(super) outboxes: Outboxes,
     pub(super) connections: Quota,
     pub(super) patience: Patience,
     /// Upgrades so far: each WebSocket names its subscriptions from a stream of its own.

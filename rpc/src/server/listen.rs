@@ -23,6 +23,7 @@ use crate::{
         http::{self, Door, Quota, Visit},
         wire::Gauge,
     },
+    session::Outboxes,
 };
 
 /// Where to listen.
@@ -117,6 +118,7 @@ pub fn serve_on<D: Dispatch>(
         clients: Clients::default(),
         cors: Cors::new(rules.cors.as_deref())?,
         bodies: Quota::new(BODIES_BYTES_MAX),
+        outboxes: Outboxes::default(),
         connections: Quota::new(rules.connections_max),
         patience: rules.patience,
         sockets: AtomicU64::new(0),

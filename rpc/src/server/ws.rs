@@ -140,7 +140,7 @@ async fn serve<D: Dispatch>(door: &Door<D>, client: Member, io: Upgraded) {
 
     let number = door.sockets.fetch_add(1, Ordering::Relaxed);
     let ids = system.entropy(&format!("subscriptions of socket {number}"));
-    let line = Line::new(system.clone(), client.share.clone(), ids);
+    let line = Line::new(system.clone(), client.share.clone(), ids, door.outboxes.clone());
     let hold = Hold(Arc::clone(&line));
     let pulse = Pulse::default();
     let farewell = {

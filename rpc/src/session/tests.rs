@@ -11,7 +11,7 @@ fn line() -> (System, Arc<Line>) {
     let config =
         ThreadsConfig { workers: 1, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
     let system = System::threads(config).expect("threads can be started");
-    let line = Line::new(system.clone(), Share::new(), system.entropy("test"));
+    let line = Line::new(system.clone(), Share::new(), system.entropy("test"), Outboxes::default());
     (system, line)
 }
 
@@ -29,6 +29,40 @@ fn the_queue_is_bounded_and_its_overrun_is_final() {
         assert_eq!(line.take(), Err(End::Overrun));
         system.stop(Duration::from_secs(5));
     }
+}
+
+/// Goal: S1 for all connections together: who holds much is closed, who reads is not, and what was
+/// held is given back.
+#[test]
+fn all_queues_together_are_bounded() {
+    let (system, _) = line();
+    let together = Outboxes::default();
+    let open = |seed| {
+        let ids = Entropy::from_seed(seed);
+        let line = Line::new(system.clone(), Share::new(), ids, together.clone());
+        (Outbox { id: SubscriptionId(1), line: Arc::clone(&line) }, line)
+    };
+    let held = || together.0.load(Ordering::Relaxed);
+    let ballast = Bytes::from(vec![b'x'; 1 << 20]);
+    let greedy: Vec<_> = (0..20).map(open).collect();
+    for _ in 0..15 {
+        for (_, line) in &greedy {
+            // Some are closed on the way.
+            let _ = line.notify(ballast.clone());
+            assert!(held() <= OUTBOXES_BYTES_MAX);
+        }
+    }
+    let closed = greedy.iter().filter(|(outbox, _)| outbox.is_closed()).count();
+    assert!((1..20).contains(&closed), "{closed} of 20 closed");
+
+    let (outbox, reader) = open(99);
+    for _ in 0..100 {
+        outbox.notify(&"small").expect("a reader is not closed for others");
+        assert!(reader.take().expect("open").is_some());
+    }
+    drop((outbox, reader, greedy));
+    assert_eq!(held(), 0);
+    system.stop(Duration::from_secs(5));
 }
 
 /// Goal: S3, and that a connection that has ended opens nothing.
@@ -68,7 +102,8 @@ fn subscriptions_start_when_their_answer_is_queued() {
     for seed in 0..20 {
         let mut simulation = System::simulated(seed, Faults::default());
         let system = simulation.system().clone();
-        let line = Line::new(system.clone(), Share::new(), system.entropy("test"));
+        let line =
+            Line::new(system.clone(), Share::new(), system.entropy("test"), Outboxes::default());
         let open = |session: &Session| {
             let run = |_, outbox: Outbox| async move { assert!(outbox.notify(&1).is_ok()) }.boxed();
             session.open(run).expect("the line is open")

@@ -7,7 +7,10 @@ use evenkeel_runtime::Share;
 use serde_json::{Value, json};
 
 use super::world::{Event, World};
-use crate::{RpcConfig, Session, session::Line};
+use crate::{
+    RpcConfig, Session,
+    session::{Line, Outboxes},
+};
 
 /// A WebSocket without a socket.
 struct Socket {
@@ -19,7 +22,7 @@ impl Socket {
     fn new(world: &World) -> Self {
         let system = world.api.system.clone();
         let ids = system.entropy("test socket");
-        let line = Line::new(system, Share::new(), ids);
+        let line = Line::new(system, Share::new(), ids, Outboxes::default());
         Self { session: Session::new(Arc::clone(&line)), line }
     }
 
