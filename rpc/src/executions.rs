@@ -1,4 +1,4 @@
-//! What executes now, so that it can be listed, weighed and ended; and the executions that are held.
+//! What executes now, so that it can be listed, weighed and ended; and the held executions.
 //!
 //! Every execution of a request is entered here while it has its place, so their number is bounded
 //! by the places; held ones have bounds of their own (`methods/limits.rs`).
@@ -187,7 +187,7 @@ impl Executions {
             )));
         }
         state.count += 1;
-        let held = Arc::new(Held {
+        let entered = Arc::new(Held {
             id: state.count,
             kind,
             hold,
@@ -195,8 +195,8 @@ impl Executions {
             deadline,
             end: Mutex::default(),
         });
-        state.held.insert(held.id, Arc::clone(&held));
-        Ok(held)
+        state.held.insert(entered.id, Arc::clone(&entered));
+        Ok(entered)
     }
 
     /// The held execution of this number, if it is this client's.

@@ -98,8 +98,8 @@ impl Registry {
         }
     }
 
-    /// The living processes among up to `spots_max` spots from `cursor` on, which is moved on; false
-    /// if there are no more spots. O(`spots_max`), in one short lock.
+    /// The living processes among up to `spots_max` spots from `cursor` on, which is moved on.
+    /// False if there are no more spots. O(`spots_max`), in one short lock.
     pub(crate) fn some(&self, cursor: &mut Cursor, spots_max: usize, into: &mut Vec<Task>) -> bool {
         if cursor.shard >= SHARDS {
             return false;

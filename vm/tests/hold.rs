@@ -55,8 +55,8 @@ fn job(kind: CallKind, codes: &[Vec<u8>], deadline: Option<Time>) -> CallJob {
     }
 }
 
-/// Loops `rounds` times over a nested call that reverts, a cut KECCAK256 and a precompile priced for
-/// the compute pool; answers with the gas that is left, so that a difference anywhere shows.
+/// Loops `rounds` times over a nested call that reverts, a cut KECCAK256 and a precompile priced
+/// for the compute pool; answers with the gas that is left, so that a difference anywhere shows.
 fn busy(rounds: u64) -> Vec<Vec<u8>> {
     let code = Code::default().push(rounds).op(op::JUMPDEST);
     let at = u8::try_from(code.0.len() - 1).expect("short");

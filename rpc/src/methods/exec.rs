@@ -52,12 +52,12 @@ pub(super) fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let deadline = request.client.arrived.saturating_add(timeout);
     let name = if matches!(kind, CallKind::Call) { "eth_call" } else { "debug_traceCall" };
     let hold = Hold::new(options.paused);
-    let held = api.executions.hold(request.client, (name, hold, deadline))?;
-    let id = held.id;
+    let entered = api.executions.hold(request.client, (name, hold, deadline))?;
+    let id = entered.id;
     let limits = Limits { deadline: Some(deadline), timeout, ..api.limits(request.client) };
     let spawn = Spawn::new("exec", Class::Rpc).share(request.client.share.clone());
-    let driver = drive(Arc::clone(api), Arc::clone(&held), (asked, kind, limits));
-    // It ends by itself: with the call, at its deadline at the latest, and the time a result is kept.
+    let driver = drive(Arc::clone(api), entered, (asked, kind, limits));
+    // It ends by itself: at its deadline at the latest, and the time that a result is kept.
     drop(api.system.spawn_future(spawn, driver));
     quantity(id)
 }

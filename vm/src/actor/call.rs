@@ -7,7 +7,8 @@
 //! | `Wish` | its `Hold` | obeys what the hold says: pause, go on, step, cancel |
 //!
 //! Between slices deadline and caller are looked at directly, since an actor that goes on with
-//! [`Flow::More`] gets no messages; likewise the hold. A paused call has no turns but for its deadline.
+//! [`Flow::More`] gets no messages; likewise the hold. A paused call has
+//! no turns but for its deadline.
 
 use std::time::Duration;
 
