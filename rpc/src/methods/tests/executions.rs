@@ -6,7 +6,10 @@ use evenkeel_runtime::Share;
 use serde_json::{Value, json};
 
 use super::world::World;
-use crate::{ClientId, Member, RpcConfig, Session, session::Line};
+use crate::{
+    ClientId, Member, RpcConfig, Session,
+    session::{Line, Outboxes},
+};
 
 const CODE_AT: &str = "0x00000000000000000000000000000000000000cc";
 /// JUMPDEST, PUSH1 0, JUMP
@@ -119,7 +122,8 @@ fn executions_are_held() {
 fn executions_are_followed() {
     let mut world = World::new(63, RpcConfig::default());
     let system = world.api.system.clone();
-    let line = Line::new(system.clone(), Share::new(), system.entropy("test socket"));
+    let line =
+        Line::new(system.clone(), Share::new(), system.entropy("test socket"), Outboxes::default());
     let session = Session::new(Arc::clone(&line));
     let id = start(&mut world, ENDLESS, &json!({ "timeoutMs": 250 }));
     let subscribed = world.call_on(Some(&session), "exec_subscribe", &json!([id]).to_string());
