@@ -398,8 +398,8 @@ impl Queue {
         false
     }
 
-    /// The oldest message and its weight; its room is free before it is handled, so that who answers it at once
-    /// finds that room.
+    /// The oldest message and its weight; its room is free before it is handled, so that who
+    /// answers it at once finds that room.
     ///
     /// # Safety
     ///
