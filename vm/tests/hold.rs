@@ -97,7 +97,7 @@ fn a_held_call_answers_as_an_undisturbed_one() {
 
         let mut random = system.entropy("holding");
         let hold = Hold::new(seed % 3 == 0);
-        let held = spawn_held_call(&system, &share, job(kind(), &busy(16), None), &hold);
+        let disturbed = spawn_held_call(&system, &share, job(kind(), &busy(16), None), &hold);
         loop {
             sim.run_for(Duration::from_nanos(random.next_u64() % 60_000));
             let progress = sim.run_until(hold.pause()).expect("nobody else asks");
@@ -107,7 +107,7 @@ fn a_held_call_answers_as_an_undisturbed_one() {
             assert_eq!(progress.state, HoldState::Paused);
             pauses += 1;
             let before = progress.here.steps;
-            if random.next_u64() % 3 == 0 {
+            if random.next_u64().is_multiple_of(3) {
                 hold.resume();
                 continue;
             }
@@ -117,8 +117,8 @@ fn a_held_call_answers_as_an_undisturbed_one() {
                 assert_eq!(progress.here.steps, before + count, "seed {seed}");
             }
         }
-        let held = sim.run_until(held).expect("it answers").expect("it succeeds");
-        assert_eq!(held, alone, "seed {seed}");
+        let disturbed = sim.run_until(disturbed).expect("it answers").expect("it succeeds");
+        assert_eq!(disturbed, alone, "seed {seed}");
     }
     assert!(pauses > 12 * 3, "{pauses} pauses");
 }
