@@ -1,6 +1,13 @@
 //! Runs a devnet node: settings in, banner out, until a signal ends it.
 
-use std::{fs, io::Write as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use alloy_primitives::{U256, keccak256};
 use alloy_signer_local::PrivateKeySigner;
@@ -10,7 +17,7 @@ use evenkeel_node::{
     AdmissionConfig, Api, Config, Limits, LogForm, Mining, Node, Order, PoolConfig, RpcConfig,
     bind, log_blocks, serve_on, start,
 };
-use evenkeel_runtime::{Class, Spawn, StopReason, System, ThreadsConfig};
+use evenkeel_runtime::{Class, Reply, Spawn, StopReason, System, ThreadsConfig, reply};
 use evenkeel_state::{Database, Options};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -102,19 +109,36 @@ fn stop_on_signals(system: &System) {
 
 /// Writes the request log to stdout, for as long as somebody takes it.
 async fn print_log(system: System, api: Arc<Api>) {
+    let printer = printer();
     loop {
         let text = api.log.next().await;
-        let write = move || {
-            let mut stdout = std::io::stdout().lock();
-            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-        };
-        // Standard output may be a pipe that nobody reads for a while, so no worker waits for it.
-        if !matches!(system.blocking_async(write).await, Ok(Ok(()))) {
+        let (written, is_written) = reply();
+        let is_sent = printer.send((text, written)).is_ok();
+        if !is_sent || !is_written.await.unwrap_or(false) {
             api.log.set_on(false);
             return;
         }
         system.sleep(LOG_REST).await;
     }
+}
+
+/// Starts the thread that prints; it says of each text whether it was taken. There is never more
+/// than one on its way, so the channel needs no bound.
+fn printer() -> mpsc::Sender<(String, Reply<bool>)> {
+    let (sender, texts) = mpsc::channel::<(String, Reply<bool>)>();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a write to a pipe that nobody reads does not return: on the system's own threads \
+                  it would hold up a worker, or the end of the node"
+    )]
+    std::thread::spawn(move || {
+        for (text, written) in texts {
+            let mut stdout = std::io::stdout().lock();
+            let result = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+            written.send(result.is_ok());
+        }
+    });
+    sender
 }
 
 /// The node's settings from the flags.
