@@ -169,8 +169,8 @@ fn run(name: &str, options: &Options, among: u64, has_token: bool) -> Result<(),
     let last = usize::try_from(BLOCKS - 1)?;
     println!(
         "{name:24} among {among:6}: genesis {:6.0} ms; trie p50 {:5.1} max {:5.1} ms in {slices} \
-         slices (longest {:4.2} ms), {nodes} nodes; commit p50 CPU {:5.1} wall {:5.1} max {:5.1} ms; \
-         account read p50 {:4.2} us; {} nodes in memory",
+         slices (longest {:4.2} ms), {nodes} nodes; commit p50 CPU {:5.1} wall {:5.1} max {:5.1} \
+         ms; account read p50 {:4.2} us; {} nodes in memory",
         millis(opened),
         millis(trie[middle]),
         millis(trie[last]),

@@ -1,5 +1,5 @@
-//! The store on disk: RocksDB with few column families, a log that is synced per batch, and a memory
-//! cap over caches and memtables.
+//! The store on disk: RocksDB with few column families, a log that is synced per batch, and a
+//! memory cap over caches and memtables.
 //!
 //! Our families share RocksDB's by how they are used; a key begins with the number of its family.
 //! Each family of RocksDB costs three syncs when a datadir is made, a file per flush, and a block
