@@ -6,8 +6,9 @@
 //! And what does one transaction of a large, old block cost to read? Budget: tens of microseconds,
 //! and no step of reading it all above a millisecond.
 //!
-//! `cargo run --release -p evenkeel-state --example commit_bench [folder]`; times of commits are
-//! CPU time of the committing thread, then the wall's.
+//! `cargo run --release -p evenkeel-state --example commit_bench [folder [accounts]]`; times of
+//! commits are CPU time of the committing thread, then the wall's. With a number of accounts it
+//! only makes a genesis of so many, and says what memory that took.
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the real clock")]
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
@@ -168,9 +169,8 @@ fn run(name: &str, options: &Options, among: u64, has_token: bool) -> Result<(),
     let last = usize::try_from(BLOCKS - 1)?;
     println!(
         "{name:24} among {among:6}: genesis {:6.0} ms; trie p50 {:5.1} max {:5.1} ms in {slices} \
-         slices (longest {:4.2} ms), {nodes} nodes; \
-         commit p50 CPU {:5.1} wall {:5.1} max {:5.1} ms; \
-         account read p50 {:4.2} us; {} nodes in memory",
+         slices (longest {:4.2} ms), {nodes} nodes; commit p50 CPU {:5.1} wall {:5.1} max {:5.1} \
+         ms; account read p50 {:4.2} us; {} nodes in memory",
         millis(opened),
         millis(trie[middle]),
         millis(trie[last]),
@@ -245,10 +245,39 @@ fn read_large(database: &Database) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Most memory this process has had so far.
+fn memory_max() -> Result<String, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    Ok(line.ok_or("no VmHWM in status")?.trim().to_owned())
+}
+
+fn run_genesis(options: &Options, accounts: u64) -> Result<(), Failure> {
+    let accounts_of = (0..accounts).map(|number| (address(number), U256::from(1) << 80)).collect();
+    let spec = ChainSpec::dev(&DevOptions { accounts: accounts_of, ..DevOptions::default() });
+    let before = memory_max()?;
+    let (start, start_cpu) = (Instant::now(), cpu()?);
+    let database = Database::open(options, &spec)?;
+    println!(
+        "genesis of {accounts} accounts: {:.0} ms, CPU {:.0} ms; memory {before} before, at most \
+         {}; root {}",
+        millis(start.elapsed()),
+        millis(cpu()?.saturating_sub(start_cpu)),
+        memory_max()?,
+        database.tip().header.state_root
+    );
+    Ok(())
+}
+
 fn main() -> Result<(), Failure> {
     let folder = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let path = folder.join(format!("evenkeel-commit-bench-{}", std::process::id()));
     let on_disk = Options { path: Some(path.clone()), ..Options::default() };
+    if let Some(accounts) = std::env::args().nth(2) {
+        run_genesis(&on_disk, accounts.parse()?)?;
+        std::fs::remove_dir_all(&path)?;
+        return Ok(());
+    }
     run_large("memory, large", &Options::default())?;
     run_large("rocks, large", &on_disk)?;
     std::fs::remove_dir_all(&path)?;

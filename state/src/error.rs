@@ -38,7 +38,7 @@ pub enum StateError {
     /// A row that must be there is missing or does not decode.
     #[error("corrupt row in {family}: {reason} (key 0x{})", alloy_primitives::hex::encode(key))]
     CorruptRow {
-        /// Name of the column family.
+        /// Name of the family.
         family: &'static str,
         /// The key of the row.
         key: Vec<u8>,

@@ -15,6 +15,9 @@ const _: () = assert!(CACHE_BYTES_DEFAULT <= CACHE_BYTES_MAX);
 /// flushed is replayed from the log at start, so it also bounds the time to open (guess: 100 MB/s).
 pub const MEMTABLES_DIVISOR: usize = 3;
 
+/// Share of a memtable's bytes for a Bloom filter of its keys: at 200 bytes a row, 32 bits each.
+pub const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
+
 /// Files RocksDB holds open. Their indexes live in the block cache, so this bounds descriptors
 /// only.
 pub const OPEN_FILES_MAX: i32 = 512;
@@ -61,6 +64,12 @@ pub const RECENT_ITEMS_MAX: usize = 8_192;
 pub const BATCH_BLOCKS_MAX: usize = 64;
 /// Trie nodes per slice when a revert or the genesis recomputes the root off the workers.
 pub const TRIE_STEP_NODES: usize = 4_096;
+/// Bytes of the genesis state, roughly, that are written in one batch: its rows and trie nodes take
+/// about three times as much while it is made (guess).
+pub const GENESIS_PART_BYTES: usize = 4 << 20;
+/// What an account or a slot counts as in it.
+pub const GENESIS_VALUE_BYTES: usize = 256;
+
 /// Faults `verify` lists before it gives up on the rest.
 pub const VERIFY_FAULTS_MAX: usize = 100;
 /// Jobs that wait in the writer beside the one in flight, up to 64 blocks each. Then it leaves

@@ -17,6 +17,8 @@ pub(crate) const META_GENESIS: &[u8] = b"genesis";
 pub(crate) const META_HEAD: &[u8] = b"head";
 pub(crate) const META_GENERATION: &[u8] = b"generation";
 pub(crate) const META_NEXT_MARK: &[u8] = b"next_mark";
+/// A genesis that is not whole yet, or never will be.
+pub(crate) const META_BEGUN: &[u8] = b"begun";
 /// Prefix of marks; the number follows.
 pub(crate) const META_MARK: &[u8] = b"mark/";
 

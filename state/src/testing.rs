@@ -60,6 +60,12 @@ impl Model {
             let code_hash = genesis.code.as_ref().map_or(Account::default().code_hash, keccak256);
             let nonce = genesis.nonce.unwrap_or(0);
             model.accounts.insert(address, Account { nonce, balance: genesis.balance, code_hash });
+            let slots = genesis.storage.iter().flatten().filter(|(_, value)| !value.is_zero());
+            let slots = slots.map(|(&slot, &value)| (slot.into(), value.into()));
+            let slots: BTreeMap<U256, U256> = slots.collect();
+            if !slots.is_empty() {
+                model.slots.insert(address, slots);
+            }
         }
         model
     }

@@ -1,10 +1,16 @@
-//! The first block of a chain, as rows.
+//! The first block of a chain, written in parts of bounded size; the head pointer is in the last.
+//!
+//! # Invariant
+//!
+//! - G1: a store without a head holds nothing, or the mark of a genesis that was cut off; its rows
+//!   are deleted before anything is written anew. So whatever the crash, and whatever the spec of
+//!   the next try, the genesis is whole or not there.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use alloy_consensus::constants::EMPTY_ROOT_HASH;
-use alloy_primitives::{U256, keccak256};
-use evenkeel_chain::{ChainSpec, SealedBlock};
+use alloy_primitives::{Address, B256, U256, keccak256};
+use evenkeel_chain::{ChainSpec, GenesisAccount, Height, SealedBlock};
 
 use super::stage::{History, Stage};
 use crate::{
@@ -12,64 +18,147 @@ use crate::{
     blocks,
     change::{Account, ChangeSet},
     error::StateError,
+    limits::{GENESIS_PART_BYTES, GENESIS_VALUE_BYTES, TRIE_NODES_MAX},
     recent::Recent,
     rows,
-    store::{Batch, Family, Snapshot},
+    store::{Batch, Family, Range, Store, Sync},
     trie::Trie,
 };
 
-/// Everything an empty store needs to hold the genesis of `spec`. O(size of the genesis state).
-pub(super) fn batch(snapshot: &Arc<dyn Snapshot>, spec: &ChainSpec) -> Result<Batch, StateError> {
-    let changes = Arc::new(changes(spec));
-    let trie = Trie::stored(Arc::clone(snapshot), EMPTY_ROOT_HASH);
-    let (root, _, nodes) = trie.update(&changes).finish_now()?;
+/// Families that a part may have written to before the last.
+const FAMILIES: [Family; 4] = [Family::Accounts, Family::Storage, Family::Codes, Family::Nodes];
+
+/// Puts the genesis of `spec` into a store without a chain. O(size of the genesis state); memory
+/// beside the spec: a part of about [`GENESIS_PART_BYTES`], and a few words per account.
+pub(super) fn write(store: &dyn Store, spec: &ChainSpec, sync: Sync) -> Result<(), StateError> {
+    write_in_parts(store, spec, sync, GENESIS_PART_BYTES)
+}
+
+/// The same in parts of other sizes.
+pub(super) fn write_in_parts(
+    store: &dyn Store,
+    spec: &ChainSpec,
+    sync: Sync,
+    part_bytes: usize,
+) -> Result<(), StateError> {
+    clear(store)?;
+    let mut trie = Trie::stored(store.snapshot(), EMPTY_ROOT_HASH);
+    let mut values = values(spec).peekable();
+    loop {
+        let changes = Arc::new(part(&mut values, part_bytes));
+        let (root, next, nodes) = trie.update(&changes).finish_now()?;
+        let base = Base {
+            snapshot: store.snapshot(),
+            head: Height::new(spec.genesis.number),
+            genesis: Height::new(spec.genesis.number),
+            caches: Arc::default(),
+            recent: Recent::default(),
+        };
+        let mut stage = Stage::new(&base);
+        stage.changes(&changes, History::Fresh)?;
+        stage.nodes(&nodes)?;
+        if values.peek().is_none() {
+            put_head(stage.batch(), spec, root);
+            store.write(&stage.finish().0, sync)?;
+            return Ok(());
+        }
+        stage.batch().put(Family::Meta, rows::META_BEGUN, []);
+        // A later batch that is synced brings this one along (S3).
+        store.write(&stage.finish().0, Sync::No)?;
+        trie = next;
+        trie.rebase(&store.snapshot());
+        trie.trim(trie.version(), TRIE_NODES_MAX);
+    }
+}
+
+/// Deletes what a genesis that was cut off has left (G1), all but its mark.
+fn clear(store: &dyn Store) -> Result<(), StateError> {
+    if store.snapshot().get(Family::Meta, rows::META_BEGUN)?.is_none() {
+        return Ok(());
+    }
+    for family in FAMILIES {
+        loop {
+            let all = Range { prefix: &[], from: &[], rows_max: usize::MAX };
+            let rows = store.snapshot().scan(family, all)?;
+            if rows.is_empty() {
+                break;
+            }
+            let mut batch = Batch::default();
+            for (key, _) in rows {
+                batch.delete(family, key);
+            }
+            store.write(&batch, Sync::No)?;
+        }
+    }
+    Ok(())
+}
+
+/// The block, what describes the database, and the head.
+fn put_head(batch: &mut Batch, spec: &ChainSpec, root: B256) {
     let header = spec.genesis_header(root);
     let withdrawals = header.withdrawals_root.map(|_| Vec::new());
     let block = SealedBlock::seal(header, Vec::new(), Vec::new(), withdrawals);
-
-    let base = Base {
-        snapshot: Arc::clone(snapshot),
-        head: block.height(),
-        genesis: block.height(),
-        caches: Arc::default(),
-        recent: Recent::default(),
-    };
-    let mut stage = Stage::new(&base);
-    stage.changes(&changes, History::Skip)?;
-    stage.nodes(&nodes)?;
-    let key = rows::height_key(block.height());
-    let batch = stage.batch();
     blocks::put_block(batch, &block, &[]);
+    let key = rows::height_key(block.height());
+    batch.delete(Family::Meta, rows::META_BEGUN);
     batch.put(Family::Meta, rows::META_FORMAT, rows::FORMAT.to_be_bytes());
     batch.put(Family::Meta, rows::META_SPEC, spec.hash().as_slice());
     batch.put(Family::Meta, rows::META_GENESIS, key);
     batch.put(Family::Meta, rows::META_GENERATION, 0_u64.to_be_bytes());
     batch.put(Family::Meta, rows::META_NEXT_MARK, 0_u64.to_be_bytes());
     batch.put(Family::Meta, rows::META_HEAD, rows::encode_head(block.height(), block.hash));
-    Ok(stage.finish().0)
 }
 
-fn changes(spec: &ChainSpec) -> ChangeSet {
+/// One value of the genesis state.
+enum Value<'a> {
+    Account(Address, &'a GenesisAccount),
+    Slot(Address, U256, U256),
+}
+
+/// All values, in the order of the tries, so that each part changes one region of them.
+fn values(spec: &ChainSpec) -> impl Iterator<Item = Value<'_>> {
+    let mut accounts: Vec<(B256, Address, &GenesisAccount)> = spec
+        .genesis_alloc()
+        .iter()
+        .map(|(address, account)| (keccak256(address), *address, account))
+        .collect();
+    accounts.sort_unstable_by_key(|(hashed, ..)| *hashed);
+    accounts.into_iter().flat_map(|(_, address, account)| {
+        let slots = account.storage.iter().flatten().filter(|(_, value)| !value.is_zero());
+        let mut slots: Vec<(B256, U256, U256)> =
+            slots.map(|(slot, value)| (keccak256(slot), (*slot).into(), (*value).into())).collect();
+        slots.sort_unstable_by_key(|(hashed, ..)| *hashed);
+        let slots =
+            slots.into_iter().map(move |(_, slot, value)| Value::Slot(address, slot, value));
+        iter::once(Value::Account(address, account)).chain(slots)
+    })
+}
+
+/// The next values, about `part_bytes` of them and at least one if there is one.
+fn part<'a>(values: &mut impl Iterator<Item = Value<'a>>, part_bytes: usize) -> ChangeSet {
     let mut changes = ChangeSet::default();
-    for (&address, genesis) in spec.genesis_alloc() {
-        let mut account = Account {
-            nonce: genesis.nonce.unwrap_or(0),
-            balance: genesis.balance,
-            ..Account::default()
-        };
-        if let Some(code) = genesis.code.as_ref().filter(|code| !code.is_empty()) {
-            account.code_hash = keccak256(code);
-            changes.codes.insert(account.code_hash, code.clone());
-        }
-        changes.accounts.insert(address, Some(account));
-        let storage = changes.storage.entry(address).or_default();
-        for (&slot, &value) in genesis.storage.iter().flatten() {
-            if !value.is_zero() {
-                storage.slots.insert(slot.into(), value.into());
+    let mut bytes = 0;
+    while bytes < part_bytes {
+        let Some(value) = values.next() else { break };
+        bytes += GENESIS_VALUE_BYTES;
+        match value {
+            Value::Account(address, genesis) => {
+                let mut account = Account {
+                    nonce: genesis.nonce.unwrap_or(0),
+                    balance: genesis.balance,
+                    ..Account::default()
+                };
+                if let Some(code) = genesis.code.as_ref().filter(|code| !code.is_empty()) {
+                    account.code_hash = keccak256(code);
+                    changes.codes.insert(account.code_hash, code.clone());
+                    bytes += code.len();
+                }
+                changes.accounts.insert(address, Some(account));
+            }
+            Value::Slot(address, slot, value) => {
+                changes.storage.entry(address).or_default().slots.insert(slot, value);
             }
         }
     }
-    changes.storage.retain(|_, change| !change.slots.is_empty());
-    debug_assert!(changes.storage.values().all(|change| !change.slots.values().any(U256::is_zero)));
     changes
 }

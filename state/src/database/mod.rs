@@ -139,8 +139,7 @@ impl Database {
             let found = if is_hash { B256::from_slice(&found) } else { B256::ZERO };
             datadir::check(path, number, found, spec.hash())?;
         } else {
-            let batch = genesis::batch(&snapshot, spec)?;
-            store.write(&batch, sync)?;
+            genesis::write(store.as_ref(), spec, sync)?;
         }
         Ok(Self::load(store, sync)?)
     }

@@ -23,8 +23,10 @@ use crate::{
 pub(super) enum History {
     /// They are: rows of the history at this height.
     Keep(Height),
-    /// They are not: the genesis, and the way back.
+    /// They are not: the way back.
     Skip,
+    /// There are none: the genesis, whose values are all new. They are not looked for.
+    Fresh,
 }
 
 /// A batch in the making.
@@ -137,7 +139,7 @@ impl<'a> Stage<'a> {
         history: History,
         keys: &mut ChangedKeys,
     ) -> Result<(), StateError> {
-        let former = self.account(address)?;
+        let former = if history == History::Fresh { None } else { self.account(address)? };
         if former == account {
             return Ok(());
         }
@@ -160,6 +162,7 @@ impl<'a> Stage<'a> {
     ) -> Result<(), StateError> {
         let former = match self.slots.get(&key) {
             Some(&value) => value,
+            None if history == History::Fresh => U256::ZERO,
             None => self.base.flat_slot(key.0, key.1)?,
         };
         if former == value {

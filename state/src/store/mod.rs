@@ -1,4 +1,4 @@
-//! The ordered store: byte rows by column family, atomic batches, cheap snapshots.
+//! The ordered store: byte rows by family, atomic batches, cheap snapshots.
 //!
 //! Three implementors: [`Memory`] (default of a devnet without a datadir), [`Rocks`] (on disk),
 //! [`Faulty`] (tests: a simulated disk with seeded faults).

@@ -13,12 +13,12 @@ use rocksdb::{
 };
 use self_cell::self_cell;
 
-use super::{Batch, Family, Range, Row, Snapshot, Store, Sync};
+use super::{Batch, Family, Op, Range, Row, Snapshot, Store, Sync};
 use crate::{
     error::StoreError,
     limits::{
-        CACHE_BYTES_MAX, CACHE_BYTES_MIN, CHAIN_LEVEL_BYTES, MEMTABLES_DIVISOR, OPEN_FILES_MAX,
-        SCAN_ROWS_MAX,
+        CACHE_BYTES_MAX, CACHE_BYTES_MIN, CHAIN_LEVEL_BYTES, MEMTABLE_BLOOM_RATIO,
+        MEMTABLES_DIVISOR, OPEN_FILES_MAX, SCAN_ROWS_MAX,
     },
 };
 
@@ -131,7 +131,12 @@ fn column_options(column: Column, cache: &Cache, memtables_bytes: usize) -> Opti
     let mut options = Options::default();
     options.set_write_buffer_size(memtables_bytes / 2);
     match column {
-        Column::Exact => table.set_bloom_filter(10.0, false),
+        Column::Exact => {
+            table.set_bloom_filter(10.0, false);
+            // Most keys that are looked up are not in the memtable.
+            options.set_memtable_whole_key_filtering(true);
+            options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+        }
         Column::History => {}
         Column::Chain => {
             // Each flush spans all its families, so it is merged with all of the first level: keep
@@ -165,7 +170,11 @@ impl Store for Rocks {
         let handles = Column::ALL.map(|column| handle(&self.db, column));
         let mut rows = WriteBatch::default();
         let mut key = Vec::new();
-        for op in batch.ops() {
+        // In the order of the keys each insert finds its place near the one before. The sort is
+        // stable: of two changes of one row the later stays last.
+        let mut ops: Vec<Op<'_>> = batch.ops().collect();
+        ops.sort_by_key(|op| (op.family, op.key));
+        for op in ops {
             let column = handles[Column::of(op.family) as usize];
             key.clear();
             key.push(op.family as u8);

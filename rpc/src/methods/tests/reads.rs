@@ -4,6 +4,7 @@ use super::world::{Event, World, ether, sender};
 use crate::RpcConfig;
 use alloy_primitives::{Address, B256, U256};
 use alloy_trie::root::storage_root_unhashed;
+use evenkeel_runtime::Class;
 use evenkeel_state::{Account, ChangeSet};
 use serde_json::{Value, json};
 
@@ -314,4 +315,26 @@ fn the_node_describes_itself() {
     assert_eq!((&config["next"], &config["last"]), (&Value::Null, &Value::Null));
     assert_eq!(config["current"]["activationTime"], 0);
     assert_eq!(config["current"]["chainId"], "0x7a69");
+}
+
+/// Goal: what shows or looks through a whole block gives way to others on the way, by count too.
+#[test]
+fn large_blocks_are_answered_in_many_turns() {
+    let mut world = World::new(47, RpcConfig::default());
+    let event = Event { address: Address::repeat_byte(7), topics: Vec::new() };
+    let txs = 2_000;
+    world.mine(&vec![vec![event]; txs]);
+    for (method, params, turns_min) in [
+        ("eth_getBlockReceipts", r#"["latest"]"#, 20),
+        ("eth_getBlockByNumber", r#"["latest",true]"#, 20),
+        ("eth_getLogs", r#"[{"address":"0x0707070707070707070707070707070707070707"}]"#, 4),
+    ] {
+        let turns = |world: &World| world.sim.system().status().class(Class::Rpc).turns;
+        let before = turns(&world);
+        let answer = world.ok(method, params);
+        let shown = if answer.is_array() { &answer } else { &answer["transactions"] };
+        assert_eq!(shown.as_array().map(Vec::len), Some(txs), "{method}");
+        let turns = turns(&world) - before;
+        assert!(turns >= turns_min, "{method}: {turns} turns");
+    }
 }

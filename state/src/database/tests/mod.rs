@@ -3,6 +3,7 @@
 mod chunks;
 mod crash;
 mod datadir;
+mod genesis;
 mod history;
 mod revert;
 mod verify;
