@@ -49,7 +49,7 @@ pub const BALANCE_NS: u64 = 10_000_000;
 pub const WORKERS_MAX: usize = 64;
 
 /// Looks for work before a worker parks, [`SEARCH_PAUSES`] pauses apart: together about 2 µs, less
-/// than parking and being woken costs.
+/// than parking and being woken costs (both guesses).
 pub const SEARCHES: u32 = 8;
 
 /// Pauses of the processor between two looks for work, 10 to 50 ns each.

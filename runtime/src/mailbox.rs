@@ -25,7 +25,8 @@ pub enum Overflow {
     /// The sender gets it back.
     Reject,
     /// The sender gets it back from `send`, and waits for room in
-    /// [`Address::send_when_room`], first come, first served.
+    /// [`Address::send_when_room`]; who waits is woken first come, first served, but those woken
+    /// together may get in in another order.
     Await,
     /// It is dropped, and counted as a dead letter.
     DropNew,
@@ -147,7 +148,7 @@ impl<M: Message> Rule<M> {
     }
 }
 
-/// Senders that wait for room, first come, first served.
+/// Senders that wait for room, woken first come, first served.
 #[derive(Default)]
 pub(crate) struct Room {
     waiting: Mutex<VecDeque<Waker>>,

@@ -283,3 +283,75 @@ fn nothing_is_lost_between_many_senders_and_one_small_mailbox() {
     system.stop(Duration::from_secs(10));
     assert_eq!(system.status().actors_live, 0);
 }
+
+struct Price {
+    of: u64,
+    is: u64,
+}
+
+impl Message for Price {
+    fn coalesce_key(&self) -> Option<u64> {
+        Some(self.of)
+    }
+}
+
+/// Goal: a newer message takes the place of the waiting one with its key, even in a full mailbox;
+/// one with a new key is refused there.
+#[test]
+fn messages_of_one_key_become_one() {
+    let mut simulation = System::simulated(1, Faults::default());
+    let system = simulation.system().clone();
+    let (address, mailbox) = system.mailbox::<Price>(spec(2, 1_000, Overflow::Coalesce));
+    for (of, is) in [(1, 10), (2, 20), (1, 11)] {
+        address.send(Price { of, is }).unwrap();
+    }
+    assert_eq!(address.send(Price { of: 3, is: 30 }).unwrap_err().reason(), Undelivered::Full);
+    assert_eq!(address.queued(), 2);
+    let reader =
+        system.spawn_async(Spawn::new("reader", Class::Rpc), mailbox, |mut inbox| async move {
+            let mut seen = Vec::new();
+            while let Some(price) = inbox.recv().await {
+                seen.push((price.of, price.is));
+                if seen.len() == 2 {
+                    assert_eq!(seen, [(1, 11), (2, 20)]);
+                    return;
+                }
+            }
+        });
+    simulation.run_until_idle();
+    assert!(reader.is_finished());
+    assert_eq!(system.status().panics, 0);
+}
+
+/// Goal: senders that wait for room all get it, and one that comes too late is told.
+#[test]
+fn senders_wait_for_room() {
+    let mut simulation = System::simulated(2, Faults::default());
+    let system = simulation.system().clone();
+    let (address, mailbox) = system.mailbox(spec(1, 1_000, Overflow::Await));
+    let (done, answer) = reply();
+    let senders: Vec<_> = (0..20)
+        .map(|number| {
+            let to = address.clone();
+            let sending = system.spawn_future(Spawn::new("sender", Class::Rpc), async move {
+                to.send_when_room(Parcel { number, bytes: 1 }).await.map_err(|e| e.reason())
+            });
+            // Each begins to wait before the next.
+            simulation.run_until_idle();
+            sending
+        })
+        .collect();
+    let mut done = Some(done);
+    let collector = move || Collector { numbers: Vec::new(), count: 20, done: done.take() };
+    let handle = system.spawn(Spawn::new("collector", Class::Rpc), mailbox, collector);
+    let mut numbers = simulation.run_until(answer).expect("all come");
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+    for sender in senders {
+        assert_eq!(simulation.run_until(sender), Ok(Ok(())));
+    }
+    handle.stop();
+    simulation.run_until_idle();
+    let late = address.send_when_room(Parcel { number: 20, bytes: 1 });
+    assert_eq!(simulation.run_until(late).map_err(|e| e.reason()), Err(Undelivered::Closed));
+}
