@@ -148,9 +148,11 @@ fn page(url: &str, before: &Look, now: &Look) -> String {
         number(new, "deadLetters")
     ));
     line(format_args!(
-        "turns over 1 ms: {}   slowest: {} us, {}",
+        "turns over 1 ms: {} ({} preempted)   slowest: {} us ({} us on the core), {}",
         number(new, "turnsSlow"),
+        number(new, "turnsPreempted"),
         number(slowest, "nanos") / 1_000,
+        number(slowest, "coreNs") / 1_000,
         text(slowest, "name")
     ));
     line(format_args!(

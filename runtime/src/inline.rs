@@ -1,9 +1,9 @@
 //! The inline driver: the caller's thread, the machine's clock, no other thread.
 //!
 //! For programs that want a system without threads of its own. Classes share by the same weights as
-//! on threads, a class is first in, first out; turns are charged by the time they take. Jobs of
-//! `compute` and `blocking` run on the same thread, between two turns, so one that is long holds up
-//! everything. There is no reactor. Whoever wants virtual time takes the simulated driver.
+//! on threads, a class is first in, first out; turns are charged by count alone, as when simulated,
+//! so that what else the machine does changes no order. Jobs of `compute` and `blocking` run on the
+//! same thread, between two turns, so one that is long holds up everything. There is no reactor. Whoever wants virtual time takes the simulated driver.
 
 use std::{
     future::Future,
@@ -88,23 +88,6 @@ impl Wake for FutureWake {
     }
 }
 
-/// While it lives this thread's turns are charged by time.
-struct Measured;
-
-impl Measured {
-    fn begin(system: &System) -> Self {
-        assert!(!budget::is_running(), "a turn may not drive a system");
-        budget::measure_from(system.core().clock.start());
-        Self
-    }
-}
-
-impl Drop for Measured {
-    fn drop(&mut self) {
-        budget::measure_from(None);
-    }
-}
-
 /// An inline system, driven by the thread that holds this.
 ///
 /// Other threads may send to its processes and complete what they wait for; they run only while one
@@ -133,7 +116,7 @@ impl Inline {
     ///
     /// In a turn.
     pub fn run_until_idle(&mut self) -> Option<Time> {
-        let _measured = Measured::begin(&self.system);
+        assert!(!budget::is_running(), "a turn may not drive a system");
         while self.driver().single.step(&self.system) {}
         self.system.timers().first()
     }
@@ -146,7 +129,7 @@ impl Inline {
     ///
     /// In a turn.
     pub fn run_until<F: Future>(&mut self, future: F) -> F::Output {
-        let _measured = Measured::begin(&self.system);
+        assert!(!budget::is_running(), "a turn may not drive a system");
         let driver = self.driver();
         let signal = Arc::clone(&driver.signal);
         let wake = Arc::new(FutureWake { is_woken: AtomicBool::new(true), signal });

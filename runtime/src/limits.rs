@@ -24,12 +24,25 @@ pub const SHARE_WEIGHT_ONE: u32 = 64;
 pub const SHARE_WEIGHT_MAX: u32 = 64 * SHARE_WEIGHT_ONE;
 const _: () = assert!(QUANTUM_REDUCTIONS.checked_mul(SHARE_WEIGHT_MAX).is_some());
 
-/// Turns of fresh processes in a row before a waiting spent one of the same class gets its turn, so
-/// that spent ones keep at least a quarter of the class.
-pub const FRESH_TURNS_MAX: u8 = 3;
+/// One reduction of a spent process pays for so many of fresh ones of its class, so the spent keep
+/// at least a quarter of the class while both wait.
+pub const SPENT_PART: u64 = 3;
 
-/// Quanta of debt that are remembered. A turn can look long because the kernel ran something else
-/// meanwhile; more than this would punish a process for its neighbours.
+/// Reductions of fresh processes before a waiting spent one of the same class gets a turn: three
+/// quanta. Counted in reductions and not in turns, so that ten thousand light processes that are
+/// woken at once do not each pay for a third of a heavy one's quantum.
+pub const FRESH_REDUCTIONS_MAX: u64 = SPENT_PART * QUANTUM_REDUCTIONS as u64;
+
+/// What a turn counts between fresh and spent processes at the least: about what drawing it costs.
+/// It also bounds how many in a row sit their turn out.
+pub const TURN_REDUCTIONS_MIN: u64 = 8;
+
+/// A turn that looks longer than so many quanta is looked at again, by the time that its thread had
+/// the processor: a system call of 200 to 1,200 ns, which shorter turns are spared.
+pub const TURN_DOUBTED_NS: u64 = 2 * QUANTUM_NS;
+
+/// Quanta of debt that are remembered: a process whose one message takes for ever is late by 1.6 ms
+/// of its class's time with the next, and not by ever.
 pub const DEBT_QUANTA_MAX: u32 = 16;
 
 /// Free letters that a thread trades with the depot at a time: the depot's lock once in so many.

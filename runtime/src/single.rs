@@ -17,8 +17,8 @@ use crate::{
     budget,
     cell::{After, Task},
     class::Class,
-    limits::{COMPUTE_JOBS_MAX, DEBT_QUANTA_MAX, REDUCTION_NS},
-    status::ClassStatus,
+    limits::{COMPUTE_JOBS_MAX, DEBT_QUANTA_MAX},
+    status::{ClassStatus, SlowTurn},
     system::System,
     time::Time,
 };
@@ -144,7 +144,7 @@ impl Single {
             let mut state = self.lock();
             if state.ready.is_ready(class) {
                 let now = task.system.now();
-                state.ready.again(task, now, true);
+                state.ready.sits_out(task, now);
                 return;
             }
         }
@@ -187,6 +187,6 @@ fn run(task: &Task, began: Time, quantum: u32) -> Ended {
     let after = task.run();
     let count = budget::end().max(1);
     let nanos = task.system.core().clock.end_turn(began, count);
-    task.system.counters().note_turn(task.name(), nanos);
-    Ended { used: count.max(nanos / REDUCTION_NS), nanos, after }
+    task.system.counters().note_turn(SlowTurn { name: task.name(), nanos, core_ns: nanos });
+    Ended { used: count, nanos, after }
 }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::{class::Class, dead_letters::DeadReason};
+use crate::{class::Class, dead_letters::DeadReason, limits::TURN_SLOW_NS};
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,9 @@ pub struct SlowTurn {
     pub name: &'static str,
     /// How long it took, in nanoseconds (virtual when simulated).
     pub nanos: u64,
+    /// How long its thread had the processor meanwhile, in nanoseconds. What is missing the kernel
+    /// gave to other threads, or the turn waited for it.
+    pub core_ns: u64,
 }
 
 /// What one class has used.
@@ -95,6 +98,9 @@ pub struct SystemStatus {
     pub classes: [ClassStatus; Class::COUNT],
     /// Turns that took longer than a millisecond.
     pub turns_slow: u64,
+    /// Those of them that had the processor for less than a millisecond: the kernel ran something
+    /// else meanwhile.
+    pub turns_preempted: u64,
     /// The longest of all turns.
     pub slowest_turn: SlowTurn,
     /// Messages that nobody handled.
@@ -127,6 +133,7 @@ pub(crate) struct Counters {
     pub(crate) panics: AtomicU64,
     pub(crate) restarts: AtomicU64,
     pub(crate) turns_slow: AtomicU64,
+    pub(crate) turns_preempted: AtomicU64,
     slowest_ns: AtomicU64,
     slowest: Mutex<SlowTurn>,
 }
@@ -134,21 +141,24 @@ pub(crate) struct Counters {
 impl Counters {
     /// Takes note of a turn's length.
     #[inline]
-    pub(crate) fn note_turn(&self, name: &'static str, nanos: u64) {
-        if nanos > self.slowest_ns.load(Ordering::Relaxed) {
-            self.note_slowest(name, nanos);
+    pub(crate) fn note_turn(&self, turn: SlowTurn) {
+        if turn.nanos > self.slowest_ns.load(Ordering::Relaxed) {
+            self.note_slowest(turn);
         }
-        if nanos > crate::limits::TURN_SLOW_NS {
+        if turn.nanos > TURN_SLOW_NS {
             self.turns_slow.fetch_add(1, Ordering::Relaxed);
+            if turn.core_ns <= TURN_SLOW_NS {
+                self.turns_preempted.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
     #[cold]
-    fn note_slowest(&self, name: &'static str, nanos: u64) {
+    fn note_slowest(&self, turn: SlowTurn) {
         let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
-        if nanos > slowest.nanos {
-            *slowest = SlowTurn { name, nanos };
-            self.slowest_ns.store(nanos, Ordering::Relaxed);
+        if turn.nanos > slowest.nanos {
+            *slowest = turn;
+            self.slowest_ns.store(turn.nanos, Ordering::Relaxed);
         }
     }
 

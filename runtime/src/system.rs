@@ -335,6 +335,7 @@ impl System {
             actors_live: self.0.registry.live(),
             classes: Class::ALL.map(class),
             turns_slow: counters.turns_slow.load(Ordering::Relaxed),
+            turns_preempted: counters.turns_preempted.load(Ordering::Relaxed),
             slowest_turn: counters.slowest(),
             dead_letters: dead_by_reason.iter().sum(),
             dead_by_reason,

@@ -34,9 +34,11 @@ struct ClassLine {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Slowest {
     name: &'static str,
     nanos: u64,
+    core_ns: u64,
 }
 
 #[derive(Serialize)]
@@ -60,6 +62,7 @@ struct Status {
     actors: usize,
     classes: Vec<ClassLine>,
     turns_slow: u64,
+    turns_preempted: u64,
     slowest_turn: Slowest,
     dead_letters: u64,
     panics: u64,
@@ -72,6 +75,7 @@ struct Status {
 pub(super) fn status(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
     let status = api.system.status();
+    let slowest = status.slowest_turn;
     let busy_all: u64 = status.classes.iter().map(|class| class.busy_ns).sum();
     let line = |class: Class| {
         let used = status.class(class);
@@ -95,7 +99,12 @@ pub(super) fn status(api: &Api, request: Request<'_>) -> Answered {
         actors: status.actors_live,
         classes: Class::ALL.map(line).into(),
         turns_slow: status.turns_slow,
-        slowest_turn: Slowest { name: status.slowest_turn.name, nanos: status.slowest_turn.nanos },
+        turns_preempted: status.turns_preempted,
+        slowest_turn: Slowest {
+            name: slowest.name,
+            nanos: slowest.nanos,
+            core_ns: slowest.core_ns,
+        },
         dead_letters: status.dead_letters,
         panics: status.panics,
         restarts: status.restarts,

@@ -11,9 +11,9 @@
 //! | a body over the limit | 413 with a JSON-RPC error |
 //! | all bodies together over theirs | 503 with a JSON-RPC error |
 //!
-//! A client that disconnects while its request is worked drops the future of that request. The one
-//! exception is a client that has already sent more (pipelining): hyper does not look for the end
-//! behind unread bytes, so its request runs to its end or its deadline.
+//! A client that disconnects while its request is worked drops the future of that request, also
+//! when it has already sent more (pipelining). Only behind more than the read buffer holds the end
+//! is not seen: then the request runs to its end or its deadline.
 
 use std::{
     net::SocketAddr,

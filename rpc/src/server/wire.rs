@@ -20,7 +20,7 @@ use evenkeel_runtime::{System, Time};
 use futures_util::future::BoxFuture;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{io::ReadBuf, net::TcpStream};
 
 use crate::dispatch::Patience;
 
@@ -123,6 +123,18 @@ impl Wire {
         }
     }
 
+    /// True if the peer has ended the connection and all it sent was read. If it has not, the task is
+    /// woken when something comes.
+    fn is_hung_up(&self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        let mut byte = ReadBuf::new(&mut byte);
+        match self.stream.inner().poll_peek(cx, &mut byte) {
+            Poll::Ready(Ok(peeked)) => peeked == 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+
     /// Called after every attempt to write.
     fn written<T>(
         &mut self,
@@ -172,8 +184,14 @@ impl Write for Wire {
         this.written(attempt, cx)
     }
 
+    /// hyper comes by here each time it waits for an answer, but does not read while it has bytes
+    /// of further requests. So the end of a pipelining peer is looked for here.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        if this.gauge.is(Phase::Working) && this.is_hung_up(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,6 +3,7 @@
 //! A wake-up on a worker goes to that worker's own queues. One from elsewhere (reactor, pools,
 //! main) goes to the inbox, which every worker looks at before every dispatch.
 
+mod core_time;
 mod idle;
 pub(crate) mod queues;
 mod worker;

@@ -6,7 +6,7 @@
 
 use crate::{
     class::Class,
-    limits::{FRESH_TURNS_MAX, QUANTUM_REDUCTIONS},
+    limits::{FRESH_REDUCTIONS_MAX, QUANTUM_REDUCTIONS, SPENT_PART, TURN_REDUCTIONS_MIN},
 };
 
 /// Virtual time is counted in reductions of the heaviest class.
@@ -23,8 +23,8 @@ pub(crate) struct ClassTimes {
     ready: u8,
     /// The time of the last class that was picked; never falls.
     floor: u64,
-    /// Turns of fresh processes in a row, by class.
-    fresh_turns: [u8; Class::COUNT],
+    /// What fresh processes used and the spent ones were not paid for yet, by class.
+    fresh_used: [u64; Class::COUNT],
 }
 
 impl ClassTimes {
@@ -96,15 +96,35 @@ impl ClassTimes {
     /// True if it is a spent process's turn in this class.
     #[inline]
     pub(crate) const fn wants_spent(&self, class: Class) -> bool {
-        self.fresh_turns[class.index()] >= FRESH_TURNS_MAX
+        self.fresh_used[class.index()] >= FRESH_REDUCTIONS_MAX
     }
 
-    /// Takes note which kind of process got the turn.
-    #[inline]
-    pub(crate) fn note_turn(&mut self, class: Class, is_fresh: bool) {
-        let turns = &mut self.fresh_turns[class.index()];
-        *turns = if is_fresh { turns.saturating_add(1) } else { 0 };
+    /// What the fresh processes of a class used and the spent ones were not paid for yet.
+    pub(crate) const fn fresh_used(&self, class: Class) -> u64 {
+        self.fresh_used[class.index()]
     }
+
+    /// Takes note of what a turn of a fresh or a spent process used. One that sits its turn out
+    /// used nothing.
+    #[inline]
+    pub(crate) fn note_turn(&mut self, class: Class, is_fresh: bool, reductions: u64) {
+        let used = &mut self.fresh_used[class.index()];
+        let part = turn_part(reductions);
+        *used = if is_fresh {
+            // With no spent one there it stops growing, so that one which comes gets one turn, not
+            // what it would have got had it been there.
+            (*used + part).min(FRESH_REDUCTIONS_MAX + u64::from(QUANTUM_REDUCTIONS))
+        } else {
+            used.saturating_sub(part * SPENT_PART)
+        };
+    }
+}
+
+/// What of a turn counts between the fresh and the spent: at least what drawing it cost, at most a
+/// quantum, because the rest is the process's own debt.
+#[inline]
+pub(crate) fn turn_part(reductions: u64) -> u64 {
+    reductions.clamp(TURN_REDUCTIONS_MIN, u64::from(QUANTUM_REDUCTIONS))
 }
 
 #[cfg(test)]

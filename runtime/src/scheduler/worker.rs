@@ -9,14 +9,14 @@ use std::{
 
 use crossbeam_deque::{Steal, Stealer, Worker};
 
-use super::{Scheduler, queues::ClassTimes};
+use super::{Scheduler, core_time::CoreTime, queues::ClassTimes};
 use crate::{
     budget,
     cell::{After, Header, Task},
     class::Class,
-    limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES},
+    limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TURN_DOUBTED_NS},
     park::TurnClock,
-    status::ClassStatus,
+    status::{ClassStatus, SlowTurn},
     system::System,
     time::Time,
 };
@@ -108,6 +108,7 @@ struct Local {
     queues: Queues,
     times: RefCell<ClassTimes>,
     clock: TurnClock,
+    core_time: CoreTime,
     /// State of a xorshift generator: which victim to steal from needs no better.
     random: Cell<u64>,
 }
@@ -160,6 +161,7 @@ pub(super) fn run(scheduler: &Scheduler, index: usize, queues: Queues, system: &
         queues,
         times: RefCell::default(),
         clock: TurnClock::new(start),
+        core_time: CoreTime::default(),
         random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
     });
     let is_first = LOCAL.with(|slot| slot.set(Rc::clone(&local)).is_ok());
@@ -205,22 +207,26 @@ impl Local {
     fn work(&self, scheduler: &Scheduler) {
         let mut now = self.clock.now(Time::ZERO);
         let mut balanced = now;
+        self.core_time.begin(now);
         while !scheduler.is_stopping.load(Ordering::Relaxed) {
             if !scheduler.inbox.is_empty() {
                 self.take_inbox(scheduler);
             }
             self.fire_timers(now);
-            if let Some(task) = self.next() {
-                self.dispatch(scheduler, task, &mut now);
+            if let Some((task, is_fresh)) = self.next() {
+                self.dispatch(scheduler, task, is_fresh, &mut now);
                 if now.as_nanos() - balanced.as_nanos() >= BALANCE_NS {
                     now = self.clock.check(now);
                     balanced = now;
+                    self.core_time.begin(now);
                     self.balance(scheduler);
                 }
             } else {
                 scheduler.idle.begin_search();
                 self.search_and_park(scheduler);
+                let idle_since = now;
                 now = self.clock.check(now);
+                self.core_time.was_idle(now - idle_since);
             }
         }
     }
@@ -245,9 +251,9 @@ impl Local {
         }
     }
 
-    /// The next task of this worker's own queues.
+    /// The next task of this worker's own queues, and whether it is a fresh one.
     #[inline]
-    fn next(&self) -> Option<Task> {
+    fn next(&self) -> Option<(Task, bool)> {
         let mut times = self.times.borrow_mut();
         while let Some(class) = times.pick() {
             let queue = &self.queues.0[class.index()];
@@ -268,8 +274,7 @@ impl Local {
             }
             // None if other workers have stolen it all.
             if let Some(task) = task {
-                times.note_turn(class, is_fresh);
-                return Some(task);
+                return Some((task, is_fresh));
             }
         }
         None
@@ -277,11 +282,12 @@ impl Local {
 
     /// Runs one turn and charges it. `now` is when the last turn ended, and is moved on.
     #[inline]
-    fn dispatch(&self, scheduler: &Scheduler, task: Task, now: &mut Time) {
+    fn dispatch(&self, scheduler: &Scheduler, task: Task, is_fresh: bool, now: &mut Time) {
         let (class, name, quantum, rest) = {
             let header: &Header = &task;
             let (class, quantum) = (header.identity().class, header.quantum());
             if self.sits_out(header, class, quantum) {
+                self.times.borrow_mut().note_turn(class, is_fresh, 0);
                 self.push(task, true);
                 return;
             }
@@ -293,13 +299,19 @@ impl Local {
         let end = self.clock.now(*now);
         let nanos = end.as_nanos() - now.as_nanos();
         *now = end;
-        let charge = count.max(nanos / REDUCTION_NS);
-        self.times.borrow_mut().charge(class, charge);
+        let core_ns =
+            if nanos > TURN_DOUBTED_NS { self.core_time.within(nanos, end) } else { nanos };
+        let charge = count.max(core_ns / REDUCTION_NS);
+        {
+            let mut times = self.times.borrow_mut();
+            times.charge(class, charge);
+            times.note_turn(class, is_fresh, charge);
+        }
         let counters = &scheduler.lanes[self.index].counters[class.index()];
         add(&counters.turns, 1);
         add(&counters.reductions, charge);
         add(&counters.busy_ns, nanos);
-        self.system.counters().note_turn(name, nanos);
+        self.system.counters().note_turn(SlowTurn { name, nanos, core_ns });
         task.count(charge);
 
         let charge = u32::try_from(charge).unwrap_or(u32::MAX);

@@ -19,12 +19,15 @@
 //! later. Class `c` is ready from `s` to `d`; when `j` is picked for the last time, `T_j <= T_c <=
 //! T_c(d)`. Up to there `j` used `(w_j / 64)` of the difference, and then `m_j`.
 //!
-//! How often `c` itself runs is counted in draws, one turn each or sitting one out:
+//! What of `c` itself runs:
 //!
-//! - S1: of its own queue at most `|current round at s| + |its round| - 1` go before it. What runs
-//!   in its round was in it when it began, and each of those once.
-//! - S2: a fresh process sees one spent draw after every three fresh ones, so `ahead / 3 + 1`; a
-//!   spent one `3 (ahead + 1)` fresh draws, so the spent get a quarter of their class.
+//! - S1: of its own queue at most `|current round at s| + |its round| - 1` draws go before it, each
+//!   a turn or one sat out. What runs in its round was in it when it began, and each of those once.
+//! - S2: let `f` and `p` be what fresh and spent draws of `c` used since `s`, each at most a quantum
+//!   `Q`, and `D` what the class owes its spent ones: `D(d) = D(s) + f - 3 p`. A spent one is drawn
+//!   before fresh ones if `D >= 3 Q`, which leaves `D >= 0`; fresh before spent if not, which leaves
+//!   `D < 4 Q`. So a fresh process sees `3 p <= D(s) + f` and a spent one `D(s) + f < 3 p + 4 Q`:
+//!   while both wait, the spent get a quarter of their class.
 //!
 //! With `e` the charge of the turn of `c` before `s`, `T_c(d) <= F(s) + e + (64 / w_c) U`. So the
 //! wait is at most `r + S + U (sum of weights / w_c)` and, for each other class, `m_j` and its
@@ -33,8 +36,8 @@
 
 use crate::{
     class::Class,
-    limits::{FRESH_TURNS_MAX, REDUCTION_NS},
-    scheduler::queues::{ClassTimes, WAKE_LEAD, WEIGHT_MAX},
+    limits::{FRESH_REDUCTIONS_MAX, QUANTUM_REDUCTIONS, REDUCTION_NS, SPENT_PART},
+    scheduler::queues::{ClassTimes, WAKE_LEAD, WEIGHT_MAX, turn_part},
     time::{Time, nanos},
 };
 
@@ -52,7 +55,16 @@ impl Kind {
             Self::Spent => "spent",
         }
     }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Fresh => Self::Spent,
+            Self::Spent => Self::Fresh,
+        }
+    }
 }
+
+const QUANTUM: u64 = QUANTUM_REDUCTIONS as u64;
 
 /// What was so when a process came into its queue.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +79,10 @@ pub(super) struct Mark {
     running: u64,
     /// Draws of its class so far, by kind.
     draws: [u64; 2],
+    /// What those used, each at most a quantum.
+    parts: [u64; 2],
+    /// What the class owed its spent ones.
+    owed: u64,
     /// What was left of the round.
     current: u64,
 }
@@ -92,8 +108,11 @@ struct Used {
     /// Number and length of the last turn.
     last: Option<(u64, u64)>,
     draws: [u64; 2],
-    /// Draws in a row that a queue, by kind, has been passed over.
+    parts: [u64; 2],
+    /// What the other queue used while a queue, by kind, was passed over.
     passed: [u64; 2],
+    /// The draw that runs passes the other queue over.
+    is_passing: bool,
 }
 
 /// Counts what every class used, and asserts the bound.
@@ -125,6 +144,8 @@ impl Bound {
             own: used.total,
             running,
             draws: used.draws,
+            parts: used.parts,
+            owed: times.fresh_used(class),
             current: current as u64,
         }
     }
@@ -179,24 +200,22 @@ impl Bound {
     /// S1 and S2.
     fn check_turns(&self, drawn: &Drawn) {
         let Drawn { class, kind, id, name, mark, round, .. } = drawn;
-        let so_far = self.classes[class.index()].draws;
-        let since = |kind: Kind| so_far[kind as usize] - mark.draws[kind as usize];
-        let fresh_max = u64::from(FRESH_TURNS_MAX);
-        let (ahead, others, others_max) = match kind {
-            Kind::Fresh => {
-                let ahead = since(Kind::Fresh);
-                (ahead, since(Kind::Spent), ahead / fresh_max + 1)
-            }
+        let so_far = &self.classes[class.index()];
+        let ahead = so_far.draws[*kind as usize] - mark.draws[*kind as usize];
+        let ahead_max = mark.current + round - 1;
+        let used = |kind: Kind| so_far.parts[kind as usize] - mark.parts[kind as usize];
+        let others = used(kind.other());
+        let others_max = match kind {
+            Kind::Fresh => (mark.owed + used(Kind::Fresh)) / SPENT_PART,
             Kind::Spent => {
-                let ahead = since(Kind::Spent);
-                (ahead, since(Kind::Fresh), (ahead + 1) * fresh_max)
+                let paid = SPENT_PART * used(Kind::Spent);
+                (paid + FRESH_REDUCTIONS_MAX + QUANTUM).saturating_sub(mark.owed)
             }
         };
-        let ahead_max = mark.current + round - 1;
         assert!(
             ahead <= ahead_max && others <= others_max,
             "process {id} ({name}) of class {}, {}, waited for {ahead} turns of its queue \
-             and {others} of the other, its bounds are {ahead_max} and {others_max}",
+             and {others} reductions of the other, its bounds are {ahead_max} and {others_max}",
             class.name(),
             kind.name(),
         );
@@ -205,17 +224,18 @@ impl Bound {
     /// S1 and S2 for those that were not drawn, who else could wait for ever.
     fn check_queues(&mut self, drawn: &Drawn) {
         let Drawn { class, kind, id, name, .. } = drawn;
-        let (other, passed_max) = match kind {
-            Kind::Fresh => (Kind::Spent, u64::from(FRESH_TURNS_MAX)),
-            Kind::Spent => (Kind::Fresh, 1),
+        let other = kind.other();
+        let passed_max = match kind {
+            Kind::Fresh => FRESH_REDUCTIONS_MAX - 1,
+            Kind::Spent => QUANTUM / SPENT_PART,
         };
         let of_class = &mut self.classes[class.index()];
-        let passed = &mut of_class.passed[other as usize];
-        *passed = if drawn.is_other_waiting { *passed + 1 } else { 0 };
+        of_class.is_passing = drawn.is_other_waiting;
+        let passed = of_class.passed[other as usize];
         assert!(
-            *passed <= passed_max,
-            "the {} of class {} were passed over {passed} times when process {id} ({name}) \
-             is drawn, their bound is {passed_max}",
+            passed <= passed_max || !drawn.is_other_waiting,
+            "the {} of class {} were passed over for {passed} reductions when process {id} \
+             ({name}) is drawn, their bound is {passed_max}",
             other.name(),
             class.name(),
         );
@@ -252,6 +272,15 @@ impl Bound {
             }
         }
         bound * REDUCTION_NS
+    }
+
+    /// The draw of `class` that ran has used so much of its quantum.
+    pub(super) fn note_turn(&mut self, class: Class, kind: Kind, used: u64) {
+        let part = turn_part(used);
+        let of_class = &mut self.classes[class.index()];
+        of_class.parts[kind as usize] += part;
+        let passed = &mut of_class.passed[kind.other() as usize];
+        *passed = if of_class.is_passing { *passed + part } else { 0 };
     }
 
     /// A turn of `class` is over.

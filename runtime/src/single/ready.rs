@@ -7,7 +7,7 @@
 //!
 //! - S1: a process that waits in a queue runs in this round or the next of its queue, so after at
 //!   most twice as many turns of its kind as its class has processes.
-//! - S2: of four turns of a class whose queues are both filled, three go to fresh processes.
+//! - S2: of four quanta of a class whose queues are both filled, three go to fresh processes.
 //! - S3: no wait is longer than the bound of `bound`, which says what it is and why.
 
 use std::mem;
@@ -151,6 +151,8 @@ pub(crate) struct Ready<T> {
     /// What was woken since the last turn ended, and when.
     woken: Vec<(T, Time)>,
     times: ClassTimes,
+    /// What was drawn last.
+    drawn: (Class, Kind),
     pick: Pick,
     /// `None` where waits are not bounded: out of order, or in real time.
     bound: Option<Bound>,
@@ -165,6 +167,7 @@ impl<T: Runnable> Ready<T> {
             classes: Default::default(),
             woken: Vec::new(),
             times: ClassTimes::default(),
+            drawn: (Class::System, Kind::Fresh),
             pick,
             bound,
             #[cfg(test)]
@@ -200,7 +203,22 @@ impl<T: Runnable> Ready<T> {
         rounds.next.push(Queued { item, since, mark });
     }
 
-    /// Queues what has just run and has more to do, or sits a turn out.
+    /// Queues what was drawn and does not run, because it owes a quantum to the others.
+    pub(crate) fn sits_out(&mut self, item: T, now: Time) {
+        self.note_turn(0);
+        self.push(item, now, Kind::Spent, 0);
+    }
+
+    /// What was drawn last has used so much.
+    fn note_turn(&mut self, used: u64) {
+        let (class, kind) = self.drawn;
+        self.times.note_turn(class, kind == Kind::Fresh, used);
+        if let Some(bound) = &mut self.bound {
+            bound.note_turn(class, kind, used);
+        }
+    }
+
+    /// Queues what has just run and has more to do.
     pub(crate) fn again(&mut self, item: T, now: Time, is_spent: bool) {
         let kind = if is_spent { Kind::Spent } else { Kind::Fresh };
         self.push(item, now, kind, 0);
@@ -253,7 +271,7 @@ impl<T: Runnable> Ready<T> {
                     Drawn { class, kind, id, name, mark, round: size, oldest, is_other_waiting };
                 bound.drew(&drawn, now, &self.times);
             }
-            self.times.note_turn(class, !is_spent);
+            self.drawn = (class, kind);
             if !is_spent {
                 let longest = &mut queues.status.fresh_wait_ns_max;
                 *longest = nanos(now - since).max(*longest);
@@ -273,6 +291,7 @@ impl<T: Runnable> Ready<T> {
     /// Books a turn that is over, and queues what it has woken.
     pub(crate) fn book(&mut self, class: Class, used: u64, busy_ns: u64) {
         self.times.charge(class, used);
+        self.note_turn(used);
         if let Some(bound) = &mut self.bound {
             bound.book(class, used);
         }

@@ -148,6 +148,12 @@ fn a_disconnect_drops_the_calls() {
             assert_eq!(bench.news(), News::Dropped);
         }
     }
+    // Nor for one that has sent further requests behind it.
+    let mut peer = Peer::new(bench.address);
+    peer.send([post(&call(1, "hang", "[]")), post(&call(2, "echo", "[]"))].concat());
+    assert_eq!(bench.news(), News::Hanging);
+    drop(peer);
+    assert_eq!(bench.news(), News::Dropped);
 }
 
 /// Goal: a peer that sends slowly or not at all is dropped, before and within a body.

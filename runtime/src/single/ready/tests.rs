@@ -88,7 +88,7 @@ fn a_broken_rule_breaks_the_bound() {
         (
             Broken::SpentLast,
             vec![Class::Call],
-            ["the spent of class call were passed over", "their bound is 3"],
+            ["the spent of class call were passed over", "their bound is 11999"],
         ),
         (Broken::LightestClass, Class::ALL.to_vec(), ["of class", "its bound is"]),
     ];
