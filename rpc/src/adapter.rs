@@ -9,6 +9,7 @@ use crate::{
     dispatch::{BodyLimits, Dispatch, Patience, Rules},
     envelope::EnvelopeLimits,
     error::RpcError,
+    places::PlaceGauge,
 };
 
 impl Dispatch for Api {
@@ -27,6 +28,10 @@ impl Dispatch for Api {
             cors: config.cors.clone(),
             patience: Patience::default(),
         }
+    }
+
+    fn executions(&self) -> PlaceGauge {
+        self.places.gauge()
     }
 
     async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<Box<RawValue>, RpcError> {

@@ -63,6 +63,11 @@ impl<D: Dispatch> Calls<D> {
         &self.limits
     }
 
+    /// Who answers them.
+    pub fn dispatch(&self) -> &D {
+        &self.dispatch
+    }
+
     /// Works a whole body. `None`: it held notifications only, so there is nothing to answer.
     pub async fn serve_body(
         &self,

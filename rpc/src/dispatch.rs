@@ -9,12 +9,16 @@ use crate::{
     envelope::EnvelopeLimits,
     error::RpcError,
     limits::{BODY_READ_MAX, IDLE_MAX, PING_EVERY, WRITE_STALL_MAX},
+    places::PlaceGauge,
 };
 
 /// Answers decoded requests: [`Api`](crate::api::Api), and the echo of the tests.
 pub trait Dispatch: Send + Sync + 'static {
     /// Limits and switches of the server in front, read once when it starts.
     fn rules(&self) -> Rules;
+
+    /// How many executions there are now, for who asks for metrics.
+    fn executions(&self) -> PlaceGauge;
 
     /// Answers one request. Never panics; dropping the future cancels the work.
     fn dispatch(

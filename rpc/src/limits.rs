@@ -121,3 +121,6 @@ pub const EXECUTIONS_WAITING_PER_CLIENT_MAX: usize = 1_024;
 /// Requests of all clients that wait for a place: four clients at their bound.
 pub const EXECUTIONS_WAITING_MAX: usize = 4_096;
 const _: () = assert!(EXECUTIONS_WAITING_PER_CLIENT_MAX < EXECUTIONS_WAITING_MAX);
+
+/// Places of the registry of processes that are looked at between two yields: about 10 us (guess).
+pub const REGISTRY_SLICE: usize = 128;

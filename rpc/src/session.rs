@@ -192,6 +192,12 @@ type Live = BTreeMap<SubscriptionId, Owned<()>>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outboxes(Arc<AtomicUsize>);
 
+impl Outboxes {
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 struct Queue {
     messages: VecDeque<Bytes>,
     bytes: usize,
@@ -210,7 +216,7 @@ impl Queue {
     /// S1: whether there is room for a notification, of which only a reader can make more.
     fn has_room_beside_others(&self, bytes: usize) -> bool {
         self.bytes <= OUTBOX_FREE_BYTES
-            || self.together.0.load(Ordering::Relaxed).saturating_add(bytes) <= OUTBOXES_BYTES_MAX
+            || self.together.bytes().saturating_add(bytes) <= OUTBOXES_BYTES_MAX
     }
 
     fn push(&mut self, message: Bytes) {

@@ -34,6 +34,18 @@ impl DeadReason {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
 
+    /// Name for statistics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Displaced => "displaced",
+            Self::Ended => "ended",
+            Self::Restarted => "restarted",
+            Self::EarlierLife => "earlier_life",
+        }
+    }
+
     /// Its place in [`DeadReason::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {

@@ -58,9 +58,6 @@ pub(crate) const QUEUES_DEFAULT: usize = 50;
 pub(crate) const QUEUES_MAX: usize = 1_000;
 const _: () = assert!(QUEUES_DEFAULT <= QUEUES_MAX);
 
-/// Places of the registry that `sched_queues` looks at between two yields: about 10 us (guess).
-pub(crate) const QUEUES_SLICE: usize = 128;
-
 /// Executions of all clients that are held or whose result is kept. Each has a place while it runs,
 /// so this is a quarter of all places.
 pub(crate) const EXECS_MAX: usize = 64;

@@ -1,19 +1,17 @@
 //! `sched_*`: what the scheduler does, what waits, and the means to end or weigh executions.
 
-use std::collections::BTreeMap;
-
 use evenkeel_runtime::{
-    Class, ProcessStatus,
+    Class,
     limits::{SHARE_WEIGHT_MAX, SHARE_WEIGHT_ONE},
-    yield_now,
 };
 use serde::Serialize;
 
-use super::limits::{QUEUES_DEFAULT, QUEUES_MAX, QUEUES_SLICE};
+use super::limits::{QUEUES_DEFAULT, QUEUES_MAX};
 use crate::{
     api::{Api, Request},
     client::ClientId,
     error::RpcError,
+    groups::{Group, groups},
     params::{Object, Params, Quantity, refuse},
     render::{Answered, answer},
 };
@@ -122,32 +120,20 @@ pub(super) fn status(api: &Api, request: Request<'_>) -> Answered {
     })
 }
 
-/// All living processes of one name and class.
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Group {
-    name: &'static str,
-    class: &'static str,
-    count: usize,
-    queued: usize,
-    queued_bytes: usize,
-    reductions: u64,
-    restarts: u64,
-}
-
-impl Group {
-    fn add(&mut self, process: &ProcessStatus) {
-        self.count += 1;
-        self.queued += process.queued;
-        self.queued_bytes += process.queued_bytes;
-        self.reductions += process.reductions;
-        self.restarts += u64::from(process.restarts);
-    }
-}
-
 /// `sched_queues(count)`: living processes by name, those with the longest queues first, then those
 /// that have used most. O(processes), in slices.
 pub(super) async fn queues(api: &Api, request: Request<'_>) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Line {
+        name: &'static str,
+        class: &'static str,
+        count: usize,
+        queued: usize,
+        queued_bytes: usize,
+        reductions: u64,
+        restarts: u64,
+    }
     let params = Params::new(request.params, 1)?;
     let count = match params.optional::<Quantity>(0)? {
         None => QUEUES_DEFAULT,
@@ -156,30 +142,21 @@ pub(super) async fn queues(api: &Api, request: Request<'_>) -> Answered {
             .filter(|count| (1..=QUEUES_MAX).contains(count))
             .ok_or_else(|| refuse(0, &format!("expected 1 to {QUEUES_MAX} groups")))?,
     };
-    let mut groups = BTreeMap::<(&'static str, Class), Group>::new();
-    let mut processes = api.system.processes();
-    let mut add = |process: &ProcessStatus| {
-        let ProcessStatus { name, class, .. } = *process;
-        let empty = Group {
-            name,
-            class: class.name(),
-            count: 0,
-            queued: 0,
-            queued_bytes: 0,
-            reductions: 0,
-            restarts: 0,
-        };
-        groups.entry((name, class)).or_insert(empty).add(process);
-    };
-    while processes.look(QUEUES_SLICE, &mut add) {
-        yield_now().await;
-    }
-    let mut groups: Vec<_> = groups.into_values().collect();
+    let mut groups = groups(&api.system).await;
     groups.sort_by_key(|group| {
         std::cmp::Reverse((group.queued, group.queued_bytes, group.reductions))
     });
     groups.truncate(count);
-    answer(&groups)
+    let line = |group: Group| Line {
+        name: group.name,
+        class: group.class.name(),
+        count: group.count,
+        queued: group.queued,
+        queued_bytes: group.queued_bytes,
+        reductions: group.reductions,
+        restarts: group.restarts,
+    };
+    answer(&groups.into_iter().map(line).collect::<Vec<_>>())
 }
 
 /// `sched_executions`: what executes for requests now, the oldest first.

@@ -5,6 +5,7 @@
 //! | `POST /` | the JSON-RPC answer, 200; empty for notifications. Any content type |
 //! | `GET /` with an upgrade | WebSocket |
 //! | `GET /`, `/health`, `/ready` | 200, empty |
+//! | `GET /metrics` | the figures of scheduler, executions and server for Prometheus |
 //! | `OPTIONS` | 200 with the CORS headers |
 //! | a page of a foreign origin | 403 |
 //! | another path, another method | 404, 405 |
@@ -43,9 +44,11 @@ use crate::{
     dispatch::{Dispatch, Patience},
     envelope::{self, Refused},
     error::RpcError,
+    exposition,
     limits::{BODY_FREE_BYTES, DRAIN_BYTES_MAX, HEAD_BYTES_MAX},
     server::{
         cors::Cors,
+        metrics,
         wire::{Gauge, Phase, Wire},
         ws,
     },
@@ -147,13 +150,19 @@ async fn route<D: Dispatch>(
     if request.method() == Method::GET && ws::is_upgrade(request.headers()) {
         return Ok(ws::upgrade(visit, request));
     }
-    let is_known = matches!(request.uri().path(), "/" | "/health" | "/ready");
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED);
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS, POST"));
         return Ok(answer);
     }
-    Ok(plain(if is_known { StatusCode::OK } else { StatusCode::NOT_FOUND }))
+    match request.uri().path() {
+        "/" | "/health" | "/ready" => Ok(plain(StatusCode::OK)),
+        "/metrics" => {
+            let text = Bytes::from(metrics::metrics(&visit.door).await);
+            Ok(full(StatusCode::OK, exposition::CONTENT_TYPE, text))
+        }
+        _ => Ok(plain(StatusCode::NOT_FOUND)),
+    }
 }
 
 async fn post<D: Dispatch>(visit: &Visit<D>, request: Request<Incoming>) -> Result<Answer, Unread> {
@@ -264,12 +273,15 @@ pub(super) fn plain(status: StatusCode) -> Answer {
     answer
 }
 
-fn json(status: StatusCode, body: Bytes) -> Answer {
+fn full(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(CONTENT_TYPE, json);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
+}
+
+fn json(status: StatusCode, body: Bytes) -> Answer {
+    full(status, "application/json", body)
 }
 
 fn refusal(status: StatusCode, error: RpcError) -> Answer {
@@ -293,6 +305,11 @@ pub(super) struct Taken {
 impl Quota {
     pub(super) fn new(max: usize) -> Self {
         Self { used: Arc::default(), max }
+    }
+
+    /// How much of it is had now.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// `amount` of it, if there is as much.

@@ -6,6 +6,7 @@
 mod cors;
 mod http;
 mod listen;
+mod metrics;
 mod wire;
 mod ws;
 

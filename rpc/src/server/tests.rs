@@ -3,6 +3,7 @@
 //! Nothing here sleeps: a test waits for bytes, or for a report of the methods.
 
 mod http;
+mod metrics;
 mod peer;
 mod ws;
 
@@ -24,6 +25,7 @@ use crate::{
     dispatch::{BodyLimits, Dispatch, Patience, Rules},
     envelope::EnvelopeLimits,
     error::RpcError,
+    places::PlaceGauge,
     server::{ServerConfig, serve},
     session::SubscriptionId,
 };
@@ -78,6 +80,10 @@ impl Drop for Canary {
 impl Dispatch for Methods {
     fn rules(&self) -> Rules {
         self.rules.clone()
+    }
+
+    fn executions(&self) -> PlaceGauge {
+        PlaceGauge { running: 3, waiting: 2, refused: 1 }
     }
 
     async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<Box<RawValue>, RpcError> {

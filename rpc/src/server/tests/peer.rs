@@ -39,6 +39,11 @@ impl Peer {
 
     /// The next answer.
     pub(super) fn read(&mut self) -> Reply {
+        self.read_answer_to("GET")
+    }
+
+    /// The next answer, to a request of this method: that to HEAD ends with its head.
+    pub(super) fn read_answer_to(&mut self, method: &str) -> Reply {
         let head_bytes = loop {
             let end = self.unread.windows(4).position(|window| window == b"\r\n\r\n");
             if let Some(end) = end {
@@ -51,6 +56,7 @@ impl Peer {
         let head = String::from_utf8(head).expect("heads are ASCII").to_ascii_lowercase();
         let status = head[9..12].parse().expect("a status is a number");
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.filter(|_| method != "HEAD");
         let length = length.map_or(0, |length| length.parse().expect("a length is a number"));
         while self.unread.len() < length {
             assert!(self.fill(), "closed within a body");

@@ -1,0 +1,109 @@
+//! `GET /metrics`: read as Prometheus does, before and after some work.
+
+use std::collections::BTreeMap;
+
+use evenkeel_runtime::{Class, DeadReason};
+
+use super::{
+    peer::{Peer, Reply},
+    *,
+};
+use crate::exposition::parse::{Metric, ONE, parse};
+
+type Metrics = BTreeMap<String, Metric>;
+
+fn ask(peer: &mut Peer, method: &str) -> Reply {
+    peer.send(format!("{method} /metrics HTTP/1.1\r\nhost: h\r\n\r\n"));
+    peer.read_answer_to(method)
+}
+
+fn read(peer: &mut Peer) -> Metrics {
+    let reply = ask(peer, "GET");
+    assert_eq!(reply.status, 200);
+    let content_type = "content-type: text/plain; version=0.0.4; charset=utf-8\r\n";
+    assert!(reply.head.contains(content_type), "{}", reply.head);
+    assert!(reply.head.contains("access-control-allow-origin: *\r\n"), "{}", reply.head);
+    parse(&reply.body).unwrap_or_else(|why| panic!("{why} in\n{}", reply.body))
+}
+
+/// The only sample of a metric without labels.
+fn value(metrics: &Metrics, name: &str) -> u128 {
+    metrics[name].samples[&Vec::new()]
+}
+
+/// Goal: what is served is the format, with every class and every reason; the figures of the work
+/// that was done are in it, and no counter falls.
+/// Method: two reads, 200 calls between them.
+#[test]
+fn metrics_tell_of_the_work_and_never_fall() {
+    let bench = Bench::new(rules());
+    let mut peer = Peer::new(bench.address);
+    let before = read(&mut peer);
+    for class in Class::ALL {
+        for name in ["turns_total", "reductions_total", "busy_seconds_total", "queued"] {
+            let metric = &before[&format!("evenkeel_sched_{name}")];
+            assert!(metric.with("class", class.name()).is_some(), "{name} of {class:?}");
+        }
+    }
+    for reason in DeadReason::ALL {
+        let dead = &before["evenkeel_sched_dead_letters_total"];
+        assert!(dead.with("reason", reason.name()).is_some(), "{reason:?}");
+    }
+    for (name, expected) in [
+        ("evenkeel_executions_running", 3),
+        ("evenkeel_executions_waiting", 2),
+        ("evenkeel_executions_refused_total", 1),
+        ("evenkeel_sched_workers", 2),
+        ("evenkeel_rpc_connections", 1),
+        ("evenkeel_rpc_clients", 1),
+    ] {
+        assert_eq!(value(&before, name), expected * ONE, "{name}");
+    }
+
+    for id in 0..200 {
+        assert_eq!(peer.post(&call(id, "echo", "[1]")).status, 200);
+    }
+    let second = Peer::new(bench.address);
+    let mut asker = Peer::new(bench.address);
+    let after = read(&mut asker);
+    drop(second);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    for (name, metric) in before.iter().filter(|(_, metric)| metric.kind == "counter") {
+        for (labels, before) in &metric.samples {
+            let after = after[name].samples[labels];
+            assert!(after >= *before, "{name}{labels:?} fell from {before} to {after}");
+        }
+    }
+    let rpc = |metrics: &Metrics, name: &str| metrics[name].with("class", "rpc").expect("a class");
+    let turns = "evenkeel_sched_turns_total";
+    assert!(rpc(&after, turns) > rpc(&before, turns));
+    let busy = "evenkeel_sched_busy_seconds_total";
+    assert!(rpc(&after, busy) > rpc(&before, busy));
+    assert!(value(&after, "evenkeel_uptime_seconds") > value(&before, "evenkeel_uptime_seconds"));
+    assert_eq!(value(&after, "evenkeel_rpc_connections"), 3 * ONE);
+
+    let labels = [("process", "http"), ("class", "rpc")];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(after["evenkeel_processes"].samples[&labels], 3 * ONE, "three connections");
+    assert!(after["evenkeel_process_reductions"].samples[&labels] > 0);
+}
+
+/// Goal: HEAD tells of the same answer without it; what holds for other paths holds for this one.
+#[test]
+fn metrics_keep_the_rules_of_other_paths() {
+    let bench = Bench::new(Rules { cors: Some(vec!["http://a.example".to_owned()]), ..rules() });
+    let mut peer = Peer::new(bench.address);
+    let head = ask(&mut peer, "HEAD");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(head.head.contains("content-type: text/plain; version=0.0.4"), "{}", head.head);
+    assert_eq!(ask(&mut peer, "PUT").status, 405);
+    assert_eq!(ask(&mut peer, "POST").status, 404);
+    for (origin, status) in [("http://a.example", 200), ("http://b.example", 403)] {
+        peer.send(format!("GET /metrics HTTP/1.1\r\nhost: h\r\norigin: {origin}\r\n\r\n"));
+        let reply = peer.read();
+        assert_eq!((reply.status, reply.body.is_empty()), (status, status == 403));
+        let marked = format!("access-control-allow-origin: {origin}\r\n");
+        assert_eq!(reply.head.contains(&marked), status == 200);
+    }
+    assert_eq!(bench.called(), 0);
+}
