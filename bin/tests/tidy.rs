@@ -35,6 +35,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["rpc"]),
     ("clap", &["bin", "benches"]),
     ("anyhow", &["bin", "benches"]),
+    ("ratatui", &["bin"]),
 ];
 
 /// The only files that may hold unsafe code (style.md, C9).

@@ -85,10 +85,22 @@ impl Devnet {
         panic!("transaction {hash} was not mined in 100,000 looks");
     }
 
+    /// The body of the answer to a GET.
+    pub(crate) fn get(&mut self, path: &str) -> String {
+        let body = self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        String::from_utf8(body).expect("text")
+    }
+
     fn post(&mut self, body: &str) -> Value {
         let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
-        let stream = self.connection.get_mut();
-        write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).expect("it reads");
+        let length = body.len();
+        let body = self.exchange(&format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}"));
+        serde_json::from_slice(&body).expect("a JSON answer")
+    }
+
+    /// Sends a request and reads the body of its answer.
+    fn exchange(&mut self, request: &str) -> Vec<u8> {
+        self.connection.get_mut().write_all(request.as_bytes()).expect("it reads");
         let mut length = 0;
         loop {
             let mut line = String::new();
@@ -103,7 +115,7 @@ impl Devnet {
         }
         let mut body = vec![0; length];
         self.connection.read_exact(&mut body).expect("the whole body");
-        serde_json::from_slice(&body).expect("a JSON answer")
+        body
     }
 
     /// Asks the node to end (SIGTERM) and returns its exit code.

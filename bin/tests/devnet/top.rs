@@ -1,6 +1,10 @@
 //! The scheduler of the real node as its operator sees it, and an execution that is held.
 
-use std::{io::Write, net::TcpStream, process::Command};
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    process::{Command, Stdio},
+};
 
 use serde_json::json;
 
@@ -45,6 +49,10 @@ fn a_loaded_node_is_seen_and_held() {
     let columns: Vec<_> = calls.expect("the calls").split_whitespace().collect();
     assert_eq!(columns[2], "9", "eight endless ones and the paused one: {text}");
     assert!(columns[5].parse::<u64>().is_ok_and(|rate| rate > 0), "{text}");
+    let metrics = node.get("/metrics");
+    let calls = "evenkeel_processes{process=\"call\",class=\"call\"} 9\n";
+    assert!(metrics.contains("\nevenkeel_executions_running 9\n"), "{metrics}");
+    assert!(metrics.contains(calls), "{metrics}");
 
     let before = node.call("exec_status", &json!([id]));
     assert_eq!(before["state"], "paused", "{before}");
@@ -54,6 +62,7 @@ fn a_loaded_node_is_seen_and_held() {
     assert_eq!(node.call("exec_cancel", &json!([id])), true);
     let killed = node.call("sched_executions", &json!([]))[0]["id"].take();
     assert_eq!(node.call("sched_kill", &json!([killed])), true);
+    prints_pages(&url);
     drop(load);
     assert_eq!(node.terminate(), Some(0));
     fails_top(&url);
@@ -69,4 +78,19 @@ fn fails_top(url: &str) {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.starts_with("error: cannot reach http://"), "{errors}");
     assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+/// Where there is no terminal, one page of plain text comes after another.
+fn prints_pages(url: &str) {
+    let mut top = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["top", url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let output = BufReader::new(top.stdout.take().expect("stdout is piped"));
+    let lines = output.lines().map(|line| line.expect("its output is text"));
+    let plain = lines.inspect(|line| assert!(!line.contains('\x1b'), "{line:?}"));
+    assert_eq!(plain.filter(|line| line.starts_with("evenkeel http://")).take(2).count(), 2);
+    top.kill().expect("it runs");
+    top.wait().expect("it is our child");
 }
