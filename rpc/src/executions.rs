@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use evenkeel_runtime::{Answer, Reply, Share, Time, reply};
+use evenkeel_runtime::{Answer, Reply, Share, Time, Weight, limits::SHARE_WEIGHT_ONE, reply};
 use evenkeel_vm::Hold;
 use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
@@ -21,7 +21,40 @@ use crate::{
 
 /// All executions of one node.
 #[derive(Default)]
-pub struct Executions(Mutex<State>);
+pub struct Executions {
+    /// What every method's executions get, in the order of [`Method::ALL`].
+    weights: [Weight; Method::ALL.len()],
+    state: Mutex<State>,
+}
+
+/// What is executed for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// `eth_call`
+    Call,
+    /// `eth_estimateGas`, also for a transaction that names no gas.
+    EstimateGas,
+    /// `debug_traceCall`
+    TraceCall,
+    /// `debug_traceTransaction`
+    TraceTransaction,
+}
+
+impl Method {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Call, Self::EstimateGas, Self::TraceCall, Self::TraceTransaction];
+
+    /// The JSON-RPC method.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Call => "eth_call",
+            Self::EstimateGas => "eth_estimateGas",
+            Self::TraceCall => "debug_traceCall",
+            Self::TraceTransaction => "debug_traceTransaction",
+        }
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -34,7 +67,7 @@ struct State {
 }
 
 struct Running {
-    method: &'static str,
+    method: Method,
     client: Client,
     kill: Reply<()>,
 }
@@ -42,7 +75,7 @@ struct Running {
 /// One line of the list of executions.
 pub(crate) struct Listed {
     pub(crate) id: u64,
-    pub(crate) method: &'static str,
+    pub(crate) method: Method,
     pub(crate) client: ClientId,
     pub(crate) since: Time,
 }
@@ -50,7 +83,7 @@ pub(crate) struct Listed {
 /// An execution that is held, or that was and whose result is kept.
 pub(crate) struct Held {
     pub(crate) id: u64,
-    pub(crate) kind: &'static str,
+    pub(crate) method: Method,
     pub(crate) hold: Hold,
     pub(crate) client: Client,
     pub(crate) deadline: Time,
@@ -73,7 +106,7 @@ impl Executions {
     pub(crate) async fn run<T>(
         &self,
         client: &Client,
-        method: &'static str,
+        method: Method,
         outcome: Answer<T>,
     ) -> Result<T, RpcError>
     where
@@ -84,7 +117,7 @@ impl Executions {
         let _leaves_when_dropped = Entry { executions: self, id };
         match select(outcome, killed).await {
             Either::Left((outcome, _)) => {
-                outcome.map_err(|lost| RpcError::internal(format!("{method}: {lost}")))
+                outcome.map_err(|lost| RpcError::internal(format!("{}: {lost}", method.name())))
             }
             Either::Right(_) => Err(killed_error()),
         }
@@ -109,7 +142,7 @@ impl Executions {
         });
         let held = state.held.values().filter(|held| held.end().is_none()).map(|held| Listed {
             id: held.id,
-            method: held.kind,
+            method: held.method,
             client: held.client.id,
             since: held.client.arrived,
         });
@@ -132,6 +165,16 @@ impl Executions {
 
     // --- weights ---------------------------------------------------------------------------
 
+    /// What an execution of `method` for `client` is charged to.
+    pub(crate) fn share(&self, client: &Client, method: Method) -> Share {
+        client.share.part(self.weight(method))
+    }
+
+    /// What executions of `method` get beside those of weight one.
+    pub(crate) fn weight(&self, method: Method) -> &Weight {
+        &self.weights[method as usize]
+    }
+
     /// Sets the weight of a client's share, in 64ths.
     ///
     /// # Errors
@@ -150,12 +193,12 @@ impl Executions {
             return Err(RpcError::resource_not_found(text));
         };
         share.set_weight_64ths(weight);
-        if weight == evenkeel_runtime::limits::SHARE_WEIGHT_ONE {
+        if weight == SHARE_WEIGHT_ONE {
             state.weighed.remove(&client);
         } else if state.weighed.len() < WEIGHTS_MAX || state.weighed.contains_key(&client) {
             state.weighed.insert(client, share);
         } else {
-            share.set_weight_64ths(evenkeel_runtime::limits::SHARE_WEIGHT_ONE);
+            share.set_weight_64ths(SHARE_WEIGHT_ONE);
             return Err(RpcError::limit(format!("too many weights: limit {WEIGHTS_MAX}")));
         }
         Ok(())
@@ -177,7 +220,7 @@ impl Executions {
     pub(crate) fn hold(
         &self,
         client: &Client,
-        (kind, hold, deadline): (&'static str, Hold, Time),
+        (method, hold, deadline): (Method, Hold, Time),
     ) -> Result<Arc<Held>, RpcError> {
         let mut state = self.lock();
         let own = state.held.values().filter(|held| held.client.id == client.id).count();
@@ -189,7 +232,7 @@ impl Executions {
         state.count += 1;
         let entered = Arc::new(Held {
             id: state.count,
-            kind,
+            method,
             hold,
             client: client.clone(),
             deadline,
@@ -222,7 +265,7 @@ impl Executions {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing of another's runs under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

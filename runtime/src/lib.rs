@@ -63,7 +63,7 @@ pub use self::{
     processes::{ProcessStatus, Processes},
     published::{Published, Publisher, published},
     reply::{Answer, Lost, Reply, reply},
-    share::Share,
+    share::{Share, Weight},
     simulated::{
         ClockFaults, Disk, DiskError, DiskFaults, Endpoint, Faults, Network, NetworkFaults,
         NetworkStatus, Node, Order, Simulation,

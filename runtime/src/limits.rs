@@ -22,7 +22,10 @@ pub const SHARE_WEIGHT_ONE: u32 = 64;
 
 /// The highest weight of a share: 64 times one. The lowest is 1, which is 1/64.
 pub const SHARE_WEIGHT_MAX: u32 = 64 * SHARE_WEIGHT_ONE;
-const _: () = assert!(QUANTUM_REDUCTIONS.checked_mul(SHARE_WEIGHT_MAX).is_some());
+const _: () = {
+    let weight = SHARE_WEIGHT_MAX as u64;
+    assert!((QUANTUM_REDUCTIONS as u64).checked_mul(weight * weight).is_some());
+};
 
 /// One reduction of a spent process pays for so many of fresh ones of its class, so the spent keep
 /// at least a quarter of the class while both wait.

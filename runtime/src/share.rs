@@ -19,19 +19,44 @@ use crate::{
 ///
 /// Compute jobs of one share run one after the other, first come, first served.
 #[derive(Clone, Debug, Default)]
-pub struct Share(Arc<Shared>);
+pub struct Share {
+    shared: Arc<Shared>,
+    /// What the processes of this part of the share get beside the others; `None`: the same.
+    part: Option<Weight>,
+}
 
+#[derive(Default)]
 struct Shared {
     active: AtomicU32,
-    /// In parts of [`SHARE_WEIGHT_ONE`].
-    weight: AtomicU32,
+    weight: Weight,
     jobs: Mutex<Jobs>,
 }
 
-impl Default for Shared {
+/// A weight that may be set while it counts; 1 at first. Clones are the same weight.
+#[derive(Clone, Debug)]
+pub struct Weight(Arc<AtomicU32>);
+
+impl Default for Weight {
     fn default() -> Self {
-        let weight = AtomicU32::new(SHARE_WEIGHT_ONE);
-        Self { active: AtomicU32::new(0), weight, jobs: Mutex::default() }
+        Self(Arc::new(AtomicU32::new(SHARE_WEIGHT_ONE)))
+    }
+}
+
+impl Weight {
+    /// The weight in 64ths.
+    #[must_use]
+    pub fn in_64ths(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets it in 64ths, from the next turns on.
+    ///
+    /// # Panics
+    ///
+    /// If the weight is not between 1 and [`SHARE_WEIGHT_MAX`](crate::limits::SHARE_WEIGHT_MAX).
+    pub fn set_in_64ths(&self, weight: u32) {
+        assert!((1..=crate::limits::SHARE_WEIGHT_MAX).contains(&weight), "no weight: {weight}");
+        self.0.store(weight, Ordering::Relaxed);
     }
 }
 
@@ -58,21 +83,31 @@ impl Share {
     /// Processes of this share that run or want to run.
     #[must_use]
     pub fn active(&self) -> u32 {
-        self.0.active.load(Ordering::Relaxed)
+        self.shared.active.load(Ordering::Relaxed)
+    }
+
+    /// The same share for processes that get `weight` times what its others get, within the same
+    /// bounds. They are counted with the others: what a lighter one leaves goes to all shares.
+    #[must_use]
+    pub fn part(&self, weight: &Weight) -> Self {
+        Self { shared: Arc::clone(&self.shared), part: Some(weight.clone()) }
     }
 
     /// What one turn of one of its processes may spend now.
     pub(crate) fn quantum(&self) -> u32 {
         let active = self.active().clamp(1, SHARE_SPLIT_MAX);
-        let whole = QUANTUM_REDUCTIONS * self.0.weight.load(Ordering::Relaxed);
-        (whole / SHARE_WEIGHT_ONE / active)
+        let part = self.part.as_ref().map_or(SHARE_WEIGHT_ONE, Weight::in_64ths);
+        let weight = u64::from(self.weight_64ths()) * u64::from(part);
+        let whole = u64::from(QUANTUM_REDUCTIONS) * weight / u64::from(SHARE_WEIGHT_ONE).pow(2);
+        u32::try_from(whole / u64::from(active))
+            .unwrap_or(QUANTUM_REDUCTIONS)
             .clamp(QUANTUM_REDUCTIONS / SHARE_SPLIT_MAX, QUANTUM_REDUCTIONS)
     }
 
     /// Its weight against other shares, in 64ths; 64 unless somebody has set it.
     #[must_use]
     pub fn weight_64ths(&self) -> u32 {
-        self.0.weight.load(Ordering::Relaxed)
+        self.shared.weight.in_64ths()
     }
 
     /// Scales what its processes get: together `weight / 64` of a quantum per round, but each no
@@ -81,18 +116,17 @@ impl Share {
     ///
     /// # Panics
     ///
-    /// If the weight is not between 1 and [`SHARE_WEIGHT_MAX`](crate::limits::SHARE_WEIGHT_MAX).
+    /// As [`Weight::set_in_64ths`].
     pub fn set_weight_64ths(&self, weight: u32) {
-        assert!((1..=crate::limits::SHARE_WEIGHT_MAX).contains(&weight), "no weight: {weight}");
-        self.0.weight.store(weight, Ordering::Relaxed);
+        self.shared.weight.set_in_64ths(weight);
     }
 
     pub(crate) fn enter(&self) {
-        self.0.active.fetch_add(1, Ordering::Relaxed);
+        self.shared.active.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn leave(&self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.shared.active.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Queues a job; gives it back if it is to start now. Gives the number of waiting jobs if there
@@ -143,6 +177,6 @@ impl Share {
 
     fn jobs(&self) -> MutexGuard<'_, Jobs> {
         // Jobs are only moved under the lock.
-        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use evenkeel_runtime::{
     Actor, Class, Ctx, Faults, Flow, MailboxSpec, Message, Overflow, ProcessStatus, Share, Spawn,
-    System,
+    System, Weight,
 };
 
 struct Note(usize);
@@ -127,4 +127,38 @@ fn shares_get_time_by_weight() {
     let [half, one, double] = names.map(used);
     let is_about = |have: u64, want: u64| have.abs_diff(want) * 20 <= want;
     assert!(is_about(2 * half, one) && is_about(double, 2 * one), "{half} {one} {double}");
+}
+
+/// Goal: parts of a share are weighed against its others and against other shares; a weight may
+/// change while it counts; the parts are still one share.
+/// Method: a client with an endless actor of weight 1/4 and a plain one, beside a client with one.
+#[test]
+fn parts_of_a_share_get_time_by_their_weight() {
+    let mut sim = System::simulated(3, Faults::none());
+    let system = sim.system().clone();
+    let weight = Weight::default();
+    weight.set_in_64ths(16);
+    let (client, other) = (Share::new(), Share::new());
+    let names = ["light", "plain", "other"];
+    for (name, share) in names.iter().zip([client.part(&weight), client.clone(), other]) {
+        let spec = MailboxSpec { name, items_max: 1, bytes_max: 9, overflow: Overflow::Reject };
+        let spawn = Spawn::new(name, Class::Call).share(share);
+        drop(system.spawn_once(spawn, spec, Endless));
+    }
+    let used = |name: &str| -> u64 {
+        let own = all(&system, 64).into_iter().filter(|process| process.name == name);
+        own.map(|process| process.reductions).sum()
+    };
+    let is_about = |have: u64, want: u64| have.abs_diff(want) * 20 <= want;
+    sim.run_for(std::time::Duration::from_millis(100));
+    assert_eq!(client.active(), 2);
+    let [light, plain, other] = names.map(used);
+    assert!(is_about(4 * light, plain), "{light} {plain}");
+    assert!(is_about(other, 2 * plain), "{plain} {other}");
+
+    weight.set_in_64ths(64);
+    sim.run_for(std::time::Duration::from_millis(100));
+    let [light, plain, other] =
+        [(0, light), (1, plain), (2, other)].map(|(n, was)| used(names[n]) - was);
+    assert!(is_about(light, plain) && is_about(other, 2 * plain), "{light} {plain} {other}");
 }

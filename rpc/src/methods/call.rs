@@ -22,6 +22,7 @@ use crate::{
     api::{Api, Request},
     client::Client,
     error::RpcError,
+    executions::Method,
     params::{Object, Params, refuse},
     position,
     render::{Answered, answer, quantity},
@@ -114,8 +115,10 @@ pub(super) async fn trace_transaction(api: &Api, request: Request<'_>) -> Answer
         options,
         limits: api.limits(request.client),
     };
-    let trace = spawn_trace(&api.system, &request.client.share, job);
-    let trace = api.executions.run(request.client, "debug_traceTransaction", trace).await??;
+    let method = Method::TraceTransaction;
+    let share = api.executions.share(request.client, method);
+    let trace = spawn_trace(&api.system, &share, job);
+    let trace = api.executions.run(request.client, method, trace).await??;
     answer(&trace)
 }
 
@@ -154,12 +157,13 @@ impl Asked {
     ) -> Result<CallOutcome, RpcError> {
         let _place = api.place(client).await?;
         let method = match &kind {
-            CallKind::Call => "eth_call",
-            CallKind::EstimateGas => "eth_estimateGas",
-            CallKind::Trace(_) => "debug_traceCall",
+            CallKind::Call => Method::Call,
+            CallKind::EstimateGas => Method::EstimateGas,
+            CallKind::Trace(_) => Method::TraceCall,
         };
         let job = self.job(api, kind, api.limits(client)).await?;
-        let outcome = spawn_call(&api.system, &client.share, job);
+        let share = api.executions.share(client, method);
+        let outcome = spawn_call(&api.system, &share, job);
         Ok(api.executions.run(client, method, outcome).await??)
     }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::{Api, Request},
     error::RpcError,
-    executions::{End, Held},
+    executions::{End, Held, Method},
     params::{Object, Params, Quantity, refuse},
     render::{Answered, answer, quantity},
     session::{Closed, Outbox},
@@ -38,8 +38,8 @@ struct Options {
 /// `exec_start(kind, params, options)`: starts it and answers with its number.
 pub(super) fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 3)?;
-    let method = params.required::<String>(0)?;
-    let inner = Request { method: &method, params: params.raw(1), ..request };
+    let name = params.required::<String>(0)?;
+    let inner = Request { method: &name, params: params.raw(1), ..request };
     let (asked, kind) = call::to_hold(inner)?;
     let Object(options) =
         params.optional::<Object<Options>>(2)?.unwrap_or(Object(Options::default()));
@@ -50,9 +50,9 @@ pub(super) fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
     }
     let timeout = timeout.min(EXEC_TIME_MAX);
     let deadline = request.client.arrived.saturating_add(timeout);
-    let name = if matches!(kind, CallKind::Call) { "eth_call" } else { "debug_traceCall" };
+    let method = if matches!(kind, CallKind::Call) { Method::Call } else { Method::TraceCall };
     let hold = Hold::new(options.paused);
-    let entered = api.executions.hold(request.client, (name, hold, deadline))?;
+    let entered = api.executions.hold(request.client, (method, hold, deadline))?;
     let id = entered.id;
     let limits = Limits { deadline: Some(deadline), timeout, ..api.limits(request.client) };
     let spawn = Spawn::new("exec", Class::Rpc).share(request.client.share.clone());
@@ -82,7 +82,8 @@ async fn run(api: &Api, held: &Held, (asked, kind, limits): (Asked, CallKind, Li
     let client = &held.client;
     let _place = api.places.take(client, held.deadline, limits.timeout).await?;
     let job = asked.job(api, kind, limits).await?;
-    let outcome = spawn_held_call(&api.system, &client.share, job, &held.hold);
+    let share = api.executions.share(client, held.method);
+    let outcome = spawn_held_call(&api.system, &share, job, &held.hold);
     let outcome = outcome.await.map_err(|lost| RpcError::internal(format!("exec: {lost}")))??;
     match outcome {
         CallOutcome::Output(output) => answer(&output),
@@ -129,7 +130,7 @@ impl<'a> Status<'a> {
         let until = end.map_or(now, |end| end.at);
         Self {
             id: format!("{:#x}", held.id),
-            kind: held.kind,
+            kind: held.method.name(),
             state,
             gas_used: progress.gas_used,
             slices: progress.slices,

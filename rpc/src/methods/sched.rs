@@ -1,5 +1,7 @@
 //! `sched_*`: what the scheduler does, what waits, and the means to end or weigh executions.
 
+use std::borrow::Cow;
+
 use evenkeel_runtime::{
     Class,
     limits::{SHARE_WEIGHT_MAX, SHARE_WEIGHT_ONE},
@@ -11,6 +13,7 @@ use crate::{
     api::{Api, Request},
     client::ClientId,
     error::RpcError,
+    executions::Method,
     groups::{Group, groups},
     params::{Object, Params, Quantity, refuse},
     render::{Answered, answer},
@@ -46,10 +49,26 @@ struct Gauge {
     refused: u64,
 }
 
+/// A weight that is not one.
 #[derive(Serialize)]
 struct Weight {
-    client: u64,
+    #[serde(flatten)]
+    whose: Whose,
     weight: f64,
+}
+
+/// Whose executions are weighed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Whose {
+    Client(u64),
+    Method(&'static str),
+}
+
+impl Weight {
+    fn new(whose: Whose, weight_64ths: u32) -> Self {
+        Self { whose, weight: f64::from(weight_64ths) / f64::from(SHARE_WEIGHT_ONE) }
+    }
 }
 
 #[derive(Serialize)]
@@ -90,7 +109,14 @@ pub(super) fn status(api: &Api, request: Request<'_>) -> Answered {
         }
     };
     let gauge = api.places.gauge();
-    let weights = api.executions.weights().into_iter();
+    let clients = api.executions.weights().into_iter();
+    let clients =
+        clients.map(|(client, weight)| Weight::new(Whose::Client(client.number()), weight));
+    let methods = Method::ALL.into_iter().filter_map(|method| {
+        let weight = api.executions.weight(method).in_64ths();
+        let is_set = weight != SHARE_WEIGHT_ONE;
+        is_set.then(|| Weight::new(Whose::Method(method.name()), weight))
+    });
     answer(&Status {
         workers: api.system.workers(),
         uptime_ms: api.system.now().as_nanos() / 1_000_000,
@@ -111,12 +137,7 @@ pub(super) fn status(api: &Api, request: Request<'_>) -> Answered {
             waiting: gauge.waiting,
             refused: gauge.refused,
         },
-        weights: weights
-            .map(|(client, weight)| Weight {
-                client: client.number(),
-                weight: f64::from(weight) / f64::from(SHARE_WEIGHT_ONE),
-            })
-            .collect(),
+        weights: clients.chain(methods).collect(),
     })
 }
 
@@ -173,7 +194,7 @@ pub(super) fn executions(api: &Api, request: Request<'_>) -> Answered {
     let now = api.system.now();
     let line = |listed: crate::executions::Listed| Line {
         id: format!("{:#x}", listed.id),
-        method: listed.method,
+        method: listed.method.name(),
         client: listed.client.number(),
         elapsed_ms: (now - listed.since).as_millis(),
     };
@@ -192,10 +213,12 @@ pub(super) fn kill(api: &Api, request: Request<'_>) -> Answered {
     Err(RpcError::resource_not_found(text))
 }
 
-/// `sched_setWeight(client, weight)`: what the client gets against others, 1/64 to 64; 1 at first.
+/// `sched_setWeight(client or method, weight)`: what the executions of the client, or those of the
+/// method, get against others, 1/64 to 64; 1 at first.
 pub(super) fn set_weight(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 2)?;
-    let Quantity(client) = params.required(0)?;
+    let method = params.raw(0).and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok());
+    let method = method.filter(|name| name.contains('_'));
     let Object(weight) = params.required::<Object<f64>>(1)?;
     let (least, most) = (1.0, f64::from(SHARE_WEIGHT_MAX));
     let parts = (weight * f64::from(SHARE_WEIGHT_ONE)).round();
@@ -204,6 +227,19 @@ pub(super) fn set_weight(api: &Api, request: Request<'_>) -> Answered {
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 4,096")]
     let parts = parts as u32;
-    api.executions.set_weight(ClientId::new(client), parts)?;
+    match method {
+        None => {
+            let Quantity(client) = params.required(0)?;
+            api.executions.set_weight(ClientId::new(client), parts)?;
+        }
+        Some(name) => {
+            let known = Method::ALL.into_iter().find(|method| method.name() == name);
+            let method = known.ok_or_else(|| {
+                let all = Method::ALL.map(Method::name).join(", ");
+                refuse(0, &format!("expected a client or one of {all}, found {name:?}"))
+            })?;
+            api.executions.weight(method).set_in_64ths(parts);
+        }
+    }
     answer(&true)
 }

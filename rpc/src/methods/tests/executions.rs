@@ -1,8 +1,8 @@
 //! Executions seen, weighed, killed and held.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use evenkeel_runtime::Share;
+use evenkeel_runtime::{Class, Share};
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -68,6 +68,47 @@ fn executions_are_listed_weighed_and_killed() {
     assert!(code == -32_001 && text.contains("only executions of requests"), "{text}");
     world.sim.run_for(Duration::from_millis(1));
     assert_eq!(world.ok("sched_executions", "[]"), json!([]));
+}
+
+/// Goal: a method can be weighed, before its executions begin and while they run, for all clients;
+/// and only a method that executes.
+/// Method: reductions of an endless `eth_call` and an endless `debug_traceCall` of two clients.
+#[test]
+fn methods_are_weighed() {
+    let mut world = World::new(64, RpcConfig::default());
+    assert_eq!(world.ok("sched_setWeight", r#"["debug_traceCall", 0.25]"#), true);
+    let weights = json!([{ "method": "debug_traceCall", "weight": 0.25 }]);
+    assert_eq!(world.ok("sched_status", "[]")["weights"], weights);
+    let overrides =
+        json!({ "tracer": "callTracer", "stateOverrides": { CODE_AT: { "code": ENDLESS } } });
+    let traced = json!([{ "to": CODE_AT }, "latest", overrides]).to_string();
+    let members = [7, 8].map(|id| Member { share: Share::new(), id: ClientId::new(id) });
+    let called = world.start(&members[0], None, "eth_call", &call(ENDLESS).to_string());
+    let traced = world.start(&members[1], None, "debug_traceCall", &traced);
+    let mut before = BTreeMap::new();
+    for weight in [4, 1] {
+        world.sim.run_for(Duration::from_millis(100));
+        let mut used = BTreeMap::new();
+        let mut processes = world.api.system.processes();
+        while processes.look(64, |process| {
+            if process.class == Class::Call {
+                used.insert(process.id, process.reductions);
+            }
+        }) {}
+        let mut since: Vec<_> =
+            used.iter().map(|(id, used)| used - before.get(id).copied().unwrap_or(0)).collect();
+        since.sort_unstable();
+        let [least, most] = since[..] else { panic!("both run: {since:?}") };
+        assert!((weight * least).abs_diff(most) * 10 <= most, "{weight}: {least} {most}");
+        before = used;
+        assert_eq!(world.ok("sched_setWeight", r#"["debug_traceCall", 1]"#), true);
+    }
+    assert_eq!(world.ok("sched_status", "[]")["weights"], json!([]));
+    drop((called, traced));
+    let (_, text) = world.err("sched_setWeight", r#"["eth_chainId", 1]"#);
+    assert!(text.contains("one of eth_call, eth_estimateGas, debug_traceCall"), "{text}");
+    assert!(world.err("sched_setWeight", r#"["eth_call", 65]"#).1.contains("1/64 to 64"));
+    assert!(world.err("sched_setWeight", r#"["0x", 1]"#).1.contains("argument 0"));
 }
 
 /// Goal: a held execution can be paused, stepped, resumed, read and cancelled by its client alone,
