@@ -7,6 +7,8 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use alloy_primitives::Address;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::styling};
+use evenkeel_chain::Fork;
+use tracing_subscriber::filter::Targets;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -253,6 +255,9 @@ pub(crate) struct NodeArgs {
     /// Worker threads; 0 means one per core.
     #[arg(short = 'j', long, value_name = "NUM", visible_alias = "jobs", default_value_t = 0)]
     pub(crate) threads: usize,
+    /// Execute every block once more under this hardfork and report what differs, see `shadow_report`.
+    #[arg(long, value_name = "FORK")]
+    pub(crate) shadow: Option<Fork>,
     /// Write accounts, keys and fees to this file as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) config_out: Option<PathBuf>,
@@ -268,6 +273,10 @@ pub(crate) struct DisplayArgs {
     /// Print the start, the requests and the blocks as one JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
+    /// What of the node's own log goes to stderr: a level, or `target=level` with commas between.
+    /// `evenkeel_runtime=trace` shows every turn and message with its time.
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    pub(crate) log: Targets,
     /// Changes nothing: only tables would be Markdown, and there are none.
     #[arg(long, conflicts_with = "json")]
     pub(crate) md: bool,

@@ -139,6 +139,22 @@ pub const WRITER: Process = Process {
     }),
 };
 
+/// Executes what became final once more, under another fork, and reports what differs.
+pub const SHADOW: Process = Process {
+    name: "Shadow",
+    room: "vm",
+    count: "0 or 1",
+    class: Class::Prove,
+    messages: "LiveBlock",
+    sends_to: "none; publishes its report",
+    mailbox: Some(Mailbox {
+        items_max: 8,
+        bytes_max: 256 * MIB,
+        overflow: Overflow::DropOld,
+        when_full: "the oldest block is left out, and counted",
+    }),
+};
+
 /// One execution on behalf of a request, in its client's share.
 pub const CALL: Process = Process {
     name: "Call",
@@ -162,7 +178,8 @@ pub const REQUEST: Process = Process {
 };
 
 /// All of them, in the order of the table.
-pub const PROCESSES: [Process; 7] = [ADMISSION, POOL, CONSENSUS, EXECUTOR, WRITER, CALL, REQUEST];
+pub const PROCESSES: [Process; 8] =
+    [ADMISSION, POOL, CONSENSUS, EXECUTOR, WRITER, SHADOW, CALL, REQUEST];
 
 /// The table of `docs/ARCHITECTURE.md`, in Markdown.
 pub fn table() -> String {

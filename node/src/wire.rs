@@ -11,13 +11,13 @@ use evenkeel_mempool::{Admission, Admissions, BestTxs, PendingFeed, PoolActor, P
 use evenkeel_rpc::{Accounts, Api, Executions, Filters, Flags, PlaceLimits, Places, RequestLog};
 use evenkeel_runtime::{Actor, Entropy, Mailbox, Published, Restart, Spawn, System, published};
 use evenkeel_state::{Database, Durable, Writer};
-use evenkeel_vm::{Executor, ExecutorConfig, ExecutorPorts};
+use evenkeel_vm::{Executor, ExecutorConfig, ExecutorPorts, Shadow};
 use rand_core::RngCore as _;
 
 use crate::{
     config::Config,
     ports::{self, BestCandidates},
-    topology::{ADMISSION, CONSENSUS, EXECUTOR, POOL, Process, WRITER},
+    topology::{ADMISSION, CONSENSUS, EXECUTOR, POOL, Process, SHADOW, WRITER},
 };
 
 /// A process whose state cannot be made anew: its panic ends the node with its name and reason.
@@ -70,11 +70,20 @@ pub fn start(
     let committed = ports::committed(&pool, &consensus);
     essential(system, &WRITER, writer_mailbox, Writer::new(database, durable_board, committed));
 
+    let (shadow_port, shadow) = match config.shadow {
+        Some(fork) => {
+            let (address, mailbox) = system.mailbox(SHADOW.spec());
+            let rules = (Arc::clone(&spec), config.limits.clone());
+            (Some(address), Some(Shadow::spawn(system, SHADOW.name, mailbox, fork, rules)))
+        }
+        None => (None, None),
+    };
     let executor_ports = ExecutorPorts {
         events: ports::executor_events(&consensus),
         writer,
         unexecutable: pool.port(evenkeel_mempool::PoolMessage::Unexecutable),
         candidates: Box::new(BestCandidates(best.clone())),
+        shadow: shadow_port,
     };
     let executing = ExecutorConfig {
         spec: Arc::clone(&spec),
@@ -119,6 +128,7 @@ pub fn start(
         order: config.pool.order,
         places: Places::new(system, PlaceLimits::default()),
         executions: Executions::default(),
+        shadow,
         accounts,
         filters: Filters::new(system),
         flags: Flags::new(system),

@@ -42,6 +42,7 @@ fn node(system: &System, mining: Mining, gas_limit: Option<u64>) -> Node {
         log_form: LogForm::Text,
         is_logging: true,
         auto_impersonate: false,
+        shadow: None,
     };
     start(system, config, spec, database).expect("a valid configuration")
 }

@@ -9,7 +9,7 @@ use evenkeel_chain::{ChainSpec, Command, CommandError, Outcome};
 use evenkeel_mempool::{Admissions, BestTxs, Order, PendingFeed, PoolMessage};
 use evenkeel_runtime::{Address, Port, Published, Reply, System, Time};
 use evenkeel_state::Durable;
-use evenkeel_vm::Limits;
+use evenkeel_vm::{Limits, Shadow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -52,6 +52,8 @@ pub struct Api {
     pub places: Places,
     /// Executions that run or are held, for those who watch or end them.
     pub executions: Executions,
+    /// The canary under another fork, if the node has one.
+    pub shadow: Option<Shadow>,
     /// Keys of the dev accounts, and who is impersonated.
     pub accounts: Accounts,
     /// Filters of `eth_newFilter` and its sisters.

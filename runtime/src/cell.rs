@@ -113,7 +113,7 @@ pub(crate) struct Identity {
 pub(crate) struct Extras {
     /// Who is told when the process ends.
     pub(crate) exits: Vec<Reply<Exit>>,
-    orders: VecDeque<Order>,
+    pub(crate) orders: VecDeque<Order>,
     pub(crate) bonds: Bonds,
 }
 
@@ -265,6 +265,14 @@ impl Header {
     #[inline]
     pub(crate) fn quantum(&self) -> u32 {
         self.identity().share.as_ref().map_or(crate::limits::QUANTUM_REDUCTIONS, Share::quantum)
+    }
+
+    /// The span of a turn. None, for a load and a branch, while nobody listens.
+    #[inline]
+    pub(crate) fn span(&self) -> tracing::Span {
+        let identity = self.identity();
+        let (actor, id, class) = (identity.name, identity.id, identity.class.name());
+        tracing::trace_span!("turn", actor, id, class)
     }
 
     /// What is left of the quantum since the process was woken.

@@ -137,3 +137,6 @@ impl Default for Limits {
         }
     }
 }
+
+/// Divergences that a report of a canary keeps, about 100 bytes each; all are counted.
+pub const DIVERGENCES_KEPT: usize = 256;

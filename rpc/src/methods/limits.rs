@@ -101,3 +101,6 @@ pub(crate) const TYPE_DIMENSIONS_MAX: usize = 8;
 
 /// Bytes of one EIP-712 type name.
 pub(crate) const TYPE_NAME_BYTES_MAX: usize = 256;
+
+/// Divergences in one answer of `shadow_report`.
+pub(crate) const SHADOW_NEWEST: usize = 64;

@@ -16,6 +16,7 @@ mod misc;
 mod pending;
 mod sched;
 mod send;
+mod shadow;
 mod sign;
 mod state_reads;
 mod subscribe;
@@ -36,7 +37,7 @@ use chain_reads::By;
 
 /// Whether the namespace exists only on dev chains.
 fn is_dev_namespace(name: &str) -> bool {
-    matches!(name, "evm" | "anvil" | "hardhat" | "tenderly" | "sched" | "exec")
+    matches!(name, "evm" | "anvil" | "hardhat" | "tenderly" | "sched" | "exec" | "shadow")
 }
 
 /// Names methods and how each is answered, with `$api` and `$request` at hand.
@@ -168,6 +169,9 @@ methods! { api, request:
     "exec_step" => exec::step(api, request).await;
     "exec_cancel" => exec::cancel(api, request);
     "exec_subscribe" => exec::subscribe(api, request);
+
+    "shadow_report" => shadow::report(api, request);
+    "shadow_upgrade" => shadow::upgrade(api, request).await;
 
     "anvil_mine" | "hardhat_mine" => dev::mine(api, request).await;
     "evm_mine" => dev::evm_mine(api, request).await;

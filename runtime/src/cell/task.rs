@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "a cell's memory is counted by hand (C3)")]
 
 use std::{
+    any::Any,
     mem::ManuallyDrop,
     ops::Deref,
     process::abort,
@@ -13,6 +14,9 @@ use std::{
 
 use super::{After, Header};
 use crate::{mailbox::Load, status::Exit};
+
+/// Looks at the state of an actor, or learns that there is none.
+pub(crate) type Visit = Box<dyn FnOnce(Option<&mut dyn Any>) + Send>;
 
 /// What a process is told by those above it; obeyed at the next message boundary, first come,
 /// first served, before any message.
@@ -31,6 +35,8 @@ pub(crate) enum Order {
     Begin,
     /// By the supervisor: end at once and for good.
     End,
+    /// Show the state, if there is one, to this. Nothing of the user's may panic in it.
+    Visit(Visit),
 }
 
 /// A process as run queues see it; counts as a holder.
@@ -182,7 +188,13 @@ impl Task {
 
     /// Gives an order; nothing happens to a process that has ended.
     pub(crate) fn order(&self, order: Order) {
-        self.extras().orders.push_back(order);
+        let mut extras = self.extras();
+        // As in `on_exit`: either this is seen here, or the end takes the order out and drops it.
+        if self.is_done() {
+            return drop(extras);
+        }
+        extras.orders.push_back(order);
+        drop(extras);
         self.has_orders.store(true, Ordering::Release);
         self.wake_up();
     }

@@ -32,6 +32,7 @@ use crate::{
     block::{BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError},
     heavy::HeavyResult,
     limits::{CANDIDATE_BLOCKS_MAX, Limits},
+    shadow::LiveBlock,
 };
 
 /// Whom the executor talks to.
@@ -44,6 +45,8 @@ pub struct ExecutorPorts {
     pub unexecutable: Port<Vec<(B256, String)>>,
     /// The pool's best transactions.
     pub candidates: Box<dyn CandidateSource>,
+    /// The canary, if there is one: what becomes final.
+    pub shadow: Option<Address<LiveBlock>>,
 }
 
 /// What the executor is made of.
@@ -279,7 +282,12 @@ impl Executor {
             block.block.header.parent_hash, self.tip.hash,
             "blocks are finalized in order: nothing else is final at this height"
         );
-        self.tip = tip;
+        let parent = std::mem::replace(&mut self.tip, tip);
+        if let Some(shadow) = &self.ports.shadow {
+            // It drops the oldest when it is behind, and has its own restarts: the chain goes on.
+            let executed = Arc::clone(&block);
+            drop(shadow.send(LiveBlock { parent, executed }));
+        }
         // Siblings can never be final now, nor what was executed on them.
         let mut alive = vec![hash];
         self.executed.retain(|one| {

@@ -86,6 +86,7 @@ impl World {
             order: Order::Fifo,
             places: Places::new(&system, places),
             executions: Executions::default(),
+            shadow: None,
             accounts: Accounts::new(dev),
             filters: Filters::new(&system),
             flags: Flags::new(&system),
