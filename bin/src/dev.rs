@@ -200,6 +200,7 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
         log_form: if args.display.json { LogForm::Json } else { LogForm::Text },
         is_logging: !args.display.quiet,
         auto_impersonate: args.wallet.auto_impersonate,
+        is_clock_from_head: args.chain.timestamp.is_some(),
         shadow: args.node.shadow,
     }
 }

@@ -13,8 +13,7 @@ pub const MINE_BLOCKS_OWED_MAX: u64 = 2 * MINE_BLOCKS_MAX;
 pub const MINE_JOBS_MAX: usize = 1_024;
 /// Failed builds in a row after which a `Mine` is given up and answered.
 pub const MINE_FAILURES_MAX: u32 = 5;
-/// Blocks finalized and not yet durable while another is built; the executor's own bound on blocks
-/// that wait for the disk is the harder one (a guess: hides one slow sync).
+/// Blocks finalized and not yet durable while another is built (a guess: hides one slow sync).
 pub const UNAPPLIED_MAX: usize = 8;
 /// Wait after a first failed build; doubled by each further one.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
@@ -29,9 +28,11 @@ pub const TICKETS_MAX: usize = 4_096;
 pub const MAILBOX_ITEMS_MAX: usize = 8_192;
 /// Bytes in the mailbox of the actor; commands with code in them are the big ones.
 pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Commands are refused at the door while this many messages are queued, so that what the executor
-/// and the pool say always finds room.
+/// Commands are refused at the door while this many messages are queued, so that what the pool says
+/// finds room. What executor and writer say comes beyond the bound: it answers orders of this actor.
 pub const COMMANDS_QUEUED_MAX: usize = MAILBOX_ITEMS_MAX / 2;
+/// The same in bytes.
+pub const COMMANDS_BYTES_MAX: usize = MAILBOX_BYTES_MAX / 2;
 /// Wait before an effect is tried again that found the executor's mailbox full.
 pub const RESEND_DELAY: Duration = Duration::from_millis(1);
 

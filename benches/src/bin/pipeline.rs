@@ -230,6 +230,7 @@ fn node_config() -> Result<Config, Box<dyn Error>> {
         log_form: LogForm::Text,
         is_logging: false,
         auto_impersonate: true,
+        is_clock_from_head: false,
         shadow: None,
     })
 }
