@@ -335,7 +335,8 @@ impl Machines {
         self.pool.set_base_fee(self.spec.next_base_fee(&self.durable.header).unwrap_or(0));
         for account in block.changes.accounts.keys() {
             if self.pool.has_sender(*account) {
-                let _left = self.pool.recheck(*account, &self.durable.view)?;
+                let is_done = self.pool.recheck(*account, &self.durable.view, usize::MAX)?;
+                assert!(is_done, "there was no limit");
             }
         }
         Ok(())
