@@ -104,8 +104,9 @@ pub(super) async fn serve<D: Dispatch>(visit: Visit<D>, stream: TcpStream) {
             answer
         }
     });
+    // Without `pipeline_flush`: it holds back whatever comes before unread bytes, the answer to a
+    // malformed request too, and does not call `poll_flush`.
     let connection = http1::Builder::new()
-        .pipeline_flush(true)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(wire, service)
         .with_upgrades();

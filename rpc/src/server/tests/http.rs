@@ -156,6 +156,24 @@ fn a_disconnect_drops_the_calls() {
     assert_eq!(bench.news(), News::Dropped);
 }
 
+/// Goal: what is not HTTP is told so before the connection is closed.
+#[test]
+fn malformed_requests_are_answered() {
+    let bench = Bench::new(rules());
+    let long = format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", "h".repeat(1 << 20));
+    let cases = [
+        ("garbage\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: -5\r\n\r\n", "400"),
+        (&long, "431"),
+    ];
+    for (request, status) in cases {
+        let mut peer = Peer::new(bench.address);
+        peer.send(request);
+        let answer = String::from_utf8(peer.read_to_end()).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {answer:?}");
+    }
+}
+
 /// Goal: a peer that sends slowly or not at all is dropped, before and within a body.
 #[test]
 fn slow_senders_are_dropped() {
