@@ -8,12 +8,15 @@ use std::{
     ops::Deref,
     process::abort,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence},
     task::{RawWaker, RawWakerVTable, Waker},
 };
 
 use super::{After, Header};
-use crate::{mailbox::Load, status::Exit};
+use crate::{
+    mailbox::Load,
+    status::Exit,
+    sync::{AtomicPtr, AtomicU32, Ordering, fence},
+};
 
 /// Looks at the state of an actor, or learns that there is none.
 pub(crate) type Visit = Box<dyn FnOnce(Option<&mut dyn Any>) + Send>;
@@ -96,9 +99,15 @@ impl WeakTask {
     /// The count of holders, without a reference to the contents, which may be gone.
     fn strong(&self) -> &AtomicU32 {
         // SAFETY: the memory is there (C3).
-        let strong = unsafe { &raw const (*self.0.as_ptr()).strong };
-        // SAFETY: as above; the counts have no contents that could be dropped.
-        unsafe { &*strong }
+        let (strong, memory) = unsafe {
+            let header = self.0.as_ptr();
+            (&raw const (*header).strong, &raw const (*header).memory)
+        };
+        // SAFETY: as above; neither has contents that could be dropped.
+        unsafe {
+            (*memory).used();
+            &*strong
+        }
     }
 
     /// The process, if anybody still holds it.
@@ -131,7 +140,10 @@ impl Drop for WeakTask {
         if weak.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
             // SAFETY: the last one that needs the memory is gone (C3).
-            unsafe { free(self.0) };
+            unsafe {
+                (*header).memory.ends();
+                free(self.0);
+            }
         }
     }
 }
@@ -229,13 +241,10 @@ fn borrow(data: *const ()) -> ManuallyDrop<Task> {
 }
 
 /// Tasks made runnable by threads that have no queue of their own: pushed by anybody, taken whole.
+#[derive(Default)]
 pub(crate) struct TaskStack(AtomicPtr<Header>);
 
 impl TaskStack {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.load(Ordering::SeqCst).is_null()
     }
@@ -275,5 +284,49 @@ impl TaskStack {
 impl Drop for TaskStack {
     fn drop(&mut self) {
         self.take(drop);
+    }
+}
+
+/// Where cells lie.
+#[cfg(not(evenkeel_loom))]
+pub(super) mod memory {
+    use super::{ManuallyDrop, NonNull};
+
+    #[inline]
+    pub(crate) fn place<T>(cell: T) -> NonNull<T> {
+        NonNull::from(Box::leak(Box::new(cell)))
+    }
+
+    /// # Safety
+    ///
+    /// The cell came from `place`, its contents are dropped, and nobody needs the memory any more.
+    pub(crate) unsafe fn give_back<T>(cell: NonNull<T>) {
+        // SAFETY: as the caller says; what is in the box is not dropped again.
+        drop(unsafe { Box::from_raw(cell.cast::<ManuallyDrop<T>>().as_ptr()) });
+    }
+}
+
+/// Where cells lie under loom, which counts what was given back, and how often.
+#[cfg(evenkeel_loom)]
+pub(super) mod memory {
+    use loom::alloc::{Layout, alloc, dealloc};
+
+    use super::NonNull;
+
+    pub(crate) fn place<T>(cell: T) -> NonNull<T> {
+        // SAFETY: no cell has size zero.
+        let place = unsafe { alloc(Layout::new::<T>()) };
+        let place = NonNull::new(place.cast::<T>()).expect("a model is small");
+        // SAFETY: the memory is new and made for it.
+        unsafe { place.write(cell) };
+        place
+    }
+
+    /// # Safety
+    ///
+    /// The cell came from `place`, its contents are dropped, and nobody needs the memory any more.
+    pub(crate) unsafe fn give_back<T>(cell: NonNull<T>) {
+        // SAFETY: as the caller says.
+        unsafe { dealloc(cell.cast().as_ptr(), Layout::new::<T>()) };
     }
 }
