@@ -23,7 +23,7 @@ use std::{
     collections::VecDeque,
     mem::ManuallyDrop,
     ptr::{self, NonNull},
-    sync::{PoisonError, atomic},
+    sync::PoisonError,
 };
 
 use crate::{
@@ -39,8 +39,8 @@ use crate::{
     status::Exit,
     supervision::{actor::Signal, bonds::Bonds},
     sync::{
-        Alive, AtomicBool, AtomicPtr, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering, UnsafeCell,
-        fence,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, OnceLock, Ordering,
+        UnsafeCell, fence,
     },
     system::System,
 };
@@ -50,7 +50,7 @@ mod loom_tests;
 mod task;
 mod turn;
 
-use self::task::memory;
+use self::task::{Counts, memory};
 pub(crate) use self::{
     task::{Order, Task, TaskStack, WeakTask},
     turn::{Turn, current_turn},
@@ -135,24 +135,22 @@ struct VTable {
 pub(crate) struct Header {
     queue: Queue,
     vtable: &'static VTable,
-    strong: AtomicU32,
-    weak: AtomicU32,
-    memory: Alive,
+    counts: Counts,
     /// Asked to stop at the next message boundary.
     is_stopping: AtomicBool,
     has_orders: AtomicBool,
     is_done: AtomicBool,
     /// Has used up a quantum since it was woken. Touched by its owner (C2).
-    is_spent: atomic::AtomicBool,
+    is_spent: AtomicBool,
     /// Reductions used since it was woken. Touched by its owner (C2).
-    used: atomic::AtomicU32,
+    used: AtomicU32,
     /// Reductions used beyond its quanta. Touched by its owner (C2).
-    pub(crate) debt: atomic::AtomicU32,
+    pub(crate) debt: AtomicU32,
     /// Reductions of all its turns, for statistics: a turn is missed now and then when the next one
     /// is booked by another worker at the same moment.
-    pub(crate) reductions: atomic::AtomicU64,
+    pub(crate) reductions: AtomicU64,
     /// Counts restarts: what an earlier life has ordered does not reach a later one.
-    pub(crate) generation: atomic::AtomicU32,
+    pub(crate) generation: AtomicU32,
     /// The task below this one in a [`TaskStack`]. Touched by who queues it (C1).
     below: AtomicPtr<Header>,
     identity: OnceLock<Identity>,
@@ -404,17 +402,15 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         let header = Header {
             queue: Queue::new(spec.items_max, spec.bytes_max),
             vtable: &Self::VTABLE,
-            strong: AtomicU32::new(1),
-            weak: AtomicU32::new(1),
-            memory: Alive::new(),
+            counts: Counts::new(),
             is_stopping: AtomicBool::new(false),
             has_orders: AtomicBool::new(false),
             is_done: AtomicBool::new(false),
-            is_spent: atomic::AtomicBool::new(false),
-            used: atomic::AtomicU32::new(0),
-            debt: atomic::AtomicU32::new(0),
-            reductions: atomic::AtomicU64::new(0),
-            generation: atomic::AtomicU32::new(0),
+            is_spent: AtomicBool::new(false),
+            used: AtomicU32::new(0),
+            debt: AtomicU32::new(0),
+            reductions: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
             below: AtomicPtr::new(ptr::null_mut()),
             identity: OnceLock::new(),
             extras: OnceLock::new(),

@@ -41,7 +41,7 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Stands in memory that counts keep. Loom sees by it that every use comes before the end; without
+/// Stands for what counts keep alive. Loom sees by it that every use comes before the end; without
 /// loom it is nothing.
 #[cfg(not(evenkeel_loom))]
 pub(crate) struct Alive;
@@ -52,13 +52,13 @@ impl Alive {
         Self
     }
 
-    /// The memory is used.
+    /// It is used.
     #[inline]
-    pub(crate) fn used(&self) {}
+    pub(crate) const fn used(_: &Self) {}
 
-    /// It is given back next.
+    /// It ends next.
     #[inline]
-    pub(crate) fn ends(&self) {}
+    pub(crate) const fn ends(_: &Self) {}
 }
 
 #[cfg(evenkeel_loom)]
@@ -70,12 +70,12 @@ impl Alive {
         Self(UnsafeCell::new(()))
     }
 
-    pub(crate) fn used(&self) {
-        self.0.with(|_| ());
+    pub(crate) fn used(this: &Self) {
+        this.0.with(|_| ());
     }
 
-    pub(crate) fn ends(&self) {
-        self.0.with_mut(|_| ());
+    pub(crate) fn ends(this: &Self) {
+        this.0.with_mut(|_| ());
     }
 }
 

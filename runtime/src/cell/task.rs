@@ -15,7 +15,7 @@ use super::{After, Header};
 use crate::{
     mailbox::Load,
     status::Exit,
-    sync::{AtomicPtr, AtomicU32, Ordering, fence},
+    sync::{Alive, AtomicPtr, AtomicU32, Ordering, fence},
 };
 
 /// Looks at the state of an actor, or learns that there is none.
@@ -42,6 +42,23 @@ pub(crate) enum Order {
     Visit(Visit),
 }
 
+/// How many hold a cell (C3).
+pub(super) struct Counts {
+    strong: AtomicU32,
+    weak: AtomicU32,
+    /// While `strong` is not zero.
+    contents: Alive,
+    /// While `weak` is not zero.
+    memory: Alive,
+}
+
+impl Counts {
+    pub(super) fn new() -> Self {
+        let (strong, weak) = (AtomicU32::new(1), AtomicU32::new(1));
+        Self { strong, weak, contents: Alive::new(), memory: Alive::new() }
+    }
+}
+
 /// A process as run queues see it; counts as a holder.
 pub(crate) struct Task(pub(super) NonNull<Header>);
 
@@ -58,14 +75,16 @@ impl Deref for Task {
     #[inline]
     fn deref(&self) -> &Header {
         // SAFETY: a holder keeps the cell alive (C3).
-        unsafe { self.0.as_ref() }
+        let header = unsafe { self.0.as_ref() };
+        Alive::used(&header.counts.contents);
+        header
     }
 }
 
 impl Clone for Task {
     #[inline]
     fn clone(&self) -> Self {
-        let before = self.strong.fetch_add(1, Ordering::Relaxed);
+        let before = self.counts.strong.fetch_add(1, Ordering::Relaxed);
         // As `Arc`: somebody forgets holders in a loop, and counting on would free what is in use.
         if before > u32::MAX / 2 {
             abort();
@@ -77,8 +96,9 @@ impl Clone for Task {
 impl Drop for Task {
     #[inline]
     fn drop(&mut self) {
-        if self.strong.fetch_sub(1, Ordering::Release) == 1 {
+        if self.counts.strong.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
+            Alive::ends(&self.counts.contents);
             let weak = WeakTask(self.0);
             // SAFETY: the last holder is gone, so nobody can reach the contents any more (C3).
             unsafe { (self.vtable.drop)(self.0) };
@@ -96,31 +116,26 @@ unsafe impl Send for WeakTask {}
 unsafe impl Sync for WeakTask {}
 
 impl WeakTask {
-    /// The count of holders, without a reference to the contents, which may be gone.
-    fn strong(&self) -> &AtomicU32 {
-        // SAFETY: the memory is there (C3).
-        let (strong, memory) = unsafe {
-            let header = self.0.as_ptr();
-            (&raw const (*header).strong, &raw const (*header).memory)
-        };
-        // SAFETY: as above; neither has contents that could be dropped.
-        unsafe {
-            (*memory).used();
-            &*strong
-        }
+    /// The counts, without a reference to the contents, which may be gone.
+    fn counts(&self) -> &Counts {
+        // SAFETY: the memory is there (C3), and of the counts nothing is dropped with the contents.
+        let counts = unsafe { &(*self.0.as_ptr()).counts };
+        Alive::used(&counts.memory);
+        counts
     }
 
     /// The process, if anybody still holds it.
     pub(crate) fn upgrade(&self) -> Option<Task> {
         let increment = |count: u32| (count > 0).then_some(count + 1);
-        let held = self.strong().fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
+        let held =
+            self.counts().strong.fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
         // Made only then: a task that is dropped counts down.
         held.is_ok().then(|| Task(self.0))
     }
 
     /// True if anybody still holds the process.
     pub(crate) fn is_alive(&self) -> bool {
-        self.strong().load(Ordering::Relaxed) > 0
+        self.counts().strong.load(Ordering::Relaxed) > 0
     }
 
     /// True if both are the same process.
@@ -131,26 +146,21 @@ impl WeakTask {
 
 impl Drop for WeakTask {
     fn drop(&mut self) {
-        let header = self.0.as_ptr();
-        // SAFETY: as in `strong`. The function pointer is copied out while the memory is there.
-        let (weak, vtable) = unsafe { (&raw const (*header).weak, (*header).vtable) };
-        let free = vtable.free;
-        // SAFETY: as in `strong`.
-        let weak = unsafe { &*weak };
-        if weak.fetch_sub(1, Ordering::Release) == 1 {
+        let counts = self.counts();
+        // SAFETY: the memory is there (C3); copied out before it may be gone.
+        let free = unsafe { (*self.0.as_ptr()).vtable }.free;
+        if counts.weak.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
+            Alive::ends(&counts.memory);
             // SAFETY: the last one that needs the memory is gone (C3).
-            unsafe {
-                (*header).memory.ends();
-                free(self.0);
-            }
+            unsafe { free(self.0) };
         }
     }
 }
 
 impl Task {
     pub(crate) fn downgrade(&self) -> WeakTask {
-        self.weak.fetch_add(1, Ordering::Relaxed);
+        self.counts.weak.fetch_add(1, Ordering::Relaxed);
         WeakTask(self.0)
     }
 

@@ -89,9 +89,9 @@ impl Idle {
         }
     }
 
-    /// Wakes all for what the caller has done before (I1).
+    /// Wakes all for what the caller has done before. Who parks later sees it, because the swap
+    /// writes the word that it sets its bit in: so no fence (I1).
     pub(super) fn wake_all(&self) {
-        fence(Ordering::SeqCst);
         let parked = self.parked.swap(0, Ordering::SeqCst);
         for index in (0..self.threads.len()).filter(|index| parked & (1 << index) != 0) {
             self.searching.fetch_add(1, Ordering::SeqCst);
