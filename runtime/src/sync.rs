@@ -117,3 +117,12 @@ impl<T> OnceLock<T> {
         self.value.get().expect("set by whoever set the mark, or above")
     }
 }
+
+/// Runs a model too big for every order: those with at most `preemptions_max` switches away from a
+/// thread that could go on, or as many as the environment says.
+#[cfg(all(test, evenkeel_loom))]
+pub(crate) fn model(preemptions_max: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions_max));
+    builder.check(model);
+}

@@ -16,7 +16,7 @@ use crate::{
     inline::Inline,
     mailbox::Overflow,
     reply::reply,
-    sync::AtomicBool,
+    sync::{AtomicBool, model},
     system::{Spawn, System},
 };
 
@@ -247,7 +247,7 @@ fn a_letter_beside_the_end_of_the_process() {
 /// Goal: C1 and C2: two threads that send and run turns; each turn sees the one before.
 #[test]
 fn turns_on_two_threads_follow_each_other() {
-    loom::model(|| {
+    model(4, || {
         let world = World::new();
         let address = world.spawn(Ends::Idle);
         let (note, sender, system) = (world.note(), address.clone(), world.system.clone());

@@ -18,6 +18,7 @@ use crate::{
     class::Class,
     inline::Inline,
     status::Exit,
+    sync::model,
     system::{Spawn, System},
 };
 
@@ -121,7 +122,7 @@ fn who_waits_is_woken_when_room_comes() {
 /// Goal: M4 for two, neither of which may take the other's try for a letter.
 #[test]
 fn two_that_wait_do_not_hold_each_other_up() {
-    loom::model(|| {
+    model(3, || {
         let (inline, address) = full();
         let senders = [Sender::new(&address), Sender::new(&address)];
         let sending = senders.map(|sender| thread::spawn(move || sender.poll()));
@@ -134,7 +135,7 @@ fn two_that_wait_do_not_hold_each_other_up() {
 /// Goal: M4 beside one that does not wait, and turns back when there is no room.
 #[test]
 fn who_turns_back_leaves_nobody_waiting_beside_room() {
-    loom::model(|| {
+    model(3, || {
         let (inline, address) = full();
         let sender = Sender::new(&address);
         let sending = thread::spawn(move || sender.poll());

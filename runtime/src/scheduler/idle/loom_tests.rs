@@ -13,7 +13,7 @@ use crate::{
     cell::{self, Task, TaskStack},
     mailbox::{MailboxSpec, Overflow},
     message::Never,
-    sync::AtomicBool,
+    sync::{AtomicBool, model},
     system::System,
 };
 
@@ -164,7 +164,7 @@ fn tasks() -> [Task; 2] {
 /// searching, parking or parked.
 #[test]
 fn a_task_from_outside_is_seen_and_a_stop_ends_all() {
-    loom::model(|| {
+    model(3, || {
         let [task, _] = tasks();
         let floor = Floor::new();
         let workers = [floor.start(0, 1), floor.start(1, 1)];
@@ -180,7 +180,7 @@ fn a_task_from_outside_is_seen_and_a_stop_ends_all() {
 /// Goal: I1 for two that push at once, beside one worker that parks.
 #[test]
 fn tasks_of_two_senders_are_seen() {
-    loom::model(|| {
+    model(3, || {
         let [first, second] = tasks();
         let floor = Floor::new();
         let worker = floor.start(0, 2);
@@ -197,7 +197,7 @@ fn tasks_of_two_senders_are_seen() {
 /// Goal: I1 to I3: no task waits while a worker parks, though the turn of the other never ends.
 #[test]
 fn no_task_waits_behind_a_long_turn_while_a_worker_parks() {
-    loom::model(|| {
+    model(2, || {
         let [first, second] = tasks();
         let floor = Floor::new();
         let workers = [floor.start_busy(0), floor.start_busy(1)];
