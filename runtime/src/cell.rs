@@ -52,7 +52,7 @@ mod turn;
 
 use self::task::{Counts, memory};
 pub(crate) use self::{
-    task::{Order, Task, TaskStack, WeakTask},
+    task::{Order, Task, TaskStack, WeakTask, quietly},
     turn::{Turn, current_turn},
 };
 
@@ -588,17 +588,5 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
     unsafe fn free(header: NonNull<Header>) {
         // SAFETY: `make` placed it, and its contents are dropped by now.
         unsafe { memory::give_back(header.cast::<Self>()) };
-    }
-}
-
-/// Runs `drops`, whose panic would otherwise end a worker.
-pub(crate) fn quietly(drops: impl FnOnce()) {
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drops));
-    if let Err(payload) = result {
-        // What loom finds is a panic.
-        if cfg!(evenkeel_loom) {
-            std::panic::resume_unwind(payload);
-        }
-        tracing::error!("a process panicked while it was dropped");
     }
 }

@@ -297,6 +297,18 @@ impl Drop for TaskStack {
     }
 }
 
+/// Runs `drops`, whose panic would otherwise end a worker.
+pub(crate) fn quietly(drops: impl FnOnce()) {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drops));
+    if let Err(payload) = result {
+        // What loom finds is a panic.
+        if cfg!(evenkeel_loom) {
+            std::panic::resume_unwind(payload);
+        }
+        tracing::error!("a process panicked while it was dropped");
+    }
+}
+
 /// Where cells lie.
 #[cfg(not(evenkeel_loom))]
 pub(super) mod memory {
