@@ -12,7 +12,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, MutexGuard, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
         actor::{Reporter, Signal},
         handle::Supervisor,
     },
+    sync::MutexGuard,
 };
 
 /// A life has ended: what monitors and trapped links tell.
