@@ -105,8 +105,7 @@ impl<D: Dispatch> Calls<D> {
             Entry::Invalid { id, error } => (id, Err(error)),
             Entry::Call(call) => {
                 let mut result = self.answer(&call, client, session).await;
-                if result.as_ref().is_ok_and(|raw| raw.get().len() > self.limits.response_bytes_max)
-                {
+                if bytes_of(&result) > self.limits.response_bytes_max {
                     result = Err(RpcError::response_too_large());
                 }
                 (Some(call.id?), result)
@@ -178,10 +177,8 @@ impl<D: Dispatch> Calls<D> {
         let meter = Arc::clone(meter);
         let spawn = Spawn::new("request", Class::Rpc).share(client.share.clone());
         let task = self.system.spawn_future(spawn, async move {
-            match calls.answer(&call, &client, session.as_ref()).await {
-                Ok(raw) if !meter.take(raw.get().len()) => Err(RpcError::response_too_large()),
-                result => result,
-            }
+            let result = calls.answer(&call, &client, session.as_ref()).await;
+            if meter.take(bytes_of(&result)) { result } else { Err(RpcError::response_too_large()) }
         });
         Some(Started::Running { id, task: Owned::new(task) })
     }
@@ -201,6 +198,15 @@ impl<D: Dispatch> Calls<D> {
 /// What is said of a call that panicked.
 pub(crate) fn internal_error() -> RpcError {
     RpcError::internal("internal error")
+}
+
+/// Bytes that an answer has in the body, its id aside. An error counts like a result: revert data
+/// may be as large as the memory of the EVM.
+fn bytes_of(result: &Result<Box<RawValue>, RpcError>) -> usize {
+    match result {
+        Ok(raw) => raw.get().len(),
+        Err(error) => error.size_bytes(),
+    }
 }
 
 /// One entry of a batch on its way.

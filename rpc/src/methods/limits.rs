@@ -76,7 +76,8 @@ pub(crate) const EXEC_TIME_MAX: Duration = Duration::from_mins(10);
 /// How long the result of a held execution is kept after its end.
 pub(crate) const EXEC_KEPT: Duration = Duration::from_mins(1);
 
-/// Bytes of a result that is kept; a larger one ends in an error. A trace can have 128 MB.
+/// Bytes of a result or an error that is kept; a larger one is replaced by an error that says so. A
+/// trace can have 128 MB, a revert twice the memory of the EVM.
 pub(crate) const EXEC_RESULT_BYTES_MAX: usize = 16 << 20;
 
 /// Instructions of one `exec_step`: some 100 ms of work.
