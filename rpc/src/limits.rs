@@ -77,8 +77,9 @@ pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the request log that wait for a slow terminal; more is left out and counted.
 pub const LOG_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of the parameters of a failed request that the request log shows.
-pub const LOG_PARAMS_BYTES_MAX: usize = 1_024;
+/// Bytes of a method's name, of the parameters of a failed request and of the reason of its failure
+/// that the request log shows.
+pub const LOG_TEXT_BYTES_MAX: usize = 1_024;
 
 /// Blocks that the request log shows of those that became durable at once (`anvil_mine` of many).
 pub const LOG_BLOCKS_MAX: u64 = 1_000;
