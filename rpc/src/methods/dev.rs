@@ -250,8 +250,8 @@ pub(super) async fn set_gas_limit(api: &Api, request: Request<'_>) -> Answered {
 pub(super) async fn set_base_fee(api: &Api, request: Request<'_>) -> Answered {
     let wei = Params::new(request.params, 1)?.required(0)?;
     let head = api.durable.get().header.number;
+    // The engine tells the pool before it answers: who then sends for this fee is let in.
     order(api, Command::SetNextBaseFee(wei)).await?;
-    dev_pool::set_base_fee(api, wei)?;
     api.flags.set_base_fee_after(head, wei);
     null()
 }
