@@ -32,7 +32,11 @@ pub(super) fn new_logs(api: &Api, request: Request<'_>) -> Answered {
         Blocks::Range {
             from: Some(from @ (BlockNumberOrTag::Number(_) | BlockNumberOrTag::Earliest)),
             ..
-        } => Cursor::new(&durable, position::number(api, &durable, from).get()),
+        } => {
+            let from = position::number(api, &durable, from).get();
+            // There are no blocks below the first, which need not be block 0.
+            Cursor::new(&durable, from.max(api.spec.genesis.number))
+        }
         Blocks::Range { .. } => Cursor::after(&durable),
         Blocks::Hash(_) => {
             return Err(RpcError::invalid_params(
