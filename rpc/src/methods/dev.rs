@@ -15,7 +15,7 @@ use crate::{
     api::{Api, Request},
     error::RpcError,
     params::{Arg, Number, Object, Params, Refusal, Slot},
-    position::{head, header_not_found, order, status},
+    position::{head, header_not_found, odd_outcome, order, status},
     render::{self, Answered, answer, null, quantity},
 };
 
@@ -28,10 +28,6 @@ async fn obey(api: &Api, command: Command) -> Answered {
 /// Orders a change of the state; the answer is `null`.
 async fn cheat(api: &Api, cheat: Cheat) -> Answered {
     obey(api, Command::Cheat(cheat)).await
-}
-
-fn odd_outcome(outcome: &Outcome) -> RpcError {
-    RpcError::internal(format!("unexpected outcome of the engine: {outcome:?}"))
 }
 
 /// `anvil_mine`, `hardhat_mine`: blocks, seconds between them.
@@ -161,10 +157,7 @@ pub(super) async fn set_automine(api: &Api, request: Request<'_>) -> Answered {
 /// `anvil_getAutomine`, `hardhat_getAutomine`
 pub(super) async fn automine(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    match order(api, Command::Status).await? {
-        Outcome::Status(status) => answer(&status.automine),
-        other => Err(odd_outcome(&other)),
-    }
+    answer(&status(api).await?.automine)
 }
 
 /// `evm_setIntervalMining`, `anvil_setIntervalMining`: seconds, which may be broken; 0 ends it.
@@ -188,13 +181,10 @@ impl Arg for Interval {
 /// `anvil_getIntervalMining`: seconds; null when there is no interval.
 pub(super) async fn interval(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    match order(api, Command::Status).await? {
-        Outcome::Status(status) => match status.interval {
-            Some(interval) if interval.subsec_nanos() == 0 => answer(&interval.as_secs()),
-            Some(interval) => answer(&interval.as_secs_f64()),
-            None => null(),
-        },
-        other => Err(odd_outcome(&other)),
+    match status(api).await?.interval {
+        Some(interval) if interval.subsec_nanos() == 0 => answer(&interval.as_secs()),
+        Some(interval) => answer(&interval.as_secs_f64()),
+        None => null(),
     }
 }
 
@@ -234,7 +224,7 @@ pub(super) async fn set_timestamp_interval(api: &Api, request: Request<'_>) -> A
 /// `anvil_removeBlockTimestampInterval`: whether there was one.
 pub(super) async fn remove_timestamp_interval(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    let was_set = status(api).await.timestamp_interval.is_some();
+    let was_set = status(api).await?.timestamp_interval.is_some();
     order(api, Command::SetTimestampInterval(None)).await?;
     answer(&was_set)
 }

@@ -16,7 +16,7 @@ use crate::{api::Api, error::RpcError, position};
 
 /// The pending block on top of `durable`. O(n) in its transactions.
 pub(super) async fn block(api: &Api, durable: &Durable) -> Result<SealedBlock, RpcError> {
-    let mut header = position::next_header(api, durable).await;
+    let mut header = position::next_header(api, durable).await?;
     let txs = transactions(api, durable, header.gas_limit).await?;
     header.transactions_root = transactions_root(&txs);
     let withdrawals = header.withdrawals_root.map(|_| Vec::new());

@@ -1,10 +1,11 @@
 //! Blocks, accounts, fees: shapes as geth shows them, and its errors.
 
-use super::world::{Event, World, ether, sender};
-use crate::RpcConfig;
+use super::world::{Event, Setup, World, ether, sender};
+use crate::{EngineCall, RpcConfig};
 use alloy_primitives::{Address, B256, U256};
 use alloy_trie::root::storage_root_unhashed;
-use evenkeel_runtime::Class;
+use evenkeel_chain::CommandError;
+use evenkeel_runtime::{Class, Port};
 use evenkeel_state::{Account, ChangeSet};
 use serde_json::{Value, json};
 
@@ -315,6 +316,30 @@ fn the_node_describes_itself() {
     assert_eq!((&config["next"], &config["last"]), (&Value::Null, &Value::Null));
     assert_eq!(config["current"]["activationTime"], 0);
     assert_eq!(config["current"]["chainId"], "0x7a69");
+}
+
+/// Goal: an engine that does not say how it is set is an error of every method that asks it, never
+/// an answer made up.
+#[test]
+fn an_engine_that_does_not_answer_is_an_error() {
+    let busy = Port::new(|EngineCall { reply, .. }: EngineCall| {
+        reply.send(Err(CommandError::Busy));
+        Ok(())
+    });
+    let mut world = World::with(48, Setup { engine: busy, ..Setup::default() });
+    for (method, params) in [
+        ("eth_coinbase", "[]"),
+        ("eth_mining", "[]"),
+        ("anvil_nodeInfo", "[]"),
+        ("anvil_getAutomine", "[]"),
+        ("anvil_getIntervalMining", "[]"),
+        ("anvil_removeBlockTimestampInterval", "[]"),
+        ("eth_getBlockByNumber", r#"["pending",false]"#),
+        ("eth_call", r#"[{},"pending"]"#),
+    ] {
+        assert_eq!(world.err(method, params), (-32_005, "engine is busy".to_owned()), "{method}");
+    }
+    world.ok("eth_getBlockByNumber", r#"["latest",false]"#);
 }
 
 /// Goal: what shows or looks through a whole block gives way to others on the way, by count too.
