@@ -48,9 +48,6 @@ pub(crate) const PRIORITY_FEE_DEFAULT: u128 = 1_000_000_000;
 /// Reverts the common lineage remembers. More between two polls of one filter cost it repeats.
 pub(crate) const REVERTS_MAX: usize = 64;
 
-/// Blocks `evm_mine` and its sisters take in one call: what the engine can do before the deadline.
-pub(crate) const MINE_BLOCKS_MAX: u64 = 10_000_000;
-
 /// Groups of processes that `sched_queues` lists unless it is told how many.
 pub(crate) const QUEUES_DEFAULT: usize = 50;
 

@@ -4,14 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::B256;
 use evenkeel_chain::{
-    Command, CommandError, Header, Outcome, SealedBlock, Timestamps, limits::GENESIS_MARK,
+    Command, CommandError, Header, Outcome, SealedBlock, Timestamps,
+    limits::{GENESIS_MARK, MINE_BLOCKS_MAX},
 };
 use evenkeel_runtime::Time;
 
 use super::world::{EPOCH_SECS, Pace, World};
 use crate::{
     engine::{Effect, Engine, Event, Now},
-    limits::{COMMANDS_WAITING_MAX, MINE_BLOCKS_MAX, UNAPPLIED_MAX},
+    limits::{COMMANDS_WAITING_MAX, UNAPPLIED_MAX},
     solo::Mining,
 };
 
