@@ -7,6 +7,9 @@ use evenkeel_chain::limits::MINE_BLOCKS_MAX;
 /// Commands that wait for a build to end. One build lasts well under a second, and an operator's
 /// scripts wait for their answers; more than this is a loop gone wild.
 pub const COMMANDS_WAITING_MAX: usize = 1_024;
+/// The shortest time between the blocks of an interval: a build and its sync take some 10 ms each
+/// on a slow disk (a guess), and half of the time is to stay free.
+pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// Blocks all `Mine`s together may still be owed: 64 MiB of hashes.
 pub const MINE_BLOCKS_OWED_MAX: u64 = 2 * MINE_BLOCKS_MAX;
 /// `Mine`s worked on at the same time, one block each in turn.
