@@ -25,6 +25,8 @@ pub(crate) const FILTER_BLOCKS_MAX: u64 = 10_000;
 /// Reductions (25 ns) charged for decoding one chunk of a block, for one receipt looked through
 /// and for one item shown, at least; a turn looks at its clock every 500 (guesses).
 pub(crate) const CHUNK_REDUCTIONS: u32 = 2_000;
+/// See [`CHUNK_REDUCTIONS`]: one header or account read, which the database may not have cached.
+pub(crate) const READ_REDUCTIONS: u32 = 100;
 /// See [`CHUNK_REDUCTIONS`].
 pub(crate) const RECEIPT_REDUCTIONS: u32 = 10;
 /// See [`CHUNK_REDUCTIONS`].

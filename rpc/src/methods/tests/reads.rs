@@ -1,5 +1,7 @@
 //! Blocks, accounts, fees: shapes as geth shows them, and its errors.
 
+use std::time::Duration;
+
 use super::world::{Event, Setup, World, ether, sender};
 use crate::{EngineCall, RpcConfig};
 use alloy_primitives::{Address, B256, U256};
@@ -271,6 +273,10 @@ fn fee_history() {
     assert_eq!(all.get("reward"), None);
     let none = world.ok("eth_feeHistory", r#"["0x0","latest",[]]"#);
     assert_eq!(none["oldestBlock"], "0x0");
+
+    let late = RpcConfig { evm_timeout: Duration::ZERO, ..RpcConfig::default() };
+    let late = World::new(1, late).err("eth_feeHistory", r#"["0x1","latest",[50]]"#);
+    assert_eq!(late, (-32_002, "request timed out".to_owned()));
 }
 
 /// Goal: `eth_getAccount` has the root that the state trie has, cheats included, and refuses blocks
@@ -316,6 +322,35 @@ fn the_node_describes_itself() {
     assert_eq!((&config["next"], &config["last"]), (&Value::Null, &Value::Null));
     assert_eq!(config["current"]["activationTime"], 0);
     assert_eq!(config["current"]["chainId"], "0x7a69");
+}
+
+/// Goal: loops over blocks and over the pool give way to others on the way, by count too.
+#[test]
+fn loops_are_answered_in_many_turns() {
+    let mut world = World::new(50, RpcConfig::default());
+    let logs = world.ok("eth_newFilter", r#"[{"fromBlock":"0x0"}]"#);
+    let blocks = world.ok("eth_newBlockFilter", "[]");
+    for _ in 0..500 {
+        world.mine(&[]);
+    }
+    let call = json!([{ "from": sender(), "to": NOBODY, "gas": "0x5208" }]).to_string();
+    for _ in 0..500 {
+        world.ok("eth_sendTransaction", &call);
+    }
+    for (method, params) in [
+        ("eth_getLogs", json!([{ "fromBlock": "0x0" }])),
+        ("eth_getFilterChanges", json!([logs])),
+        ("eth_getFilterChanges", json!([blocks])),
+        ("eth_feeHistory", json!(["0x1f4", "latest"])),
+        ("eth_getBlockByNumber", json!(["pending", false])),
+        ("txpool_content", json!([])),
+    ] {
+        let turns = |world: &World| world.sim.system().status().class(Class::Rpc).turns;
+        let before = turns(&world);
+        world.ok(method, &params.to_string());
+        let turns = turns(&world) - before;
+        assert!(turns >= 10, "{method} {params}: {turns} turns");
+    }
 }
 
 /// Goal: an engine that does not say how it is set is an error of every method that asks it, never
