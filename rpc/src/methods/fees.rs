@@ -123,9 +123,11 @@ fn add_block(api: &Api, history: &mut FeeHistory, header: &Header) {
     history.blob_gas_used_ratio.push(ratio(header.blob_gas_used.unwrap_or(0), blob_gas_max));
 }
 
-/// The prices of the block after `header`, which follow from it.
+/// The prices of the block after `header`: they follow from it, unless the operator has ordered
+/// the base fee.
 fn add_next(api: &Api, history: &mut FeeHistory, header: &Header) {
-    history.base_fee_per_gas.push(api.spec.next_base_fee(header).unwrap_or(0).into());
+    let base_fee = position::next_base_fee(api, header);
+    history.base_fee_per_gas.push(base_fee.unwrap_or(0).into());
     let excess = api.spec.next_excess_blob_gas(header, header.timestamp);
     let next = Header { excess_blob_gas: excess, timestamp: header.timestamp, ..Header::default() };
     history.base_fee_per_blob_gas.push(blob_price(&api.spec, &next).unwrap_or(0));

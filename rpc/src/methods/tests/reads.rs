@@ -279,6 +279,32 @@ fn fee_history() {
     assert_eq!(late, (-32_002, "request timed out".to_owned()));
 }
 
+/// Goal: whoever asks what the next block costs hears of a base fee that was ordered, until a block
+/// has been made with it.
+#[test]
+fn an_ordered_base_fee_is_the_next_one_everywhere() {
+    let mut world = World::new(49, RpcConfig::default());
+    world.mine(&[]);
+    let next = |world: &mut World| {
+        let history = world.ok("eth_feeHistory", r#"["0x1","latest"]"#);
+        let info = world.ok("anvil_nodeInfo", "[]");
+        let all = [
+            world.ok("eth_baseFee", "[]"),
+            history["baseFeePerGas"][1].clone(),
+            info["environment"]["baseFee"].clone(),
+            world.ok("eth_getBlockByNumber", r#"["pending",false]"#)["baseFeePerGas"].clone(),
+        ];
+        assert!(all.iter().all(|fee| *fee == all[0]), "{all:?}");
+        all[0].clone()
+    };
+    let by_rule = next(&mut world);
+    world.api.flags.set_base_fee_after(1, 0x1234);
+    assert_ne!(by_rule, "0x1234");
+    assert_eq!(next(&mut world), "0x1234");
+    world.mine(&[]);
+    assert_ne!(next(&mut world), "0x1234");
+}
+
 /// Goal: `eth_getAccount` has the root that the state trie has, cheats included, and refuses blocks
 /// whose tries are gone.
 #[test]
