@@ -53,8 +53,8 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long the accept loop rests when the process is out of file descriptors.
 pub const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-/// Clients whose shares are remembered. Above it idle ones are forgotten, and if none is idle all
-/// newcomers divide one share.
+/// Clients whose shares are remembered. Above it those are forgotten who have no connection, no
+/// request, no held execution and no weight; if there are none, all newcomers divide one share.
 pub const CLIENTS_MAX: usize = 4_096;
 
 /// Bytes of an API key; a longer one is ignored and the client goes by its address.
