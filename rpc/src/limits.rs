@@ -88,8 +88,9 @@ pub const LOG_BLOCKS_MAX: u64 = 1_000;
 /// tens of thousands.
 pub const LOG_TXS_MAX: usize = 100;
 
-/// Bytes that may wait for all sockets together: 16 that read nothing, or 1,000 with 256 KB each.
-/// Beyond it the next one to be notified that holds more than [`OUTBOX_FREE_BYTES`] is closed.
+/// Bytes that may wait for all sockets together before notifications are refused: 16 that read
+/// nothing, or 1,000 with 256 KB each. Beyond it the next one to be notified that holds more than
+/// [`OUTBOX_FREE_BYTES`] is closed. Answers count, and are not refused.
 pub const OUTBOXES_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes that may wait for a WebSocket however many wait for others, so that those who do not read
