@@ -105,7 +105,6 @@ pub(super) async fn serve<D: Dispatch>(visit: Visit<D>, stream: TcpStream) {
         }
     });
     let connection = http1::Builder::new()
-        .pipeline_flush(true)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(wire, service)
         .with_upgrades();
