@@ -123,8 +123,8 @@ impl Wire {
         }
     }
 
-    /// True if the peer has ended the connection and all it sent was read. If it has not, the task is
-    /// woken when something comes.
+    /// True if the peer has ended the connection and all it sent was read. If it has not, the task
+    /// is woken when something comes.
     fn is_hung_up(&self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
         let mut byte = ReadBuf::new(&mut byte);
