@@ -29,6 +29,15 @@ pub const BYTES_PER_REDUCTION: usize = 25;
 /// counted.
 pub const BODIES_BYTES_MAX: usize = 512 << 20;
 
+/// Bytes of finished answers that all connections together may hold until they are written: six of
+/// the largest (a guess; or one, if the operator allows larger ones). What finds no room is
+/// answered with -32005; answers below [`ANSWER_FREE_BYTES`] are not counted.
+pub const ANSWERS_BYTES_MAX: usize = 1 << 30;
+
+/// Answers up to this size are not counted: 1,000 connections hold 64 MB of them.
+pub const ANSWER_FREE_BYTES: usize = 64 * 1024;
+const _: () = assert!(ANSWER_FREE_BYTES < ANSWERS_BYTES_MAX);
+
 /// Bodies up to this size are not counted: 1,000 connections hold 16 MB of them.
 pub const BODY_FREE_BYTES: usize = 16 * 1024;
 const _: () = assert!(BODY_FREE_BYTES < BODIES_BYTES_MAX);
@@ -90,7 +99,7 @@ pub const LOG_TXS_MAX: usize = 100;
 
 /// Bytes that may wait for all sockets together before notifications are refused: 16 that read
 /// nothing, or 1,000 with 256 KB each. Beyond it the next one to be notified that holds more than
-/// [`OUTBOX_FREE_BYTES`] is closed. Answers count, and are not refused.
+/// [`OUTBOX_FREE_BYTES`] is closed. Answers count, and are refused by [`ANSWERS_BYTES_MAX`] alone.
 pub const OUTBOXES_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes that may wait for a WebSocket however many wait for others, so that those who do not read

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn rules() -> Rules {
     let envelope = EnvelopeLimits { bytes_max: 8 << 20, batch_max: 1_000, depth_max: 64 };
     Rules {
-        body: BodyLimits { envelope, response_bytes_max: 1 << 20 },
+        body: BodyLimits { envelope, response_bytes_max: 1 << 20, answers_bytes_max: 8 << 20 },
         connections_max: 16,
         cors: Some(vec!["*".to_owned()]),
         patience: Patience::default(),

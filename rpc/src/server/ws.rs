@@ -52,8 +52,9 @@ use crate::{
     envelope::Refused,
     error::RpcError,
     limits::{BODY_FREE_BYTES, CLOSE_MAX, SOCKET_CALLS_MAX},
+    quota::{Quota, Taken},
     server::{
-        http::{BODIES_FULL, Door, Quota, Taken, Visit, member, plain},
+        http::{BODIES_FULL, Door, Visit, member, plain},
         wire::Phase,
     },
     session::{Closed, End, Line, Session},
