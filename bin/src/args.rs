@@ -8,6 +8,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use alloy_primitives::Address;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::styling};
 use evenkeel_chain::Fork;
+use evenkeel_node::INTERVAL_MIN;
 use tracing_subscriber::filter::Targets;
 
 /// The whole command line.
@@ -319,11 +320,12 @@ fn parse_funds(text: &str) -> Result<Funds, String> {
     })
 }
 
-/// Seconds with a fraction, 0.05 and more.
+/// Seconds with a fraction, [`INTERVAL_MIN`] and more.
 fn parse_block_time(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("expected seconds, found {text:?}"))?;
-    if !(0.05..=1e9).contains(&seconds) {
-        return Err(format!("expected 0.05 to 1e9 seconds, found {text}"));
+    let min = INTERVAL_MIN.as_secs_f64();
+    if !(min..=1e9).contains(&seconds) {
+        return Err(format!("expected {min} to 1e9 seconds, found {text}"));
     }
     Ok(Duration::from_secs_f64(seconds))
 }

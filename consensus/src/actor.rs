@@ -95,7 +95,7 @@ pub struct ConsensusPorts {
     pub revert: Port<(u64, OrderReply<Option<Head>>)>,
     /// To the pool; may be lost, as the pool learns it with the block.
     pub next_base_fee: Port<u64>,
-    /// To the pool: the gas limit of blocks from the next on.
+    /// To all admissions: the gas limit of blocks from the next on.
     pub gas_limit: Port<u64>,
 }
 

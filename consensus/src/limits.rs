@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use evenkeel_chain::limits::MINE_BLOCKS_MAX;
+
 /// Commands that wait for a build to end. One build lasts well under a second, and an operator's
 /// scripts wait for their answers; more than this is a loop gone wild.
 pub const COMMANDS_WAITING_MAX: usize = 1_024;
-/// Blocks one `Mine` may ask for: its answer is their hashes, 32 MiB at this many.
-pub const MINE_BLOCKS_MAX: u64 = 1_000_000;
+/// The shortest time between the blocks of an interval: a build and its sync take some 10 ms each
+/// on a slow disk (a guess), and half of the time is to stay free.
+pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// Blocks all `Mine`s together may still be owed: 64 MiB of hashes.
 pub const MINE_BLOCKS_OWED_MAX: u64 = 2 * MINE_BLOCKS_MAX;
 /// `Mine`s worked on at the same time, one block each in turn.
@@ -36,6 +39,5 @@ pub const COMMANDS_BYTES_MAX: usize = MAILBOX_BYTES_MAX / 2;
 /// Wait before an effect is tried again that found the executor's mailbox full.
 pub const RESEND_DELAY: Duration = Duration::from_millis(1);
 
-const _: () = assert!(MINE_BLOCKS_MAX <= evenkeel_chain::limits::MINE_BLOCKS_MAX);
 const _: () = assert!(COMMANDS_WAITING_MAX + MINE_JOBS_MAX < TICKETS_MAX);
 const _: () = assert!(TICKETS_MAX < MAILBOX_ITEMS_MAX);

@@ -123,7 +123,8 @@ pub struct RpcConfig {
     pub priority_fee: u128,
     /// Answer of `web3_clientVersion`.
     pub client_version: String,
-    /// Whether the `evm_`, `anvil_` and `hardhat_` methods exist. Default true.
+    /// Whether the methods of an operator exist: `evm_`, `anvil_`, `hardhat_`, `tenderly_`,
+    /// `sched_`, `exec_` and `eth_sendUnsignedTransaction`. Default true.
     pub is_dev: bool,
     /// Blocks that `safe` lies behind the head, and half of what `finalized` does, as on anvil.
     /// Default none: both are the head.

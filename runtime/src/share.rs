@@ -61,6 +61,12 @@ impl Share {
         self.0.active.load(Ordering::Relaxed)
     }
 
+    /// True if there is another handle to it: a process of it lives, or somebody may start one.
+    #[must_use]
+    pub fn is_held_elsewhere(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// What one turn of one of its processes may spend now.
     pub(crate) fn quantum(&self) -> u32 {
         let active = self.active().clamp(1, SHARE_SPLIT_MAX);
