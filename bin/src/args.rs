@@ -7,6 +7,9 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use alloy_primitives::Address;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::styling};
+use evenkeel_chain::Fork;
+use evenkeel_node::INTERVAL_MIN;
+use tracing_subscriber::filter::Targets;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -253,6 +256,9 @@ pub(crate) struct NodeArgs {
     /// Worker threads; 0 means one per core.
     #[arg(short = 'j', long, value_name = "NUM", visible_alias = "jobs", default_value_t = 0)]
     pub(crate) threads: usize,
+    /// Execute every block once more under this hardfork and report what differs, see `shadow_report`.
+    #[arg(long, value_name = "FORK")]
+    pub(crate) shadow: Option<Fork>,
     /// Write accounts, keys and fees to this file as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) config_out: Option<PathBuf>,
@@ -268,6 +274,10 @@ pub(crate) struct DisplayArgs {
     /// Print the start, the requests and the blocks as one JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
+    /// What of the node's own log goes to stderr: a level, or `target=level` with commas between.
+    /// `evenkeel_runtime=trace` shows every turn and message with its time.
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    pub(crate) log: Targets,
     /// Changes nothing: only tables would be Markdown, and there are none.
     #[arg(long, conflicts_with = "json")]
     pub(crate) md: bool,
@@ -310,11 +320,12 @@ fn parse_funds(text: &str) -> Result<Funds, String> {
     })
 }
 
-/// Seconds with a fraction, 0.05 and more.
+/// Seconds with a fraction, [`INTERVAL_MIN`] and more.
 fn parse_block_time(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("expected seconds, found {text:?}"))?;
-    if !(0.05..=1e9).contains(&seconds) {
-        return Err(format!("expected 0.05 to 1e9 seconds, found {text}"));
+    let min = INTERVAL_MIN.as_secs_f64();
+    if !(min..=1e9).contains(&seconds) {
+        return Err(format!("expected {min} to 1e9 seconds, found {text}"));
     }
     Ok(Duration::from_secs_f64(seconds))
 }

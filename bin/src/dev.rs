@@ -25,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     args::{ChainArgs, DevArgs, MiningArgs, OrderArg, WalletArgs},
     banner::Banner,
+    log,
 };
 
 /// How long the processes may take to end once asked to.
@@ -44,6 +45,7 @@ const WEI_PER_ETHER: u64 = 1_000_000_000_000_000_000;
 ///
 /// What is wrong with the settings, the genesis, the database or the port; nothing is written then.
 pub(crate) fn run(args: &DevArgs) -> Result<()> {
+    log::start(args.display.log.clone())?;
     let system = System::threads(threads(args)).context("cannot start the scheduler")?;
     let accounts = dev_accounts(&args.wallet, args.node.seed)?;
     let options = Options { path: args.node.datadir.clone(), ..Options::default() };
@@ -198,6 +200,8 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
         log_form: if args.display.json { LogForm::Json } else { LogForm::Text },
         is_logging: !args.display.quiet,
         auto_impersonate: args.wallet.auto_impersonate,
+        is_clock_from_head: args.chain.timestamp.is_some(),
+        shadow: args.node.shadow,
     }
 }
 

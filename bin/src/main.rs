@@ -7,6 +7,7 @@ mod db;
 mod dev;
 mod later;
 mod layers;
+mod log;
 mod top;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -138,9 +138,14 @@ pub enum CommandError {
     /// Blocks have no base fee before London.
     #[error("no base fee before the London fork")]
     NoBaseFee,
-    /// An interval of nothing would make blocks without end.
-    #[error("block interval must be positive")]
-    IntervalZero,
+    /// Blocks would be made faster than anything else is done.
+    #[error("block interval of {found:?} is below the minimum of {min:?}")]
+    IntervalTooShort {
+        /// Time ordered.
+        found: Duration,
+        /// Shortest that may be.
+        min: Duration,
+    },
     /// This engine takes no such orders.
     #[error("not supported by this consensus engine")]
     Unsupported,
@@ -168,7 +173,7 @@ impl CommandError {
             | Self::TooManyBlocks { .. }
             | Self::GasLimitOutOfRange { .. }
             | Self::NoBaseFee
-            | Self::IntervalZero => -32602,
+            | Self::IntervalTooShort { .. } => -32602,
             Self::Unsupported => -32601,
             Self::Busy => -32005,
             Self::Failed { .. } | Self::Stopped => -32603,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
+use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7840::BlobParams};
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Address, Bytes, U256, address, bytes};
 
@@ -81,22 +81,7 @@ impl ChainSpec {
             alloc.entry(*address).or_default().balance = *balance;
         }
 
-        let forks: BTreeMap<Fork, Activation> = Fork::ALL
-            .into_iter()
-            .filter(|fork| *fork <= options.fork)
-            .map(|fork| {
-                let is_by_time = fork >= Fork::Shanghai;
-                (fork, if is_by_time { Activation::Timestamp(0) } else { Activation::Height(0) })
-            })
-            .collect();
-        let blob_forks = [Fork::Cancun, Fork::Prague, Fork::Osaka, Fork::Bpo1, Fork::Bpo2];
-        let blob_times: Vec<_> = blob_forks
-            .into_iter()
-            .filter(|fork| *fork <= options.fork)
-            .map(|fork| (fork.name(), 0))
-            .collect();
-        let blobs = blob_schedule(&blob_times, &BTreeMap::new())
-            .expect("the built-in parameters of the known forks are complete");
+        let (forks, blobs) = all_from_the_start(options.fork);
         Self {
             chain_id: options.chain_id,
             ids: ChainIds::default(),
@@ -115,6 +100,24 @@ impl ChainSpec {
             alloc,
         }
     }
+}
+
+/// The schedule in which `last` and every fork before it is active from the first block on, and no
+/// later one is; with its blob parameters.
+pub(crate) fn all_from_the_start(
+    last: Fork,
+) -> (BTreeMap<Fork, Activation>, Vec<(u64, BlobParams)>) {
+    let known = || Fork::ALL.into_iter().filter(|fork| *fork <= last);
+    let forks = known().map(|fork| {
+        let is_by_time = fork >= Fork::Shanghai;
+        (fork, if is_by_time { Activation::Timestamp(0) } else { Activation::Height(0) })
+    });
+    let with_blobs = [Fork::Cancun, Fork::Prague, Fork::Osaka, Fork::Bpo1, Fork::Bpo2];
+    let times: Vec<_> =
+        known().filter(|fork| with_blobs.contains(fork)).map(|fork| (fork.name(), 0)).collect();
+    let blobs = blob_schedule(&times, &BTreeMap::new())
+        .expect("the built-in parameters of the known forks are complete");
+    (forks.collect(), blobs)
 }
 
 /// The contracts that blocks call by themselves, each with the fork that brought it.

@@ -26,8 +26,9 @@ pub const BLOBS_MAX: u64 = 4_096;
 pub const DEV_ACCOUNTS_MAX: usize = 100_000;
 /// Changes of the chain id that are remembered (`anvil_setChainId`); a test makes a handful.
 pub const CHAIN_IDS_MAX: usize = 1_024;
-/// Blocks one `Mine` command may ask for; `anvil_mine` of more is a typing error.
-pub const MINE_BLOCKS_MAX: u64 = 10_000_000;
+/// Blocks one `Mine` command may ask for: its answer is their hashes, 32 MiB at this many. Who
+/// orders more has made a typing error.
+pub const MINE_BLOCKS_MAX: u64 = 1_000_000;
 
 const _: () = assert!(TX_SIZE_BYTES_MAX < BLOCK_SIZE_BYTES_MAX);
 const _: () = assert!(INIT_CODE_BYTES_MAX < TX_SIZE_BYTES_MAX);

@@ -19,7 +19,9 @@ use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256, keccak256};
 use serde::{Deserialize, Serialize};
 
-use crate::{chain_id::ChainIds, fork::Fork, id::Height, limits::BASE_FEE_INITIAL};
+use crate::{
+    chain_id::ChainIds, dev::all_from_the_start, fork::Fork, id::Height, limits::BASE_FEE_INITIAL,
+};
 
 /// Base fee may change by an eighth per block (EIP-1559).
 const BASE_FEE_CHANGE_DENOMINATOR: u128 = 8;
@@ -114,6 +116,14 @@ impl ChainSpec {
             Activation::Timestamp(start) => *start <= timestamp,
         });
         by_time.map_or(by_height, |(fork, _)| by_height.max(*fork))
+    }
+
+    /// This chain as it would be if `fork`, and all before it, had been active from the first block
+    /// on. The state is the same: contracts that a fork brings with it are not there.
+    #[must_use]
+    pub fn under(&self, fork: Fork) -> Self {
+        let (forks, blobs) = all_from_the_start(fork);
+        Self { forks, blobs, ..self.clone() }
     }
 
     /// The rules of the first block.

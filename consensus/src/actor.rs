@@ -28,7 +28,7 @@ use evenkeel_runtime::{
 
 use crate::{
     engine::{Effect, Engine, Event, Head, Now},
-    limits::{COMMANDS_QUEUED_MAX, RESEND_DELAY, TICKETS_MAX},
+    limits::{COMMANDS_BYTES_MAX, COMMANDS_QUEUED_MAX, RESEND_DELAY, TICKETS_MAX},
 };
 
 /// What becomes of an order to the executor; an error has its reason for the log.
@@ -95,18 +95,20 @@ pub struct ConsensusPorts {
     pub revert: Port<(u64, OrderReply<Option<Head>>)>,
     /// To the pool; may be lost, as the pool learns it with the block.
     pub next_base_fee: Port<u64>,
-    /// To the pool: the gas limit of blocks from the next on.
+    /// To all admissions: the gas limit of blocks from the next on.
     pub gas_limit: Port<u64>,
 }
 
-/// A door for commands that always leaves room in the mailbox for the executor's messages.
+/// A door for commands that always leaves room in the mailbox for the pool's messages.
 ///
 /// A command that finds no room is answered `Busy`, one that comes after the end `Stopped`; so the
 /// port itself never refuses.
 pub fn command_port(consensus: &Address<ConsensusMessage>) -> Port<(Command, CommandReply)> {
     let consensus = consensus.clone();
     Port::new(move |(command, reply): (Command, CommandReply)| {
-        if consensus.queued() >= COMMANDS_QUEUED_MAX {
+        let has_room = consensus.queued() < COMMANDS_QUEUED_MAX
+            && consensus.queued_bytes() < COMMANDS_BYTES_MAX;
+        if !has_room {
             reply.send(Err(CommandError::Busy));
             return Ok(());
         }
@@ -255,21 +257,17 @@ impl<E: Engine> Consensus<E> {
     }
 }
 
-/// Turns the executor's answer into an event, which is kept until it finds room.
+/// Turns the executor's answer into an event.
 fn relay<T: Send + 'static>(
     ctx: &Ctx<'_, ConsensusMessage>,
     answer: Answer<Result<T, String>>,
     into: impl FnOnce(Result<T, String>) -> Event + Send + 'static,
 ) {
-    let system = ctx.system().clone();
     let consensus = ctx.me().clone();
     let wait = async move {
         let result = answer.await.unwrap_or_else(|lost| Err(lost.to_string()));
-        let mut message = ConsensusMessage::Event(into(result));
-        while let Err(SendError::Full(refused)) = consensus.send(message) {
-            message = refused;
-            system.sleep_until(system.now() + RESEND_DELAY).await;
-        }
+        // There is one for each ticket at most. An actor that has ended asks for nothing any more.
+        let _has_come = consensus.insist(ConsensusMessage::Event(into(result)));
     };
     // Dropping the handle detaches the process.
     drop(ctx.system().spawn_future(Spawn::new("consensus answer", Class::Consensus), wait));

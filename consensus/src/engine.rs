@@ -146,7 +146,7 @@ pub enum Effect {
     },
     /// Tells the pool what base fee the next block will have, in wei per gas.
     SetNextBaseFee(u64),
-    /// Tells the pool what gas limit blocks have from the next on.
+    /// Tells all admissions what gas limit blocks have from the next on.
     SetGasLimit(u64),
 }
 

@@ -23,6 +23,8 @@ struct Executor {
     built: Option<Head>,
     sends: u32,
     built_at: Vec<Time>,
+    /// What the pool was told.
+    base_fees: Vec<u64>,
 }
 
 impl Executor {
@@ -33,7 +35,7 @@ impl Executor {
 }
 
 fn genesis() -> Head {
-    let header = Header::default();
+    let header = Header { base_fee_per_gas: Some(7), ..Header::default() };
     let block = SealedBlock::seal(header.clone(), Vec::new(), Vec::new(), None);
     Head { header: Arc::new(header), hash: block.hash }
 }
@@ -45,6 +47,7 @@ fn ports(
 ) -> ConsensusPorts {
     let lock = |executor: &Arc<Mutex<Executor>>| Arc::clone(executor);
     let (build, finalize, cheat) = (lock(executor), lock(executor), lock(executor));
+    let base_fees = lock(executor);
     let (to_build, to_finalize) = (consensus.clone(), consensus.clone());
     let clock = system.clone();
     ConsensusPorts {
@@ -87,7 +90,10 @@ fn ports(
             reply.send(Ok(None));
             Ok(())
         }),
-        next_base_fee: Port::null(),
+        next_base_fee: Port::new(move |base_fee: u64| {
+            base_fees.lock().expect("no test panics with it").base_fees.push(base_fee);
+            Ok(())
+        }),
         gas_limit: Port::null(),
     }
 }
@@ -103,7 +109,13 @@ impl Node {
         let simulation = System::simulated(seed, Faults::default());
         let system = simulation.system().clone();
         let head = genesis();
-        let executor = Executor { head: head.clone(), built: None, sends: 0, built_at: Vec::new() };
+        let executor = Executor {
+            head: head.clone(),
+            built: None,
+            sends: 0,
+            built_at: Vec::new(),
+            base_fees: Vec::new(),
+        };
         let executor = Arc::new(Mutex::new(executor));
         let (address, mailbox) = system.mailbox(MailboxSpec {
             name: "consensus",
@@ -141,6 +153,18 @@ impl Node {
     fn ask(&mut self, command: Command) -> Result<Outcome, CommandError> {
         let answer = self.order(command);
         self.simulation.run_until(answer).expect("commands are answered")
+    }
+}
+
+/// Goal: the pool learns an ordered base fee once, and before who ordered it does, so that a
+/// transaction sent after the answer is measured by it.
+#[test]
+fn the_pool_learns_an_ordered_base_fee_before_the_answer() {
+    let mut node = Node::start(3, Mining::None);
+    for base_fee in [0, 5, u64::MAX] {
+        assert_eq!(node.ask(Command::SetNextBaseFee(base_fee)), Ok(Outcome::Done));
+        let mut executor = node.executor.lock().expect("no test panics with it");
+        assert_eq!(std::mem::take(&mut executor.base_fees), [base_fee]);
     }
 }
 

@@ -64,12 +64,17 @@ struct Recheck {
     blocks: Option<VecDeque<Arc<ExecutedBlock>>>,
     /// The last one looked at.
     last: Option<Address>,
+    /// The same, if more of its transactions are to be dropped.
+    unfinished: Option<Address>,
 }
 
 impl Recheck {
     /// The next account that has transactions in the pool, and how many were looked up.
     /// The walk may end early, at `steps_max`, with one that has none.
     fn next(&mut self, pool: &Pool, steps_max: u32) -> (Option<Address>, u32) {
+        if let Some(sender) = self.unfinished.take() {
+            return (Some(sender), 1);
+        }
         let Some(blocks) = &mut self.blocks else {
             self.last = pool.next_sender(self.last);
             return (self.last, 1);
@@ -155,7 +160,7 @@ impl PoolActor {
         }
         let are_blocks_all = has_blocks && !committed.reverted;
         let blocks = are_blocks_all.then(|| committed.blocks.iter().cloned().collect());
-        self.recheck = Some(Recheck { durable, blocks, last: None });
+        self.recheck = Some(Recheck { durable, blocks, last: None, unfinished: None });
         self.unpublished += 1;
         self.is_ready_due = true;
     }
@@ -280,8 +285,10 @@ impl Actor for PoolActor {
                 break;
             };
             let before = self.pool.status();
+            let dropped_max = (ctx.left() / PLACE_REDUCTIONS).max(1) as usize;
             // What cannot be read cannot be judged; a store that fails stops the node elsewhere.
-            let _as_it_was = self.pool.recheck(sender, &recheck.durable.view);
+            let is_done = self.pool.recheck(sender, &recheck.durable.view, dropped_max);
+            recheck.unfinished = (is_done == Ok(false)).then_some(sender);
             let after = self.pool.status();
             let gone = (before.0 + before.1).abs_diff(after.0 + after.1);
             let gone = u32::try_from(gone).unwrap_or(u32::MAX);

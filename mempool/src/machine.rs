@@ -126,7 +126,7 @@ impl Pool {
         let sender = tx.sender();
         let account = accounts.account(sender).map_err(|_| PoolError::StateUnavailable)?;
         if self.senders.get(&sender).is_some_and(|chain| chain.next != account.nonce) {
-            self.settle(sender, account);
+            self.settle(sender, account, usize::MAX);
         }
         if tx.nonce() < account.nonce {
             return Err(PoolError::NonceTooLow { next: account.nonce, found: tx.nonce() });
@@ -155,23 +155,9 @@ impl Pool {
         Ok(Admitted { is_pending, replaced, evicted })
     }
 
-    /// A new head: looks anew at the accounts it changed, and at every price.
-    ///
-    /// # Errors
-    ///
-    /// [`Unreadable`]; the accounts not looked at stay as they were.
-    pub fn head_changed(
-        &mut self,
-        changed: &[Address],
-        base_fee: u64,
-        accounts: &dyn Accounts,
-    ) -> Result<(), Unreadable> {
-        self.set_base_fee(base_fee);
-        changed.iter().try_for_each(|sender| self.recheck(*sender, accounts).map(drop))
-    }
-
-    /// Looks anew at one account: drops what is mined or cannot be paid, promotes what may run.
-    /// Returns how many transactions of it are left.
+    /// Looks anew at one account: drops what is mined or cannot be paid, `dropped_max` at most, and
+    /// promotes what may run. False if there is more to drop: to be called again, before anything
+    /// else. O(transactions of the sender), of which a drop costs most by far.
     ///
     /// # Errors
     ///
@@ -180,13 +166,13 @@ impl Pool {
         &mut self,
         sender: Address,
         accounts: &dyn Accounts,
-    ) -> Result<usize, Unreadable> {
+        dropped_max: usize,
+    ) -> Result<bool, Unreadable> {
         if !self.senders.contains_key(&sender) {
-            return Ok(0);
+            return Ok(true);
         }
         let account = accounts.account(sender)?;
-        self.settle(sender, account);
-        Ok(self.senders.get(&sender).map_or(0, |chain| chain.txs.len()))
+        Ok(self.settle(sender, account, dropped_max))
     }
 
     /// The base fee of the next block, in wei per gas.
@@ -408,23 +394,27 @@ impl Pool {
         hash
     }
 
-    /// Brings the chain of a sender in line with its account.
-    fn settle(&mut self, sender: Address, account: AccountState) {
-        let Some(chain) = self.senders.get_mut(&sender) else { return };
-        let mined: Vec<u64> = chain.txs.range(..account.nonce).map(|(nonce, _)| *nonce).collect();
+    /// Brings the chain of a sender in line with its account; false if there is more to drop.
+    fn settle(&mut self, sender: Address, account: AccountState, dropped_max: usize) -> bool {
+        let Some(chain) = self.senders.get_mut(&sender) else { return true };
         self.ready -= chain.advance(account.nonce);
-        let is_poor = self.config.check_balance && chain.cost_bound > account.balance;
-        let mut unpaid = Vec::new();
-        if is_poor {
-            chain.cost_bound = account.balance;
+        let mined = chain.txs.range(..account.nonce).map(|(nonce, _)| *nonce);
+        let mut dropped: Vec<u64> = mined.take(dropped_max.saturating_add(1)).collect();
+        if self.config.check_balance && chain.cost_bound > account.balance {
             let rest = chain.txs.range(account.nonce..);
-            let rest = rest.filter(|(_, entry)| cost(&entry.tx) > account.balance);
-            unpaid.extend(rest.map(|(nonce, _)| *nonce));
+            let unpaid = rest.filter(|(_, entry)| cost(&entry.tx) > account.balance);
+            let room = dropped_max.saturating_add(1) - dropped.len();
+            dropped.extend(unpaid.map(|(nonce, _)| *nonce).take(room));
         }
-        for nonce in mined.into_iter().chain(unpaid) {
+        let is_done = dropped.len() <= dropped_max;
+        if is_done {
+            chain.cost_bound = chain.cost_bound.min(account.balance);
+        }
+        for nonce in dropped.into_iter().take(dropped_max) {
             self.take(sender, nonce);
         }
         self.promote(sender);
+        is_done
     }
 
     /// Makes ready what follows without a gap (M1).

@@ -280,7 +280,11 @@ fn run(config: &PoolConfig, steps: Vec<Step>) {
                     account.balance = balance(funds);
                     changed.push(sender(from));
                 }
-                pool.head_changed(&changed, base_fee, &head).expect("a readable head");
+                pool.set_base_fee(base_fee);
+                for sender in &changed {
+                    // As the actor does it, a few at a time.
+                    while !pool.recheck(*sender, &head, 2).expect("a readable head") {}
+                }
                 model.base_fee = base_fee;
                 model.settle(&head);
             }

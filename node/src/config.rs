@@ -1,6 +1,6 @@
 //! What this process of the node is told; the chain itself is a `ChainSpec`.
 
-use evenkeel_chain::DevAccounts;
+use evenkeel_chain::{DevAccounts, Fork};
 use evenkeel_consensus::Mining;
 use evenkeel_mempool::{AdmissionConfig, PoolConfig};
 use evenkeel_rpc::{LogForm, RpcConfig};
@@ -29,6 +29,10 @@ pub struct Config {
     pub log_form: LogForm,
     /// Whether they are told from the start.
     pub is_logging: bool,
+    /// The chain's clock starts at the time of its head, even if the machine's is later.
+    pub is_clock_from_head: bool,
+    /// Execute every block once more under this fork, and report what differs.
+    pub shadow: Option<Fork>,
     /// Accept unsigned transactions from any sender.
     pub auto_impersonate: bool,
 }

@@ -9,7 +9,7 @@ pub mod topology;
 mod wire;
 
 pub use config::Config;
-pub use evenkeel_consensus::{ConfigError, Mining};
+pub use evenkeel_consensus::{ConfigError, Mining, limits::INTERVAL_MIN};
 pub use evenkeel_mempool::{AdmissionConfig, Order, PoolConfig};
 pub use evenkeel_rpc::{
     Api, Bound, Listeners, LogForm, RpcConfig, ServeError, bind, log_blocks, serve_on,

@@ -103,10 +103,11 @@ impl Executor {
     }
 }
 
-/// What the executor tells the engine.
+/// What the executor tells the engine: answers to its orders, so beyond the bound of its mailbox.
 pub(crate) fn executor_events(consensus: &Address<ConsensusMessage>) -> Port<ExecutorEvent> {
-    consensus.port(|event| {
-        ConsensusMessage::Event(match event {
+    let consensus = consensus.clone();
+    Port::new(move |event| {
+        let event = match event {
             ExecutorEvent::Built { id, block } => Event::Built { id, block },
             ExecutorEvent::Empty { id } => Event::Empty { id },
             ExecutorEvent::BuildFailed { id, error } => {
@@ -115,7 +116,8 @@ pub(crate) fn executor_events(consensus: &Address<ConsensusMessage>) -> Port<Exe
             ExecutorEvent::Verdict { hash, result } => {
                 Event::Verdict { hash, is_valid: result.is_ok() }
             }
-        })
+        };
+        delivered(consensus.insist(ConsensusMessage::Event(event)))
     })
 }
 
@@ -128,7 +130,8 @@ pub(crate) fn of_pool(consensus: &Address<ConsensusMessage>) -> PoolPorts {
     }
 }
 
-/// What has become durable, told to the pool and the engine.
+/// What has become durable, told to the pool and the engine. The engine has few blocks under way, so
+/// both are told beyond the bounds of their mailboxes: neither may miss a block.
 pub(crate) fn committed(
     pool: &Address<PoolMessage>,
     consensus: &Address<ConsensusMessage>,
@@ -137,14 +140,14 @@ pub(crate) fn committed(
     Port::new(move |committed: Committed| {
         let committed = Arc::new(committed);
         // The pool first: what the engine builds next must not be what was just mined.
-        let to_pool = pool.send(PoolMessage::Committed(Arc::clone(&committed)));
+        let mut have_heard = pool.insist(PoolMessage::Committed(Arc::clone(&committed)));
         for executed in &committed.blocks {
             let block = &executed.block;
             let applied =
                 Event::Applied { header: Arc::new(block.header.clone()), hash: block.hash };
-            consensus.send(ConsensusMessage::Event(applied)).map_err(|error| reason(&error))?;
+            have_heard &= consensus.insist(ConsensusMessage::Event(applied));
         }
-        to_pool.map_err(|error| reason(&error))
+        delivered(have_heard)
     })
 }
 
@@ -154,9 +157,6 @@ pub(crate) fn engine(consensus: &Address<ConsensusMessage>) -> Port<EngineCall> 
     Port::new(move |EngineCall { command, reply }| commands.send((command, reply)))
 }
 
-const fn reason<M>(error: &SendError<M>) -> Undelivered {
-    match error {
-        SendError::Full(_) => Undelivered::Full,
-        SendError::Closed(_) => Undelivered::Closed,
-    }
+const fn delivered(has_come: bool) -> Result<(), Undelivered> {
+    if has_come { Ok(()) } else { Err(Undelivered::Closed) }
 }

@@ -2,10 +2,12 @@
 //!
 //! Reading this file is knowing the node. `docs/ARCHITECTURE.md` prints the same table; a test
 //! compares them. [`start`](crate::start) makes the mailboxes first and the processes second, so no
-//! constructor needs a process that does not exist yet.
+//! constructor needs a process that does not exist yet. Not in the table: processes at the edge (one
+//! per connection, subscription or signal, the log) and futures that carry one answer or job.
 
 use std::fmt::Write as _;
 
+use evenkeel_consensus::limits as consensus;
 use evenkeel_runtime::{Class, MailboxSpec, Overflow};
 
 /// One kind of process.
@@ -81,13 +83,13 @@ pub const POOL: Process = Process {
     room: "mempool",
     count: "1",
     class: Class::Mempool,
-    messages: "Admit, Committed, Unexecutable, Remove, Query",
+    messages: "Admit, Committed, Unexecutable, Remove, Query, Flush, SetMinGasPrice, SetNextBaseFee",
     sends_to: "Consensus",
     mailbox: Some(Mailbox {
         items_max: 65_536,
         bytes_max: 256 * MIB,
         overflow: Overflow::Reject,
-        when_full: "the request is refused",
+        when_full: "the request is refused; Committed comes beyond the bound",
     }),
 };
 
@@ -100,10 +102,10 @@ pub const CONSENSUS: Process = Process {
     messages: "Event, Command, done-messages of its commands",
     sends_to: "Executor, Pool",
     mailbox: Some(Mailbox {
-        items_max: 4_096,
-        bytes_max: 64 * MIB,
+        items_max: consensus::MAILBOX_ITEMS_MAX,
+        bytes_max: consensus::MAILBOX_BYTES_MAX,
         overflow: Overflow::Reject,
-        when_full: "the command is refused; events repeat themselves",
+        when_full: "a command is refused; answers of Executor and Writer come beyond the bound",
     }),
 };
 
@@ -119,7 +121,7 @@ pub const EXECUTOR: Process = Process {
         items_max: 1_024,
         bytes_max: 256 * MIB,
         overflow: Overflow::Reject,
-        when_full: "Consensus asks again",
+        when_full: "Consensus keeps its orders and tries again",
     }),
 };
 
@@ -134,8 +136,24 @@ pub const WRITER: Process = Process {
     mailbox: Some(Mailbox {
         items_max: 64,
         bytes_max: 1_024 * MIB,
-        overflow: Overflow::Reject,
-        when_full: "Executor stops running ahead before that",
+        overflow: Overflow::Await,
+        when_full: "Executor takes no message until there is room",
+    }),
+};
+
+/// Executes what became final once more, under another fork, and reports what differs.
+pub const SHADOW: Process = Process {
+    name: "Shadow",
+    room: "vm",
+    count: "0 or 1",
+    class: Class::Prove,
+    messages: "LiveBlock",
+    sends_to: "none; publishes its report",
+    mailbox: Some(Mailbox {
+        items_max: 8,
+        bytes_max: 256 * MIB,
+        overflow: Overflow::DropOld,
+        when_full: "the oldest block is left out, and counted",
     }),
 };
 
@@ -162,7 +180,8 @@ pub const REQUEST: Process = Process {
 };
 
 /// All of them, in the order of the table.
-pub const PROCESSES: [Process; 7] = [ADMISSION, POOL, CONSENSUS, EXECUTOR, WRITER, CALL, REQUEST];
+pub const PROCESSES: [Process; 8] =
+    [ADMISSION, POOL, CONSENSUS, EXECUTOR, WRITER, SHADOW, CALL, REQUEST];
 
 /// The table of `docs/ARCHITECTURE.md`, in Markdown.
 pub fn table() -> String {

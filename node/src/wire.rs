@@ -7,17 +7,22 @@ use std::{sync::Arc, time::Duration};
 use alloy_primitives::{B256, Bytes};
 use evenkeel_chain::ChainSpec;
 use evenkeel_consensus::{ConfigError, Consensus, Head, Solo, SoloConfig};
-use evenkeel_mempool::{Admission, Admissions, BestTxs, PendingFeed, PoolActor, PoolBoards};
+use evenkeel_mempool::{
+    Admission, AdmissionConfig, Admissions, BestTxs, PendingFeed, PoolActor, PoolBoards,
+    PoolMessage,
+};
 use evenkeel_rpc::{Accounts, Api, Executions, Filters, Flags, PlaceLimits, Places, RequestLog};
-use evenkeel_runtime::{Actor, Entropy, Mailbox, Published, Restart, Spawn, System, published};
+use evenkeel_runtime::{
+    Actor, Address, Entropy, Mailbox, Published, Restart, Spawn, System, published,
+};
 use evenkeel_state::{Database, Durable, Writer};
-use evenkeel_vm::{Executor, ExecutorConfig, ExecutorPorts};
+use evenkeel_vm::{Executor, ExecutorConfig, ExecutorPorts, LiveBlock, Shadow};
 use rand_core::RngCore as _;
 
 use crate::{
     config::Config,
     ports::{self, BestCandidates},
-    topology::{ADMISSION, CONSENSUS, EXECUTOR, POOL, Process, WRITER},
+    topology::{ADMISSION, CONSENSUS, EXECUTOR, POOL, Process, SHADOW, WRITER},
 };
 
 /// A process whose state cannot be made anew: its panic ends the node with its name and reason.
@@ -70,11 +75,13 @@ pub fn start(
     let committed = ports::committed(&pool, &consensus);
     essential(system, &WRITER, writer_mailbox, Writer::new(database, durable_board, committed));
 
+    let (live_blocks, shadow) = canary(system, &config, &spec).unzip();
     let executor_ports = ExecutorPorts {
         events: ports::executor_events(&consensus),
         writer,
-        unexecutable: pool.port(evenkeel_mempool::PoolMessage::Unexecutable),
+        unexecutable: pool.port(PoolMessage::Unexecutable),
         candidates: Box::new(BestCandidates(best.clone())),
+        shadow: live_blocks,
     };
     let executing = ExecutorConfig {
         spec: Arc::clone(&spec),
@@ -91,19 +98,9 @@ pub fn start(
         PoolActor::new(config.pool.clone(), Arc::clone(&spec), durable.clone(), boards, pool_ports);
     essential(system, &POOL, pool_mailbox, pooling);
 
-    let admissions = (0..system.workers()).map(|_| {
-        let (admission, mailbox) = system.mailbox(ADMISSION.spec());
-        let spawn = Spawn::new(ADMISSION.name, ADMISSION.class).restart(Restart::DEFAULT);
-        let rules = (config.admission.clone(), Arc::clone(&spec));
-        let reads = (durable.clone(), gas_limit.clone());
-        let pool = pool.clone();
-        system.spawn(spawn, mailbox, move || {
-            let ((config, spec), (durable, gas_limit)) = (rules.clone(), reads.clone());
-            Admission::new(config, spec, durable, gas_limit, pool.clone())
-        });
-        admission
-    });
-    let admissions = Admissions::new(admissions.collect());
+    let reads = (durable.clone(), gas_limit);
+    let rules = (config.admission.clone(), Arc::clone(&spec));
+    let admissions = admissions(system, &rules, &reads, &pool);
 
     let accounts = Accounts::new(&config.accounts);
     accounts.set_auto_impersonate(config.auto_impersonate);
@@ -119,6 +116,7 @@ pub fn start(
         order: config.pool.order,
         places: Places::new(system, PlaceLimits::default()),
         executions: Executions::default(),
+        shadow,
         accounts,
         filters: Filters::new(system),
         flags: Flags::new(system),
@@ -126,6 +124,38 @@ pub fn start(
         config: config.rpc,
     });
     Ok(Node { api, durable, spec })
+}
+
+/// A canary, if one is wanted, and where it takes final blocks.
+fn canary(
+    system: &System,
+    config: &Config,
+    spec: &Arc<ChainSpec>,
+) -> Option<(Address<LiveBlock>, Shadow)> {
+    let fork = config.shadow?;
+    let (address, mailbox) = system.mailbox(SHADOW.spec());
+    let rules = (Arc::clone(spec), config.limits.clone());
+    Some((address, Shadow::spawn(system, SHADOW.name, mailbox, fork, rules)))
+}
+
+/// An admission for each worker.
+fn admissions(
+    system: &System,
+    rules: &(AdmissionConfig, Arc<ChainSpec>),
+    reads: &(Published<Durable>, Published<u64>),
+    pool: &Address<PoolMessage>,
+) -> Admissions {
+    let admissions = (0..system.workers()).map(|_| {
+        let (admission, mailbox) = system.mailbox(ADMISSION.spec());
+        let spawn = Spawn::new(ADMISSION.name, ADMISSION.class).restart(Restart::DEFAULT);
+        let (rules, reads, pool) = (rules.clone(), reads.clone(), pool.clone());
+        system.spawn(spawn, mailbox, move || {
+            let ((config, spec), (durable, gas_limit)) = (rules.clone(), reads.clone());
+            Admission::new(config, spec, durable, gas_limit, pool.clone())
+        });
+        admission
+    });
+    Admissions::new(admissions.collect())
 }
 
 fn solo_config(system: &System, config: &Config, spec: &ChainSpec, head: Head) -> SoloConfig {
@@ -141,10 +171,18 @@ fn solo_config(system: &System, config: &Config, spec: &ChainSpec, head: Head) -
         coinbase: head.header.beneficiary,
         prev_randao_seed: random(system.entropy("prevrandao")),
         txs_max: config.txs_per_block_max,
-        time_offset_secs: 0,
+        time_offset_secs: time_offset(system.wall_clock(), head.header.timestamp, config),
         extra_data: Bytes::new(),
         head,
     }
+}
+
+/// What the chain's clock is ahead of the machine's, in seconds. A head from the future goes on from
+/// there, as after time was moved: its blocks would all have one timestamp otherwise.
+fn time_offset(now: Duration, head: u64, config: &Config) -> i64 {
+    let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    let offset = seconds(head) - seconds(now.as_secs());
+    if config.is_clock_from_head { offset } else { offset.max(0) }
 }
 
 /// Spawns a process that is made once.

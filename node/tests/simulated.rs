@@ -20,11 +20,19 @@ fn dev_accounts() -> DevAccounts {
 /// Short, because the simulator pays for every instruction of the endless calls.
 const EVM_TIMEOUT: Duration = Duration::from_millis(250);
 
-fn node(system: &System, mining: Mining, gas_limit: Option<u64>) -> Node {
+/// When the chain begins, if not now.
+struct Clock {
+    first: u64,
+    is_from_head: bool,
+}
+
+fn node(system: &System, mining: Mining, gas_limit: Option<u64>, clock: Option<Clock>) -> Node {
     let accounts = dev_accounts();
+    let now = Clock { first: system.wall_clock().as_secs(), is_from_head: false };
+    let clock = clock.unwrap_or(now);
     let ether = U256::from(10).pow(U256::from(22));
     let spec = ChainSpec::dev(&DevOptions {
-        timestamp: system.wall_clock().as_secs(),
+        timestamp: clock.first,
         accounts: accounts.addresses().into_iter().map(|address| (address, ether)).collect(),
         ..DevOptions::default()
     });
@@ -42,6 +50,8 @@ fn node(system: &System, mining: Mining, gas_limit: Option<u64>) -> Node {
         log_form: LogForm::Text,
         is_logging: true,
         auto_impersonate: false,
+        is_clock_from_head: clock.is_from_head,
+        shadow: None,
     };
     start(system, config, spec, database).expect("a valid configuration")
 }
@@ -59,7 +69,7 @@ impl World {
 
     fn with_gas_limit(seed: u64, order: Order, mining: Mining, gas_limit: Option<u64>) -> Self {
         let simulation = System::simulated(seed, Faults { order, ..Faults::default() });
-        let node = node(simulation.system(), mining, gas_limit);
+        let node = node(simulation.system(), mining, gas_limit, None);
         Self { simulation, node }
     }
 
@@ -183,6 +193,51 @@ fn cheats_snapshot_and_revert_go_through_the_engine() {
     assert_eq!(balance(&mut world), before);
     assert_eq!(world.head().0, 0);
     assert_eq!(world.ask("evm_revert", &json!([mark])).expect("an answer"), false, "used up");
+}
+
+/// Goal: more cheats at once than the writer's mailbox holds are all carried out, between blocks that
+/// go on, and nobody is told that the writer is gone.
+#[test]
+fn a_burst_of_cheats_beside_blocks_loses_nothing() {
+    let mut world = World::new(8, Order::Fair, Mining::Interval(Duration::from_millis(50)));
+    let account = |number: u64| format!("0x{:040x}", 0xc0_0000 + number);
+    let cheats: Vec<_> = (1..=400)
+        .map(|number| {
+            let params = json!([account(number), format!("{number:#x}")]);
+            world.send(&Share::new(), "anvil_setBalance", &params)
+        })
+        .collect();
+    for cheat in cheats {
+        let answer = world.simulation.run_until(cheat).expect("a request does not panic");
+        assert_eq!(answer.expect("it is carried out").get(), "null");
+    }
+    for number in [1, 200, 400] {
+        let balance = world.ask("eth_getBalance", &json!([account(number), "latest"]));
+        assert_eq!(balance.expect("an answer"), format!("{number:#x}"));
+    }
+    let height = world.head().0;
+    world.simulation.run_for(Duration::from_millis(500));
+    assert!(world.head().0 >= height + 5, "blocks went on");
+}
+
+/// Goal: where the head is ahead of the machine's clock, as after time travel and a restart, time
+/// goes on from the head; and from one in the past if that was asked for.
+#[test]
+fn time_goes_on_from_the_head() {
+    for (start, is_clock_from_head) in [(86_400, false), (-86_400, true)] {
+        let simulation = System::simulated(9, Faults::default());
+        let system = simulation.system().clone();
+        let first = system.wall_clock().as_secs().saturating_add_signed(start);
+        let clock = Clock { first, is_from_head: is_clock_from_head };
+        let node = node(&system, Mining::None, None, Some(clock));
+        let mut world = World { simulation, node };
+        for seconds in 1..=3 {
+            world.simulation.run_for(Duration::from_secs(1));
+            world.ask("evm_mine", &json!([])).expect("an answer");
+            let mined = world.node.durable.get().header.timestamp;
+            assert_eq!(mined, first + seconds, "{start} from now");
+        }
+    }
 }
 
 /// Goal: a reset leaves the first block alone, as if nothing had been; the chain goes on from it.

@@ -9,6 +9,7 @@ use crate::{
     dispatch::{BodyLimits, Dispatch, Patience, Rules},
     envelope::EnvelopeLimits,
     error::RpcError,
+    limits::ANSWERS_BYTES_MAX,
     places::PlaceGauge,
 };
 
@@ -23,6 +24,7 @@ impl Dispatch for Api {
                     depth_max: config.depth_max,
                 },
                 response_bytes_max: config.response_bytes_max,
+                answers_bytes_max: ANSWERS_BYTES_MAX.max(config.response_bytes_max),
             },
             connections_max: config.connections_max,
             cors: config.cors.clone(),

@@ -9,7 +9,7 @@ use evenkeel_chain::{ChainSpec, Command, CommandError, Outcome};
 use evenkeel_mempool::{Admissions, BestTxs, Order, PendingFeed, PoolMessage};
 use evenkeel_runtime::{Address, Port, Published, Reply, System, Time};
 use evenkeel_state::Durable;
-use evenkeel_vm::Limits;
+use evenkeel_vm::{Limits, Shadow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -52,6 +52,8 @@ pub struct Api {
     pub places: Places,
     /// Executions that run or are held, for those who watch or end them.
     pub executions: Executions,
+    /// The canary under another fork, if the node has one.
+    pub shadow: Option<Shadow>,
     /// Keys of the dev accounts, and who is impersonated.
     pub accounts: Accounts,
     /// Filters of `eth_newFilter` and its sisters.
@@ -121,7 +123,8 @@ pub struct RpcConfig {
     pub priority_fee: u128,
     /// Answer of `web3_clientVersion`.
     pub client_version: String,
-    /// Whether the `evm_`, `anvil_` and `hardhat_` methods exist. Default true.
+    /// Whether the methods of an operator exist: `evm_`, `anvil_`, `hardhat_`, `tenderly_`,
+    /// `sched_`, `exec_` and `eth_sendUnsignedTransaction`. Default true.
     pub is_dev: bool,
     /// Blocks that `safe` lies behind the head, and half of what `finalized` does, as on anvil.
     /// Default none: both are the head.

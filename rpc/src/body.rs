@@ -9,15 +9,15 @@
 //! - B2: finished answers of one body never hold more than `response_bytes_max`, plus one answer
 //!   per running call; what would exceed it is answered with -32003, as geth does.
 //! - B3: dropping the future of a body drops the futures of all its calls.
+//! - B4: finished answers of all bodies together, until they are written, hold no more than
+//!   `answers_bytes_max` and [`ANSWER_FREE_BYTES`] each; what finds no room is answered with
+//!   -32005.
 
 use std::{
     borrow::Cow,
     collections::VecDeque,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -31,7 +31,8 @@ use crate::{
     dispatch::{BodyLimits, Dispatch},
     envelope::{self, Call, Entry, Parsed},
     error::RpcError,
-    limits::{BATCH_FANOUT, BYTES_PER_REDUCTION, PARSE_INLINE_BYTES_MAX},
+    limits::{ANSWER_FREE_BYTES, BATCH_FANOUT, BYTES_PER_REDUCTION, PARSE_INLINE_BYTES_MAX},
+    quota::{Quota, Taken},
     session::Session,
 };
 
@@ -40,6 +41,8 @@ pub struct Calls<D> {
     system: System,
     dispatch: Arc<D>,
     limits: BodyLimits,
+    /// B4.
+    answers: Quota,
 }
 
 impl<D> Clone for Calls<D> {
@@ -48,6 +51,7 @@ impl<D> Clone for Calls<D> {
             system: self.system.clone(),
             dispatch: Arc::clone(&self.dispatch),
             limits: self.limits,
+            answers: self.answers.clone(),
         }
     }
 }
@@ -55,7 +59,8 @@ impl<D> Clone for Calls<D> {
 impl<D: Dispatch> Calls<D> {
     /// Calls are answered by `dispatch` and run on `system`.
     pub fn new(system: System, dispatch: Arc<D>, limits: BodyLimits) -> Self {
-        Self { system, dispatch, limits }
+        let answers = Quota::new(limits.answers_bytes_max);
+        Self { system, dispatch, limits, answers }
     }
 
     /// The limits every body is held to.
@@ -82,12 +87,11 @@ impl<D: Dispatch> Calls<D> {
             consume(u32::try_from(body.len() / BYTES_PER_REDUCTION).unwrap_or(u32::MAX));
             envelope::parse(&body, &self.limits.envelope)
         };
-        let answer = match parsed {
+        match parsed {
             Parsed::Single(entry) => self.serve_single(client, session, entry).await,
             Parsed::Batch(entries) => self.serve_batch(client, session, entries).await,
-            Parsed::Refused(refused) => Some(refused.render()),
-        };
-        answer.map(Bytes::from)
+            Parsed::Refused(refused) => Some(Bytes::from(refused.render())),
+        }
     }
 
     /// Parsing cannot be cut into slices, so a large body is parsed on the compute pool.
@@ -105,21 +109,18 @@ impl<D: Dispatch> Calls<D> {
         client: &Client,
         session: Option<&Session>,
         entry: Entry<'_>,
-    ) -> Option<String> {
+    ) -> Option<Bytes> {
+        let meter = self.meter();
         let (id, result) = match entry {
             Entry::Invalid { id, error } => (id, Err(error)),
             Entry::Call(call) => {
-                let mut result = self.answer(&call, client, session).await;
-                if result.as_ref().is_ok_and(|raw| raw.get().len() > self.limits.response_bytes_max)
-                {
-                    result = Err(RpcError::response_too_large());
-                }
-                (Some(call.id?), result)
+                let result = self.answer(&call, client, session).await;
+                (Some(call.id?), meter.count(result))
             }
         };
         let mut out = String::new();
         envelope::write_answer(&mut out, id.as_deref(), &result);
-        Some(out)
+        Some(meter.seal(out))
     }
 
     /// Runs the calls in a window that moves with the oldest of them (B1).
@@ -128,9 +129,8 @@ impl<D: Dispatch> Calls<D> {
         client: &Client,
         session: Option<&Session>,
         entries: Vec<Entry<'_>>,
-    ) -> Option<String> {
-        let meter =
-            Arc::new(Meter { used: AtomicUsize::new(0), max: self.limits.response_bytes_max });
+    ) -> Option<Bytes> {
+        let meter = Arc::new(self.meter());
         let mut window = VecDeque::with_capacity(BATCH_FANOUT.min(entries.len()));
         let mut entries = entries.into_iter();
         let mut out = String::new();
@@ -158,7 +158,12 @@ impl<D: Dispatch> Calls<D> {
             return None;
         }
         out.push(']');
-        Some(out)
+        Some(meter.seal(out))
+    }
+
+    fn meter(&self) -> Meter {
+        let max = self.limits.response_bytes_max;
+        Meter { max, answers: self.answers.clone(), used: Mutex::default() }
     }
 
     /// Starts what `entry` asks for; `None` if there is nothing to run and nothing to answer.
@@ -183,10 +188,7 @@ impl<D: Dispatch> Calls<D> {
         let meter = Arc::clone(meter);
         let spawn = Spawn::new("request", Class::Rpc).share(client.share.clone());
         let task = self.system.spawn_future(spawn, async move {
-            match calls.answer(&call, &client, session.as_ref()).await {
-                Ok(raw) if !meter.take(raw.get().len()) => Err(RpcError::response_too_large()),
-                result => result,
-            }
+            meter.count(calls.answer(&call, &client, session.as_ref()).await)
         });
         Some(Started::Running { id, task: Owned::new(task) })
     }
@@ -208,6 +210,15 @@ pub(crate) fn internal_error() -> RpcError {
     RpcError::internal("internal error")
 }
 
+/// Bytes that an answer has in the body, its id aside. An error counts like a result: revert data
+/// may be as large as the memory of the EVM.
+fn bytes_of(result: &Result<Box<RawValue>, RpcError>) -> usize {
+    match result {
+        Ok(raw) => raw.get().len(),
+        Err(error) => error.size_bytes(),
+    }
+}
+
 /// One entry of a batch on its way.
 enum Started<'a> {
     Done { id: Option<Cow<'a, RawValue>>, error: RpcError },
@@ -216,19 +227,62 @@ enum Started<'a> {
 
 /// Bytes of answers that one body has gathered.
 struct Meter {
-    used: AtomicUsize,
+    /// B2.
     max: usize,
+    /// B4.
+    answers: Quota,
+    used: Mutex<Used>,
+}
+
+#[derive(Default)]
+struct Used {
+    bytes: usize,
+    held: Option<Taken>,
+}
+
+/// A body and its part of the quota (B4).
+struct Counted {
+    text: String,
+    _held: Taken,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
 }
 
 impl Meter {
-    /// Counts `bytes`; false if that is too much.
-    fn take(&self, bytes: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        before.saturating_add(bytes) <= self.max
+    /// Counts an answer; gives it back, or what is said in its place if it is too much.
+    fn count(&self, result: Result<Box<RawValue>, RpcError>) -> Result<Box<RawValue>, RpcError> {
+        let mut used = self.lock();
+        let bytes = used.bytes.saturating_add(bytes_of(&result));
+        if bytes > self.max {
+            used.bytes = bytes;
+            return Err(RpcError::response_too_large());
+        }
+        if bytes > ANSWER_FREE_BYTES && !self.answers.hold(&mut used.held, bytes) {
+            return Err(RpcError::limit("too many large answers at once"));
+        }
+        used.bytes = bytes;
+        drop(used);
+        result
     }
 
     fn is_spent(&self) -> bool {
-        self.used.load(Ordering::Relaxed) > self.max
+        self.lock().bytes > self.max
+    }
+
+    /// The finished body, which counts until it is dropped.
+    fn seal(&self, text: String) -> Bytes {
+        match self.lock().held.take() {
+            Some(held) => Bytes::from_owner(Counted { text, _held: held }),
+            None => Bytes::from(text),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -260,5 +314,76 @@ impl<T: Send> Drop for Owned<T> {
         if let Some(task) = &self.0 {
             task.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_runtime::{Faults, Share};
+
+    use super::*;
+    use crate::{
+        client::{ClientId, Member},
+        dispatch::{Patience, Rules},
+        envelope::EnvelopeLimits,
+    };
+
+    const ANSWER_BYTES: usize = 100_000;
+
+    /// Every call is answered with so many bytes.
+    struct Large(BodyLimits);
+
+    impl Dispatch for Large {
+        fn rules(&self) -> Rules {
+            let patience = Patience::default();
+            Rules { body: self.0, connections_max: 1, cors: None, patience }
+        }
+
+        fn executions(&self) -> crate::PlaceGauge {
+            crate::PlaceGauge::default()
+        }
+
+        async fn dispatch(self: &Arc<Self>, _: Request<'_>) -> Result<Box<RawValue>, RpcError> {
+            let text = format!("\"{}\"", "x".repeat(ANSWER_BYTES - 2));
+            Ok(RawValue::from_string(text).expect("a string"))
+        }
+    }
+
+    /// Goal: B4: answers that nobody has written yet bound those to come, single ones and those of
+    /// a batch alike, and make room when they are dropped.
+    #[test]
+    fn unwritten_answers_are_bounded_together() {
+        let envelope = EnvelopeLimits { bytes_max: 1 << 20, batch_max: 100, depth_max: 8 };
+        let limits =
+            BodyLimits { envelope, response_bytes_max: 1 << 20, answers_bytes_max: 1_000_000 };
+        let mut sim = System::simulated(1, Faults::default());
+        let calls = Calls::new(sim.system().clone(), Arc::new(Large(limits)), limits);
+        let member = Member { share: Share::new(), id: ClientId::default() };
+        let mut ask = |count: usize| {
+            let call = r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#;
+            let body = match count {
+                1 => call.to_owned(),
+                _ => format!("[{}]", vec![call; count].join(",")),
+            };
+            let client = Client::new(&member, sim.system().now());
+            let calls = calls.clone();
+            let task = sim.system().spawn_future(Spawn::new("body", Class::Rpc), async move {
+                calls.serve_body(&client, None, Bytes::from(body)).await
+            });
+            sim.run_until(task).expect("no panic").expect("an answer")
+        };
+        let refused = |body: &Bytes| {
+            String::from_utf8_lossy(body).matches("too many large answers at once").count()
+        };
+        let mut held: Vec<_> = (0..8).map(|_| ask(1)).collect();
+        assert!(held.iter().all(|body| refused(body) == 0));
+        let batch = ask(4);
+        assert_eq!((refused(&batch), batch.len() / ANSWER_BYTES), (2, 2));
+        assert_eq!(refused(&ask(1)), 1);
+        held.pop();
+        let more = ask(1);
+        assert_eq!(refused(&more), 0);
+        drop((held, batch, more));
+        assert_eq!(refused(&ask(10)), 0, "all room was given back");
     }
 }

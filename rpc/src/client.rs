@@ -80,7 +80,8 @@ impl ClientKey {
     }
 }
 
-/// All clients seen lately, at most [`CLIENTS_MAX`].
+/// All clients seen lately, at most [`CLIENTS_MAX`]. One is not forgotten while anybody holds its
+/// share, so what it owns (held executions, its weight) stays its own.
 #[derive(Debug)]
 pub struct Clients {
     known: Mutex<Known>,
@@ -110,7 +111,8 @@ impl Clients {
             return member.clone();
         }
         if known.members.len() >= CLIENTS_MAX {
-            known.members.retain(|_, member| member.share.active() > 0);
+            // Who has a connection, a request, a held execution or a weight comes back as the same.
+            known.members.retain(|_, member| member.share.is_held_elsewhere());
         }
         if known.members.len() >= CLIENTS_MAX {
             return self.crowd.clone();
@@ -139,7 +141,11 @@ impl Clients {
 
 #[cfg(test)]
 mod tests {
+    use evenkeel_runtime::limits::SHARE_WEIGHT_ONE;
+    use evenkeel_vm::Hold;
+
     use super::*;
+    use crate::executions::Executions;
 
     /// Goal: a stranger with a new key for each request cannot grow the map.
     /// Method: three times as many keys as fit, none of them active.
@@ -158,5 +164,35 @@ mod tests {
         let id = clients.member(newest.clone()).id;
         assert_eq!(clients.member(newest).id, id, "one client is one");
         assert_ne!(clients.member(ClientKey::Address(address)).id, id);
+    }
+
+    /// Goal: a crowd of newcomers cannot part a client from its held execution or its weight,
+    /// though nothing of it runs; once both are gone it is forgotten.
+    #[test]
+    fn who_owns_something_is_not_forgotten() {
+        let clients = Clients::default();
+        let executions = Executions::default();
+        let key = |name: &[u8]| ClientKey::new(Some(name), IpAddr::from([127, 0, 0, 1]));
+        let flood = |round: u64| {
+            for n in 0..CLIENTS_MAX as u64 {
+                clients.member(key(&[round.to_le_bytes(), n.to_le_bytes()].concat()));
+            }
+        };
+        let client = Client::new(&clients.member(key(b"owner")), Time::ZERO);
+        let id = client.id;
+        let held = executions
+            .hold(&client, (crate::executions::Method::Call, Hold::new(true), Time::ZERO))
+            .map(|held| held.id)
+            .expect("there is room");
+        executions.set_weight(id, 32).expect("it holds an execution");
+        drop(client);
+        flood(1);
+        assert_eq!(clients.member(key(b"owner")).id, id, "an execution and a weight");
+        executions.forget(held);
+        flood(2);
+        assert_eq!(clients.member(key(b"owner")).id, id, "a weight");
+        executions.set_weight(id, SHARE_WEIGHT_ONE).expect("it has a weight");
+        flood(3);
+        assert_ne!(clients.member(key(b"owner")).id, id, "nothing");
     }
 }

@@ -47,6 +47,9 @@ pub struct BodyLimits {
     pub envelope: EnvelopeLimits,
     /// On the way out, in bytes.
     pub response_bytes_max: usize,
+    /// All answers together, from their end until they are written, in bytes. Not less than
+    /// `response_bytes_max`.
+    pub answers_bytes_max: usize,
 }
 
 /// How long a peer may keep us waiting.

@@ -76,6 +76,19 @@ impl RpcError {
         Self::new(-32_005, text)
     }
 
+    /// Bytes of the error object as JSON, or a few more. O(n) in the text.
+    pub(crate) fn size_bytes(&self) -> usize {
+        // `{"code":-32603,"message":"","data":}`, with any code.
+        const AROUND: usize = 64;
+        let escaped = |byte: u8| match byte {
+            b'"' | b'\\' => 2,
+            0..0x20 => 6,
+            _ => 1,
+        };
+        let text: usize = self.message.bytes().map(escaped).sum();
+        AROUND + text + self.data.as_ref().map_or(0, |data| data.get().len())
+    }
+
     /// Appends the error object as JSON.
     pub(crate) fn write_json(&self, out: &mut String) {
         let message = serde_json::to_string(&self.message).expect("a string is always JSON");
@@ -86,5 +99,27 @@ impl RpcError {
             out.push_str(data.get());
         }
         out.push('}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: no error is larger than it says, nor much smaller, whatever its text is made of.
+    #[test]
+    fn an_error_knows_its_size() {
+        let data = RawValue::from_string("\"0x00\"".to_owned()).expect("JSON");
+        let texts = ["", "plain", "\0\u{1}\u{1f}", "\"\\\n", "\u{7f}é\u{9b}\u{2028}"];
+        for text in texts.map(|text| text.repeat(100)) {
+            for code in [0, i64::MIN] {
+                let error = RpcError::new(code, text.clone()).with_data(data.clone());
+                let mut written = String::new();
+                error.write_json(&mut written);
+                let size = error.size_bytes();
+                assert!(written.len() <= size, "{} bytes, not {size}", written.len());
+                assert!(size <= 64 + 5 * written.len(), "{} bytes, not {size}", written.len());
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What the dev methods remember of this process, and nothing else reads.
+//! What the dev methods remember of this process. Others read of it only the base fee that was
+//! ordered for the next block (`position::next_base_fee`).
 
 use std::{
     collections::BTreeMap,

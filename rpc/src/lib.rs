@@ -23,6 +23,7 @@ mod methods;
 mod params;
 pub mod places;
 mod position;
+mod quota;
 mod refusal;
 mod render;
 pub mod request_log;

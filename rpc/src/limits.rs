@@ -29,6 +29,15 @@ pub const BYTES_PER_REDUCTION: usize = 25;
 /// counted.
 pub const BODIES_BYTES_MAX: usize = 512 << 20;
 
+/// Bytes of finished answers that all connections together may hold until they are written: six of
+/// the largest (a guess; or one, if the operator allows larger ones). What finds no room is
+/// answered with -32005; answers below [`ANSWER_FREE_BYTES`] are not counted.
+pub const ANSWERS_BYTES_MAX: usize = 1 << 30;
+
+/// Answers up to this size are not counted: 1,000 connections hold 64 MB of them.
+pub const ANSWER_FREE_BYTES: usize = 64 * 1024;
+const _: () = assert!(ANSWER_FREE_BYTES < ANSWERS_BYTES_MAX);
+
 /// Bodies up to this size are not counted: 1,000 connections hold 16 MB of them.
 pub const BODY_FREE_BYTES: usize = 16 * 1024;
 const _: () = assert!(BODY_FREE_BYTES < BODIES_BYTES_MAX);
@@ -53,8 +62,8 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long the accept loop rests when the process is out of file descriptors.
 pub const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-/// Clients whose shares are remembered. Above it idle ones are forgotten, and if none is idle all
-/// newcomers divide one share.
+/// Clients whose shares are remembered. Above it those are forgotten who have no connection, no
+/// request, no held execution and no weight; if there are none, all newcomers divide one share.
 pub const CLIENTS_MAX: usize = 4_096;
 
 /// Bytes of an API key; a longer one is ignored and the client goes by its address.
@@ -77,8 +86,9 @@ pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the request log that wait for a slow terminal; more is left out and counted.
 pub const LOG_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of the parameters of a failed request that the request log shows.
-pub const LOG_PARAMS_BYTES_MAX: usize = 1_024;
+/// Bytes of a method's name, of the parameters of a failed request and of the reason of its failure
+/// that the request log shows.
+pub const LOG_TEXT_BYTES_MAX: usize = 1_024;
 
 /// Blocks that the request log shows of those that became durable at once (`anvil_mine` of many).
 pub const LOG_BLOCKS_MAX: u64 = 1_000;
@@ -87,8 +97,9 @@ pub const LOG_BLOCKS_MAX: u64 = 1_000;
 /// tens of thousands.
 pub const LOG_TXS_MAX: usize = 100;
 
-/// Bytes that may wait for all sockets together: 16 that read nothing, or 1,000 with 256 KB each.
-/// Beyond it the next one to be notified that holds more than [`OUTBOX_FREE_BYTES`] is closed.
+/// Bytes that may wait for all sockets together before notifications are refused: 16 that read
+/// nothing, or 1,000 with 256 KB each. Beyond it the next one to be notified that holds more than
+/// [`OUTBOX_FREE_BYTES`] is closed. Answers count, and are refused by [`ANSWERS_BYTES_MAX`] alone.
 pub const OUTBOXES_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes that may wait for a WebSocket however many wait for others, so that those who do not read

@@ -35,7 +35,7 @@ pub(crate) trait Arg: Sized {
 impl<'a> Params<'a> {
     /// Splits `raw` into at most `max` arguments.
     pub(crate) fn new(raw: Option<&'a RawValue>, max: usize) -> Result<Self, RpcError> {
-        debug_assert!(max <= ARGS_MAX);
+        assert!(max <= ARGS_MAX, "no method takes {max} arguments");
         let empty = Params { args: [None; ARGS_MAX] };
         let Some(raw) = raw else { return Ok(empty) };
         match raw.get().as_bytes().first() {
@@ -285,16 +285,16 @@ impl Number {
     fn read(raw: &RawValue) -> Result<U256, Refusal> {
         let json = raw.get();
         let text = if json.starts_with('"') { text(raw, "a number")? } else { json.into() };
+        // ruint alone would skip underscores and take no digits for zero.
+        let is_hex = |digits: &&str| digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-            Some("") => Ok(U256::ZERO),
-            Some(digits) => U256::from_str_radix(digits, 16),
-            None => U256::from_str_radix(&text, 10),
+            Some("") => Some(U256::ZERO),
+            Some(digits) => {
+                Some(digits).filter(is_hex).and_then(|it| U256::from_str_radix(it, 16).ok())
+            }
+            None => decimal(&text),
         };
-        // ruint takes an empty text for zero.
-        parsed
-            .ok()
-            .filter(|_| !text.is_empty())
-            .ok_or_else(|| "expected a number of at most 256 bits, hex with 0x or decimal".into())
+        parsed.ok_or_else(|| "expected a number of at most 256 bits, hex with 0x or decimal".into())
     }
 }
 
@@ -304,26 +304,11 @@ impl Arg for Number {
     }
 }
 
-/// A dev method's number that fits 64 bits. Fractions, which web clients send as times, are cut.
+/// A dev method's number that fits 64 bits.
 impl Arg for u64 {
     fn parse(raw: &RawValue) -> Result<Self, Refusal> {
         let wide = Number::read(raw)?;
         wide.try_into().map_err(|_| format!("{wide} does not fit in 64 bits").into())
-    }
-}
-
-/// A dev method's number that may be negative.
-impl Arg for i64 {
-    fn parse(raw: &RawValue) -> Result<Self, Refusal> {
-        let inner = raw.get().trim_matches('"');
-        let (is_negative, magnitude) = match inner.strip_prefix('-') {
-            Some(rest) => (true, rest.parse::<i64>().map_err(|error| error.to_string())?),
-            None => (false, {
-                let wide = u64::parse(raw)?;
-                wide.try_into().map_err(|_| format!("{wide} does not fit in 63 bits"))?
-            }),
-        };
-        Ok(if is_negative { -magnitude } else { magnitude })
     }
 }
 

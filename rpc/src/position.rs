@@ -105,7 +105,10 @@ pub(crate) async fn environment(
     id: BlockId,
 ) -> Result<(View, Arc<Header>), RpcError> {
     match locate(api, durable, id)?.ok_or_else(header_not_found)? {
-        At::Pending => Ok((durable.view.clone(), Arc::new(next_header(api, durable).await))),
+        At::Pending => {
+            let header = next_header(api, durable).await?;
+            Ok((durable.view.clone(), Arc::new(header)))
+        }
         At::Block(height) => {
             let (header, _) = header_at(durable, height)?.ok_or_else(header_not_found)?;
             Ok((view_at(durable, height)?, header))
@@ -125,17 +128,22 @@ pub(crate) async fn order(api: &Api, command: Command) -> Result<Outcome, RpcErr
     }
 }
 
-/// What the engine is set to; the defaults if it does not say.
-pub(crate) async fn status(api: &Api) -> EngineStatus {
-    match order(api, Command::Status).await {
-        Ok(Outcome::Status(status)) => status,
-        Ok(_) | Err(_) => EngineStatus::default(),
+/// The error for an outcome that does not belong to the command: a mistake of ours.
+pub(crate) fn odd_outcome(outcome: &Outcome) -> RpcError {
+    RpcError::internal(format!("unexpected outcome of the engine: {outcome:?}"))
+}
+
+/// What the engine is set to.
+pub(crate) async fn status(api: &Api) -> Result<EngineStatus, RpcError> {
+    match order(api, Command::Status).await? {
+        Outcome::Status(status) => Ok(status),
+        other => Err(odd_outcome(&other)),
     }
 }
 
 /// The next block's header, as far as it is known before it is built: no transactions, no roots.
-pub(crate) async fn next_header(api: &Api, durable: &Durable) -> Header {
-    let status = status(api).await;
+pub(crate) async fn next_header(api: &Api, durable: &Durable) -> Result<Header, RpcError> {
+    let status = status(api).await?;
     let parent = &*durable.header;
     let now = api.system.wall_clock().as_secs().saturating_add_signed(status.time_offset_secs);
     let least = match api.spec.timestamps {
@@ -145,11 +153,11 @@ pub(crate) async fn next_header(api: &Api, durable: &Durable) -> Header {
     let timestamp = status.next_timestamp.unwrap_or(now).max(least);
     let height = head(durable).next();
     let fork = api.spec.fork_at(height, timestamp);
-    Header {
+    Ok(Header {
         parent_hash: durable.hash,
         beneficiary: status.coinbase,
         number: height.get(),
-        gas_limit: if status.gas_limit == 0 { parent.gas_limit } else { status.gas_limit },
+        gas_limit: status.gas_limit,
         timestamp,
         base_fee_per_gas: next_base_fee(api, parent),
         withdrawals_root: (fork >= Fork::Shanghai).then_some(EMPTY_WITHDRAWALS),
@@ -158,7 +166,7 @@ pub(crate) async fn next_header(api: &Api, durable: &Durable) -> Header {
         parent_beacon_block_root: (fork >= Fork::Cancun).then_some(B256::ZERO),
         requests_hash: (fork >= Fork::Prague).then_some(EMPTY_REQUESTS_HASH),
         ..Header::default()
-    }
+    })
 }
 
 /// Base fee of the block after the head `parent`, in wei: what the operator ordered, or the rule.

@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::{
     api::Request,
     error::RpcError,
-    limits::{LOG_BYTES_MAX, LOG_PARAMS_BYTES_MAX},
+    limits::{LOG_BYTES_MAX, LOG_TEXT_BYTES_MAX},
 };
 
 pub use blocks::log_blocks;
@@ -92,8 +92,8 @@ impl RequestLog {
     pub(crate) fn called(&self, method: &str) {
         match self.form {
             _ if !self.is_on() => {}
-            LogForm::Text => self.push(format_args!("{method}\n")),
-            LogForm::Json => self.object(&json!({ "event": "request", "method": method })),
+            LogForm::Text => self.push(format_args!("{}\n", shown(method))),
+            LogForm::Json => self.object(&json!({ "event": "request", "method": shown(method) })),
         }
     }
 
@@ -102,8 +102,8 @@ impl RequestLog {
         if !self.is_on() {
             return;
         }
-        let params = cut(request.params.map_or("[]", |params| params.get()));
-        let (method, message) = (request.method, &error.message);
+        let params = shown(request.params.map_or("[]", |params| params.get()));
+        let (method, message) = (shown(request.method), shown(&error.message));
         match self.form {
             LogForm::Text => self.push(format_args!(
                 "\nRPC request failed:\n    Request: {method} {params}\n    Error: {message}\n\n"
@@ -149,16 +149,31 @@ impl Lines {
     }
 }
 
-/// The first bytes of `text`, on one line.
-fn cut(text: &str) -> String {
-    let end = text.floor_char_boundary(LOG_PARAMS_BYTES_MAX);
-    let more = if end < text.len() { ".." } else { "" };
-    format!("{}{more}", text[..end].replace(['\n', '\r'], " "))
+/// What a terminal may be shown of text that came from outside: its first bytes, on one line, with
+/// escapes in place of other control characters. Up to six times [`LOG_TEXT_BYTES_MAX`].
+fn shown(text: &str) -> String {
+    let end = text.floor_char_boundary(LOG_TEXT_BYTES_MAX);
+    let mut shown = String::with_capacity(end);
+    for char in text[..end].chars() {
+        match char {
+            '\n' | '\r' | '\t' => shown.push(' '),
+            control if control.is_control() => shown.extend(control.escape_default()),
+            other => shown.push(other),
+        }
+    }
+    if end < text.len() {
+        shown.push_str("..");
+    }
+    shown
 }
 
 #[cfg(test)]
 mod tests {
+    use evenkeel_runtime::{Share, Time};
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::client::{Client, ClientId, Member};
 
     /// Goal: a reader that does not come costs a bounded buffer, and learns what it missed.
     #[test]
@@ -178,12 +193,35 @@ mod tests {
         assert!(log.lock().text.is_empty(), "switched off");
     }
 
-    /// Goal: foreign text cannot break the layout, nor be cut inside a character.
+    /// Goal: foreign text cannot break the layout or speak to the terminal, nor be cut inside a
+    /// character.
     #[test]
-    fn parameters_are_cut_on_one_line() {
-        assert_eq!(cut("[1,\r\n2]"), "[1,  2]");
-        let long = "é".repeat(LOG_PARAMS_BYTES_MAX);
-        let shown = cut(&long);
-        assert!(shown.ends_with("é..") && shown.len() <= LOG_PARAMS_BYTES_MAX + 2);
+    fn foreign_text_is_cut_on_one_line() {
+        assert_eq!(shown("[1,\r\n2]"), "[1,  2]");
+        assert_eq!(shown("\u{1b}[2J\u{9b}31m\u{7f}\0"), r"\u{1b}[2J\u{9b}31m\u{7f}\u{0}");
+        let long = shown(&"é".repeat(LOG_TEXT_BYTES_MAX));
+        assert!(long.ends_with("é..") && long.len() <= LOG_TEXT_BYTES_MAX + 2);
+    }
+
+    /// Goal: none of the three foreign texts of a line (method, parameters, reason) reaches it raw
+    /// or whole, in either form.
+    #[test]
+    fn every_foreign_text_is_cut_and_escaped() {
+        let foreign = format!("\u{1b}]0;x\u{7}\n\u{9b}{}", "x".repeat(1 << 20));
+        let params = RawValue::from_string(json!([foreign]).to_string()).expect("JSON");
+        let member = Member { share: Share::new(), id: ClientId::default() };
+        let client = Client::new(&member, Time::ZERO);
+        let (method, params) = (foreign.as_str(), Some(&*params));
+        let request = Request { method, params, client: &client, session: None };
+        for form in [LogForm::Text, LogForm::Json] {
+            let log = RequestLog::new(form, true);
+            log.called(&foreign);
+            log.failed(&request, &RpcError::server(foreign.clone()));
+            let text = log.lock().take(form);
+            assert!(text.len() < 6 * LOG_TEXT_BYTES_MAX, "{}", text.len());
+            assert!(!text.contains(|char: char| char != '\n' && char.is_control()), "{text:?}");
+            let lines = if form == LogForm::Text { 6 } else { 2 };
+            assert_eq!(text.lines().count(), lines, "{text}");
+        }
     }
 }

@@ -8,8 +8,9 @@
 //! # Invariants
 //!
 //! - S1: the queue holds at most [`OUTBOX_ITEMS_MAX`] messages and [`OUTBOX_BYTES_MAX`] bytes, or
-//!   one message of any size; all queues together hold at most [`OUTBOXES_BYTES_MAX`] and, each,
-//!   [`OUTBOX_FREE_BYTES`] and a message.
+//!   one message of any size. Notifications are queued only while all queues together hold at most
+//!   [`OUTBOXES_BYTES_MAX`], or their own no more than [`OUTBOX_FREE_BYTES`]. Answers of all
+//!   connections are bounded before they come here (B4 of [`body`](crate::body)).
 //! - S2: no notification of a subscription leaves before the answer that names it.
 //! - S3: when the connection ends, all its subscriptions end.
 

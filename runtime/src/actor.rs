@@ -204,7 +204,10 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
                 return if is_stopping { Verdict::Done(Exit::Stopped) } else { Verdict::Idle };
             };
             budget::consume(message.cost());
+            // A load and a branch while nobody listens.
+            let span = tracing::trace_span!("message", kind = message.kind()).entered();
             let flow = actor.handle(message, &mut ctx);
+            drop(span);
             if let Some(verdict) = enter(phase, flow, is_stopping) {
                 return verdict;
             }
@@ -232,6 +235,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
                     turn.header().report(|child| Signal::Halted { child });
                 }
                 Order::Begin => self.begin(turn),
+                Order::Visit(visit) => visit(self.actor.as_mut().map(|actor| actor as _)),
             }
         }
         None
@@ -362,6 +366,7 @@ impl<A: Actor, F: Make<A>> Body<A::Message> for ActorBody<A, F> {
     }
 
     fn turn(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
+        let _span = turn.header().span().entered();
         match catch_unwind(AssertUnwindSafe(|| self.step(turn))) {
             Ok(verdict) => verdict,
             Err(payload) => self.crash(turn, &*payload),

@@ -1,6 +1,12 @@
 //! Addresses of actors, and ports: addresses in the terms of the crate that sends.
 
-use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc, task::Poll};
+use std::{
+    fmt,
+    future::poll_fn,
+    marker::PhantomData,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+};
 
 use crate::{
     cell::Task,
@@ -36,6 +42,14 @@ impl<M: Message> Address<M> {
     #[inline]
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
         self.put(message)
+    }
+
+    /// Sends even if the mailbox is full, for what must not be lost and is bounded by its sender: it
+    /// takes no room. False if the process has ended, or its life has ended meanwhile; then the
+    /// message is counted as a dead letter.
+    pub fn insist(&self, message: M) -> bool {
+        let life = self.task.generation.load(Ordering::Acquire);
+        self.is_delivered(life, message)
     }
 
     /// Sends when there is room, for mailboxes that [`Await`](crate::Overflow::Await). Senders that
@@ -76,6 +90,12 @@ impl<M: Message> Address<M> {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.len()
+    }
+
+    /// Bytes that wait, as [`Message::size_bytes`] counts them.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.task.load().bytes
     }
 
     /// A typed port for a crate which may not know `M`.

@@ -20,14 +20,10 @@
 
 use std::{
     any::TypeId,
-    cell::UnsafeCell,
     collections::VecDeque,
     mem::ManuallyDrop,
     ptr::{self, NonNull},
-    sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
-    },
+    sync::PoisonError,
 };
 
 use crate::{
@@ -42,14 +38,21 @@ use crate::{
     share::Share,
     status::Exit,
     supervision::{actor::Signal, bonds::Bonds},
+    sync::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, OnceLock, Ordering,
+        UnsafeCell, fence,
+    },
     system::System,
 };
 
+#[cfg(all(test, evenkeel_loom))]
+mod loom_tests;
 mod task;
 mod turn;
 
+use self::task::{Counts, memory};
 pub(crate) use self::{
-    task::{Order, Task, TaskStack, WeakTask},
+    task::{Order, Task, TaskStack, WeakTask, quietly},
     turn::{Turn, current_turn},
 };
 
@@ -113,7 +116,7 @@ pub(crate) struct Identity {
 pub(crate) struct Extras {
     /// Who is told when the process ends.
     pub(crate) exits: Vec<Reply<Exit>>,
-    orders: VecDeque<Order>,
+    pub(crate) orders: VecDeque<Order>,
     pub(crate) bonds: Bonds,
 }
 
@@ -132,8 +135,7 @@ struct VTable {
 pub(crate) struct Header {
     queue: Queue,
     vtable: &'static VTable,
-    strong: AtomicU32,
-    weak: AtomicU32,
+    counts: Counts,
     /// Asked to stop at the next message boundary.
     is_stopping: AtomicBool,
     has_orders: AtomicBool,
@@ -267,6 +269,14 @@ impl Header {
         self.identity().share.as_ref().map_or(crate::limits::QUANTUM_REDUCTIONS, Share::quantum)
     }
 
+    /// The span of a turn. None, for a load and a branch, while nobody listens.
+    #[inline]
+    pub(crate) fn span(&self) -> tracing::Span {
+        let identity = self.identity();
+        let (actor, id, class) = (identity.name, identity.id, identity.class.name());
+        tracing::trace_span!("turn", actor, id, class)
+    }
+
     /// What is left of the quantum since the process was woken.
     #[inline]
     pub(crate) fn rest(&self, quantum: u32) -> u32 {
@@ -332,7 +342,7 @@ pub(crate) fn settle<M: Message>(mailbox: Mailbox<M>, body: Box<dyn Body<M>>) ->
     let cell = address.task().0.cast::<Cell<M, Box<dyn Body<M>>>>();
     // SAFETY: mailboxes are made of cells from `vacant` alone, so the type is right; and of each
     // there is one, which is consumed here, so nobody else reaches the body before birth.
-    unsafe { *cell.as_ref().body.get() = Some(body) };
+    unsafe { cell.as_ref() }.body.with_mut(|slot| unsafe { *slot = Some(body) });
     address
 }
 
@@ -392,8 +402,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         let header = Header {
             queue: Queue::new(spec.items_max, spec.bytes_max),
             vtable: &Self::VTABLE,
-            strong: AtomicU32::new(1),
-            weak: AtomicU32::new(1),
+            counts: Counts::new(),
             is_stopping: AtomicBool::new(false),
             has_orders: AtomicBool::new(false),
             is_done: AtomicBool::new(false),
@@ -408,9 +417,8 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             system,
         };
         let front = Front { header, rule: Rule::new(spec) };
-        let cell = Box::new(Self { front, body: UnsafeCell::new(body) });
-        let header = NonNull::from(Box::leak(cell)).cast::<Header>();
-        Address::new(Task(header))
+        let cell = memory::place(Self { front, body: UnsafeCell::new(body) });
+        Address::new(Task(cell.cast()))
     }
 
     /// # Safety
@@ -427,8 +435,9 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
     /// The header is of this cell type, and the process is not born.
     unsafe fn is_born_idle(header: NonNull<Header>) -> bool {
         // SAFETY: as the caller says; so nobody owns a turn.
-        let body = unsafe { &*Self::of(header).body.get() };
-        body.as_ref().is_some_and(B::is_born_idle)
+        let cell = unsafe { Self::of(header) };
+        // SAFETY: as above.
+        cell.body.with_mut(|body| unsafe { &*body }.as_ref().is_some_and(B::is_born_idle))
     }
 
     /// # Safety
@@ -446,10 +455,11 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         let header = &self.front.header;
         turn.clear_woken();
         loop {
-            // SAFETY: this thread owns the turn (C2).
-            let body = unsafe { &mut *self.body.get() };
-            let body = body.as_mut().expect("a process that is not done has a body");
-            let verdict = body.turn(turn);
+            let verdict = self.body.with_mut(|body| {
+                // SAFETY: this thread owns the turn (C2).
+                let body = unsafe { &mut *body };
+                body.as_mut().expect("a process that is not done has a body").turn(turn)
+            });
             let (has_left, is_resumable) = match verdict {
                 Verdict::Again => return After::Again,
                 Verdict::Done(exit) => {
@@ -517,7 +527,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         header.depart(before);
         // What the user has in there may panic when dropped, and may send: last, and each alone.
         // SAFETY: as the caller says; dropped in place, because futures must not move.
-        quietly(|| unsafe { *cell.body.get() = None });
+        quietly(|| cell.body.with_mut(|body| unsafe { *body = None }));
         header.bury_all(letters, locked);
         header.tell_exits(exit);
     }
@@ -553,7 +563,8 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         // SAFETY: as the caller says, and nobody owns a turn of what nobody holds.
         let (letters, locked, before) = unsafe { shut(&Self::of(header).front) };
         // SAFETY: as above.
-        let front = unsafe { &Self::of(header).front };
+        let cell = unsafe { Self::of(header) };
+        let front = &cell.front;
         let is_orphan = front.header.identity.get().is_some() && before != Before::Shut;
         if is_orphan {
             front.header.set_done();
@@ -563,7 +574,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             quietly(|| drop((letters, locked)));
         }
         // SAFETY: as above; `tell_exits` comes before the drop of what it reads.
-        quietly(|| unsafe { *Self::of(header).body.get() = None });
+        quietly(|| cell.body.with_mut(|body| unsafe { *body = None }));
         if is_orphan {
             front.header.tell_exits(&Exit::Unreachable);
         }
@@ -575,16 +586,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
     ///
     /// The contents are dropped, and nobody needs the memory any more.
     unsafe fn free(header: NonNull<Header>) {
-        let cell = header.cast::<ManuallyDrop<Self>>().as_ptr();
-        // SAFETY: `make` leaked a box of this layout, whose contents are dropped by now.
-        drop(unsafe { Box::from_raw(cell) });
-    }
-}
-
-/// Runs `drops`, whose panic would otherwise end a worker.
-pub(crate) fn quietly(drops: impl FnOnce()) {
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drops));
-    if result.is_err() {
-        tracing::error!("a process panicked while it was dropped");
+        // SAFETY: `make` placed it, and its contents are dropped by now.
+        unsafe { memory::give_back(header.cast::<Self>()) };
     }
 }

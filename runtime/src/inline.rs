@@ -3,7 +3,8 @@
 //! For programs that want a system without threads of its own. Classes share by the same weights as
 //! on threads, a class is first in, first out; turns are charged by count alone, as when simulated,
 //! so that what else the machine does changes no order. Jobs of `compute` and `blocking` run on the
-//! same thread, between two turns, so one that is long holds up everything. There is no reactor. Whoever wants virtual time takes the simulated driver.
+//! same thread, between two turns, so one that is long holds up everything. There is no reactor.
+//! Whoever wants virtual time takes the simulated driver.
 
 use std::{
     future::Future,

@@ -46,6 +46,7 @@ mod threads;
 mod ticket;
 mod time;
 mod timers;
+mod versions;
 
 pub use self::{
     actor::{Actor, Flow},
@@ -78,4 +79,8 @@ pub use self::{
     ticket::{Completion, Ticket},
     time::Time,
     timers::TimerId,
+    versions::{
+        Behaviour, Code, MigrateFrom, NoVersion, PublishError, Unmigrated, UpgradeError, Version,
+        VersionReq, VersionedHandle,
+    },
 };

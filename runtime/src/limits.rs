@@ -135,3 +135,6 @@ pub const GROUP_MEMBERS_MAX: usize = 1_024;
 
 /// Dead letters kept as a sample, for a person to read; all are counted.
 pub const DEAD_LETTERS_KEPT: usize = 64;
+
+/// Versions of one behaviour that are published at once; they are looked through one by one.
+pub const VERSIONS_MAX: usize = 256;

@@ -6,18 +6,17 @@
 //!   for itself (timers, results of its jobs) is let in beyond that.
 //! - M2: messages of one sender are taken in the order they were sent.
 //! - M3: no wake-up is lost (Q3 of `queue`).
+//! - M4: a sender that waits for room and finds none after it said so is woken when there is some.
+//!   Only letters take room from it, never a sender that turns back: nobody would tell it of that.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::Waker,
+use std::{collections::VecDeque, fmt, sync::PoisonError, task::Waker};
+
+use crate::{
+    address::Address,
+    cell,
+    message::Message,
+    sync::{AtomicUsize, Mutex, MutexGuard, Ordering},
 };
-
-use crate::{address::Address, cell, message::Message};
 
 /// What happens to a message for which there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,3 +341,6 @@ impl<M> Contents<M> {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 }
+
+#[cfg(all(test, evenkeel_loom))]
+mod loom_tests;

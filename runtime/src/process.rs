@@ -54,6 +54,7 @@ where
                 Order::Resume => self.is_suspended = false,
                 Order::Broken(exit) => return Verdict::Done(exit),
                 Order::Kill | Order::End => return Verdict::Done(Exit::Killed),
+                Order::Visit(visit) => visit(None),
                 Order::Halt | Order::Begin => {
                     unreachable!("lives are ordered by supervisors, which have actors below them")
                 }
@@ -69,6 +70,7 @@ where
         let Some(future) = &mut self.future else {
             return Verdict::Done(Exit::Stopped);
         };
+        let _span = turn.header().span().entered();
         let waker = turn.me().task().waker();
         let mut cx = Context::from_waker(&waker);
         budget::consume(1);

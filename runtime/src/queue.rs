@@ -315,14 +315,40 @@ impl Queue {
     #[inline]
     pub(crate) fn reserve(&self, weight: Weight) -> Result<(), Refusal> {
         let before = self.load.fetch_add(weight.0, Ordering::AcqRel);
+        let Some(refusal) = self.refusal(before, weight) else {
+            return Ok(());
+        };
+        self.load.fetch_sub(weight.0, Ordering::AcqRel);
+        Err(refusal)
+    }
+
+    /// The same for mailboxes whose senders wait for room: who finds none has taken none for a
+    /// moment either, by which another would find none.
+    ///
+    /// The word is written even if it stays: who takes room out afterwards sees all that the caller
+    /// has done before, and if it was before, the caller sees the room.
+    pub(crate) fn reserve_if_room(&self, weight: Weight) -> Result<(), Refusal> {
+        let mut before = self.load.load(Ordering::Relaxed);
+        loop {
+            let (load, refusal) = match self.refusal(before, weight) {
+                None => (before + weight.0, None),
+                Some(refusal) => (before, Some(refusal)),
+            };
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            match self.load.compare_exchange_weak(before, load, order.0, order.1) {
+                Ok(_) => return refusal.map_or(Ok(()), Err),
+                Err(now) => before = now,
+            }
+        }
+    }
+
+    /// Why a letter is not let in beside what is counted already.
+    #[inline]
+    fn refusal(&self, before: u64, weight: Weight) -> Option<Refusal> {
         let load = before + weight.0;
         let is_full = (load & ITEM_MASK) > u64::from(self.items_max)
             || ((load & !CLOSED) >> ITEM_BITS) > self.bytes_max;
-        if is_full || before & CLOSED != 0 {
-            self.load.fetch_sub(weight.0, Ordering::AcqRel);
-            return Err(if before & CLOSED != 0 { Refusal::Closed } else { Refusal::Full });
-        }
-        Ok(())
+        if before & CLOSED != 0 { Some(Refusal::Closed) } else { is_full.then_some(Refusal::Full) }
     }
 
     /// Gives room back that was reserved.

@@ -2,13 +2,16 @@
 
 use std::{
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use crate::cell::{Task, WeakTask};
+use crate::{
+    cell::{Task, WeakTask},
+    sync::{Condvar, Mutex, MutexGuard},
+};
 
 /// Spawns on different threads seldom meet in one of these.
 const SHARDS: u32 = 16;

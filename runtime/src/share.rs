@@ -93,6 +93,12 @@ impl Share {
         Self { shared: Arc::clone(&self.shared), part: Some(weight.clone()) }
     }
 
+    /// True if there is another handle to it: a process of it lives, or somebody may start one.
+    #[must_use]
+    pub fn is_held_elsewhere(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// What one turn of one of its processes may spend now.
     pub(crate) fn quantum(&self) -> u32 {
         let active = self.active().clamp(1, SHARE_SPLIT_MAX);

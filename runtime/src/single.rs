@@ -5,7 +5,7 @@ mod priorities;
 mod ready;
 
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -19,6 +19,7 @@ use crate::{
     class::Class,
     limits::{COMPUTE_JOBS_MAX, DEBT_QUANTA_MAX},
     status::{ClassStatus, SlowTurn},
+    sync::{Mutex, MutexGuard},
     system::System,
     time::Time,
 };

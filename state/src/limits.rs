@@ -73,5 +73,5 @@ pub const GENESIS_VALUE_BYTES: usize = 256;
 /// Faults `verify` lists before it gives up on the rest.
 pub const VERIFY_FAULTS_MAX: usize = 100;
 /// Jobs that wait in the writer beside the one in flight, up to 64 blocks each. Then it leaves
-/// messages in its mailbox. The executor pauses long before; this bounds cheats.
+/// messages in its mailbox, and the executor pauses once that is full.
 pub const WAITING_MAX: usize = 64;

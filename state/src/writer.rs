@@ -11,10 +11,8 @@
 //! job runs go into the next job together: one batch, one sync. Nothing is published before it is
 //! durable. A failed write stops the system: what is in memory may be ahead of the disk for ever.
 //!
-//! A restart cannot give the database back, so spawn it with [`Restart::Never`]; it asks the system
-//! to stop by itself.
-//!
-//! [`Restart::Never`]: evenkeel_runtime::Restart::Never
+//! A restart cannot give the database back, so its first panic is to stop the system; after a failed
+//! write it asks for that by itself.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -191,8 +189,8 @@ impl Writer {
         };
         let is_news = !matches!(told, Told::Mark(..) | Told::Revert(None, _));
         if is_news {
-            // May be lost when the receivers are gone; who is there follows `Durable` too.
-            let _losable = self.committed.send(Committed { blocks, durable, reverted });
+            // Lost only when the receivers are gone, and then the node is going down.
+            let _has_come = self.committed.send(Committed { blocks, durable, reverted });
         }
         match told {
             Told::Blocks(_) => {}

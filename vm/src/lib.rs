@@ -1,7 +1,7 @@
 //! The interruptible EVM: executes calls, traces and blocks on revm in slices.
 //!
-//! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; two
-//! actors drive them: a `Call` per request and the one [`Executor`]. revm's internals are named in
+//! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; three
+//! actors drive them: a `Call` per request, the one [`Executor`], and the canary [`Shadow`]. revm's internals are named in
 //! `slice.rs`, `suspended.rs`, `trace.rs`, `collision.rs`, `constantinople.rs`,
 //! `grow.rs`, `long.rs` and `heavy.rs` only.
 
@@ -18,6 +18,7 @@ mod heavy;
 pub mod limits;
 mod long;
 mod overlay;
+mod shadow;
 mod slice;
 mod step;
 mod suspended;
@@ -26,7 +27,7 @@ mod tracer;
 
 pub use actor::{
     BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
-    HoldState, Progress, Reverted, spawn_call, spawn_held_call, spawn_trace,
+    HoldState, Progress, Reverted, Shadow, spawn_call, spawn_held_call, spawn_trace,
 };
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError,
@@ -38,6 +39,7 @@ pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
 pub use heavy::{HeavyCall, HeavyResult};
 pub use limits::Limits;
 pub use overlay::{Overlay, ReadError};
+pub use shadow::{Difference, Divergence, LiveBlock, ShadowReport};
 pub use slice::{ExecutionError, Slice};
 pub use step::Step;
 pub use suspended::{Setup, Suspended, Whereabouts};

@@ -88,12 +88,6 @@ pub const TRACE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Gas of a system call (EIP-4788, 2935, 7002, 7251).
 pub const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
-/// Messages that wait for the executor; engines send a handful per block.
-pub const EXECUTOR_ITEMS_MAX: usize = 1_024;
-
-/// Bytes of messages that wait for the executor.
-pub const EXECUTOR_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Executed blocks that are neither finalized nor discarded; the oldest is dropped beyond it.
 pub const CANDIDATE_BLOCKS_MAX: usize = 64;
 
@@ -137,3 +131,6 @@ impl Default for Limits {
         }
     }
 }
+
+/// Divergences that a report of a canary keeps, about 100 bytes each; all are counted.
+pub const DIVERGENCES_KEPT: usize = 256;

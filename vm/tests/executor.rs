@@ -83,6 +83,7 @@ impl Node {
                     Ok(())
                 }),
                 candidates: Box::new(pool.clone()),
+                shadow: None,
             },
         });
         system.spawn(Spawn::new("executor", Class::Exec), executor_mailbox, move || {

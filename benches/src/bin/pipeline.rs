@@ -230,6 +230,8 @@ fn node_config() -> Result<Config, Box<dyn Error>> {
         log_form: LogForm::Text,
         is_logging: false,
         auto_impersonate: true,
+        is_clock_from_head: false,
+        shadow: None,
     })
 }
 
@@ -333,7 +335,8 @@ impl Machines {
         self.pool.set_base_fee(self.spec.next_base_fee(&self.durable.header).unwrap_or(0));
         for account in block.changes.accounts.keys() {
             if self.pool.has_sender(*account) {
-                let _left = self.pool.recheck(*account, &self.durable.view)?;
+                let is_done = self.pool.recheck(*account, &self.durable.view, usize::MAX)?;
+                assert!(is_done, "there was no limit");
             }
         }
         Ok(())

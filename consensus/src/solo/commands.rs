@@ -13,7 +13,7 @@ use evenkeel_chain::{
 use super::{clock, machine::Solo, machine::is_barrier, slots::Slots};
 use crate::{
     engine::{Effect, Now},
-    limits::COMMANDS_WAITING_MAX,
+    limits::{COMMANDS_WAITING_MAX, INTERVAL_MIN},
 };
 
 impl Solo {
@@ -143,8 +143,8 @@ impl Solo {
         now: Now,
         interval: Option<Duration>,
     ) -> Result<Outcome, CommandError> {
-        if interval.is_some_and(|interval| interval.is_zero()) {
-            return Err(CommandError::IntervalZero);
+        if let Some(found) = interval.filter(|interval| *interval < INTERVAL_MIN) {
+            return Err(CommandError::IntervalTooShort { found, min: INTERVAL_MIN });
         }
         self.is_automine = false;
         self.slots = interval.map(|interval| Slots::new(now.at, interval));

@@ -46,7 +46,12 @@ pub struct SoloConfig {
 /// Why there is no engine of such a config.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// An interval of nothing would make blocks without end.
-    #[error("block interval must be positive")]
-    IntervalZero,
+    /// Blocks would be made faster than anything else is done.
+    #[error("block interval of {found:?} is below the minimum of {min:?}")]
+    IntervalTooShort {
+        /// Time configured.
+        found: Duration,
+        /// Shortest that may be.
+        min: Duration,
+    },
 }

@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     engine::{Effect, Engine, Event, Head, Now},
-    limits::{RETRY_DELAY_MAX, RETRY_DELAY_MIN, UNAPPLIED_MAX},
+    limits::{INTERVAL_MIN, RETRY_DELAY_MAX, RETRY_DELAY_MIN, UNAPPLIED_MAX},
 };
 
 /// Why a block is made.
@@ -143,7 +143,7 @@ impl Solo {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::IntervalZero`].
+    /// [`ConfigError::IntervalTooShort`].
     pub fn new(config: SoloConfig, now: Time) -> Result<Self, ConfigError> {
         let (is_automine, interval) = match config.mode {
             Mining::Automine => (true, None),
@@ -151,8 +151,8 @@ impl Solo {
             Mining::None => (false, None),
             Mining::Mixed(interval) => (true, Some(interval)),
         };
-        if interval.is_some_and(|interval| interval.is_zero()) {
-            return Err(ConfigError::IntervalZero);
+        if let Some(found) = interval.filter(|interval| *interval < INTERVAL_MIN) {
+            return Err(ConfigError::IntervalTooShort { found, min: INTERVAL_MIN });
         }
         Ok(Self {
             is_automine,

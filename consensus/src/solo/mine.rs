@@ -10,9 +10,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use alloy_primitives::B256;
-use evenkeel_chain::CommandError;
+use evenkeel_chain::{CommandError, limits::MINE_BLOCKS_MAX};
 
-use crate::limits::{MINE_BLOCKS_MAX, MINE_BLOCKS_OWED_MAX, MINE_FAILURES_MAX, MINE_JOBS_MAX};
+use crate::limits::{MINE_BLOCKS_OWED_MAX, MINE_FAILURES_MAX, MINE_JOBS_MAX};
 
 #[derive(Debug)]
 struct Job {

@@ -10,12 +10,12 @@ use evenkeel_chain::{Cheat, Command, Height, Outcome};
 use evenkeel_mempool::Remove;
 use serde_json::value::RawValue;
 
-use super::{dev_pool, limits::MINE_BLOCKS_MAX, whole};
+use super::{dev_pool, whole};
 use crate::{
     api::{Api, Request},
     error::RpcError,
     params::{Arg, Number, Object, Params, Refusal, Slot},
-    position::{head, header_not_found, order, status},
+    position::{head, header_not_found, odd_outcome, order, status},
     render::{self, Answered, answer, null, quantity},
 };
 
@@ -28,10 +28,6 @@ async fn obey(api: &Api, command: Command) -> Answered {
 /// Orders a change of the state; the answer is `null`.
 async fn cheat(api: &Api, cheat: Cheat) -> Answered {
     obey(api, Command::Cheat(cheat)).await
-}
-
-fn odd_outcome(outcome: &Outcome) -> RpcError {
-    RpcError::internal(format!("unexpected outcome of the engine: {outcome:?}"))
 }
 
 /// `anvil_mine`, `hardhat_mine`: blocks, seconds between them.
@@ -48,15 +44,22 @@ pub(super) async fn evm_mine(api: &Api, request: Request<'_>) -> Answered {
     quantity(0_u8)
 }
 
-/// `evm_mine_detailed`, `anvil_mine_detailed`: the mined blocks.
+/// `evm_mine_detailed`, `anvil_mine_detailed`: the mined blocks; they are mined also where they are
+/// too many bytes to be shown.
 pub(super) async fn mine_detailed(api: &Api, request: Request<'_>) -> Answered {
     let hashes = mine_with_options(api, request).await?;
     let durable = api.durable.get();
-    let mut blocks = Vec::with_capacity(hashes.len());
+    let mut blocks = Vec::new();
+    let mut bytes = 0;
     for hash in hashes {
         let height: Height = durable.chain.height_of(hash)?.ok_or_else(header_not_found)?;
         let block = whole::block(&durable, height).await?.ok_or_else(header_not_found)?;
-        blocks.push(render::block(&block, true).await?);
+        let shown = render::block(&block, true).await?;
+        bytes += shown.get().len();
+        if bytes > api.config.response_bytes_max {
+            return Err(RpcError::response_too_large());
+        }
+        blocks.push(shown);
     }
     answer(&blocks)
 }
@@ -75,10 +78,6 @@ async fn mine_blocks(
     blocks: u64,
     interval_secs: Option<u64>,
 ) -> Result<Vec<B256>, RpcError> {
-    if blocks > MINE_BLOCKS_MAX {
-        let text = format!("cannot mine {blocks} blocks at once, limit {MINE_BLOCKS_MAX}");
-        return Err(RpcError::invalid_params(text));
-    }
     if blocks == 0 {
         return Ok(Vec::new());
     }
@@ -161,10 +160,7 @@ pub(super) async fn set_automine(api: &Api, request: Request<'_>) -> Answered {
 /// `anvil_getAutomine`, `hardhat_getAutomine`
 pub(super) async fn automine(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    match order(api, Command::Status).await? {
-        Outcome::Status(status) => answer(&status.automine),
-        other => Err(odd_outcome(&other)),
-    }
+    answer(&status(api).await?.automine)
 }
 
 /// `evm_setIntervalMining`, `anvil_setIntervalMining`: seconds, which may be broken; 0 ends it.
@@ -188,13 +184,10 @@ impl Arg for Interval {
 /// `anvil_getIntervalMining`: seconds; null when there is no interval.
 pub(super) async fn interval(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    match order(api, Command::Status).await? {
-        Outcome::Status(status) => match status.interval {
-            Some(interval) if interval.subsec_nanos() == 0 => answer(&interval.as_secs()),
-            Some(interval) => answer(&interval.as_secs_f64()),
-            None => null(),
-        },
-        other => Err(odd_outcome(&other)),
+    match status(api).await?.interval {
+        Some(interval) if interval.subsec_nanos() == 0 => answer(&interval.as_secs()),
+        Some(interval) => answer(&interval.as_secs_f64()),
+        None => null(),
     }
 }
 
@@ -234,7 +227,7 @@ pub(super) async fn set_timestamp_interval(api: &Api, request: Request<'_>) -> A
 /// `anvil_removeBlockTimestampInterval`: whether there was one.
 pub(super) async fn remove_timestamp_interval(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    let was_set = status(api).await.timestamp_interval.is_some();
+    let was_set = status(api).await?.timestamp_interval.is_some();
     order(api, Command::SetTimestampInterval(None)).await?;
     answer(&was_set)
 }
@@ -250,8 +243,8 @@ pub(super) async fn set_gas_limit(api: &Api, request: Request<'_>) -> Answered {
 pub(super) async fn set_base_fee(api: &Api, request: Request<'_>) -> Answered {
     let wei = Params::new(request.params, 1)?.required(0)?;
     let head = api.durable.get().header.number;
+    // The engine tells the pool before it answers: who then sends for this fee is let in.
     order(api, Command::SetNextBaseFee(wei)).await?;
-    dev_pool::set_base_fee(api, wei)?;
     api.flags.set_base_fee_after(head, wei);
     null()
 }

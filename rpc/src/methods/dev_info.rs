@@ -45,7 +45,7 @@ pub(super) async fn node(api: &Api, request: Request<'_>) -> Answered {
         retry_backoff: Option<u64>,
     }
     Params::none(request.params)?;
-    let status = status(api).await;
+    let status = status(api).await?;
     let durable = api.durable.get();
     let head = &durable.header;
     let height = Height::new(head.number);

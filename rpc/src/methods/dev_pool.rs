@@ -48,11 +48,6 @@ pub(super) fn set_min_gas_price(api: &Api, wei: U256) -> Answered {
     null()
 }
 
-/// The base fee of the next block, which the pool has to know to let in what pays it.
-pub(super) fn set_base_fee(api: &Api, wei: u64) -> Result<(), RpcError> {
-    tell(api, PoolMessage::SetNextBaseFee(wei))
-}
-
 fn tell(api: &Api, message: PoolMessage) -> Result<(), RpcError> {
     api.pool.send(message).map_err(|error| RpcError::limit(format!("pool: {}", error.reason())))
 }

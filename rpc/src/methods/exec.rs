@@ -65,17 +65,25 @@ pub(super) fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
 /// Sees an execution to its end, keeps its result for a while, and forgets it.
 async fn drive(api: Arc<Api>, held: Arc<Held>, work: (Asked, CallKind, Limits)) {
     let result = run(&api, &held, work).await;
-    let result = result.and_then(|result| match result.get().len() {
-        0..=EXEC_RESULT_BYTES_MAX => Ok(Arc::from(result)),
-        bytes => Err(RpcError::limit(format!(
-            "the result has {bytes} bytes, too many to be kept: limit {EXEC_RESULT_BYTES_MAX}"
-        ))),
-    });
-    held.ended(api.system.now(), result);
+    held.ended(api.system.now(), kept(result));
     if api.executions.is_held(held.id) {
         api.system.sleep(EXEC_KEPT).await;
         api.executions.forget(held.id);
     }
+}
+
+/// What is kept of a result or an error: all of it, or that it was too large.
+fn kept(result: Answered) -> Result<Arc<RawValue>, RpcError> {
+    let bytes = match &result {
+        Ok(result) => result.get().len(),
+        Err(error) => error.size_bytes(),
+    };
+    if bytes > EXEC_RESULT_BYTES_MAX {
+        return Err(RpcError::limit(format!(
+            "the result has {bytes} bytes, too many to be kept: limit {EXEC_RESULT_BYTES_MAX}"
+        )));
+    }
+    result.map(Arc::from)
 }
 
 async fn run(api: &Api, held: &Held, (asked, kind, limits): (Asked, CallKind, Limits)) -> Answered {

@@ -3,11 +3,12 @@
 use alloy_eips::BlockNumberOrTag;
 use alloy_rpc_types_eth::FeeHistory;
 use evenkeel_chain::{Header, Height};
-use evenkeel_runtime::checkpoint;
+use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::Durable;
 
 use super::{
-    limits::{FEE_HISTORY_BLOCKS_MAX, FEE_HISTORY_PERCENTILES_MAX},
+    limits::{FEE_HISTORY_BLOCKS_MAX, FEE_HISTORY_PERCENTILES_MAX, READ_REDUCTIONS},
+    logs::in_time,
     whole::executed,
 };
 use crate::{
@@ -73,8 +74,11 @@ pub(super) async fn history(api: &Api, request: Request<'_>) -> Answered {
     let first = last.saturating_sub(count - 1).max(api.spec.genesis.number);
     let mut history = FeeHistory { oldest_block: first, ..FeeHistory::default() };
     let mut rewards = Vec::new();
+    let deadline = api.deadline(request.client);
     for number in first..=last {
+        consume(READ_REDUCTIONS);
         checkpoint().await;
+        in_time(api.system.now(), deadline)?;
         let height = Height::new(number);
         let (header, _) = position::header_at(&durable, height)?.ok_or_else(header_not_found)?;
         add_block(api, &mut history, &header);
@@ -119,9 +123,11 @@ fn add_block(api: &Api, history: &mut FeeHistory, header: &Header) {
     history.blob_gas_used_ratio.push(ratio(header.blob_gas_used.unwrap_or(0), blob_gas_max));
 }
 
-/// The prices of the block after `header`, which follow from it.
+/// The prices of the block after `header`: they follow from it, unless the operator has ordered
+/// the base fee.
 fn add_next(api: &Api, history: &mut FeeHistory, header: &Header) {
-    history.base_fee_per_gas.push(api.spec.next_base_fee(header).unwrap_or(0).into());
+    let base_fee = position::next_base_fee(api, header);
+    history.base_fee_per_gas.push(base_fee.unwrap_or(0).into());
     let excess = api.spec.next_excess_blob_gas(header, header.timestamp);
     let next = Header { excess_blob_gas: excess, timestamp: header.timestamp, ..Header::default() };
     history.base_fee_per_blob_gas.push(blob_price(&api.spec, &next).unwrap_or(0));

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::Log;
-use evenkeel_runtime::checkpoint;
+use evenkeel_runtime::{checkpoint, consume};
 use serde_json::value::RawValue;
 
-use super::{limits::FILTER_BLOCKS_MAX, logs, pending};
+use super::{
+    limits::{FILTER_BLOCKS_MAX, READ_REDUCTIONS},
+    logs, pending,
+};
 use crate::{
     api::{Api, Request},
     error::RpcError,
@@ -32,7 +35,11 @@ pub(super) fn new_logs(api: &Api, request: Request<'_>) -> Answered {
         Blocks::Range {
             from: Some(from @ (BlockNumberOrTag::Number(_) | BlockNumberOrTag::Earliest)),
             ..
-        } => Cursor::new(&durable, position::number(api, &durable, from).get()),
+        } => {
+            let from = position::number(api, &durable, from).get();
+            // There are no blocks below the first, which need not be block 0.
+            Cursor::new(&durable, from.max(api.spec.genesis.number))
+        }
         Blocks::Range { .. } => Cursor::after(&durable),
         Blocks::Hash(_) => {
             return Err(RpcError::invalid_params(
@@ -117,6 +124,7 @@ async fn poll_blocks(api: &Api, cursor: &mut Cursor) -> Result<Vec<B256>, RpcErr
     let mut hashes = Vec::new();
     for _ in 0..FILTER_BLOCKS_MAX {
         let Some(height) = cursor.peek(&durable) else { break };
+        consume(READ_REDUCTIONS);
         checkpoint().await;
         hashes.push(durable.chain.header(height)?.ok_or_else(header_not_found)?.hash);
         cursor.passed(&[]);
@@ -134,6 +142,7 @@ async fn poll_logs(api: &Api, query: &LogQuery, cursor: &mut Cursor) -> Result<V
     };
     for _ in 0..api.config.log_blocks_max {
         let Some(height) = cursor.peek(&durable) else { break };
+        consume(READ_REDUCTIONS);
         checkpoint().await;
         let logs = if height.get() <= last {
             logs::of_block(&durable, height, query).await?

@@ -25,6 +25,8 @@ pub(crate) const FILTER_BLOCKS_MAX: u64 = 10_000;
 /// Reductions (25 ns) charged for decoding one chunk of a block, for one receipt looked through
 /// and for one item shown, at least; a turn looks at its clock every 500 (guesses).
 pub(crate) const CHUNK_REDUCTIONS: u32 = 2_000;
+/// See [`CHUNK_REDUCTIONS`]: one header or account read, which the database may not have cached.
+pub(crate) const READ_REDUCTIONS: u32 = 100;
 /// See [`CHUNK_REDUCTIONS`].
 pub(crate) const RECEIPT_REDUCTIONS: u32 = 10;
 /// See [`CHUNK_REDUCTIONS`].
@@ -48,9 +50,6 @@ pub(crate) const PRIORITY_FEE_DEFAULT: u128 = 1_000_000_000;
 /// Reverts the common lineage remembers. More between two polls of one filter cost it repeats.
 pub(crate) const REVERTS_MAX: usize = 64;
 
-/// Blocks `evm_mine` and its sisters take in one call: what the engine can do before the deadline.
-pub(crate) const MINE_BLOCKS_MAX: u64 = 10_000_000;
-
 /// Groups of processes that `sched_queues` lists unless it is told how many.
 pub(crate) const QUEUES_DEFAULT: usize = 50;
 
@@ -73,7 +72,8 @@ pub(crate) const EXEC_TIME_MAX: Duration = Duration::from_mins(10);
 /// How long the result of a held execution is kept after its end.
 pub(crate) const EXEC_KEPT: Duration = Duration::from_mins(1);
 
-/// Bytes of a result that is kept; a larger one ends in an error. A trace can have 128 MB.
+/// Bytes of a result or an error that is kept; a larger one is replaced by an error that says so. A
+/// trace can have 128 MB, a revert twice the memory of the EVM.
 pub(crate) const EXEC_RESULT_BYTES_MAX: usize = 16 << 20;
 
 /// Instructions of one `exec_step`: some 100 ms of work.
@@ -98,3 +98,6 @@ pub(crate) const TYPE_DIMENSIONS_MAX: usize = 8;
 
 /// Bytes of one EIP-712 type name.
 pub(crate) const TYPE_NAME_BYTES_MAX: usize = 256;
+
+/// Divergences in one answer of `shadow_report`.
+pub(crate) const SHADOW_NEWEST: usize = 64;

@@ -6,7 +6,10 @@ use evenkeel_chain::Height;
 use evenkeel_runtime::{Time, checkpoint, consume};
 use evenkeel_state::Durable;
 
-use super::{limits::RECEIPT_REDUCTIONS, whole::executed};
+use super::{
+    limits::{READ_REDUCTIONS, RECEIPT_REDUCTIONS},
+    whole::executed,
+};
 use crate::{
     api::{Api, Request},
     client::Client,
@@ -48,6 +51,7 @@ pub(super) async fn search(
     let deadline = api.deadline(client);
     let mut found = Vec::new();
     for number in first..=last {
+        consume(READ_REDUCTIONS);
         checkpoint().await;
         in_time(api.system.now(), deadline)?;
         let mut logs = of_block(durable, Height::new(number), query).await?;
@@ -116,6 +120,6 @@ fn range(
 }
 
 /// geth's error for a request that took too long.
-fn in_time(now: Time, deadline: Time) -> Result<(), RpcError> {
+pub(super) fn in_time(now: Time, deadline: Time) -> Result<(), RpcError> {
     if now < deadline { Ok(()) } else { Err(RpcError::new(-32_002, "request timed out")) }
 }

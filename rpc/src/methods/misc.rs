@@ -69,7 +69,7 @@ pub(super) fn protocol_version(_: &Api, request: Request<'_>) -> Answered {
 /// `eth_mining`: whether blocks come without an order.
 pub(super) async fn is_mining(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    let status = status(api).await;
+    let status = status(api).await?;
     answer(&(status.automine || status.interval.is_some()))
 }
 
@@ -82,7 +82,7 @@ pub(super) fn hash_rate(_: &Api, request: Request<'_>) -> Answered {
 /// `eth_coinbase`
 pub(super) async fn coinbase(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    answer(&status(api).await.coinbase)
+    answer(&status(api).await?.coinbase)
 }
 
 /// `eth_capabilities`: what this node can answer about; an archive of all but trie proofs.

@@ -16,6 +16,7 @@ mod misc;
 mod pending;
 mod sched;
 mod send;
+mod shadow;
 mod sign;
 mod state_reads;
 mod subscribe;
@@ -36,7 +37,14 @@ use chain_reads::By;
 
 /// Whether the namespace exists only on dev chains.
 fn is_dev_namespace(name: &str) -> bool {
-    matches!(name, "evm" | "anvil" | "hardhat" | "tenderly" | "sched" | "exec")
+    matches!(name, "evm" | "anvil" | "hardhat" | "tenderly" | "sched" | "exec" | "shadow")
+}
+
+/// Whether the method exists only on dev chains: its namespace does, or it sends in the name of
+/// whoever it likes.
+fn is_dev_method(name: &str) -> bool {
+    let namespace = name.split_once('_').map_or("", |(namespace, _)| namespace);
+    is_dev_namespace(namespace) || name == "eth_sendUnsignedTransaction"
 }
 
 /// Names methods and how each is answered, with `$api` and `$request` at hand.
@@ -51,8 +59,7 @@ macro_rules! methods {
         ///
         /// What the method says; -32601 if there is no such method.
         pub async fn dispatch($api: &Arc<Api>, $request: Request<'_>) -> Answered {
-            let namespace = $request.method.split_once('_').map_or("", |(name, _)| name);
-            if is_dev_namespace(namespace) && !$api.config.is_dev {
+            if !$api.config.is_dev && is_dev_method($request.method) {
                 return Err(RpcError::method_not_found($request.method));
             }
             match $request.method {
@@ -168,6 +175,9 @@ methods! { api, request:
     "exec_step" => exec::step(api, request).await;
     "exec_cancel" => exec::cancel(api, request);
     "exec_subscribe" => exec::subscribe(api, request);
+
+    "shadow_report" => shadow::report(api, request);
+    "shadow_upgrade" => shadow::upgrade(api, request).await;
 
     "anvil_mine" | "hardhat_mine" => dev::mine(api, request).await;
     "evm_mine" => dev::evm_mine(api, request).await;

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use evenkeel_chain::{RecoveredTx, SealedBlock, transactions_root};
 use evenkeel_mempool::Query;
-use evenkeel_runtime::checkpoint;
+use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::Durable;
 
-use super::state_reads::ask;
+use super::{limits::READ_REDUCTIONS, state_reads::ask};
 use crate::{api::Api, error::RpcError, position};
 
 /// The pending block on top of `durable`. O(n) in its transactions.
 pub(super) async fn block(api: &Api, durable: &Durable) -> Result<SealedBlock, RpcError> {
-    let mut header = position::next_header(api, durable).await;
+    let mut header = position::next_header(api, durable).await?;
     let txs = transactions(api, durable, header.gas_limit).await?;
     header.transactions_root = transactions_root(&txs);
     let withdrawals = header.withdrawals_root.map(|_| Vec::new());
@@ -41,6 +41,7 @@ pub(super) async fn transactions(
     let best = api.best.get();
     let mut candidates = best.iter();
     while let Some(tx) = candidates.next() {
+        consume(READ_REDUCTIONS);
         checkpoint().await;
         // The pool may be a block behind the head, or (just admitted) ahead of a revert.
         let mined = durable.view.account(tx.sender())?.unwrap_or_default().nonce;

@@ -6,12 +6,15 @@
 use std::sync::Arc;
 
 use alloy_rpc_types_eth::Log;
-use evenkeel_runtime::checkpoint;
+use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::Durable;
 use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
 
-use super::logs;
+use super::{
+    limits::{ITEM_REDUCTIONS, READ_REDUCTIONS},
+    logs,
+};
 use crate::{
     api::{Api, Request},
     error::RpcError,
@@ -128,6 +131,7 @@ async fn catch_up(
         return Ok(false);
     }
     while let Some(height) = cursor.peek(durable) {
+        consume(READ_REDUCTIONS);
         checkpoint().await;
         let Some(query) = query else {
             let sealed = durable.chain.header(height)?.ok_or_else(header_not_found)?;
@@ -153,6 +157,7 @@ async fn follow_pool(api: Arc<Api>, mut seq: u64, is_full: bool, outbox: Outbox)
         let (txs, next) = feed.since(seq);
         seq = next;
         for tx in &txs {
+            consume(ITEM_REDUCTIONS);
             checkpoint().await;
             let sent = if is_full {
                 outbox.notify(&render::transaction(tx, None))

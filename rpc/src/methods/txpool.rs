@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use alloy_primitives::Address;
 use evenkeel_chain::RecoveredTx;
 use evenkeel_mempool::{PoolContent, Query};
-use evenkeel_runtime::checkpoint;
+use evenkeel_runtime::{checkpoint, consume};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::state_reads::ask;
+use super::{limits::ITEM_REDUCTIONS, state_reads::ask};
 use crate::{
     api::{Api, Request},
     error::RpcError,
@@ -78,6 +78,7 @@ async fn shown<'a, T: Serialize>(
 ) -> Result<Shown, RpcError> {
     let mut by_sender = Shown::new();
     for tx in side {
+        consume(ITEM_REDUCTIONS);
         checkpoint().await;
         let txs = by_sender.entry(tx.sender()).or_default();
         txs.insert(tx.nonce().to_string(), answer(&show(tx))?);

@@ -99,11 +99,26 @@ fn block_ids() {
 fn dev_numbers() {
     for json in ["16", r#""16""#, r#""0x10""#, r#""0x0010""#] {
         assert_eq!(u64::parse(&raw(json)).expect(json), 16);
-        assert_eq!(i64::parse(&raw(json)).expect(json), 16);
     }
-    assert_eq!(i64::parse(&raw("-5")).expect("negative"), -5);
-    for json in [r#""""#, "1.5", "-1", r#""abc""#, "[]", "true", "1e3"] {
+    assert_eq!(u64::parse(&raw(r#""0x""#)).expect("zero, as wallets write it"), 0);
+    for json in [
+        r#""""#,
+        r#""_""#,
+        r#""1_0""#,
+        r#""0x_""#,
+        r#""0x1_0""#,
+        r#""+1""#,
+        r#""0x-1""#,
+        r#"" 1""#,
+        r#""abc""#,
+        "1.5",
+        "-1",
+        "1e3",
+        "[]",
+        "true",
+    ] {
         assert!(u64::parse(&raw(json)).is_err(), "{json}");
+        assert!(Number::parse(&raw(json)).is_err(), "{json}");
     }
     let wide = format!("\"0x{}\"", "f".repeat(65));
     assert!(Number::parse(&raw(&wide)).is_err());

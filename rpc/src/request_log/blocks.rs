@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use alloy_primitives::{Address, B256};
 use evenkeel_chain::{Height, Receipt, SealedBlock};
-use evenkeel_runtime::checkpoint;
+use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::Durable;
 use serde::Serialize;
 use serde_json::json;
@@ -14,6 +14,7 @@ use crate::{
     api::Api,
     error::RpcError,
     limits::{LOG_BLOCKS_MAX, LOG_TXS_MAX},
+    methods::limits::CHUNK_REDUCTIONS,
     position::{head, header_not_found},
 };
 
@@ -65,6 +66,7 @@ async fn write_new(
         }
     }
     for number in shown_first..=head(now).get() {
+        consume(CHUNK_REDUCTIONS);
         checkpoint().await;
         let height = Height::new(number);
         let block = now.chain.block(height)?.ok_or_else(header_not_found)?;

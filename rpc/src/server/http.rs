@@ -19,10 +19,7 @@
 use std::{
     net::SocketAddr,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -46,6 +43,7 @@ use crate::{
     error::RpcError,
     exposition,
     limits::{BODY_FREE_BYTES, DRAIN_BYTES_MAX, HEAD_BYTES_MAX},
+    quota::{Quota, Taken},
     server::{
         cors::Cors,
         metrics,
@@ -107,8 +105,9 @@ pub(super) async fn serve<D: Dispatch>(visit: Visit<D>, stream: TcpStream) {
             answer
         }
     });
+    // Without `pipeline_flush`: it holds back whatever comes before unread bytes, the answer to a
+    // malformed request too, and does not call `poll_flush`.
     let connection = http1::Builder::new()
-        .pipeline_flush(true)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(wire, service)
         .with_upgrades();
@@ -287,55 +286,4 @@ fn json(status: StatusCode, body: Bytes) -> Answer {
 fn refusal(status: StatusCode, error: RpcError) -> Answer {
     let refused = Refused { id: None, error, is_array: false };
     json(status, Bytes::from(refused.render()))
-}
-
-/// A number of things that may be had at the same time.
-#[derive(Clone)]
-pub(super) struct Quota {
-    used: Arc<AtomicUsize>,
-    max: usize,
-}
-
-/// Part of a quota, given back when dropped.
-pub(super) struct Taken {
-    quota: Quota,
-    amount: usize,
-}
-
-impl Quota {
-    pub(super) fn new(max: usize) -> Self {
-        Self { used: Arc::default(), max }
-    }
-
-    /// How much of it is had now.
-    pub(super) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// `amount` of it, if there is as much.
-    pub(super) fn take(&self, amount: usize) -> Option<Taken> {
-        let mut held = None;
-        self.hold(&mut held, amount);
-        held
-    }
-
-    /// Makes `held` hold `amount`, which is not less than before; false if there is not as much.
-    fn hold(&self, held: &mut Option<Taken>, amount: usize) -> bool {
-        let before = held.as_ref().map_or(0, |taken| taken.amount);
-        assert!(amount >= before);
-        let more = amount - before;
-        let grow = |used: usize| used.checked_add(more).filter(|&used| used <= self.max);
-        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_err() {
-            return false;
-        }
-        let taken = held.get_or_insert_with(|| Taken { quota: self.clone(), amount: 0 });
-        taken.amount = amount;
-        true
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.quota.used.fetch_sub(self.amount, Ordering::Relaxed);
-    }
 }

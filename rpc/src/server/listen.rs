@@ -18,9 +18,10 @@ use crate::{
     client::{ClientKey, Clients},
     dispatch::Dispatch,
     limits::{ACCEPT_REST, BODIES_BYTES_MAX},
+    quota::Quota,
     server::{
         cors::{BadOrigin, Cors},
-        http::{self, Door, Quota, Visit},
+        http::{self, Door, Visit},
         wire::Gauge,
     },
     session::Outboxes,

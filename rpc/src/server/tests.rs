@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn rules() -> Rules {
     let envelope = EnvelopeLimits { bytes_max: 8 << 20, batch_max: 1_000, depth_max: 64 };
     Rules {
-        body: BodyLimits { envelope, response_bytes_max: 1 << 20 },
+        body: BodyLimits { envelope, response_bytes_max: 1 << 20, answers_bytes_max: 8 << 20 },
         connections_max: 16,
         cors: Some(vec!["*".to_owned()]),
         patience: Patience::default(),
@@ -45,7 +45,8 @@ fn rules() -> Rules {
 
 /// Methods that show what the server does with their futures.
 ///
-/// `echo` returns its parameters; `size` a string of so many bytes; `hang` never returns;
+/// `echo` returns its parameters; `size` a string of so many bytes; `revert` fails with data and a
+/// text of so many bytes; `hang` never returns;
 /// `wait` returns when `go` is called; `subscribe` counts up to its parameter; `flood` notifies
 /// until it is told to stop; `unsubscribe` ends one.
 struct Methods {
@@ -94,6 +95,10 @@ impl Dispatch for Methods {
             "size" => {
                 let [size] = decode::<[usize; 1]>(params)?;
                 Ok(encode(&"x".repeat(size - 2)))
+            }
+            "revert" => {
+                let [data, text] = decode::<[usize; 2]>(params)?;
+                Err(RpcError::new(3, "x".repeat(text)).with_data(encode(&"x".repeat(data))))
             }
             "hang" => {
                 let news = self.news.lock().expect("no test panics with it").clone();

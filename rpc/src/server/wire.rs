@@ -123,8 +123,8 @@ impl Wire {
         }
     }
 
-    /// True if the peer has ended the connection and all it sent was read. If it has not, the task is
-    /// woken when something comes.
+    /// True if the peer has ended the connection and all it sent was read. If it has not, the task
+    /// is woken when something comes.
     fn is_hung_up(&self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
         let mut byte = ReadBuf::new(&mut byte);
@@ -185,7 +185,8 @@ impl Write for Wire {
     }
 
     /// hyper comes by here each time it waits for an answer, but does not read while it has bytes
-    /// of further requests. So the end of a pipelining peer is looked for here.
+    /// of further requests. So the end of a pipelining peer is looked for here. (With its option
+    /// `pipeline_flush` it would not come by either.)
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.gauge.is(Phase::Working) && this.is_hung_up(cx) {

@@ -52,8 +52,9 @@ use crate::{
     envelope::Refused,
     error::RpcError,
     limits::{BODY_FREE_BYTES, CLOSE_MAX, SOCKET_CALLS_MAX},
+    quota::{Quota, Taken},
     server::{
-        http::{BODIES_FULL, Door, Quota, Taken, Visit, member, plain},
+        http::{BODIES_FULL, Door, Visit, member, plain},
         wire::Phase,
     },
     session::{Closed, End, Line, Session},
@@ -190,14 +191,14 @@ impl<D: Dispatch> Reader<'_, D> {
     where
         S: Stream<Item = Result<Message, WsError>> + Unpin,
     {
-        let bytes_max = self.calls.limits().envelope.bytes_max.saturating_mul(2);
+        let bytes_max = self.calls.limits().envelope.bytes_max;
         let mut working = FuturesUnordered::new();
         let mut bytes_working = 0_usize;
         loop {
             // A peer that sends without pause would otherwise keep the worker to itself.
             checkpoint().await;
-            // W1.
-            let is_open = working.len() < SOCKET_CALLS_MAX && bytes_working < bytes_max;
+            // W1: what is read next has at most `bytes_max` itself.
+            let is_open = working.len() < SOCKET_CALLS_MAX && bytes_working <= bytes_max;
             let step = poll_fn(|cx| {
                 if let Poll::Ready(Some(worked)) = working.poll_next_unpin(cx) {
                     return Poll::Ready(Step::Worked(worked));

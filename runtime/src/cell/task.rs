@@ -3,16 +3,23 @@
 #![allow(unsafe_code, reason = "a cell's memory is counted by hand (C3)")]
 
 use std::{
+    any::Any,
     mem::ManuallyDrop,
     ops::Deref,
     process::abort,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence},
     task::{RawWaker, RawWakerVTable, Waker},
 };
 
 use super::{After, Header};
-use crate::{mailbox::Load, status::Exit};
+use crate::{
+    mailbox::Load,
+    status::Exit,
+    sync::{Alive, AtomicPtr, AtomicU32, Ordering, fence},
+};
+
+/// Looks at the state of an actor, or learns that there is none.
+pub(crate) type Visit = Box<dyn FnOnce(Option<&mut dyn Any>) + Send>;
 
 /// What a process is told by those above it; obeyed at the next message boundary, first come,
 /// first served, before any message.
@@ -31,6 +38,25 @@ pub(crate) enum Order {
     Begin,
     /// By the supervisor: end at once and for good.
     End,
+    /// Show the state, if there is one, to this. Nothing of the user's may panic in it.
+    Visit(Visit),
+}
+
+/// How many hold a cell (C3).
+pub(super) struct Counts {
+    strong: AtomicU32,
+    weak: AtomicU32,
+    /// While `strong` is not zero.
+    contents: Alive,
+    /// While `weak` is not zero.
+    memory: Alive,
+}
+
+impl Counts {
+    pub(super) fn new() -> Self {
+        let (strong, weak) = (AtomicU32::new(1), AtomicU32::new(1));
+        Self { strong, weak, contents: Alive::new(), memory: Alive::new() }
+    }
 }
 
 /// A process as run queues see it; counts as a holder.
@@ -49,14 +75,16 @@ impl Deref for Task {
     #[inline]
     fn deref(&self) -> &Header {
         // SAFETY: a holder keeps the cell alive (C3).
-        unsafe { self.0.as_ref() }
+        let header = unsafe { self.0.as_ref() };
+        Alive::used(&header.counts.contents);
+        header
     }
 }
 
 impl Clone for Task {
     #[inline]
     fn clone(&self) -> Self {
-        let before = self.strong.fetch_add(1, Ordering::Relaxed);
+        let before = self.counts.strong.fetch_add(1, Ordering::Relaxed);
         // As `Arc`: somebody forgets holders in a loop, and counting on would free what is in use.
         if before > u32::MAX / 2 {
             abort();
@@ -68,8 +96,9 @@ impl Clone for Task {
 impl Drop for Task {
     #[inline]
     fn drop(&mut self) {
-        if self.strong.fetch_sub(1, Ordering::Release) == 1 {
+        if self.counts.strong.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
+            Alive::ends(&self.counts.contents);
             let weak = WeakTask(self.0);
             // SAFETY: the last holder is gone, so nobody can reach the contents any more (C3).
             unsafe { (self.vtable.drop)(self.0) };
@@ -87,25 +116,26 @@ unsafe impl Send for WeakTask {}
 unsafe impl Sync for WeakTask {}
 
 impl WeakTask {
-    /// The count of holders, without a reference to the contents, which may be gone.
-    fn strong(&self) -> &AtomicU32 {
-        // SAFETY: the memory is there (C3).
-        let strong = unsafe { &raw const (*self.0.as_ptr()).strong };
-        // SAFETY: as above; the counts have no contents that could be dropped.
-        unsafe { &*strong }
+    /// The counts, without a reference to the contents, which may be gone.
+    fn counts(&self) -> &Counts {
+        // SAFETY: the memory is there (C3), and of the counts nothing is dropped with the contents.
+        let counts = unsafe { &(*self.0.as_ptr()).counts };
+        Alive::used(&counts.memory);
+        counts
     }
 
     /// The process, if anybody still holds it.
     pub(crate) fn upgrade(&self) -> Option<Task> {
         let increment = |count: u32| (count > 0).then_some(count + 1);
-        let held = self.strong().fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
+        let held =
+            self.counts().strong.fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
         // Made only then: a task that is dropped counts down.
         held.is_ok().then(|| Task(self.0))
     }
 
     /// True if anybody still holds the process.
     pub(crate) fn is_alive(&self) -> bool {
-        self.strong().load(Ordering::Relaxed) > 0
+        self.counts().strong.load(Ordering::Relaxed) > 0
     }
 
     /// True if both are the same process.
@@ -116,14 +146,12 @@ impl WeakTask {
 
 impl Drop for WeakTask {
     fn drop(&mut self) {
-        let header = self.0.as_ptr();
-        // SAFETY: as in `strong`. The function pointer is copied out while the memory is there.
-        let (weak, vtable) = unsafe { (&raw const (*header).weak, (*header).vtable) };
-        let free = vtable.free;
-        // SAFETY: as in `strong`.
-        let weak = unsafe { &*weak };
-        if weak.fetch_sub(1, Ordering::Release) == 1 {
+        let counts = self.counts();
+        // SAFETY: the memory is there (C3); copied out before it may be gone.
+        let free = unsafe { (*self.0.as_ptr()).vtable }.free;
+        if counts.weak.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
+            Alive::ends(&counts.memory);
             // SAFETY: the last one that needs the memory is gone (C3).
             unsafe { free(self.0) };
         }
@@ -132,7 +160,7 @@ impl Drop for WeakTask {
 
 impl Task {
     pub(crate) fn downgrade(&self) -> WeakTask {
-        self.weak.fetch_add(1, Ordering::Relaxed);
+        self.counts.weak.fetch_add(1, Ordering::Relaxed);
         WeakTask(self.0)
     }
 
@@ -182,7 +210,13 @@ impl Task {
 
     /// Gives an order; nothing happens to a process that has ended.
     pub(crate) fn order(&self, order: Order) {
-        self.extras().orders.push_back(order);
+        let mut extras = self.extras();
+        // As in `on_exit`: either this is seen here, or the end takes the order out and drops it.
+        if self.is_done() {
+            return drop(extras);
+        }
+        extras.orders.push_back(order);
+        drop(extras);
         self.has_orders.store(true, Ordering::Release);
         self.wake_up();
     }
@@ -217,13 +251,10 @@ fn borrow(data: *const ()) -> ManuallyDrop<Task> {
 }
 
 /// Tasks made runnable by threads that have no queue of their own: pushed by anybody, taken whole.
+#[derive(Default)]
 pub(crate) struct TaskStack(AtomicPtr<Header>);
 
 impl TaskStack {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.load(Ordering::SeqCst).is_null()
     }
@@ -263,5 +294,61 @@ impl TaskStack {
 impl Drop for TaskStack {
     fn drop(&mut self) {
         self.take(drop);
+    }
+}
+
+/// Runs `drops`, whose panic would otherwise end a worker.
+pub(crate) fn quietly(drops: impl FnOnce()) {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drops));
+    if let Err(payload) = result {
+        // What loom finds is a panic.
+        if cfg!(evenkeel_loom) {
+            std::panic::resume_unwind(payload);
+        }
+        tracing::error!("a process panicked while it was dropped");
+    }
+}
+
+/// Where cells lie.
+#[cfg(not(evenkeel_loom))]
+pub(super) mod memory {
+    use super::{ManuallyDrop, NonNull};
+
+    #[inline]
+    pub(crate) fn place<T>(cell: T) -> NonNull<T> {
+        NonNull::from(Box::leak(Box::new(cell)))
+    }
+
+    /// # Safety
+    ///
+    /// The cell came from `place`, its contents are dropped, and nobody needs the memory any more.
+    pub(crate) unsafe fn give_back<T>(cell: NonNull<T>) {
+        // SAFETY: as the caller says; what is in the box is not dropped again.
+        drop(unsafe { Box::from_raw(cell.cast::<ManuallyDrop<T>>().as_ptr()) });
+    }
+}
+
+/// Where cells lie under loom, which counts what was given back, and how often.
+#[cfg(evenkeel_loom)]
+pub(super) mod memory {
+    use loom::alloc::{Layout, alloc, dealloc};
+
+    use super::NonNull;
+
+    pub(crate) fn place<T>(cell: T) -> NonNull<T> {
+        // SAFETY: no cell has size zero.
+        let place = unsafe { alloc(Layout::new::<T>()) };
+        let place = NonNull::new(place.cast::<T>()).expect("a model is small");
+        // SAFETY: the memory is new and made for it.
+        unsafe { place.write(cell) };
+        place
+    }
+
+    /// # Safety
+    ///
+    /// The cell came from `place`, its contents are dropped, and nobody needs the memory any more.
+    pub(crate) unsafe fn give_back<T>(cell: NonNull<T>) {
+        // SAFETY: as the caller says.
+        unsafe { dealloc(cell.cast().as_ptr(), Layout::new::<T>()) };
     }
 }

@@ -34,7 +34,12 @@ impl<M: Message> Address<M> {
             return self.put_locked(locked, message);
         }
         let weight = Weight::of_bytes(message.size_bytes());
-        match front.header.queue.reserve(weight) {
+        let room = match &front.rule {
+            // M4.
+            Rule::Await(_) => front.header.queue.reserve_if_room(weight),
+            Rule::Reject | Rule::DropNew | Rule::Locked(_) => front.header.queue.reserve(weight),
+        };
+        match room {
             Ok(()) => self.push(message, weight).map_err(SendError::Closed),
             Err(Refusal::Closed) => Err(SendError::Closed(message)),
             Err(Refusal::Full) if matches!(front.rule, Rule::DropNew) => {

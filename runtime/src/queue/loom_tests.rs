@@ -159,3 +159,38 @@ fn a_letter_beside_the_end_is_counted_once() {
         assert_eq!(world.queue.len(), 0);
     });
 }
+
+/// Goal: Q4 in bytes, both ways to make room: what is let in never exceeds the bound, and of what
+/// turned back nothing stays counted.
+#[test]
+fn bytes_are_bounded_and_nothing_leaks() {
+    for (a, b, both_fit) in [(60, 40, true), (60, 41, false)] {
+        for is_strict in [false, true] {
+            loom::model(move || {
+                let queue = Arc::new(Queue::new(2, 100));
+                let reserve = move |queue: &Queue, bytes| {
+                    let weight = Weight::of_bytes(bytes);
+                    let room = if is_strict {
+                        queue.reserve_if_room(weight)
+                    } else {
+                        queue.reserve(weight)
+                    };
+                    room.is_ok().then_some(bytes)
+                };
+                let other = Arc::clone(&queue);
+                let reserving = thread::spawn(move || reserve(&other, a));
+                let in_here = reserve(&queue, b);
+                let in_there = reserving.join().unwrap();
+                let inside = [in_here, in_there].into_iter().flatten();
+                let (items, bytes) = (inside.clone().count(), inside.clone().sum::<usize>());
+                assert!(bytes <= 100, "{bytes} bytes in a queue for 100");
+                // Turning back takes no room from who comes later, nor, if strict, meanwhile.
+                assert!(items == 2 || !both_fit);
+                assert!(items >= 1 || !is_strict);
+                assert_eq!(queue.load(), Load { items, bytes });
+                inside.for_each(|bytes| queue.unreserve(Weight::of_bytes(bytes)));
+                assert_eq!(queue.load(), Load::default());
+            });
+        }
+    }
+}

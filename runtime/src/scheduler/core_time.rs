@@ -33,7 +33,11 @@ pub(super) struct CoreTime {
 impl CoreTime {
     /// Reads both.
     pub(super) fn begin(&self, now: Time) {
-        self.base.set((now, thread_ns()));
+        self.begin_at(now, thread_ns());
+    }
+
+    fn begin_at(&self, now: Time, thread: u64) {
+        self.base.set((now, thread));
         self.idle_ns.set(0);
     }
 
@@ -48,44 +52,45 @@ impl CoreTime {
     /// for where the kernel counts a thread's time in ticks.
     #[cold]
     pub(super) fn within(&self, turn_ns: u64, now: Time) -> u64 {
+        self.within_at(turn_ns, now, thread_ns())
+    }
+
+    fn within_at(&self, turn_ns: u64, now: Time, thread: u64) -> u64 {
         let (since, thread_since) = self.base.get();
-        let had = thread_ns().saturating_sub(thread_since);
+        let had = thread.saturating_sub(thread_since);
         let busy = nanos(now - since).saturating_sub(self.idle_ns.get());
-        self.begin(now);
+        self.begin_at(now, thread);
         turn_ns.saturating_sub(busy.saturating_sub(had)).max(QUANTUM_NS)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
-    /// Goal: what the thread worked is charged, what it did not run is not, and idle time is neither.
+    const MS: u64 = 1_000_000;
+
+    /// Goal: what the thread worked is charged; what it did not run, and idle time, are not; a clock
+    /// of ticks charges a quantum.
     #[test]
     fn only_time_on_the_core_is_charged() {
-        const WORK_NS: u64 = 2_000_000;
-        let start = Instant::now();
-        let now = || Time::from_nanos(nanos(start.elapsed()));
+        let at = |ms: u64| Time::from_nanos(ms * MS);
         let core_time = CoreTime::default();
-        for idle in [Duration::ZERO, Duration::from_millis(3)] {
-            let began = now();
-            core_time.begin(began);
-            core_time.was_idle(idle);
-            std::thread::sleep(idle);
-            let turn = now();
-            let until = thread_ns() + WORK_NS;
-            while thread_ns() < until {
-                std::hint::spin_loop();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-            let end = now();
-            let charged = core_time.within(nanos(end - turn), end);
-            // What the kernel took before the turn counts as missing in it.
-            let before = nanos((turn - began) - idle);
-            assert!(charged + before >= WORK_NS, "{charged}, {before}");
-            assert!(charged < nanos(end - turn) - 4_000_000, "{charged} of {:?}", end - turn);
+        core_time.begin_at(at(10), 7 * MS);
+        core_time.was_idle(Duration::from_millis(3));
+        // Ten milliseconds, three of them idle, two on the core: the turn of six had one of them.
+        assert_eq!(core_time.within_at(6 * MS, at(20), 9 * MS), MS);
+        // Then nothing is missing any more.
+        assert_eq!(core_time.within_at(2 * MS, at(23), 12 * MS), 2 * MS);
+        assert_eq!(core_time.within_at(2 * MS, at(26), 12 * MS), QUANTUM_NS);
+    }
+
+    /// Goal: the thread's time moves with its work.
+    #[test]
+    fn a_threads_time_moves() {
+        let before = thread_ns();
+        while thread_ns() < before + MS / 10 {
+            std::hint::spin_loop();
         }
     }
 }

@@ -6,15 +6,32 @@
 //!   time; who makes something runnable puts it there (fence) before it looks for parked workers.
 //!   One of the two sees the other.
 //! - I2: who clears a bit unparks that worker, and counts it as searching.
+//! - I3: while a worker is counted as searching nobody else is woken; so the last one that ends a
+//!   search with work of its own (fence) looks if it leaves some to others.
 
-use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
-    },
-    thread::{self, Thread},
-    time::Duration,
+use std::time::Duration;
+
+use crate::sync::{
+    AtomicU64, AtomicUsize, OnceLock, Ordering, Thread, current, fence, park, park_timeout,
 };
+
+/// A worker that has run out of work.
+pub(super) trait Searcher {
+    /// Looks for work everywhere, for a moment. True if this worker has some now.
+    fn finds_work(&self) -> bool;
+
+    /// True if there is more than this worker can do next.
+    fn leaves_work(&self) -> bool;
+
+    /// True if anything is runnable anywhere, or the worker is to end.
+    fn has_work(&self) -> bool;
+
+    /// How long it may park; `None` until it is woken.
+    fn timeout(&self) -> Option<Duration>;
+
+    /// Called after it has parked. False if it is to end.
+    fn goes_on(&self) -> bool;
+}
 
 pub(super) struct Idle {
     /// Bit i is set while worker i parks.
@@ -36,7 +53,7 @@ impl Idle {
 
     /// The calling thread is worker `index`.
     pub(super) fn enlist(&self, index: usize) {
-        let is_first = self.threads[index].set(thread::current()).is_ok();
+        let is_first = self.threads[index].set(current()).is_ok();
         assert!(is_first, "each worker is started once");
     }
 
@@ -46,8 +63,14 @@ impl Idle {
         self.parked.load(Ordering::Relaxed) != 0
     }
 
-    /// Wakes one parked worker unless one is searching already. The caller has put its work where
-    /// a searching worker finds it, and fenced (I1).
+    /// The caller has put work where a searching worker finds it: wakes one unless one is searching
+    /// already (I1).
+    pub(super) fn announce(&self) {
+        fence(Ordering::SeqCst);
+        self.wake_one();
+    }
+
+    /// The same for who need not be sure that it is seen.
     pub(super) fn wake_one(&self) {
         let mut parked = self.parked.load(Ordering::SeqCst);
         if parked == 0 || self.searching.load(Ordering::SeqCst) > 0 {
@@ -66,6 +89,8 @@ impl Idle {
         }
     }
 
+    /// Wakes all for what the caller has done before. Who parks later sees it, because the swap
+    /// writes the word that it sets its bit in: so no fence (I1).
     pub(super) fn wake_all(&self) {
         let parked = self.parked.swap(0, Ordering::SeqCst);
         for index in (0..self.threads.len()).filter(|index| parked & (1 << index) != 0) {
@@ -80,31 +105,43 @@ impl Idle {
         }
     }
 
-    /// The calling worker begins to search on its own.
-    pub(super) fn begin_search(&self) {
+    /// Searches on behalf of worker `index` until it has work or is to end, and parks while there
+    /// is none.
+    pub(super) fn search(&self, index: usize, searcher: &impl Searcher) {
         self.searching.fetch_add(1, Ordering::SeqCst);
+        loop {
+            let has_found = searcher.finds_work();
+            let is_last = self.searching.fetch_sub(1, Ordering::SeqCst) == 1;
+            if has_found {
+                if is_last {
+                    // I3.
+                    fence(Ordering::SeqCst);
+                    if searcher.leaves_work() {
+                        self.wake_one();
+                    }
+                }
+                return;
+            }
+            if !self.park(index, searcher) {
+                self.searching.fetch_add(1, Ordering::SeqCst);
+            }
+            if !searcher.goes_on() {
+                self.searching.fetch_sub(1, Ordering::SeqCst);
+                return;
+            }
+        }
     }
 
-    /// Ends a search. True if it was the last.
-    pub(super) fn end_search(&self) -> bool {
-        self.searching.fetch_sub(1, Ordering::SeqCst) == 1
-    }
-
-    /// Parks worker `index` until woken or for `timeout`, unless `has_work` says that something
-    /// came (I1). True if it was woken, and so is counted as searching (I2).
-    pub(super) fn park(
-        &self,
-        index: usize,
-        has_work: impl FnOnce() -> bool,
-        timeout: impl FnOnce() -> Option<Duration>,
-    ) -> bool {
+    /// Parks worker `index` until it is woken or its time is over, unless something came (I1).
+    /// True if it was woken, and so is counted as searching (I2).
+    fn park(&self, index: usize, searcher: &impl Searcher) -> bool {
         let bit = 1 << index;
         self.parked.fetch_or(bit, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if !has_work() {
-            match timeout() {
-                Some(timeout) => thread::park_timeout(timeout),
-                None => thread::park(),
+        if !searcher.has_work() {
+            match searcher.timeout() {
+                Some(timeout) => park_timeout(timeout),
+                None => park(),
             }
         }
         // If somebody else has cleared it, an unpark is on its way or has been used; one that is
@@ -112,3 +149,6 @@ impl Idle {
         self.parked.fetch_and(!bit, Ordering::SeqCst) & bit == 0
     }
 }
+
+#[cfg(all(test, evenkeel_loom))]
+mod loom_tests;

@@ -11,7 +11,7 @@ mod worker;
 use std::{
     sync::{
         Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering, fence},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -47,7 +47,7 @@ impl Scheduler {
         let queues: Vec<_> = (0..workers).map(|_| Queues::new()).collect();
         let scheduler = Self {
             lanes: queues.iter().map(|queues| CachePadded::new(Lane::new(queues))).collect(),
-            inbox: CachePadded::new(TaskStack::new()),
+            inbox: CachePadded::new(TaskStack::default()),
             idle: CachePadded::new(Idle::new(workers)),
             is_stopping: AtomicBool::new(false),
             running: Mutex::new(workers),
@@ -65,8 +65,7 @@ impl Scheduler {
     pub(crate) fn schedule(&self, task: Task) {
         if let Some(task) = worker::push_local(self, task) {
             self.inbox.push(task);
-            fence(Ordering::SeqCst);
-            self.idle.wake_one();
+            self.idle.announce();
         }
     }
 
@@ -81,8 +80,7 @@ impl Scheduler {
     /// Lets a parked worker look at the timers again. A worker that sets one looks itself.
     pub(crate) fn timer_set(&self) {
         if !worker::is_own_worker(self) {
-            fence(Ordering::SeqCst);
-            self.idle.wake_one();
+            self.idle.announce();
         }
     }
 

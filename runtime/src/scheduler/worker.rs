@@ -3,13 +3,13 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
-    sync::atomic::{AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use crossbeam_deque::{Steal, Stealer, Worker};
 
-use super::{Scheduler, core_time::CoreTime, queues::ClassTimes};
+use super::{Scheduler, core_time::CoreTime, idle::Searcher, queues::ClassTimes};
 use crate::{
     budget,
     cell::{After, Header, Task},
@@ -145,8 +145,7 @@ pub(super) fn push_local(scheduler: &Scheduler, task: Task) -> Option<Task> {
 pub(crate) fn hand_over() {
     let _ = LOCAL.try_with(|local| {
         if let Some(scheduler) = local.get().and_then(|local| local.system.scheduler()) {
-            fence(Ordering::SeqCst);
-            scheduler.idle.wake_one();
+            scheduler.idle.announce();
         }
     });
 }
@@ -222,8 +221,7 @@ impl Local {
                     self.balance(scheduler);
                 }
             } else {
-                scheduler.idle.begin_search();
-                self.search_and_park(scheduler);
+                scheduler.idle.search(self.index, &Search { local: self, scheduler });
                 let idle_since = now;
                 now = self.clock.check(now);
                 self.core_time.was_idle(now - idle_since);
@@ -238,9 +236,9 @@ impl Local {
             self.push(task, false);
             taken += 1;
         });
-        if taken > 1 && scheduler.idle.has_parked() {
-            fence(Ordering::SeqCst);
-            scheduler.idle.wake_one();
+        if taken > 1 {
+            // Between the inbox and these queues a worker that was about to park saw them nowhere.
+            scheduler.idle.announce();
         }
     }
 
@@ -341,36 +339,6 @@ impl Local {
         self.times.borrow().is_ready(class)
     }
 
-    /// Looks for work everywhere, and parks if there is none. The caller is counted as searching.
-    fn search_and_park(&self, scheduler: &Scheduler) {
-        loop {
-            let has_found = self.finds_work(scheduler);
-            let is_last = scheduler.idle.end_search();
-            if has_found {
-                // There may be more than one worker can do.
-                if is_last && (!scheduler.inbox.is_empty() || self.has_several(scheduler)) {
-                    scheduler.idle.wake_one();
-                }
-                return;
-            }
-            let has_work = || {
-                !scheduler.inbox.is_empty()
-                    || scheduler.is_stopping.load(Ordering::SeqCst)
-                    || scheduler.lanes.iter().any(|lane| lane.has_work())
-            };
-            let timeout = || self.until_first_timer();
-            let was_woken = scheduler.idle.park(self.index, has_work, timeout);
-            if !was_woken {
-                scheduler.idle.begin_search();
-            }
-            self.fire_timers(self.system.now());
-            if scheduler.is_stopping.load(Ordering::SeqCst) {
-                scheduler.idle.end_search();
-                return;
-            }
-        }
-    }
-
     /// Looks for work for a moment: what comes within it costs no system call on either side.
     fn finds_work(&self, scheduler: &Scheduler) -> bool {
         for _ in 0..SEARCHES {
@@ -459,6 +427,37 @@ impl Local {
         for queue in &self.queues.0 {
             while queue.fresh.pop().is_some() || queue.spent.pop().is_some() {}
         }
+    }
+}
+
+/// A worker that looks for work.
+struct Search<'a> {
+    local: &'a Local,
+    scheduler: &'a Scheduler,
+}
+
+impl Searcher for Search<'_> {
+    fn finds_work(&self) -> bool {
+        self.local.finds_work(self.scheduler)
+    }
+
+    fn leaves_work(&self) -> bool {
+        !self.scheduler.inbox.is_empty() || self.local.has_several(self.scheduler)
+    }
+
+    fn has_work(&self) -> bool {
+        !self.scheduler.inbox.is_empty()
+            || self.scheduler.is_stopping.load(Ordering::SeqCst)
+            || self.scheduler.lanes.iter().any(|lane| lane.has_work())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.local.until_first_timer()
+    }
+
+    fn goes_on(&self) -> bool {
+        self.local.fire_timers(self.local.system.now());
+        !self.scheduler.is_stopping.load(Ordering::SeqCst)
     }
 }
 

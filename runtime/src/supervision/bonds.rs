@@ -12,7 +12,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, MutexGuard, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
         actor::{Reporter, Signal},
         handle::Supervisor,
     },
+    sync::MutexGuard,
 };
 
 /// A life has ended: what monitors and trapped links tell.
@@ -222,11 +223,14 @@ impl Header {
         let Some(mut extras) = self.extras_if_any() else {
             return;
         };
-        let Extras { bonds, exits, .. } = &mut *extras;
+        let Extras { bonds, exits, orders } = &mut *extras;
+        // Who waits for one learns that it is lost.
+        let unheard = std::mem::take(orders);
         let (names, groups) = (std::mem::take(&mut bonds.names), std::mem::take(&mut bonds.groups));
         let place = std::mem::take(&mut bonds.place);
         let exits = std::mem::take(exits);
         drop(extras);
+        drop(unheard);
         if !(names.is_empty() && groups.is_empty()) {
             self.system.names().release(self.tag().0, &names, &groups);
         }

@@ -9,7 +9,8 @@
 //! | `Cheat` | engine | reply when it is durable |
 //! | `Mark`, `Revert` | engine | reply when it is durable |
 //!
-//! While a block runs no message is taken; a heavy precompile parks the executor. What is executed
+//! While a block runs no message is taken; a heavy precompile parks the executor, and so does a writer
+//! whose mailbox is full. What is executed
 //! but not final is kept by hash, so that blocks can be executed on blocks.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -17,8 +18,8 @@ use std::{collections::VecDeque, sync::Arc};
 use alloy_primitives::B256;
 use evenkeel_chain::{ChainSpec, Cheat, SealedBlock};
 use evenkeel_runtime::{
-    Actor, Address, Answer, Class, Completion, Ctx, Flow, Port, Published, Reply, Spawn, System,
-    reply,
+    Actor, Address, Answer, Class, Completion, Ctx, Flow, Port, Published, Reply, SendError, Spawn,
+    System, reply,
 };
 use evenkeel_state::{Durable, ExecutedBlock, Tip, WriterMessage};
 
@@ -32,6 +33,7 @@ use crate::{
     block::{BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError},
     heavy::HeavyResult,
     limits::{CANDIDATE_BLOCKS_MAX, Limits},
+    shadow::LiveBlock,
 };
 
 /// Whom the executor talks to.
@@ -44,6 +46,8 @@ pub struct ExecutorPorts {
     pub unexecutable: Port<Vec<(B256, String)>>,
     /// The pool's best transactions.
     pub candidates: Box<dyn CandidateSource>,
+    /// The canary, if there is one: what becomes final.
+    pub shadow: Option<Address<LiveBlock>>,
 }
 
 /// What the executor is made of.
@@ -102,25 +106,16 @@ impl Actor for Executor {
         match message {
             ExecutorMessage::Build(request) => self.build(request),
             ExecutorMessage::Validate { block } => self.validate(block),
-            ExecutorMessage::Finalize { hash } => {
-                self.finalize(hash);
-                Flow::Next
-            }
+            ExecutorMessage::Finalize { hash } => self.finalize(hash, ctx),
             ExecutorMessage::Discard { hash } => {
                 self.executed.retain(|candidate| candidate.block.block.hash != hash);
                 Flow::Next
             }
-            ExecutorMessage::Cheat { cheat, reply } => {
-                self.cheat(ctx.system(), cheat, reply);
-                Flow::Next
-            }
+            ExecutorMessage::Cheat { cheat, reply } => self.cheat(cheat, reply, ctx),
             ExecutorMessage::Mark { reply: to } => {
                 let (reply, answer) = reply();
-                match self.write(WriterMessage::Mark { reply }) {
-                    Ok(()) => forward(ctx.system(), answer, to),
-                    Err(error) => to.send(Err(error)),
-                }
-                Flow::Next
+                forward(ctx.system(), answer, to);
+                self.write(WriterMessage::Mark { reply }, ctx)
             }
             ExecutorMessage::Revert { mark, reply } => self.revert(mark, reply, ctx),
         }
@@ -264,22 +259,27 @@ impl Executor {
             }
         };
         if let Err(error) = self.ports.events.send(event) {
-            // The engine asks again when its own deadline passes.
+            // It is gone, and the node with it.
             tracing::error!(%error, "the engine took no event of the executor");
         }
     }
 
-    fn finalize(&mut self, hash: B256) {
+    fn finalize(&mut self, hash: B256, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
         let found = self.executed.iter().position(|one| one.block.block.hash == hash);
         let Some(Candidate { block, tip }) = found.and_then(|at| self.executed.remove(at)) else {
             tracing::error!(%hash, "a block was finalized that is not executed");
-            return;
+            return Flow::Next;
         };
         assert_eq!(
             block.block.header.parent_hash, self.tip.hash,
             "blocks are finalized in order: nothing else is final at this height"
         );
-        self.tip = tip;
+        let parent = std::mem::replace(&mut self.tip, tip);
+        if let Some(shadow) = &self.ports.shadow {
+            // It drops the oldest when it is behind, and has its own restarts: the chain goes on.
+            let executed = Arc::clone(&block);
+            drop(shadow.send(LiveBlock { parent, executed }));
+        }
         // Siblings can never be final now, nor what was executed on them.
         let mut alive = vec![hash];
         self.executed.retain(|one| {
@@ -289,36 +289,35 @@ impl Executor {
             }
             is_alive
         });
-        if let Err(error) = self.write(WriterMessage::Commit(block)) {
-            tracing::error!(%error, %hash, "a final block cannot be written");
-        }
+        self.write(WriterMessage::Commit(block), ctx)
     }
 
-    fn cheat(&mut self, system: &System, cheat: Cheat, to: Reply<Result<(), ExecError>>) {
+    fn cheat(
+        &mut self,
+        cheat: Cheat,
+        to: Reply<Result<(), ExecError>>,
+        ctx: &mut Ctx<'_, ExecutorMessage>,
+    ) -> Flow {
         // A block that is executed but not final would not have the change.
         if !self.executed.is_empty() {
             to.send(Err(ExecError::Busy));
-            return;
+            return Flow::Next;
         }
         let changes = match cheat::change_set(&self.tip.view, cheat) {
             Ok(changes) => Arc::new(changes),
             Err(error) => {
                 to.send(Err(ExecError::State(error)));
-                return;
+                return Flow::Next;
             }
         };
         if changes.is_empty() {
             to.send(Ok(()));
-            return;
+            return Flow::Next;
         }
         let (reply, answer) = reply();
-        match self.write(WriterMessage::Diff { changes: Arc::clone(&changes), reply }) {
-            Ok(()) => {
-                self.tip = self.tip.with_diff(changes);
-                forward(system, answer, to);
-            }
-            Err(error) => to.send(Err(error)),
-        }
+        forward(ctx.system(), answer, to);
+        self.tip = self.tip.with_diff(Arc::clone(&changes));
+        self.write(WriterMessage::Diff { changes, reply }, ctx)
     }
 
     fn revert(
@@ -328,10 +327,8 @@ impl Executor {
         ctx: &mut Ctx<'_, ExecutorMessage>,
     ) -> Flow {
         let (reply, answer) = reply();
-        if let Err(error) = self.write(WriterMessage::Revert { mark, reply }) {
-            to.send(Err(error));
-            return Flow::Next;
-        }
+        // Parked until the answer comes in any case, which is behind the message.
+        let _until_sent = self.write(WriterMessage::Revert { mark, reply }, ctx);
         let (ticket, completion) = ctx.ticket();
         let slot = wait_for(ctx.system(), answer, completion);
         self.work = Work::Reverting(slot, to);
@@ -355,8 +352,22 @@ impl Executor {
         });
     }
 
-    fn write(&self, message: WriterMessage) -> Result<(), ExecError> {
-        self.ports.writer.send(message).map_err(|_| ExecError::WriterGone)
+    /// Sends to the writer. While its mailbox has no room the executor takes no message, so it runs
+    /// ahead of the disk by that much at most, and what it has done is never lost.
+    fn write(&self, message: WriterMessage, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
+        let message = match self.ports.writer.send(message) {
+            // One that is gone loses the answer, which tells who waits; the node is going down.
+            Ok(()) | Err(SendError::Closed(_)) => return Flow::Next,
+            Err(SendError::Full(message)) => message,
+        };
+        let (ticket, completion) = ctx.ticket();
+        let writer = self.ports.writer.clone();
+        let wait = async move {
+            let _has_come = writer.send_when_room(message).await;
+            completion.complete();
+        };
+        drop(ctx.system().spawn_future(Spawn::new("executor-wait", Class::Exec), wait));
+        Flow::Park(ticket)
     }
 }
 

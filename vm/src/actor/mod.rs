@@ -1,10 +1,11 @@
-//! The actors around the machines: one per call, and the one executor.
+//! The actors around the machines: one per call, the one executor, and its canary.
 
 mod call;
 mod cheat;
 mod executor;
 mod hold;
 mod message;
+mod shadow;
 mod slot;
 mod turn;
 
@@ -12,3 +13,4 @@ pub use call::{spawn_call, spawn_held_call, spawn_trace};
 pub use executor::{Executor, ExecutorConfig, ExecutorPorts};
 pub use hold::{Hold, HoldState, Progress};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};
+pub use shadow::Shadow;

@@ -4,15 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::B256;
 use evenkeel_chain::{
-    Command, CommandError, Header, Outcome, SealedBlock, Timestamps, limits::GENESIS_MARK,
+    Command, CommandError, Header, Outcome, SealedBlock, Timestamps,
+    limits::{GENESIS_MARK, MINE_BLOCKS_MAX},
 };
 use evenkeel_runtime::Time;
 
-use super::world::{EPOCH_SECS, Pace, World};
+use super::world::{EPOCH_SECS, Pace, World, config};
 use crate::{
     engine::{Effect, Engine, Event, Now},
-    limits::{COMMANDS_WAITING_MAX, MINE_BLOCKS_MAX, UNAPPLIED_MAX},
-    solo::Mining,
+    limits::{COMMANDS_WAITING_MAX, INTERVAL_MIN, UNAPPLIED_MAX},
+    solo::{ConfigError, Mining, Solo},
 };
 
 const MINE_ONE: Command = Command::Mine { blocks: 1, interval_secs: None };
@@ -164,8 +165,23 @@ fn modes_replace_each_other() {
     assert_eq!(after(Command::SetAutomine(false)), (false, second));
     assert_eq!(after(Command::SetAutomine(true)), (true, None));
     assert_eq!(after(Command::SetInterval(None)), (false, None));
-    let zero = Command::SetInterval(Some(Duration::ZERO));
-    assert_eq!(world.ask(zero), Err(CommandError::IntervalZero));
+}
+
+#[test]
+fn an_interval_below_the_minimum_is_refused_at_the_start_and_later() {
+    let min = INTERVAL_MIN;
+    let mut world = world(Mining::Interval(min));
+    let almost = min.saturating_sub(Duration::from_nanos(1));
+    for found in [Duration::ZERO, Duration::from_nanos(1), almost] {
+        let refused = world.ask(Command::SetInterval(Some(found)));
+        assert_eq!(refused, Err(CommandError::IntervalTooShort { found, min }));
+        assert_eq!(world.status().interval, Some(min), "it goes on as before");
+        for mode in [Mining::Interval(found), Mining::Mixed(found)] {
+            let refused = Solo::new(config(mode, Timestamps::Strict), Time::ZERO);
+            assert_eq!(refused.err(), Some(ConfigError::IntervalTooShort { found, min }));
+        }
+    }
+    assert_eq!(world.ask(Command::SetInterval(Some(min))), Ok(Outcome::Done));
 }
 
 #[test]

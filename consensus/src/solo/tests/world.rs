@@ -101,23 +101,27 @@ pub(super) struct World {
     pub(super) answers: BTreeMap<u64, Result<Outcome, CommandError>>,
 }
 
+/// An engine on a first block.
+pub(super) fn config(mode: Mining, rule: Timestamps) -> SoloConfig {
+    let header = Header { timestamp: EPOCH_SECS, base_fee_per_gas: Some(7), ..Header::default() };
+    let genesis = SealedBlock::seal(header.clone(), Vec::new(), Vec::new(), None);
+    SoloConfig {
+        mode,
+        head: Head { header: Arc::new(header), hash: genesis.hash },
+        timestamps: rule,
+        gas_limit: 30_000_000,
+        coinbase: Address::ZERO,
+        prev_randao_seed: B256::ZERO,
+        txs_max: None,
+        time_offset_secs: 0,
+        extra_data: alloy_primitives::Bytes::new(),
+    }
+}
+
 impl World {
     pub(super) fn new(mode: Mining, rule: Timestamps, pace: Pace) -> Self {
-        let header =
-            Header { timestamp: EPOCH_SECS, base_fee_per_gas: Some(7), ..Header::default() };
-        let genesis = SealedBlock::seal(header.clone(), Vec::new(), Vec::new(), None);
-        let head = Head { header: Arc::new(header), hash: genesis.hash };
-        let config = SoloConfig {
-            mode,
-            head: head.clone(),
-            timestamps: rule,
-            gas_limit: 30_000_000,
-            coinbase: Address::ZERO,
-            prev_randao_seed: B256::ZERO,
-            txs_max: None,
-            time_offset_secs: 0,
-            extra_data: alloy_primitives::Bytes::new(),
-        };
+        let config = config(mode, rule);
+        let head = config.head.clone();
         let ever_durable = BTreeSet::from([head.hash]);
         Self {
             solo: Solo::new(config, Time::ZERO).expect("intervals of the tests are positive"),

@@ -7,7 +7,7 @@ use evenkeel_runtime::Share;
 use evenkeel_state::{Account, ChangeSet};
 use serde_json::{Value, json};
 
-use super::world::{World, sender};
+use super::world::{Setup, World, sender};
 use crate::{ClientId, Member, PlaceGauge, PlaceLimits, RpcConfig};
 
 const CODE_AT: &str = "0x00000000000000000000000000000000000000cc";
@@ -122,7 +122,7 @@ fn executions_are_counted_and_bounded() {
     };
     let timeout = Duration::from_millis(20);
     let config = RpcConfig { evm_timeout: timeout, ..RpcConfig::default() };
-    let mut world = World::with_places(35, config, limits);
+    let mut world = World::with(35, Setup { config, places: limits, ..Setup::default() });
     let member = |id| Member { share: Share::new(), id: ClientId::new(id) };
     let [alice, bob] = [1, 2].map(member);
     // JUMPDEST PUSH1 0 JUMP

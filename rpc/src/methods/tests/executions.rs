@@ -185,3 +185,19 @@ fn executions_are_followed() {
     assert!(items.windows(2).all(|two| gas(&two[0]) < gas(&two[1])), "{items:?}");
     assert_eq!(notes[notes.len() - 1]["items"], items.len());
 }
+
+/// Goal: what is kept is bounded whether it is a result or an error.
+/// Method: a return and a revert of 9 MiB, which hex doubles.
+#[test]
+fn large_results_and_reverts_are_not_kept() {
+    let mut world = World::new(64, RpcConfig::default());
+    // PUSH3 9 MiB, PUSH0, RETURN or REVERT
+    for code in ["0x629000005ff3", "0x629000005ffd"] {
+        let id = start(&mut world, code, &json!({}));
+        world.sim.run_for(Duration::from_secs(1));
+        let status = world.ok("exec_status", &json!([id]).to_string());
+        let text = status["error"]["message"].as_str().expect("an error");
+        assert!(text.ends_with("bytes, too many to be kept: limit 16777216"), "{text}");
+        assert_eq!(status["error"].get("data"), None);
+    }
+}

@@ -1,6 +1,6 @@
 //! Log queries and filters against naive models.
 
-use super::world::{Event, World};
+use super::world::{Event, Setup, World};
 use crate::RpcConfig;
 use alloy_primitives::{Address, B256};
 use evenkeel_chain::SealedBlock;
@@ -283,6 +283,26 @@ fn poll_blocks(world: &mut World, id: &Value, blocks: &mut Vec<B256>, seed: u64)
         blocks.push(*hash);
     }
     hashes
+}
+
+/// Goal: a filter from below the first block begins with the first block, as `eth_getLogs` does.
+#[test]
+fn a_filter_from_below_the_first_block_starts_at_it() {
+    let mut world = World::with(6, Setup { first_block: 100, ..Setup::default() });
+    let event = Event { address: Address::ZERO, topics: vec![] };
+    let id = world.ok("eth_newFilter", r#"[{"fromBlock":"0x0"}]"#);
+    let earliest = world.ok("eth_newFilter", r#"[{"fromBlock":"earliest"}]"#);
+    let poll = |world: &mut World, id: &Value| {
+        world.ok("eth_getFilterChanges", &json!([id]).to_string()).as_array().map(Vec::len)
+    };
+    assert_eq!(poll(&mut world, &id), Some(0));
+    let block = world.mine(&[vec![event.clone()], vec![event]]);
+    assert_eq!(block.header.number, 101);
+    assert_eq!(poll(&mut world, &id), Some(2));
+    assert_eq!(poll(&mut world, &id), Some(0));
+    assert_eq!(poll(&mut world, &earliest), Some(2));
+    let all = world.ok("eth_getLogs", r#"[{"fromBlock":"0x0"}]"#);
+    assert_eq!(all.as_array().map(Vec::len), Some(2));
 }
 
 /// Goal: filters are bounded in number and in idle time.

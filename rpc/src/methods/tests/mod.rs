@@ -4,6 +4,7 @@ mod any_parameters;
 mod calls;
 mod executions;
 mod logs;
+mod mining;
 mod pool;
 mod reads;
 mod sending;

@@ -1,10 +1,13 @@
 //! Blocks, accounts, fees: shapes as geth shows them, and its errors.
 
-use super::world::{Event, World, ether, sender};
-use crate::RpcConfig;
+use std::time::Duration;
+
+use super::world::{Event, Setup, World, ether, sender};
+use crate::{EngineCall, RpcConfig};
 use alloy_primitives::{Address, B256, U256};
 use alloy_trie::root::storage_root_unhashed;
-use evenkeel_runtime::Class;
+use evenkeel_chain::CommandError;
+use evenkeel_runtime::{Class, Port};
 use evenkeel_state::{Account, ChangeSet};
 use serde_json::{Value, json};
 
@@ -270,6 +273,36 @@ fn fee_history() {
     assert_eq!(all.get("reward"), None);
     let none = world.ok("eth_feeHistory", r#"["0x0","latest",[]]"#);
     assert_eq!(none["oldestBlock"], "0x0");
+
+    let late = RpcConfig { evm_timeout: Duration::ZERO, ..RpcConfig::default() };
+    let late = World::new(1, late).err("eth_feeHistory", r#"["0x1","latest",[50]]"#);
+    assert_eq!(late, (-32_002, "request timed out".to_owned()));
+}
+
+/// Goal: whoever asks what the next block costs hears of a base fee that was ordered, until a block
+/// has been made with it.
+#[test]
+fn an_ordered_base_fee_is_the_next_one_everywhere() {
+    let mut world = World::new(49, RpcConfig::default());
+    world.mine(&[]);
+    let next = |world: &mut World| {
+        let history = world.ok("eth_feeHistory", r#"["0x1","latest"]"#);
+        let info = world.ok("anvil_nodeInfo", "[]");
+        let all = [
+            world.ok("eth_baseFee", "[]"),
+            history["baseFeePerGas"][1].clone(),
+            info["environment"]["baseFee"].clone(),
+            world.ok("eth_getBlockByNumber", r#"["pending",false]"#)["baseFeePerGas"].clone(),
+        ];
+        assert!(all.iter().all(|fee| *fee == all[0]), "{all:?}");
+        all[0].clone()
+    };
+    let by_rule = next(&mut world);
+    world.api.flags.set_base_fee_after(1, 0x1234);
+    assert_ne!(by_rule, "0x1234");
+    assert_eq!(next(&mut world), "0x1234");
+    world.mine(&[]);
+    assert_ne!(next(&mut world), "0x1234");
 }
 
 /// Goal: `eth_getAccount` has the root that the state trie has, cheats included, and refuses blocks
@@ -315,6 +348,59 @@ fn the_node_describes_itself() {
     assert_eq!((&config["next"], &config["last"]), (&Value::Null, &Value::Null));
     assert_eq!(config["current"]["activationTime"], 0);
     assert_eq!(config["current"]["chainId"], "0x7a69");
+}
+
+/// Goal: loops over blocks and over the pool give way to others on the way, by count too.
+#[test]
+fn loops_are_answered_in_many_turns() {
+    let mut world = World::new(50, RpcConfig::default());
+    let logs = world.ok("eth_newFilter", r#"[{"fromBlock":"0x0"}]"#);
+    let blocks = world.ok("eth_newBlockFilter", "[]");
+    for _ in 0..500 {
+        world.mine(&[]);
+    }
+    let call = json!([{ "from": sender(), "to": NOBODY, "gas": "0x5208" }]).to_string();
+    for _ in 0..500 {
+        world.ok("eth_sendTransaction", &call);
+    }
+    for (method, params) in [
+        ("eth_getLogs", json!([{ "fromBlock": "0x0" }])),
+        ("eth_getFilterChanges", json!([logs])),
+        ("eth_getFilterChanges", json!([blocks])),
+        ("eth_feeHistory", json!(["0x1f4", "latest"])),
+        ("eth_getBlockByNumber", json!(["pending", false])),
+        ("txpool_content", json!([])),
+    ] {
+        let turns = |world: &World| world.sim.system().status().class(Class::Rpc).turns;
+        let before = turns(&world);
+        world.ok(method, &params.to_string());
+        let turns = turns(&world) - before;
+        assert!(turns >= 10, "{method} {params}: {turns} turns");
+    }
+}
+
+/// Goal: an engine that does not say how it is set is an error of every method that asks it, never
+/// an answer made up.
+#[test]
+fn an_engine_that_does_not_answer_is_an_error() {
+    let busy = Port::new(|EngineCall { reply, .. }: EngineCall| {
+        reply.send(Err(CommandError::Busy));
+        Ok(())
+    });
+    let mut world = World::with(48, Setup { engine: busy, ..Setup::default() });
+    for (method, params) in [
+        ("eth_coinbase", "[]"),
+        ("eth_mining", "[]"),
+        ("anvil_nodeInfo", "[]"),
+        ("anvil_getAutomine", "[]"),
+        ("anvil_getIntervalMining", "[]"),
+        ("anvil_removeBlockTimestampInterval", "[]"),
+        ("eth_getBlockByNumber", r#"["pending",false]"#),
+        ("eth_call", r#"[{},"pending"]"#),
+    ] {
+        assert_eq!(world.err(method, params), (-32_005, "engine is busy".to_owned()), "{method}");
+    }
+    world.ok("eth_getBlockByNumber", r#"["latest",false]"#);
 }
 
 /// Goal: what shows or looks through a whole block gives way to others on the way, by count too.

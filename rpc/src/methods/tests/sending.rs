@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::world::{World, ether, sender};
-use crate::{Client, ClientId, Request, RpcConfig};
+use crate::{Client, ClientId, METHODS, Request, RpcConfig};
 use alloy_primitives::{B256, Signature, b256};
 use evenkeel_runtime::{Class, Share, Spawn};
 use serde_json::{Value, json, value::RawValue};
@@ -92,6 +92,27 @@ fn impersonation() {
     world.ok("anvil_autoImpersonateAccount", "[false]");
     world.ok("eth_sendUnsignedTransaction", &params);
     assert_eq!(world.ok("txpool_status", "[]")["pending"], "0x3");
+}
+
+/// Goal: on a chain that is not dev nobody sends in the name of an account whose key is not here.
+/// Method: every way in that takes a sender, and every method of the table that would open one.
+#[test]
+fn nobody_is_impersonated_unless_dev() {
+    let mut world = World::new(17, RpcConfig { is_dev: false, ..RpcConfig::default() });
+    world.cheat_balance(STRANGER.parse().expect("an address"), ether(1));
+    let params = transfer(STRANGER).to_string();
+    assert_eq!(world.err("eth_sendUnsignedTransaction", &params).0, -32_601);
+    for method in METHODS.iter().filter(|method| method.contains("mpersonate")) {
+        for params in [json!([STRANGER]), json!([true])] {
+            assert_eq!(world.err(method, &params.to_string()).0, -32_601, "{method}");
+        }
+    }
+    for method in ["eth_sendTransaction", "eth_signTransaction"] {
+        assert_eq!(world.err(method, &params).1, "unknown account", "{method}");
+    }
+    assert_eq!(world.ok("txpool_status", "[]")["pending"], "0x0");
+    world.ok("eth_sendTransaction", &transfer(&sender().to_string()).to_string());
+    assert_eq!(world.ok("txpool_status", "[]")["pending"], "0x1", "a key that is here signs");
 }
 
 /// Goal: wrong transactions are refused with geth's texts before they reach the pool.

@@ -54,13 +54,34 @@ fn dev_accounts() -> &'static DevAccounts {
     &DEV
 }
 
+/// What a world may be made of.
+pub(super) struct Setup {
+    pub(super) config: RpcConfig,
+    /// Bounds on what runs at once.
+    pub(super) places: PlaceLimits,
+    /// Number of the first block.
+    pub(super) first_block: u64,
+    pub(super) engine: Port<EngineCall>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            config: RpcConfig::default(),
+            places: PlaceLimits::default(),
+            first_block: 0,
+            engine: engine(),
+        }
+    }
+}
+
 impl World {
     pub(super) fn new(seed: u64, config: RpcConfig) -> Self {
-        Self::with_places(seed, config, PlaceLimits::default())
+        Self::with(seed, Setup { config, ..Setup::default() })
     }
 
-    /// A world with other bounds on what runs at once.
-    pub(super) fn with_places(seed: u64, config: RpcConfig, places: PlaceLimits) -> Self {
+    pub(super) fn with(seed: u64, setup: Setup) -> Self {
+        let Setup { config, places, first_block, engine } = setup;
         let sim = System::simulated(seed, Faults::default());
         let system = sim.system().clone();
         let dev = dev_accounts();
@@ -68,6 +89,7 @@ impl World {
         let spec = Arc::new(ChainSpec::dev(&DevOptions {
             accounts: accounts.collect(),
             timestamp: 1_000,
+            number: first_block,
             ..DevOptions::default()
         }));
         let database =
@@ -82,10 +104,11 @@ impl World {
             feed: pool.feed,
             admissions: pool.admissions,
             pool: pool.address,
-            engine: engine(),
+            engine,
             order: Order::Fifo,
             places: Places::new(&system, places),
             executions: Executions::default(),
+            shadow: None,
             accounts: Accounts::new(dev),
             filters: Filters::new(&system),
             flags: Flags::new(&system),

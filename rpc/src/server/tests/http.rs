@@ -131,6 +131,29 @@ fn answers_over_the_limit_are_refused() {
     assert!(bench.called() < 2 + 10 + 2 * crate::limits::BATCH_FANOUT, "{}", bench.called());
 }
 
+/// Goal: B2 counts errors too: large revert data, or a large text, is no way around the limit.
+#[test]
+fn errors_over_the_limit_are_refused() {
+    let bench = Bench::new(rules());
+    let mut peer = Peer::new(bench.address);
+    let limit = 1 << 20;
+    for large in ["[1048576, 0]", "[0, 1048576]"] {
+        let reply = peer.post(&call(1, "revert", large));
+        assert_eq!(reply.body, error(1, -32_003, "response too large"));
+    }
+    assert!(peer.post(&call(1, "revert", "[1000000, 0]")).body.len() > 1_000_000);
+
+    for each in ["[100000, 0]", "[0, 100000]"] {
+        let many: Vec<_> = (0..1_000).map(|id| call(id, "revert", each)).collect();
+        let before = bench.called();
+        let reply = peer.post(&format!("[{}]", many.join(",")));
+        assert!(reply.body.len() < limit + 1_000 * 100, "{}", reply.body.len());
+        assert_eq!(reply.body.matches("-32003").count(), 990);
+        let called = bench.called() - before;
+        assert!(called < 10 + 2 * crate::limits::BATCH_FANOUT, "{called}");
+    }
+}
+
 /// Goal: B3: nobody works for a client that has gone.
 #[test]
 fn a_disconnect_drops_the_calls() {
@@ -154,6 +177,24 @@ fn a_disconnect_drops_the_calls() {
     assert_eq!(bench.news(), News::Hanging);
     drop(peer);
     assert_eq!(bench.news(), News::Dropped);
+}
+
+/// Goal: what is not HTTP is told so before the connection is closed.
+#[test]
+fn malformed_requests_are_answered() {
+    let bench = Bench::new(rules());
+    let long = format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", "h".repeat(1 << 20));
+    let cases = [
+        ("garbage\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: -5\r\n\r\n", "400"),
+        (&long, "431"),
+    ];
+    for (request, status) in cases {
+        let mut peer = Peer::new(bench.address);
+        peer.send(request);
+        let answer = String::from_utf8(peer.read_to_end()).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {answer:?}");
+    }
 }
 
 /// Goal: a peer that sends slowly or not at all is dropped, before and within a body.

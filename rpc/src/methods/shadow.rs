@@ -1,0 +1,100 @@
+//! `shadow_*`: the canary that executes every block under another fork.
+
+use evenkeel_chain::Fork;
+use evenkeel_vm::{Difference, Divergence, Shadow};
+use serde::Serialize;
+
+use super::limits::SHADOW_NEWEST;
+use crate::{
+    api::{Api, Request},
+    error::RpcError,
+    params::{Params, refuse},
+    render::{Answered, answer},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    fork: &'static str,
+    height: Option<String>,
+    blocks: u64,
+    transactions: u64,
+    diverged: u64,
+    skipped: u64,
+    failed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    newest: Vec<Line>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    block_number: String,
+    transaction_index: String,
+    transaction_hash: String,
+    what: &'static str,
+    live: Option<String>,
+    shadow: Option<String>,
+}
+
+impl Line {
+    fn of(divergence: &Divergence) -> Self {
+        let word = |is_success: bool| if is_success { "success" } else { "failure" }.to_owned();
+        let gas = |gas: u64| format!("{gas:#x}");
+        let (what, live, shadow) = match &divergence.difference {
+            Difference::NotIncluded(reason) => ("notIncluded", None, reason.clone()),
+            Difference::Status { live } => ("status", Some(word(*live)), Some(word(!live))),
+            Difference::GasUsed { live, shadow } => {
+                ("gasUsed", Some(gas(*live)), Some(gas(*shadow)))
+            }
+            Difference::Logs => ("logs", None, None),
+        };
+        Self {
+            block_number: format!("{:#x}", divergence.height),
+            transaction_index: format!("{:#x}", divergence.index),
+            transaction_hash: divergence.hash.to_string(),
+            what,
+            live,
+            shadow,
+        }
+    }
+}
+
+/// `shadow_report`: what the canary has seen since it began with its fork, and the newest
+/// divergences, the newest first.
+pub(super) fn report(api: &Api, request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    let report = canary(api)?.report();
+    answer(&Report {
+        fork: report.fork.name(),
+        height: report.height.map(|height| format!("{height:#x}")),
+        blocks: report.blocks,
+        transactions: report.txs,
+        diverged: report.diverged,
+        skipped: report.skipped,
+        failed: report.failed,
+        failure: report.failure.clone(),
+        newest: report.newest.iter().rev().take(SHADOW_NEWEST).map(Line::of).collect(),
+    })
+}
+
+/// `shadow_upgrade(fork)`: moves the canary to another fork, between two blocks, with a new report.
+/// Answers when it has moved.
+pub(super) async fn upgrade(api: &Api, request: Request<'_>) -> Answered {
+    let name: String = Params::new(request.params, 1)?.required(0)?;
+    let fork: Fork = name.parse().map_err(|error| refuse(0, &format!("{error}")))?;
+    let moved =
+        canary(api)?.upgrade(fork).map_err(|error| RpcError::internal(error.to_string()))?;
+    match moved.await {
+        Ok(Ok(_)) => answer(&fork.name()),
+        Ok(Err(error)) => Err(RpcError::internal(error.to_string())),
+        Err(lost) => Err(RpcError::internal(lost.to_string())),
+    }
+}
+
+fn canary(api: &Api) -> Result<&Shadow, RpcError> {
+    api.shadow.as_ref().ok_or_else(|| {
+        RpcError::resource_not_found("this node has no canary: start it with --shadow FORK")
+    })
+}

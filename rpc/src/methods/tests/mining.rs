@@ -1,0 +1,44 @@
+//! Blocks made on order.
+
+use std::sync::{Arc, Mutex};
+
+use alloy_primitives::B256;
+use evenkeel_chain::{Command, Outcome};
+use evenkeel_runtime::Port;
+use serde_json::json;
+
+use super::world::{Setup, World};
+use crate::{EngineCall, RpcConfig};
+
+/// Goal: mined blocks are shown whole; those that are too many bytes are refused here, before all
+/// of them are gathered, and the engine alone says how many may be ordered.
+/// Method: an engine that says of blocks made before that they are the mined ones.
+#[test]
+fn detailed_blocks_are_bounded_by_their_bytes() {
+    let mined = Arc::new(Mutex::new(Vec::<B256>::new()));
+    let hashes = Arc::clone(&mined);
+    let engine = Port::new(move |EngineCall { command, reply }: EngineCall| {
+        assert_eq!(command, Command::Mine { blocks: 4, interval_secs: None });
+        let hashes = hashes.lock().expect("no test panics with it");
+        reply.send(Ok(Outcome::Blocks(hashes.clone())));
+        Ok(())
+    });
+    let config = RpcConfig { response_bytes_max: 8_000, ..RpcConfig::default() };
+    let mut world = World::with(51, Setup { config, engine, ..Setup::default() });
+    let mut mine = |txs: usize| {
+        for _ in 0..4 {
+            let block = world.mine(&vec![vec![]; txs]);
+            mined.lock().expect("no test panics with it").push(block.hash);
+        }
+        let answer = world.call("evm_mine_detailed", r#"[{"blocks":4}]"#);
+        let hashes = std::mem::take(&mut *mined.lock().expect("no test panics with it"));
+        (answer, hashes)
+    };
+    let (answer, hashes) = mine(0);
+    let shown = answer.expect("four empty blocks fit");
+    for (block, hash) in shown.as_array().expect("blocks").iter().zip(&hashes) {
+        assert_eq!((&block["hash"], &block["transactions"]), (&json!(hash), &json!([])));
+    }
+    let error = mine(5).0.expect_err("20 transactions do not");
+    assert_eq!((error.code, &*error.message), (-32_003, "response too large"));
+}
