@@ -256,7 +256,8 @@ pub(crate) struct NodeArgs {
     /// Worker threads; 0 means one per core.
     #[arg(short = 'j', long, value_name = "NUM", visible_alias = "jobs", default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Execute every block once more under this hardfork and report what differs, see `shadow_report`.
+    /// Execute every block once more under this hardfork and report what differs, see
+    /// `shadow_report`.
     #[arg(long, value_name = "FORK")]
     pub(crate) shadow: Option<Fork>,
     /// Write accounts, keys and fees to this file as JSON.

@@ -31,8 +31,9 @@ pub const TICKETS_MAX: usize = 4_096;
 pub const MAILBOX_ITEMS_MAX: usize = 8_192;
 /// Bytes in the mailbox of the actor; commands with code in them are the big ones.
 pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Commands are refused at the door while this many messages are queued, so that what the pool says
-/// finds room. What executor and writer say comes beyond the bound: it answers orders of this actor.
+/// Commands are refused at the door while this many messages are queued, so that what the pool
+/// says finds room. What executor and writer say comes beyond the bound: it answers orders of this
+/// actor.
 pub const COMMANDS_QUEUED_MAX: usize = MAILBOX_ITEMS_MAX / 2;
 /// The same in bytes.
 pub const COMMANDS_BYTES_MAX: usize = MAILBOX_BYTES_MAX / 2;

@@ -130,8 +130,8 @@ pub(crate) fn of_pool(consensus: &Address<ConsensusMessage>) -> PoolPorts {
     }
 }
 
-/// What has become durable, told to the pool and the engine. The engine has few blocks under way, so
-/// both are told beyond the bounds of their mailboxes: neither may miss a block.
+/// What has become durable, told to the pool and the engine. The engine has few blocks under way,
+/// so both are told beyond the bounds of their mailboxes: neither may miss a block.
 pub(crate) fn committed(
     pool: &Address<PoolMessage>,
     consensus: &Address<ConsensusMessage>,

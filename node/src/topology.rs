@@ -1,9 +1,9 @@
 //! Every process of the node: its mailbox, what happens when that is full, its scheduling class.
 //!
 //! Reading this file is knowing the node. `docs/ARCHITECTURE.md` prints the same table; a test
-//! compares them. [`start`](crate::start) makes the mailboxes first and the processes second, so no
-//! constructor needs a process that does not exist yet. Not in the table: processes at the edge (one
-//! per connection, subscription or signal, the log) and futures that carry one answer or job.
+//! compares them. [`start`](crate::start) makes the mailboxes first and the processes second, so
+//! no constructor needs a process that does not exist yet. Not in the table: processes at the edge
+//! (one per connection, subscription or signal, the log) and futures that carry one answer or job.
 
 use std::fmt::Write as _;
 

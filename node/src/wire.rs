@@ -177,8 +177,8 @@ fn solo_config(system: &System, config: &Config, spec: &ChainSpec, head: Head) -
     }
 }
 
-/// What the chain's clock is ahead of the machine's, in seconds. A head from the future goes on from
-/// there, as after time was moved: its blocks would all have one timestamp otherwise.
+/// What the chain's clock is ahead of the machine's, in seconds. A head from the future goes on
+/// from there, as after time was moved: its blocks would all have one timestamp otherwise.
 fn time_offset(now: Duration, head: u64, config: &Config) -> i64 {
     let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     let offset = seconds(head) - seconds(now.as_secs());

@@ -195,8 +195,8 @@ fn cheats_snapshot_and_revert_go_through_the_engine() {
     assert_eq!(world.ask("evm_revert", &json!([mark])).expect("an answer"), false, "used up");
 }
 
-/// Goal: more cheats at once than the writer's mailbox holds are all carried out, between blocks that
-/// go on, and nobody is told that the writer is gone.
+/// Goal: more cheats at once than the writer's mailbox holds are all carried out, between blocks
+/// that go on, and nobody is told that the writer is gone.
 #[test]
 fn a_burst_of_cheats_beside_blocks_loses_nothing() {
     let mut world = World::new(8, Order::Fair, Mining::Interval(Duration::from_millis(50)));

@@ -44,8 +44,8 @@ impl<M: Message> Address<M> {
         self.put(message)
     }
 
-    /// Sends even if the mailbox is full, for what must not be lost and is bounded by its sender: it
-    /// takes no room. False if the process has ended, or its life has ended meanwhile; then the
+    /// Sends even if the mailbox is full, for what must not be lost and is bounded by its sender:
+    /// it takes no room. False if the process has ended, or its life has ended meanwhile; then the
     /// message is counted as a dead letter.
     pub fn insist(&self, message: M) -> bool {
         let life = self.task.generation.load(Ordering::Acquire);

@@ -11,8 +11,8 @@
 //! job runs go into the next job together: one batch, one sync. Nothing is published before it is
 //! durable. A failed write stops the system: what is in memory may be ahead of the disk for ever.
 //!
-//! A restart cannot give the database back, so its first panic is to stop the system; after a failed
-//! write it asks for that by itself.
+//! A restart cannot give the database back, so its first panic is to stop the system; after a
+//! failed write it asks for that by itself.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

@@ -1,9 +1,9 @@
 //! The interruptible EVM: executes calls, traces and blocks on revm in slices.
 //!
 //! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; three
-//! actors drive them: a `Call` per request, the one [`Executor`], and the canary [`Shadow`]. revm's internals are named in
-//! `slice.rs`, `suspended.rs`, `trace.rs`, `collision.rs`, `constantinople.rs`,
-//! `grow.rs`, `long.rs` and `heavy.rs` only.
+//! actors drive them: a `Call` per request, the one [`Executor`], and the canary [`Shadow`].
+//! revm's internals are named in `slice.rs`, `suspended.rs`, `trace.rs`, `collision.rs`,
+//! `constantinople.rs`, `grow.rs`, `long.rs` and `heavy.rs` only.
 
 mod actor;
 mod blake2;

@@ -1,9 +1,10 @@
 //! How long a worker's thread had the processor, to tell a long turn from one that the kernel
 //! interrupted.
 //!
-//! A turn is timed by a counter that goes on while the kernel runs other threads. Charged for that,
-//! a process would pay for its neighbours on the machine. The thread's own time costs a system call,
-//! so it is read only when a turn looks long, and every few milliseconds to compare with.
+//! A turn is timed by a counter that goes on while the kernel runs other threads. Charged for
+//! that, a process would pay for its neighbours on the machine. The thread's own time costs a
+//! system call, so it is read only when a turn looks long, and every few milliseconds to compare
+//! with.
 
 use std::{cell::Cell, time::Duration};
 
@@ -47,9 +48,9 @@ impl CoreTime {
         self.idle_ns.set(self.idle_ns.get().saturating_add(nanos(idle)));
     }
 
-    /// What of a turn of `turn_ns` that has just ended its thread had the processor for. All that was
-    /// missing since the last reading, milliseconds ago, counts as missing here. At least a quantum,
-    /// for where the kernel counts a thread's time in ticks.
+    /// What of a turn of `turn_ns` that has just ended its thread had the processor for. All that
+    /// was missing since the last reading, milliseconds ago, counts as missing here. At least a
+    /// quantum, for where the kernel counts a thread's time in ticks.
     #[cold]
     pub(super) fn within(&self, turn_ns: u64, now: Time) -> u64 {
         self.within_at(turn_ns, now, thread_ns())
@@ -70,8 +71,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Goal: what the thread worked is charged; what it did not run, and idle time, are not; a clock
-    /// of ticks charges a quantum.
+    /// Goal: what the thread worked is charged; what it did not run, and idle time, are not; a
+    /// clock of ticks charges a quantum.
     #[test]
     fn only_time_on_the_core_is_charged() {
         let at = |ms: u64| Time::from_nanos(ms * MS);

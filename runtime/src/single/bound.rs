@@ -23,11 +23,11 @@
 //!
 //! - S1: of its own queue at most `|current round at s| + |its round| - 1` draws go before it, each
 //!   a turn or one sat out. What runs in its round was in it when it began, and each of those once.
-//! - S2: let `f` and `p` be what fresh and spent draws of `c` used since `s`, each at most a quantum
-//!   `Q`, and `D` what the class owes its spent ones: `D(d) = D(s) + f - 3 p`. A spent one is drawn
-//!   before fresh ones if `D >= 3 Q`, which leaves `D >= 0`; fresh before spent if not, which leaves
-//!   `D < 4 Q`. So a fresh process sees `3 p <= D(s) + f` and a spent one `D(s) + f < 3 p + 4 Q`:
-//!   while both wait, the spent get a quarter of their class.
+//! - S2: let `f` and `p` be what fresh and spent draws of `c` used since `s`, each at most a
+//!   quantum `Q`, and `D` what the class owes its spent ones: `D(d) = D(s) + f - 3 p`. A spent one
+//!   is drawn before fresh ones if `D >= 3 Q`, which leaves `D >= 0`; fresh before spent if not,
+//!   which leaves `D < 4 Q`. So a fresh process sees `3 p <= D(s) + f` and a spent one
+//!   `D(s) + f < 3 p + 4 Q`: while both wait, the spent get a quarter of their class.
 //!
 //! With `e` the charge of the turn of `c` before `s`, `T_c(d) <= F(s) + e + (64 / w_c) U`. So the
 //! wait is at most `r + S + U (sum of weights / w_c)` and, for each other class, `m_j` and its

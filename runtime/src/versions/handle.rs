@@ -36,10 +36,10 @@ impl<M: Message, C: Send + Sync + 'static> VersionedHandle<M, C> {
         self.binding.get().version.clone()
     }
 
-    /// Moves the actor to the newest version that meets `requirement`, at its next message boundary.
-    /// The answer is the version it runs then, or why it stays; [`Lost`](crate::Lost) if it ended
-    /// first. One without a state, because it is not made yet or waits for its next life, begins
-    /// with the new version.
+    /// Moves the actor to the newest version that meets `requirement`, at its next message
+    /// boundary. The answer is the version it runs then, or why it stays; [`Lost`](crate::Lost) if
+    /// it ended first. One without a state, because it is not made yet or waits for its next life,
+    /// begins with the new version.
     ///
     /// # Errors
     ///

@@ -10,8 +10,9 @@
 //! - V1: a version never changes after it was published: two actors on one version run one code.
 //! - V2: an upgrade takes place between two messages, never within work that goes on (`More`,
 //!   `Park`), and is told to who asked.
-//! - V3: an upgrade that fails, by a refusal or a panic, changes nothing: the migration reads the old
-//!   state, and only its result replaces it. Address, mailbox, links and number stay in any case.
+//! - V3: an upgrade that fails, by a refusal or a panic, changes nothing: the migration reads the
+//!   old state, and only its result replaces it. Address, mailbox, links and number stay in any
+//!   case.
 //! - V4: the next life after a panic begins on the version that the last one ran.
 //! - V5: a version lives as long as it is published or an actor runs it.
 

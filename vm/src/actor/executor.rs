@@ -9,9 +9,9 @@
 //! | `Cheat` | engine | reply when it is durable |
 //! | `Mark`, `Revert` | engine | reply when it is durable |
 //!
-//! While a block runs no message is taken; a heavy precompile parks the executor, and so does a writer
-//! whose mailbox is full. What is executed
-//! but not final is kept by hash, so that blocks can be executed on blocks.
+//! While a block runs no message is taken; a heavy precompile parks the executor, and so does a
+//! writer whose mailbox is full. What is executed but not final is kept by hash, so that blocks
+//! can be executed on blocks.
 
 use std::{collections::VecDeque, sync::Arc};
 

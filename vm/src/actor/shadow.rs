@@ -4,10 +4,10 @@
 //! |---|---|---|
 //! | `LiveBlock` | executor | executes it once more, in slices, and publishes the report |
 //!
-//! Each fork is a version of the behaviour `evm-rules`: a canary is spawned on the one that is asked
-//! for, and can be moved to another while it runs, between two blocks. It runs in the class of
-//! proofs, so it costs the chain nothing; when it falls behind, its mailbox drops the oldest block
-//! and the report counts it.
+//! Each fork is a version of the behaviour `evm-rules`: a canary is spawned on the one that is
+//! asked for, and can be moved to another while it runs, between two blocks. It runs in the class
+//! of proofs, so it costs the chain nothing; when it falls behind, its mailbox drops the oldest
+//! block and the report counts it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
