@@ -22,7 +22,7 @@ pub(crate) const RUNTIMES: [&str; 7] =
     ["ours", "tokio", "tokio-unbounded", "ractor", "kameo", "actix", "beam"];
 
 /// A program that takes longer counts as not ended.
-const RUN_MAX: Duration = Duration::from_mins(5);
+const RUN_MAX: Duration = Duration::from_mins(1);
 
 type Key = (String, usize, &'static str);
 
