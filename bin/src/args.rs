@@ -7,7 +7,10 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use alloy_primitives::Address;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::styling};
-use evenkeel_chain::Fork;
+use evenkeel_chain::{
+    Fork,
+    limits::{GENESIS_NUMBER_MAX, GENESIS_TIMESTAMP_MAX},
+};
 use evenkeel_node::INTERVAL_MIN;
 use tracing_subscriber::filter::Targets;
 
@@ -196,10 +199,10 @@ pub(crate) struct ChainArgs {
     #[arg(long, value_name = "WEI")]
     pub(crate) gas_price: Option<u128>,
     /// Timestamp of the genesis block [default: now].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=GENESIS_TIMESTAMP_MAX))]
     pub(crate) timestamp: Option<u64>,
     /// Number of the genesis block.
-    #[arg(long, value_name = "NUM")]
+    #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u64).range(..=GENESIS_NUMBER_MAX))]
     pub(crate) number: Option<u64>,
     /// Do not predeploy the deterministic CREATE2 factory.
     #[arg(long, visible_alias = "no-create2")]

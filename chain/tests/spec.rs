@@ -193,6 +193,18 @@ fn bad_genesis_is_refused_by_name() {
     assert!(refused(no_alloc).contains("'alloc'"));
     let low = r#"{"config":{"chainId":1},"gasLimit":"0x1","difficulty":"0x0","alloc":{}}"#;
     assert!(refused(low).contains("gasLimit 1 is not within 5000"));
+    for (field, value) in [
+        ("number", "0xffffffffffffffff"),
+        ("timestamp", "0xffffffffffffffff"),
+        ("baseFeePerGas", "0x1ffffffffffffffff"),
+    ] {
+        let text = format!(
+            r#"{{"config":{{"chainId":1}},"gasLimit":"0x1c9c380","difficulty":"0x0",
+            "{field}":"{value}","alloc":{{}}}}"#
+        );
+        let found = ChainSpec::from_genesis_json(&text).expect_err(field).to_string();
+        assert!(found.starts_with(&format!("genesis: {field} ")), "{found}");
+    }
 }
 
 /// The child that follows every rule.

@@ -81,6 +81,17 @@ fn misuse_is_one_clear_line() {
     fails(&["--init", genesis, "--datadir", data], "genesis.json");
     assert!(!Path::new(data).exists(), "a refused start writes nothing");
 
+    let last = "18446744073709551615";
+    for flag in ["--number", "--timestamp"] {
+        fails(&[flag, last, "--datadir", data], flag);
+        assert!(!Path::new(data).exists(), "a refused start writes nothing");
+    }
+    let text = r#"{"config":{"chainId":1},"gasLimit":"0x1c9c380","difficulty":"0x0",
+        "number":"0xffffffffffffffff","alloc":{}}"#;
+    std::fs::write(genesis, text).expect("a file in target");
+    fails(&["--init", genesis, "--datadir", data], "genesis: number 18446744073709551615 is above");
+    assert!(!Path::new(data).exists(), "a refused start writes nothing");
+
     let foreign = folder("foreign");
     std::fs::create_dir_all(&foreign).expect("a folder in target");
     std::fs::write(foreign.join("notes.txt"), "not ours").expect("a file in target");
