@@ -53,12 +53,24 @@ fn served_receipts_survive_kill_minus_nine() {
     assert_eq!(again, served);
     assert_eq!(node.terminate(), Some(0));
 
-    let verify = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-        .args(["db", "verify", "--datadir"])
-        .arg(&data)
-        .output()
-        .expect("the binary runs");
-    assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stderr));
+    let verify = || {
+        Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(["db", "verify", "--datadir"])
+            .arg(&data)
+            .output()
+            .expect("the binary runs")
+    };
+    let verified = verify();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+
+    // What is lost is named, and not made anew.
+    let state = data.join("state");
+    std::fs::remove_dir_all(&state).expect("it is there");
+    let verified = verify();
+    let errors = String::from_utf8_lossy(&verified.stderr);
+    assert!(!verified.status.success() && errors.contains("state is missing"), "{errors}");
+    fails(&flags, "state is missing");
+    assert!(!state.exists());
 }
 
 /// Goal: every misuse ends with one clear line, a failing exit code, and nothing written.
