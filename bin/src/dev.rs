@@ -145,24 +145,7 @@ fn printer() -> mpsc::Sender<(String, Reply<bool>)> {
 
 /// The node's settings from the flags.
 fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
-    let (server, evm) = (&args.server, &args.evm);
-    let defaults = RpcConfig::default();
-    let timeout = if server.evm_timeout.is_zero() { NO_TIMEOUT } else { server.evm_timeout };
-    let rpc = RpcConfig {
-        evm_timeout: timeout,
-        gas_cap: server.gas_cap,
-        memory_bytes_max: evm.memory_limit,
-        cors: (!server.no_cors).then(|| vec![server.allow_origin.clone()]),
-        request_bytes_max: if server.no_request_size_limit {
-            REQUEST_BYTES_UNLIMITED
-        } else {
-            defaults.request_bytes_max
-        },
-        slots_in_an_epoch: args.mining.slots_in_an_epoch,
-        is_persistent: args.node.datadir.is_some(),
-        priority_fee: if evm.disable_min_priority_fee { 0 } else { defaults.priority_fee },
-        ..defaults
-    };
+    let evm = &args.evm;
     let order = match args.mining.order {
         OrderArg::Fees => Order::Fees,
         OrderArg::Fifo => Order::Fifo,
@@ -175,18 +158,18 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
     };
     let code_size_max =
         if evm.disable_code_size_limit { Some(usize::MAX) } else { evm.code_size_limit };
-    let admission = AdmissionConfig {
-        check_block_gas_limit: !evm.disable_block_gas_limit,
-        check_tx_gas_limit: evm.enable_tx_gas_limit,
-        // EIP-3860: twice the limit on code.
-        init_code_bytes_max: code_size_max
-            .map_or(AdmissionConfig::default().init_code_bytes_max, |limit| limit.checked_mul(2)),
-    };
     let limits = Limits {
         memory_bytes_max: evm.memory_limit,
         code_size_max,
         tx_gas_cap: evm.enable_tx_gas_limit,
         ..Limits::default()
+    };
+    let admission = AdmissionConfig {
+        check_block_gas_limit: !evm.disable_block_gas_limit,
+        check_tx_gas_limit: limits.tx_gas_cap,
+        // EIP-3860: twice the limit on code.
+        init_code_bytes_max: code_size_max
+            .map_or(AdmissionConfig::default().init_code_bytes_max, |limit| limit.checked_mul(2)),
     };
     Config {
         mining: mining(&args.mining),
@@ -194,14 +177,38 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
         gas_limit: gas_limit(args),
         pool,
         admission,
+        rpc: rpc_config(args, &limits),
         limits,
-        rpc,
         accounts: accounts.clone(),
         log_form: if args.display.json { LogForm::Json } else { LogForm::Text },
         is_logging: !args.display.quiet,
         auto_impersonate: args.wallet.auto_impersonate,
         is_clock_from_head: args.chain.timestamp.is_some(),
         shadow: args.node.shadow,
+    }
+}
+
+/// JSON-RPC's settings; a call or an estimate has the limits of a block's transactions.
+fn rpc_config(args: &DevArgs, limits: &Limits) -> RpcConfig {
+    let (server, evm) = (&args.server, &args.evm);
+    let defaults = RpcConfig::default();
+    let timeout = if server.evm_timeout.is_zero() { NO_TIMEOUT } else { server.evm_timeout };
+    RpcConfig {
+        evm_timeout: timeout,
+        gas_cap: server.gas_cap,
+        memory_bytes_max: limits.memory_bytes_max,
+        code_size_max: limits.code_size_max,
+        tx_gas_cap: limits.tx_gas_cap,
+        cors: (!server.no_cors).then(|| vec![server.allow_origin.clone()]),
+        request_bytes_max: if server.no_request_size_limit {
+            REQUEST_BYTES_UNLIMITED
+        } else {
+            defaults.request_bytes_max
+        },
+        slots_in_an_epoch: args.mining.slots_in_an_epoch,
+        is_persistent: args.node.datadir.is_some(),
+        priority_fee: if evm.disable_min_priority_fee { 0 } else { defaults.priority_fee },
+        ..defaults
     }
 }
 

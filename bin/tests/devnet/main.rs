@@ -279,6 +279,29 @@ fn a_call_with_a_price_needs_no_gas_limit() {
     assert_eq!(node.call("eth_call", &call), "0x");
 }
 
+/// Goal: a call and an estimate have the limits that the flags give to a block's transactions.
+#[test]
+fn flags_that_limit_an_execution_hold_for_calls_too() {
+    // Init code that returns as many zero bytes as the word after PUSH4 says.
+    let deploy = |size: u32| json!([{ "from": ALICE, "data": format!("0x63{size:08x}5ff3") }]);
+    let mut node = Devnet::start(&["--code-size-limit", "100", "--enable-tx-gas-limit"]);
+    node.call("eth_estimateGas", &deploy(100));
+    let refused = node.answer("eth_estimateGas", &deploy(101));
+    assert!(refused["error"].is_object(), "above --code-size-limit: {refused}");
+    // MLOAD at 3.2 MB takes 19.8 million gas: less than a block has, more than EIP-7825 allows.
+    let much = json!([{ "from": ALICE, "data": "0x6230d4005100" }]);
+    let refused = node.answer("eth_estimateGas", &much);
+    assert!(refused["error"].is_object(), "above EIP-7825's limit: {refused}");
+    drop(node);
+
+    let mut node = Devnet::start(&["--disable-code-size-limit"]);
+    node.call("eth_estimateGas", &much);
+    let large = deploy(50_000);
+    node.call("eth_estimateGas", &large);
+    let hash = node.call("eth_sendTransaction", &large);
+    assert_eq!(node.receipt(&hash)["status"], "0x1");
+}
+
 /// Goal: an ethers script sends a transfer, deploys, reads logs and follows new heads.
 #[test]
 fn an_ethers_script_works() {
