@@ -98,12 +98,12 @@ pub(crate) struct DevArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Accounts")]
 pub(crate) struct WalletArgs {
-    /// Number of dev accounts.
-    #[arg(short, long, value_name = "NUM", default_value_t = 10)]
-    pub(crate) accounts: usize,
-    /// Balance of every dev account, in ether.
-    #[arg(long, value_name = "NUM", default_value_t = 10_000)]
-    pub(crate) balance: u64,
+    /// Number of dev accounts [default: 10].
+    #[arg(short, long, value_name = "NUM")]
+    pub(crate) accounts: Option<usize>,
+    /// Balance of every dev account that a genesis file does not name, in ether [default: 10000].
+    #[arg(long, value_name = "NUM")]
+    pub(crate) balance: Option<u64>,
     /// BIP-39 phrase the dev accounts are derived from.
     #[arg(short, long, value_name = "PHRASE", conflicts_with_all = ["mnemonic_random", "mnemonic_seed_unsafe"])]
     pub(crate) mnemonic: Option<String>,
@@ -113,9 +113,9 @@ pub(crate) struct WalletArgs {
     /// Make a BIP-39 phrase from a number. Never use its keys outside tests.
     #[arg(long, value_name = "SEED", visible_alias = "mnemonic-seed")]
     pub(crate) mnemonic_seed_unsafe: Option<u64>,
-    /// Derivation path of the dev keys; the account's index is appended.
-    #[arg(long, value_name = "PATH", default_value = "m/44'/60'/0'/0/")]
-    pub(crate) derivation_path: String,
+    /// Derivation path of the dev keys; the account's index is appended [default: m/44'/60'/0'/0/].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) derivation_path: Option<String>,
     /// Give these accounts money at the start: ADDRESS, or ADDRESS:ETHER.
     #[arg(long, value_name = "ADDRESS[:ETHER]", value_delimiter = ',', num_args = 1.., value_parser = parse_funds)]
     pub(crate) fund_accounts: Vec<Funds>,

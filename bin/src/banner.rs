@@ -2,12 +2,12 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
-use alloy_primitives::{Address, B256, hex};
+use alloy_primitives::{Address, B256, U256, hex, utils::format_ether};
 
 /// All that the banner tells.
 pub(crate) struct Banner<'a> {
-    pub(crate) accounts: Vec<(Address, B256)>,
-    pub(crate) ether_each: u64,
+    /// Address, balance at the head in wei, key.
+    pub(crate) accounts: Vec<(Address, U256, B256)>,
     /// The phrase and the derivation path.
     pub(crate) wallet: (&'a str, &'a str),
     pub(crate) chain_id: u64,
@@ -42,13 +42,12 @@ impl Banner<'_> {
             "\n    {}\n    fair async actors, one scheduler\n",
             env!("CARGO_PKG_VERSION")
         )?;
-        let ether = self.ether_each;
         writeln!(out, "Available Accounts\n==================\n")?;
-        for (index, (address, _)) in self.accounts.iter().enumerate() {
-            writeln!(out, "({index}) {address} ({ether}.000000000000000000 ETH)")?;
+        for (index, (address, balance, _)) in self.accounts.iter().enumerate() {
+            writeln!(out, "({index}) {address} ({} ETH)", format_ether(*balance))?;
         }
         writeln!(out, "\nPrivate Keys\n==================\n")?;
-        for (index, (_, key)) in self.accounts.iter().enumerate() {
+        for (index, (_, _, key)) in self.accounts.iter().enumerate() {
             writeln!(out, "({index}) 0x{}", hex::encode(key))?;
         }
         let (phrase, path) = self.wallet;

@@ -5,6 +5,7 @@ mod args;
 mod banner;
 mod db;
 mod dev;
+mod genesis;
 mod later;
 mod layers;
 mod log;

@@ -31,6 +31,8 @@ pub const BLOBS_MAX: u64 = 4_096;
 pub const DEV_ACCOUNTS_MAX: usize = 100_000;
 /// Changes of the chain id that are remembered (`anvil_setChainId`); a test makes a handful.
 pub const CHAIN_IDS_MAX: usize = 1_024;
+/// Characters of a value that are shown where two specs differ: more than a word, less than code.
+pub const DIFFERENCE_CHARS_MAX: usize = 80;
 /// Blocks one `Mine` command may ask for: its answer is their hashes, 32 MiB at this many. Who
 /// orders more has made a typing error.
 pub const MINE_BLOCKS_MAX: u64 = 1_000_000;

@@ -279,6 +279,55 @@ fn a_call_with_a_price_needs_no_gas_limit() {
     assert_eq!(node.call("eth_call", &call), "0x");
 }
 
+/// Goal: the dev accounts have what the banner says; a flag that cannot take effect on a genesis
+/// file or a datadir is refused by its name.
+#[test]
+fn accounts_have_what_the_banner_says() {
+    let place = folder("funds");
+    std::fs::create_dir_all(&place).expect("a folder in target");
+    let genesis = place.join("genesis.json");
+    let text = format!(
+        r#"{{"config":{{"chainId":77,"homesteadBlock":0,"eip150Block":0,"eip158Block":0,
+        "byzantiumBlock":0,"constantinopleBlock":0,"istanbulBlock":0,"berlinBlock":0,
+        "londonBlock":0,"terminalTotalDifficulty":0}},"gasLimit":"0x1c9c380","difficulty":"0x0",
+        "number":"0x5","alloc":{{"{BOB}":{{"balance":"0x7"}}}}}}"#
+    );
+    std::fs::write(&genesis, text).expect("a file in target");
+    let data = place.join("data");
+    let (genesis, data) = (genesis.to_str().expect("UTF-8"), data.to_str().expect("UTF-8"));
+    let init = ["--init", genesis, "--datadir", data];
+    for (flag, value) in [("--number", "9"), ("--timestamp", "9"), ("--hardfork", "cancun")] {
+        fails(&[&init[..], &[flag, value]].concat(), &format!("{flag} {value}"));
+    }
+    fails(&[&init[..], &["--fund-accounts", &format!("{BOB}:1")]].concat(), "--fund-accounts");
+    assert!(!Path::new(data).exists(), "a refused start writes nothing");
+
+    let made_with = ["--chain-id", "78", "--balance", "3", "--accounts", "2"];
+    let mut node = Devnet::start(&[&init[..], &made_with].concat());
+    assert_eq!(node.call("eth_chainId", &json!([])), "0x4e", "the flag goes before the file");
+    let rows = [
+        format!("(0) {ALICE} (3.000000000000000000 ETH)"),
+        format!("(1) {BOB} (0.000000000000000007 ETH)"),
+    ];
+    assert!(rows.iter().all(|row| node.banner().contains(row)), "{}", node.banner());
+    let hash = node.call("eth_sendTransaction", &transfer("0xde0b6b3a7640000"));
+    node.receipt(&hash);
+    assert_eq!(node.terminate(), Some(0));
+
+    let node = Devnet::start(&["--datadir", data, "--balance", "3", "--accounts", "1"]);
+    assert!(node.banner().contains(&format!("(0) {ALICE} (1.99")), "{}", node.banner());
+    drop(node);
+    drop(Devnet::start(&[&init[..], &["--chain-id", "78"]].concat()));
+    fails(&init, "chain_id is 78, not 77");
+    for flag in ["--balance", "--accounts", "--mnemonic-random", "--mnemonic-seed-unsafe"] {
+        fails(&["--datadir", data, flag, "12"], flag);
+    }
+    fails(
+        &["--datadir", data, "--fund-accounts", "0x00000000000000000000000000000000000000Aa"],
+        "--fund-accounts",
+    );
+}
+
 /// Goal: a call and an estimate have the limits that the flags give to a block's transactions.
 #[test]
 fn flags_that_limit_an_execution_hold_for_calls_too() {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub(crate) struct Devnet {
     child: Child,
     port: u16,
+    banner: String,
     output: BufReader<ChildStdout>,
     connection: BufReader<TcpStream>,
 }
@@ -44,11 +45,16 @@ impl Devnet {
             }
             seen.push_str(&line);
         };
-        Self { child, port, output, connection: connect(port) }
+        Self { child, port, banner: seen, output, connection: connect(port) }
     }
 
     pub(crate) const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What it printed before it said where it listens.
+    pub(crate) fn banner(&self) -> &str {
+        &self.banner
     }
 
     /// Reads what the node prints up to a line that ends with `last`, and returns all of it.
