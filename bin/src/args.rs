@@ -1,7 +1,7 @@
 //! The flags of `evenkeel`: anvil's names, meanings and defaults, and our own.
 //!
-//! Each flag is also an `EVENKEEL_*` variable and a key of `evenkeel.toml`; [`crate::layers`] adds
-//! both to the command, so a flag is declared once, here.
+//! Each flag is also an `EVENKEEL_*` variable and a key of `evenkeel.toml`; [`crate::layers`] reads
+//! both as flags, so a flag is declared once, here.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -135,7 +135,7 @@ pub(crate) struct MiningArgs {
     #[arg(long, visible_alias = "no-mine", conflicts_with = "block_time")]
     pub(crate) no_mining: bool,
     /// Make a block at every interval and for every transaction.
-    #[arg(long, requires = "block_time")]
+    #[arg(long, requires = "block_time", conflicts_with = "no_mining")]
     pub(crate) mixed_mining: bool,
     /// How transactions are sorted in the mempool.
     #[arg(long, value_enum, default_value_t = OrderArg::Fees)]

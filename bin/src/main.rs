@@ -34,7 +34,8 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let command = later::with_later_flags(Cli::command());
-    let command = layers::with_file(layers::with_environment(command), &arguments)?;
+    let command = layers::with_environment(command);
+    let arguments = layers::merged(&command, arguments)?;
     let matches =
         command.try_get_matches_from(arguments).unwrap_or_else(|error| wrong_flag(&error));
     later::refuse(&matches)?;
@@ -65,6 +66,12 @@ fn wrong_flag(error: &clap::Error) -> ! {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         error.exit();
     }
+    eprintln!("error: {}; see --help", clap_line(error));
+    std::process::exit(error.exit_code())
+}
+
+/// What clap has against the arguments, in one line without usage.
+fn clap_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let (mut said, mut is_usage) = (Vec::new(), false);
     for line in text.lines().map(str::trim) {
@@ -73,6 +80,6 @@ fn wrong_flag(error: &clap::Error) -> ! {
             said.push(line);
         }
     }
-    eprintln!("{}; see --help", said.join("; ").replace(":; ", ": "));
-    std::process::exit(error.exit_code())
+    let line = said.join("; ").replace(":; ", ": ");
+    line.strip_prefix("error: ").map(str::to_owned).unwrap_or(line)
 }
