@@ -3,7 +3,7 @@
 //! Each flag is also an `EVENKEEL_*` variable and a key of `evenkeel.toml`; [`crate::layers`] reads
 //! both as flags, so a flag is declared once, here.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use alloy_primitives::Address;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::styling};
@@ -142,7 +142,7 @@ pub(crate) struct MiningArgs {
     pub(crate) order: OrderArg,
     /// Most transactions in a block.
     #[arg(long, value_name = "NUM")]
-    pub(crate) max_transactions: Option<usize>,
+    pub(crate) max_transactions: Option<NonZeroUsize>,
     /// Feign epochs: `safe` is so many blocks behind the head and `finalized` twice as many.
     /// Without it both are the head, as nothing can undo a block here.
     #[arg(long, value_name = "NUM")]

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, net::SocketAddr};
 
 use alloy_primitives::{Address, B256, U256, hex, utils::format_ether};
+use serde_json::json;
 
 /// All that the banner tells.
 pub(crate) struct Banner<'a> {
@@ -34,6 +35,24 @@ impl Banner<'_> {
         let mut out = String::from(LOGO);
         self.write(&mut out).expect("writing to a String cannot fail");
         out
+    }
+
+    /// The same as one line of JSON, with keys like those of the log's lines. Wei are text: they
+    /// may be more than a JSON number holds.
+    pub(crate) fn json(&self) -> String {
+        let accounts = self.accounts.iter().map(|(address, balance, key)| {
+            json!({ "address": address, "balance": balance.to_string(), "privateKey": key })
+        });
+        let (mnemonic, derivation_path) = self.wallet;
+        let line = json!({
+            "event": "listening", "addresses": self.listening, "chainId": self.chain_id,
+            "accounts": accounts.collect::<Vec<_>>(),
+            "mnemonic": mnemonic, "derivationPath": derivation_path,
+            "baseFee": self.base_fee, "gasLimit": self.gas_limit,
+            "genesisTimestamp": self.timestamp, "genesisNumber": self.number, "head": self.head,
+            "database": self.database,
+        });
+        format!("{line}\n")
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {

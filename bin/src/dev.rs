@@ -4,6 +4,7 @@ use std::{
     fs,
     io::Write as _,
     net::SocketAddr,
+    num::NonZeroUsize,
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -63,11 +64,8 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if !args.display.quiet {
-        let text = if args.display.json {
-            started_json(args, &accounts, &node, &listening)
-        } else {
-            banner(args, &accounts, &node, &listening)?.text()
-        };
+        let banner = banner(args, &accounts, &node, &listening)?;
+        let text = if args.display.json { banner.json() } else { banner.text() };
         // A closed pipe is no reason to end a node.
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
@@ -173,7 +171,7 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
     };
     Config {
         mining: mining(&args.mining),
-        txs_per_block_max: args.mining.max_transactions,
+        txs_per_block_max: args.mining.max_transactions.map(NonZeroUsize::get),
         gas_limit: gas_limit(args),
         pool,
         admission,
@@ -246,20 +244,6 @@ fn banner<'a>(
         database: database.map_or_else(|| "memory".to_owned(), |path| path.display().to_string()),
         listening,
     })
-}
-
-/// What `--json` prints at the start: that of `--config-out`, and where the node listens.
-fn started_json(
-    args: &DevArgs,
-    accounts: &DevAccounts,
-    node: &Node,
-    listening: &[SocketAddr],
-) -> String {
-    let mut started = config_out(args, accounts, node);
-    started["event"] = json!("listening");
-    started["listening"] = json!(listening);
-    started["chain_id"] = json!(node.spec.chain_id);
-    format!("{started}\n")
 }
 
 /// What `--config-out` writes: anvil's keys.

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let command = later::with_later_flags(Cli::command());
+    let command = with_negative_numbers(later::with_later_flags(Cli::command()));
     let command = layers::with_environment(command);
     let arguments = layers::merged(&command, arguments)?;
     let matches =
@@ -46,6 +46,18 @@ fn run() -> Result<()> {
         Some(Command::Db { command: DbCommand::Verify { datadir } }) => db::verify(&datadir),
         Some(Command::Top { url, once }) => top::run(&url, once),
     }
+}
+
+/// Takes `-1` after a flag as its value, so that the answer is that it is out of range, and not
+/// that there is no flag `-1`.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let allow = |command: clap::Command| {
+        command.mut_args(|arg| {
+            let takes_one = arg.get_action().takes_values();
+            if takes_one { arg.allow_negative_numbers(true) } else { arg }
+        })
+    };
+    allow(command).mut_subcommand(layers::DEVNET, allow)
 }
 
 /// The error and its causes, `what: why: why`. Some name their cause already: it is said once.
@@ -80,6 +92,13 @@ fn clap_line(error: &clap::Error) -> String {
             said.push(line);
         }
     }
-    let line = said.join("; ").replace(":; ", ": ");
+    let mut line = said.join("; ").replace(":; ", ": ");
+    // What std says of a number does not say what was expected.
+    for (said, expected) in [
+        ("invalid digit found in string", "expected a whole number, 0 or more"),
+        ("number would be zero for non-zero type", "expected 1 or more"),
+    ] {
+        line = line.replace(said, expected);
+    }
     line.strip_prefix("error: ").map(str::to_owned).unwrap_or(line)
 }

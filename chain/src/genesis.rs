@@ -120,8 +120,9 @@ impl ChainSpec {
     ///
     /// [`GenesisError`], which names the field at fault.
     pub fn from_genesis_json(text: &str) -> Result<Self, GenesisError> {
-        let file: alloy_genesis::Genesis = serde_json::from_str(text)?;
+        // First: alloy's errors name types where this one says what is expected.
         serde_json::from_str::<Presence>(text)?.check()?;
+        let file: alloy_genesis::Genesis = serde_json::from_str(text)?;
         if !(GAS_LIMIT_MIN..=GAS_LIMIT_MAX).contains(&file.gas_limit) {
             return Err(GenesisError::GasLimit {
                 found: file.gas_limit,
@@ -169,7 +170,7 @@ fn bounded(field: &'static str, found: u128, max: u64) -> Result<u64, GenesisErr
 
 /// What geth insists on; `alloy-genesis` would fill it in.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with config, gasLimit, difficulty, alloc")]
 struct Presence {
     config: Option<ConfigPresence>,
     gas_limit: Option<IgnoredAny>,
@@ -178,7 +179,7 @@ struct Presence {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with chainId and the forks")]
 struct ConfigPresence {
     chain_id: Option<IgnoredAny>,
 }

@@ -188,6 +188,8 @@ fn bad_genesis_is_refused_by_name() {
 
     let refused = |text| ChainSpec::from_genesis_json(text).expect_err(text).to_string();
     assert!(refused("{").contains("not valid JSON"));
+    assert!(refused("[]").contains("expected an object with config, gasLimit"));
+    assert!(refused(r#"{"config":7}"#).contains("expected an object with chainId"));
     assert!(refused(r#"{"gasLimit":"0x1","alloc":{}}"#).contains("'config'"));
     let no_alloc = r#"{"config":{"chainId":1},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
     assert!(refused(no_alloc).contains("'alloc'"));

@@ -78,6 +78,9 @@ fn served_receipts_survive_kill_minus_nine() {
 fn misuse_is_one_clear_line() {
     fails(&["--no-such-flag"], "--no-such-flag");
     fails(&["--block-time", "0.001"], "0.05");
+    fails(&["--block-time", "-1"], "expected 0.05 to 1e9 seconds, found -1");
+    fails(&["dev", "--balance", "-1"], "expected a whole number, 0 or more");
+    fails(&["--max-transactions", "0"], "expected 1 or more");
     fails(&["--hardfork", "marmalade"], "marmalade");
     fails(&["--mnemonic", "not a phrase"], "mnemonic");
 
@@ -172,6 +175,25 @@ fn requests_and_blocks_are_logged_as_anvil_does() {
     node.call("eth_gasPrice", &json!([]));
     let text = node.printed_until("eth_gasPrice");
     assert_eq!(text, "\nanvil_setLoggingEnabled\neth_gasPrice\n");
+}
+
+/// Goal: with `--json` the start is a line like the others: an event with camelCase keys.
+#[test]
+fn the_start_is_told_as_json_too() {
+    let mut node = Devnet::start(&["--json", "--accounts", "1"]);
+    let started: Value = serde_json::from_str(node.banner()).expect("one line of JSON");
+    assert_eq!(started["event"], "listening");
+    assert_eq!(started["addresses"], json!([format!("127.0.0.1:{}", node.port())]));
+    assert_eq!(started["chainId"], 31_337);
+    let account = &started["accounts"][0];
+    assert_eq!(
+        (&account["address"], &account["balance"]),
+        (&json!(ALICE.to_lowercase()), &json!("10000000000000000000000"))
+    );
+    node.call("eth_chainId", &json!([]));
+    let line = node.printed_until("}");
+    let request: Value = serde_json::from_str(&line).expect("one line of JSON");
+    assert_eq!(request, json!({ "event": "request", "method": "eth_chainId" }));
 }
 
 /// Goal: a terminal that takes nothing holds up neither requests nor the end.
