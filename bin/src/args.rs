@@ -1,13 +1,16 @@
 //! The flags of `evenkeel`: anvil's names, meanings and defaults, and our own.
 //!
-//! Each flag is also an `EVENKEEL_*` variable and a key of `evenkeel.toml`; [`crate::layers`] adds
-//! both to the command, so a flag is declared once, here.
+//! Each flag is also an `EVENKEEL_*` variable and a key of `evenkeel.toml`; [`crate::layers`] reads
+//! both as flags, so a flag is declared once, here.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use alloy_primitives::Address;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::styling};
-use evenkeel_chain::Fork;
+use evenkeel_chain::{
+    Fork,
+    limits::{GENESIS_NUMBER_MAX, GENESIS_TIMESTAMP_MAX},
+};
 use evenkeel_node::INTERVAL_MIN;
 use tracing_subscriber::filter::Targets;
 
@@ -95,12 +98,12 @@ pub(crate) struct DevArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Accounts")]
 pub(crate) struct WalletArgs {
-    /// Number of dev accounts.
-    #[arg(short, long, value_name = "NUM", default_value_t = 10)]
-    pub(crate) accounts: usize,
-    /// Balance of every dev account, in ether.
-    #[arg(long, value_name = "NUM", default_value_t = 10_000)]
-    pub(crate) balance: u64,
+    /// Number of dev accounts [default: 10].
+    #[arg(short, long, value_name = "NUM")]
+    pub(crate) accounts: Option<usize>,
+    /// Balance of every dev account that a genesis file does not name, in ether [default: 10000].
+    #[arg(long, value_name = "NUM")]
+    pub(crate) balance: Option<u64>,
     /// BIP-39 phrase the dev accounts are derived from.
     #[arg(short, long, value_name = "PHRASE", conflicts_with_all = ["mnemonic_random", "mnemonic_seed_unsafe"])]
     pub(crate) mnemonic: Option<String>,
@@ -110,9 +113,9 @@ pub(crate) struct WalletArgs {
     /// Make a BIP-39 phrase from a number. Never use its keys outside tests.
     #[arg(long, value_name = "SEED", visible_alias = "mnemonic-seed")]
     pub(crate) mnemonic_seed_unsafe: Option<u64>,
-    /// Derivation path of the dev keys; the account's index is appended.
-    #[arg(long, value_name = "PATH", default_value = "m/44'/60'/0'/0/")]
-    pub(crate) derivation_path: String,
+    /// Derivation path of the dev keys; the account's index is appended [default: m/44'/60'/0'/0/].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) derivation_path: Option<String>,
     /// Give these accounts money at the start: ADDRESS, or ADDRESS:ETHER.
     #[arg(long, value_name = "ADDRESS[:ETHER]", value_delimiter = ',', num_args = 1.., value_parser = parse_funds)]
     pub(crate) fund_accounts: Vec<Funds>,
@@ -132,14 +135,14 @@ pub(crate) struct MiningArgs {
     #[arg(long, visible_alias = "no-mine", conflicts_with = "block_time")]
     pub(crate) no_mining: bool,
     /// Make a block at every interval and for every transaction.
-    #[arg(long, requires = "block_time")]
+    #[arg(long, requires = "block_time", conflicts_with = "no_mining")]
     pub(crate) mixed_mining: bool,
     /// How transactions are sorted in the mempool.
     #[arg(long, value_enum, default_value_t = OrderArg::Fees)]
     pub(crate) order: OrderArg,
     /// Most transactions in a block.
     #[arg(long, value_name = "NUM")]
-    pub(crate) max_transactions: Option<usize>,
+    pub(crate) max_transactions: Option<NonZeroUsize>,
     /// Feign epochs: `safe` is so many blocks behind the head and `finalized` twice as many.
     /// Without it both are the head, as nothing can undo a block here.
     #[arg(long, value_name = "NUM")]
@@ -196,10 +199,10 @@ pub(crate) struct ChainArgs {
     #[arg(long, value_name = "WEI")]
     pub(crate) gas_price: Option<u128>,
     /// Timestamp of the genesis block [default: now].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=GENESIS_TIMESTAMP_MAX))]
     pub(crate) timestamp: Option<u64>,
     /// Number of the genesis block.
-    #[arg(long, value_name = "NUM")]
+    #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u64).range(..=GENESIS_NUMBER_MAX))]
     pub(crate) number: Option<u64>,
     /// Do not predeploy the deterministic CREATE2 factory.
     #[arg(long, visible_alias = "no-create2")]

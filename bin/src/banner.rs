@@ -2,12 +2,13 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
-use alloy_primitives::{Address, B256, hex};
+use alloy_primitives::{Address, B256, U256, hex, utils::format_ether};
+use serde_json::json;
 
 /// All that the banner tells.
 pub(crate) struct Banner<'a> {
-    pub(crate) accounts: Vec<(Address, B256)>,
-    pub(crate) ether_each: u64,
+    /// Address, balance at the head in wei, key.
+    pub(crate) accounts: Vec<(Address, U256, B256)>,
     /// The phrase and the derivation path.
     pub(crate) wallet: (&'a str, &'a str),
     pub(crate) chain_id: u64,
@@ -36,19 +37,36 @@ impl Banner<'_> {
         out
     }
 
+    /// The same as one line of JSON, with keys like those of the log's lines. Wei are text: they
+    /// may be more than a JSON number holds.
+    pub(crate) fn json(&self) -> String {
+        let accounts = self.accounts.iter().map(|(address, balance, key)| {
+            json!({ "address": address, "balance": balance.to_string(), "privateKey": key })
+        });
+        let (mnemonic, derivation_path) = self.wallet;
+        let line = json!({
+            "event": "listening", "addresses": self.listening, "chainId": self.chain_id,
+            "accounts": accounts.collect::<Vec<_>>(),
+            "mnemonic": mnemonic, "derivationPath": derivation_path,
+            "baseFee": self.base_fee, "gasLimit": self.gas_limit,
+            "genesisTimestamp": self.timestamp, "genesisNumber": self.number, "head": self.head,
+            "database": self.database,
+        });
+        format!("{line}\n")
+    }
+
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
             "\n    {}\n    fair async actors, one scheduler\n",
             env!("CARGO_PKG_VERSION")
         )?;
-        let ether = self.ether_each;
         writeln!(out, "Available Accounts\n==================\n")?;
-        for (index, (address, _)) in self.accounts.iter().enumerate() {
-            writeln!(out, "({index}) {address} ({ether}.000000000000000000 ETH)")?;
+        for (index, (address, balance, _)) in self.accounts.iter().enumerate() {
+            writeln!(out, "({index}) {address} ({} ETH)", format_ether(*balance))?;
         }
         writeln!(out, "\nPrivate Keys\n==================\n")?;
-        for (index, (_, key)) in self.accounts.iter().enumerate() {
+        for (index, (_, _, key)) in self.accounts.iter().enumerate() {
             writeln!(out, "({index}) 0x{}", hex::encode(key))?;
         }
         let (phrase, path) = self.wallet;

@@ -8,7 +8,7 @@ use evenkeel_state::{Database, Options};
 /// How often a long verification says how far it is, in blocks.
 const PROGRESS_EVERY: u64 = 10_000;
 
-/// Checks every block, root and index, and prints what was checked.
+/// Checks every block, root and index, and prints what was checked. Writes nothing.
 ///
 /// # Errors
 ///
@@ -17,7 +17,7 @@ pub(crate) fn verify(datadir: &Path) -> Result<()> {
     let options = Options { path: Some(datadir.to_path_buf()), ..Options::default() };
     let spec = Database::stored_spec(&options)?;
     let spec = spec.with_context(|| format!("{} holds no database", datadir.display()))?;
-    let database = Database::open(&options, &spec)?;
+    let database = Database::open_read_only(datadir, &spec)?;
     let report = database.verify(&mut |height| {
         if height.get() > 0 && height.get().is_multiple_of(PROGRESS_EVERY) {
             eprintln!("verified to block {height}");

@@ -4,15 +4,15 @@ use std::{
     fs,
     io::Write as _,
     net::SocketAddr,
-    path::Path,
+    num::NonZeroUsize,
     sync::{Arc, mpsc},
     time::Duration,
 };
 
-use alloy_primitives::{U256, keccak256};
+use alloy_primitives::keccak256;
 use alloy_signer_local::PrivateKeySigner;
 use anyhow::{Context, Result, bail, ensure};
-use evenkeel_chain::{ChainSpec, DevAccounts, DevOptions, Fork, MNEMONIC};
+use evenkeel_chain::{DERIVATION_PATH, DevAccounts, MNEMONIC};
 use evenkeel_node::{
     AdmissionConfig, Api, Config, Limits, LogForm, Mining, Node, Order, PoolConfig, RpcConfig,
     bind, log_blocks, serve_on, start,
@@ -23,9 +23,9 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    args::{ChainArgs, DevArgs, MiningArgs, OrderArg, WalletArgs},
+    args::{DevArgs, MiningArgs, OrderArg, WalletArgs},
     banner::Banner,
-    log,
+    genesis, log,
 };
 
 /// How long the processes may take to end once asked to.
@@ -34,10 +34,11 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 const NO_TIMEOUT: Duration = Duration::from_hours(100 * 365 * 24);
 /// Largest request body under `--no-request-size-limit`.
 const REQUEST_BYTES_UNLIMITED: usize = 1 << 30;
+/// Dev accounts when their number is not given, as on anvil.
+const ACCOUNTS_DEFAULT: usize = 10;
 /// How long lines of the log gather between two writes: at 20,000 requests a second a write for
 /// each would cost more than the requests.
 const LOG_REST: Duration = Duration::from_millis(20);
-const WEI_PER_ETHER: u64 = 1_000_000_000_000_000_000;
 
 /// Runs until SIGTERM, Ctrl-C or a failure of the node.
 ///
@@ -49,7 +50,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
     let system = System::threads(threads(args)).context("cannot start the scheduler")?;
     let accounts = dev_accounts(&args.wallet, args.node.seed)?;
     let options = Options { path: args.node.datadir.clone(), ..Options::default() };
-    let spec = chain_spec(args, &accounts, &options, system.wall_clock())?;
+    let spec = genesis::chain_spec(args, &accounts, &options, system.wall_clock())?;
     let addresses: Vec<_> =
         args.server.host.iter().map(|ip| SocketAddr::new(*ip, args.server.port)).collect();
 
@@ -63,11 +64,8 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if !args.display.quiet {
-        let text = if args.display.json {
-            started_json(args, &accounts, &node, &listening)
-        } else {
-            banner(args, &accounts, &node, &listening).text()
-        };
+        let banner = banner(args, &accounts, &node, &listening)?;
+        let text = if args.display.json { banner.json() } else { banner.text() };
         // A closed pipe is no reason to end a node.
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
@@ -145,24 +143,7 @@ fn printer() -> mpsc::Sender<(String, Reply<bool>)> {
 
 /// The node's settings from the flags.
 fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
-    let (server, evm) = (&args.server, &args.evm);
-    let defaults = RpcConfig::default();
-    let timeout = if server.evm_timeout.is_zero() { NO_TIMEOUT } else { server.evm_timeout };
-    let rpc = RpcConfig {
-        evm_timeout: timeout,
-        gas_cap: server.gas_cap,
-        memory_bytes_max: evm.memory_limit,
-        cors: (!server.no_cors).then(|| vec![server.allow_origin.clone()]),
-        request_bytes_max: if server.no_request_size_limit {
-            REQUEST_BYTES_UNLIMITED
-        } else {
-            defaults.request_bytes_max
-        },
-        slots_in_an_epoch: args.mining.slots_in_an_epoch,
-        is_persistent: args.node.datadir.is_some(),
-        priority_fee: if evm.disable_min_priority_fee { 0 } else { defaults.priority_fee },
-        ..defaults
-    };
+    let evm = &args.evm;
     let order = match args.mining.order {
         OrderArg::Fees => Order::Fees,
         OrderArg::Fifo => Order::Fifo,
@@ -175,33 +156,57 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
     };
     let code_size_max =
         if evm.disable_code_size_limit { Some(usize::MAX) } else { evm.code_size_limit };
-    let admission = AdmissionConfig {
-        check_block_gas_limit: !evm.disable_block_gas_limit,
-        check_tx_gas_limit: evm.enable_tx_gas_limit,
-        // EIP-3860: twice the limit on code.
-        init_code_bytes_max: code_size_max
-            .map_or(AdmissionConfig::default().init_code_bytes_max, |limit| limit.checked_mul(2)),
-    };
     let limits = Limits {
         memory_bytes_max: evm.memory_limit,
         code_size_max,
         tx_gas_cap: evm.enable_tx_gas_limit,
         ..Limits::default()
     };
+    let admission = AdmissionConfig {
+        check_block_gas_limit: !evm.disable_block_gas_limit,
+        check_tx_gas_limit: limits.tx_gas_cap,
+        // EIP-3860: twice the limit on code.
+        init_code_bytes_max: code_size_max
+            .map_or(AdmissionConfig::default().init_code_bytes_max, |limit| limit.checked_mul(2)),
+    };
     Config {
         mining: mining(&args.mining),
-        txs_per_block_max: args.mining.max_transactions,
+        txs_per_block_max: args.mining.max_transactions.map(NonZeroUsize::get),
         gas_limit: gas_limit(args),
         pool,
         admission,
+        rpc: rpc_config(args, &limits),
         limits,
-        rpc,
         accounts: accounts.clone(),
         log_form: if args.display.json { LogForm::Json } else { LogForm::Text },
         is_logging: !args.display.quiet,
         auto_impersonate: args.wallet.auto_impersonate,
         is_clock_from_head: args.chain.timestamp.is_some(),
         shadow: args.node.shadow,
+    }
+}
+
+/// JSON-RPC's settings; a call or an estimate has the limits of a block's transactions.
+fn rpc_config(args: &DevArgs, limits: &Limits) -> RpcConfig {
+    let (server, evm) = (&args.server, &args.evm);
+    let defaults = RpcConfig::default();
+    let timeout = if server.evm_timeout.is_zero() { NO_TIMEOUT } else { server.evm_timeout };
+    RpcConfig {
+        evm_timeout: timeout,
+        gas_cap: server.gas_cap,
+        memory_bytes_max: limits.memory_bytes_max,
+        code_size_max: limits.code_size_max,
+        tx_gas_cap: limits.tx_gas_cap,
+        cors: (!server.no_cors).then(|| vec![server.allow_origin.clone()]),
+        request_bytes_max: if server.no_request_size_limit {
+            REQUEST_BYTES_UNLIMITED
+        } else {
+            defaults.request_bytes_max
+        },
+        slots_in_an_epoch: args.mining.slots_in_an_epoch,
+        is_persistent: args.node.datadir.is_some(),
+        priority_fee: if evm.disable_min_priority_fee { 0 } else { defaults.priority_fee },
+        ..defaults
     }
 }
 
@@ -219,37 +224,26 @@ fn banner<'a>(
     accounts: &'a DevAccounts,
     node: &Node,
     listening: &'a [SocketAddr],
-) -> Banner<'a> {
+) -> Result<Banner<'a>> {
     let genesis = &node.spec.genesis;
-    let keys = accounts.signers().iter().map(|signer| (signer.address(), signer.to_bytes()));
+    let durable = node.durable.get();
+    let rows = accounts.signers().iter().map(|signer| {
+        let account = durable.view.account(signer.address())?.unwrap_or_default();
+        Ok((signer.address(), account.balance, signer.to_bytes()))
+    });
     let database = args.node.datadir.as_ref();
-    Banner {
-        accounts: keys.collect(),
-        ether_each: args.wallet.balance,
+    Ok(Banner {
+        accounts: rows.collect::<Result<_>>()?,
         wallet: (accounts.mnemonic(), accounts.derivation_path()),
         chain_id: node.spec.chain_id,
         base_fee: genesis.base_fee,
         gas_limit: gas_limit(args).unwrap_or(genesis.gas_limit),
         timestamp: genesis.timestamp,
         number: genesis.number,
-        head: node.durable.get().header.number,
+        head: durable.header.number,
         database: database.map_or_else(|| "memory".to_owned(), |path| path.display().to_string()),
         listening,
-    }
-}
-
-/// What `--json` prints at the start: that of `--config-out`, and where the node listens.
-fn started_json(
-    args: &DevArgs,
-    accounts: &DevAccounts,
-    node: &Node,
-    listening: &[SocketAddr],
-) -> String {
-    let mut started = config_out(args, accounts, node);
-    started["event"] = json!("listening");
-    started["listening"] = json!(listening);
-    started["chain_id"] = json!(node.spec.chain_id);
-    format!("{started}\n")
+    })
 }
 
 /// What `--config-out` writes: anvil's keys.
@@ -271,7 +265,8 @@ fn config_out(args: &DevArgs, accounts: &DevAccounts, node: &Node) -> Value {
 }
 
 fn dev_accounts(args: &WalletArgs, seed: Option<u64>) -> Result<DevAccounts> {
-    let (path, count) = (args.derivation_path.as_str(), args.accounts);
+    let path = args.derivation_path.as_deref().unwrap_or(DERIVATION_PATH);
+    let count = args.accounts.unwrap_or(ACCOUNTS_DEFAULT);
     let made_up = |entropy: &[u8]| DevAccounts::random(entropy, path, count);
     let accounts = match (&args.mnemonic, args.mnemonic_random, args.mnemonic_seed_unsafe) {
         (_, _, Some(seed)) => made_up(&keccak256(seed.to_be_bytes())[..16]),
@@ -300,77 +295,8 @@ fn random_entropy() -> Result<[u8; 32]> {
     Ok(entropy)
 }
 
-/// The chain to run: the datadir's own if it has one, else that of the flags.
-fn chain_spec(
-    args: &DevArgs,
-    accounts: &DevAccounts,
-    options: &Options,
-    now: Duration,
-) -> Result<ChainSpec> {
-    let chain = &args.chain;
-    let file = chain.init.as_deref().map(genesis_file).transpose()?;
-    let stored = Database::stored_spec(options)?;
-    match (file, stored) {
-        // Database::open compares the two and names both.
-        (Some(asked), _) => Ok(asked),
-        (None, Some(stored)) => {
-            refuse_other_chain(chain, &stored)?;
-            Ok(stored)
-        }
-        (None, None) => dev_chain(args, accounts, now),
-    }
-}
-
-fn genesis_file(path: &Path) -> Result<ChainSpec> {
-    let shown = path.display();
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    ChainSpec::from_genesis_json(&text).with_context(|| format!("{shown} is not a genesis file"))
-}
-
-/// Flags that would make another chain than the datadir's are a mistake, not a wish.
-fn refuse_other_chain(asked: &ChainArgs, stored: &ChainSpec) -> Result<()> {
-    let genesis = &stored.genesis;
-    let fork = asked.hardfork.as_deref().map(str::parse::<Fork>).transpose()?;
-    let conflicts = [
-        ("--chain-id", asked.chain_id, stored.chain_id),
-        ("--timestamp", asked.timestamp, genesis.timestamp),
-        ("--number", asked.number, genesis.number),
-    ];
-    for (flag, asked, stored) in conflicts {
-        if let Some(asked) = asked.filter(|asked| *asked != stored) {
-            bail!("{flag} {asked}, but the chain in the datadir was made with {stored}");
-        }
-    }
-    let stored = stored.genesis_fork();
-    if let Some(asked) = fork.filter(|asked| *asked != stored) {
-        bail!("--hardfork {asked}, but the chain in the datadir was made with {stored}");
-    }
-    Ok(())
-}
-
-fn dev_chain(args: &DevArgs, accounts: &DevAccounts, now: Duration) -> Result<ChainSpec> {
-    let chain = &args.chain;
-    let defaults = DevOptions::default();
-    let wei = |ether: u64| U256::from(ether) * U256::from(WEI_PER_ETHER);
-    let balance = args.wallet.balance;
-    let dev = accounts.addresses().into_iter().map(|address| (address, wei(balance)));
-    let funded = args.wallet.fund_accounts.iter();
-    let funded = funded.map(|funds| (funds.address, wei(funds.ether.unwrap_or(balance))));
-    Ok(ChainSpec::dev(&DevOptions {
-        chain_id: chain.chain_id.unwrap_or(defaults.chain_id),
-        fork: chain.hardfork.as_deref().map_or(Ok(defaults.fork), str::parse)?,
-        gas_limit: gas_limit(args).unwrap_or(defaults.gas_limit),
-        base_fee: chain.block_base_fee_per_gas.unwrap_or(defaults.base_fee),
-        timestamp: chain.timestamp.unwrap_or(now.as_secs()),
-        number: chain.number.unwrap_or(defaults.number),
-        accounts: dev.chain(funded).collect(),
-        create2_factory: !chain.disable_default_create2_deployer,
-        ..defaults
-    }))
-}
-
 /// The block gas limit that the flags ask for, if any.
-fn gas_limit(args: &DevArgs) -> Option<u64> {
+pub(crate) fn gas_limit(args: &DevArgs) -> Option<u64> {
     // anvil's meaning of "no limit": one that nothing reaches.
     let unlimited = args.evm.disable_block_gas_limit.then_some(u64::MAX >> 1);
     args.chain.gas_limit.or(unlimited)

@@ -58,8 +58,7 @@ pub(crate) fn with_later_flags(command: Command) -> Command {
                 .aliases(flag.aliases)
                 .hide(true)
                 .action(ArgAction::Append)
-                .num_args(0..=1)
-                .allow_negative_numbers(true);
+                .num_args(0..=1);
             flag.short.into_iter().fold(arg, Arg::short)
         }))
     };

@@ -5,6 +5,7 @@ mod args;
 mod banner;
 mod db;
 mod dev;
+mod genesis;
 mod later;
 mod layers;
 mod log;
@@ -32,8 +33,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let command = later::with_later_flags(Cli::command());
-    let command = layers::with_file(layers::with_environment(command), &arguments)?;
+    let command = with_negative_numbers(later::with_later_flags(Cli::command()));
+    let command = layers::with_environment(command);
+    let arguments = layers::merged(&command, arguments)?;
     let matches =
         command.try_get_matches_from(arguments).unwrap_or_else(|error| wrong_flag(&error));
     later::refuse(&matches)?;
@@ -44,6 +46,18 @@ fn run() -> Result<()> {
         Some(Command::Db { command: DbCommand::Verify { datadir } }) => db::verify(&datadir),
         Some(Command::Top { url, once }) => top::run(&url, once),
     }
+}
+
+/// Takes `-1` after a flag as its value, so that the answer is that it is out of range, and not
+/// that there is no flag `-1`.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let allow = |command: clap::Command| {
+        command.mut_args(|arg| {
+            let takes_one = arg.get_action().takes_values();
+            if takes_one { arg.allow_negative_numbers(true) } else { arg }
+        })
+    };
+    allow(command).mut_subcommand(layers::DEVNET, allow)
 }
 
 /// The error and its causes, `what: why: why`. Some name their cause already: it is said once.
@@ -64,6 +78,12 @@ fn wrong_flag(error: &clap::Error) -> ! {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         error.exit();
     }
+    eprintln!("error: {}; see --help", clap_line(error));
+    std::process::exit(error.exit_code())
+}
+
+/// What clap has against the arguments, in one line without usage.
+fn clap_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let (mut said, mut is_usage) = (Vec::new(), false);
     for line in text.lines().map(str::trim) {
@@ -72,6 +92,13 @@ fn wrong_flag(error: &clap::Error) -> ! {
             said.push(line);
         }
     }
-    eprintln!("{}; see --help", said.join("; ").replace(":; ", ": "));
-    std::process::exit(error.exit_code())
+    let mut line = said.join("; ").replace(":; ", ": ");
+    // What std says of a number does not say what was expected.
+    for (said, expected) in [
+        ("invalid digit found in string", "expected a whole number, 0 or more"),
+        ("number would be zero for non-zero type", "expected 1 or more"),
+    ] {
+        line = line.replace(said, expected);
+    }
+    line.strip_prefix("error: ").map(str::to_owned).unwrap_or(line)
 }

@@ -102,6 +102,14 @@ impl ChainSpec {
     }
 }
 
+impl ChainSpec {
+    /// Gives `address` a balance in wei at the start, unless the genesis names it.
+    pub fn fund(&mut self, address: Address, balance: U256) {
+        let funded = GenesisAccount { balance, ..GenesisAccount::default() };
+        self.alloc.entry(address).or_insert(funded);
+    }
+}
+
 /// The schedule in which `last` and every fork before it is active from the first block on, and no
 /// later one is; with its blob parameters.
 pub(crate) fn all_from_the_start(

@@ -16,7 +16,10 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{
     chain_id::ChainIds,
     fork::Fork,
-    limits::{BLOBS_MAX, EXTRA_DATA_BYTES_MAX, GAS_LIMIT_MAX, GAS_LIMIT_MIN},
+    limits::{
+        BLOBS_MAX, EXTRA_DATA_BYTES_MAX, GAS_LIMIT_MAX, GAS_LIMIT_MIN, GENESIS_NUMBER_MAX,
+        GENESIS_TIMESTAMP_MAX,
+    },
     spec::{Activation, ChainSpec, Genesis, Timestamps},
 };
 
@@ -39,7 +42,7 @@ pub enum GenesisError {
         /// Highest.
         max: u64,
     },
-    /// A header field is too big for its type.
+    /// A header field is too big for its type, or leaves no room for the blocks to come.
     #[error("genesis: {field} {found} is above {max}")]
     TooBig {
         /// Name in the file.
@@ -117,8 +120,9 @@ impl ChainSpec {
     ///
     /// [`GenesisError`], which names the field at fault.
     pub fn from_genesis_json(text: &str) -> Result<Self, GenesisError> {
-        let file: alloy_genesis::Genesis = serde_json::from_str(text)?;
+        // First: alloy's errors name types where this one says what is expected.
         serde_json::from_str::<Presence>(text)?.check()?;
+        let file: alloy_genesis::Genesis = serde_json::from_str(text)?;
         if !(GAS_LIMIT_MIN..=GAS_LIMIT_MAX).contains(&file.gas_limit) {
             return Err(GenesisError::GasLimit {
                 found: file.gas_limit,
@@ -126,13 +130,9 @@ impl ChainSpec {
                 max: GAS_LIMIT_MAX,
             });
         }
-        let base_fee = file.base_fee_per_gas.map(|fee| {
-            u64::try_from(fee).map_err(|_| GenesisError::TooBig {
-                field: "baseFeePerGas",
-                found: fee,
-                max: u128::from(u64::MAX),
-            })
-        });
+        let number = bounded("number", file.number.unwrap_or(0).into(), GENESIS_NUMBER_MAX)?;
+        let timestamp = bounded("timestamp", file.timestamp.into(), GENESIS_TIMESTAMP_MAX)?;
+        let base_fee = file.base_fee_per_gas.map(|fee| bounded("baseFeePerGas", fee, u64::MAX));
         let forks = fork_schedule(&file.config, file.difficulty)?;
         let blobs = blob_schedule(&blob_times(&file.config), &file.config.blob_schedule)?;
         Ok(Self {
@@ -142,8 +142,8 @@ impl ChainSpec {
             // The bound is for children: Clique keeps its signers in a longer genesis field.
             extra_data_max: EXTRA_DATA_BYTES_MAX,
             genesis: Genesis {
-                number: file.number.unwrap_or(0),
-                timestamp: file.timestamp,
+                number,
+                timestamp,
                 gas_limit: file.gas_limit,
                 base_fee: base_fee.transpose()?,
                 extra_data: file.extra_data,
@@ -163,9 +163,14 @@ impl ChainSpec {
     }
 }
 
+fn bounded(field: &'static str, found: u128, max: u64) -> Result<u64, GenesisError> {
+    let value = u64::try_from(found).ok().filter(|value| *value <= max);
+    value.ok_or(GenesisError::TooBig { field, found, max: max.into() })
+}
+
 /// What geth insists on; `alloy-genesis` would fill it in.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with config, gasLimit, difficulty, alloc")]
 struct Presence {
     config: Option<ConfigPresence>,
     gas_limit: Option<IgnoredAny>,
@@ -174,7 +179,7 @@ struct Presence {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with chainId and the forks")]
 struct ConfigPresence {
     chain_id: Option<IgnoredAny>,
 }

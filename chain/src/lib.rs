@@ -11,6 +11,7 @@ mod block;
 mod chain_id;
 mod command;
 mod dev;
+mod difference;
 mod fork;
 mod genesis;
 mod id;
@@ -36,6 +37,7 @@ pub use block::{
 pub use chain_id::TooManyChainIds;
 pub use command::{Cheat, Command, CommandError, EngineStatus, Outcome};
 pub use dev::{CREATE2_FACTORY, DevOptions};
+pub use difference::Difference;
 pub use fork::{Fork, UnknownFork};
 pub use genesis::GenesisError;
 pub use id::Height;

@@ -12,6 +12,11 @@ pub const EXTRA_DATA_BYTES_MAX: usize = 32;
 pub const GAS_LIMIT_MIN: u64 = 5_000;
 /// Highest gas limit of a block (geth `MaxGasLimit`): it must fit a signed word.
 pub const GAS_LIMIT_MAX: u64 = i64::MAX as u64;
+/// Number of a first block: its children have 2^63 more, so no height overflows.
+pub const GENESIS_NUMBER_MAX: u64 = i64::MAX as u64;
+/// Second of a first block: as far as the clock of a dev node may be set, and far from where adding
+/// to it could overflow.
+pub const GENESIS_TIMESTAMP_MAX: u64 = 1 << 62;
 /// A child's gas limit differs from its parent's by less than `parent / 1024`.
 pub const GAS_LIMIT_BOUND_DIVISOR: u64 = 1_024;
 /// Wei per gas when London starts (EIP-1559).
@@ -26,6 +31,8 @@ pub const BLOBS_MAX: u64 = 4_096;
 pub const DEV_ACCOUNTS_MAX: usize = 100_000;
 /// Changes of the chain id that are remembered (`anvil_setChainId`); a test makes a handful.
 pub const CHAIN_IDS_MAX: usize = 1_024;
+/// Characters of a value that are shown where two specs differ: more than a word, less than code.
+pub const DIFFERENCE_CHARS_MAX: usize = 80;
 /// Blocks one `Mine` command may ask for: its answer is their hashes, 32 MiB at this many. Who
 /// orders more has made a typing error.
 pub const MINE_BLOCKS_MAX: u64 = 1_000_000;

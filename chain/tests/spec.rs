@@ -188,11 +188,25 @@ fn bad_genesis_is_refused_by_name() {
 
     let refused = |text| ChainSpec::from_genesis_json(text).expect_err(text).to_string();
     assert!(refused("{").contains("not valid JSON"));
+    assert!(refused("[]").contains("expected an object with config, gasLimit"));
+    assert!(refused(r#"{"config":7}"#).contains("expected an object with chainId"));
     assert!(refused(r#"{"gasLimit":"0x1","alloc":{}}"#).contains("'config'"));
     let no_alloc = r#"{"config":{"chainId":1},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
     assert!(refused(no_alloc).contains("'alloc'"));
     let low = r#"{"config":{"chainId":1},"gasLimit":"0x1","difficulty":"0x0","alloc":{}}"#;
     assert!(refused(low).contains("gasLimit 1 is not within 5000"));
+    for (field, value) in [
+        ("number", "0xffffffffffffffff"),
+        ("timestamp", "0xffffffffffffffff"),
+        ("baseFeePerGas", "0x1ffffffffffffffff"),
+    ] {
+        let text = format!(
+            r#"{{"config":{{"chainId":1}},"gasLimit":"0x1c9c380","difficulty":"0x0",
+            "{field}":"{value}","alloc":{{}}}}"#
+        );
+        let found = ChainSpec::from_genesis_json(&text).expect_err(field).to_string();
+        assert!(found.starts_with(&format!("genesis: {field} ")), "{found}");
+    }
 }
 
 /// The child that follows every rule.

@@ -173,10 +173,38 @@ pub enum OpenError {
         /// Format number needed.
         known: u32,
     },
-    /// The folder cannot be made, read or written.
-    #[error("datadir {}: {source}", path.display())]
+    /// The store is gone from a datadir that held a chain.
+    #[error(
+        "{} is missing or empty, but the datadir held a chain: restore it, or start with a new \
+         datadir",
+        path.display()
+    )]
+    StoreMissing {
+        /// The folder of the store, or the file in it.
+        path: PathBuf,
+    },
+    /// The file that says whose the datadir is says nothing.
+    #[error(
+        "{} is damaged: restore it, or delete it and have it made anew by a start with the \
+         chain's own settings",
+        path.display()
+    )]
+    Label {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file that keeps the chain's spec does not.
+    #[error("{} is damaged: {reason}", path.display())]
+    Spec {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file or the folder cannot be made, read or written.
+    #[error("cannot use {}: {source}", path.display())]
     Io {
-        /// The datadir.
+        /// The file or folder.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,

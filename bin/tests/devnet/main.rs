@@ -53,12 +53,24 @@ fn served_receipts_survive_kill_minus_nine() {
     assert_eq!(again, served);
     assert_eq!(node.terminate(), Some(0));
 
-    let verify = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-        .args(["db", "verify", "--datadir"])
-        .arg(&data)
-        .output()
-        .expect("the binary runs");
-    assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stderr));
+    let verify = || {
+        Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(["db", "verify", "--datadir"])
+            .arg(&data)
+            .output()
+            .expect("the binary runs")
+    };
+    let verified = verify();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+
+    // What is lost is named, and not made anew.
+    let state = data.join("state");
+    std::fs::remove_dir_all(&state).expect("it is there");
+    let verified = verify();
+    let errors = String::from_utf8_lossy(&verified.stderr);
+    assert!(!verified.status.success() && errors.contains("state is missing"), "{errors}");
+    fails(&flags, "state is missing");
+    assert!(!state.exists());
 }
 
 /// Goal: every misuse ends with one clear line, a failing exit code, and nothing written.
@@ -66,6 +78,9 @@ fn served_receipts_survive_kill_minus_nine() {
 fn misuse_is_one_clear_line() {
     fails(&["--no-such-flag"], "--no-such-flag");
     fails(&["--block-time", "0.001"], "0.05");
+    fails(&["--block-time", "-1"], "expected 0.05 to 1e9 seconds, found -1");
+    fails(&["dev", "--balance", "-1"], "expected a whole number, 0 or more");
+    fails(&["--max-transactions", "0"], "expected 1 or more");
     fails(&["--hardfork", "marmalade"], "marmalade");
     fails(&["--mnemonic", "not a phrase"], "mnemonic");
 
@@ -79,6 +94,17 @@ fn misuse_is_one_clear_line() {
     let data = bad.join("data");
     let (genesis, data) = (genesis.to_str().expect("UTF-8"), data.to_str().expect("UTF-8"));
     fails(&["--init", genesis, "--datadir", data], "genesis.json");
+    assert!(!Path::new(data).exists(), "a refused start writes nothing");
+
+    let last = "18446744073709551615";
+    for flag in ["--number", "--timestamp"] {
+        fails(&[flag, last, "--datadir", data], flag);
+        assert!(!Path::new(data).exists(), "a refused start writes nothing");
+    }
+    let text = r#"{"config":{"chainId":1},"gasLimit":"0x1c9c380","difficulty":"0x0",
+        "number":"0xffffffffffffffff","alloc":{}}"#;
+    std::fs::write(genesis, text).expect("a file in target");
+    fails(&["--init", genesis, "--datadir", data], "genesis: number 18446744073709551615 is above");
     assert!(!Path::new(data).exists(), "a refused start writes nothing");
 
     let foreign = folder("foreign");
@@ -149,6 +175,25 @@ fn requests_and_blocks_are_logged_as_anvil_does() {
     node.call("eth_gasPrice", &json!([]));
     let text = node.printed_until("eth_gasPrice");
     assert_eq!(text, "\nanvil_setLoggingEnabled\neth_gasPrice\n");
+}
+
+/// Goal: with `--json` the start is a line like the others: an event with camelCase keys.
+#[test]
+fn the_start_is_told_as_json_too() {
+    let mut node = Devnet::start(&["--json", "--accounts", "1"]);
+    let started: Value = serde_json::from_str(node.banner()).expect("one line of JSON");
+    assert_eq!(started["event"], "listening");
+    assert_eq!(started["addresses"], json!([format!("127.0.0.1:{}", node.port())]));
+    assert_eq!(started["chainId"], 31_337);
+    let account = &started["accounts"][0];
+    assert_eq!(
+        (&account["address"], &account["balance"]),
+        (&json!(ALICE.to_lowercase()), &json!("10000000000000000000000"))
+    );
+    node.call("eth_chainId", &json!([]));
+    let line = node.printed_until("}");
+    let request: Value = serde_json::from_str(&line).expect("one line of JSON");
+    assert_eq!(request, json!({ "event": "request", "method": "eth_chainId" }));
 }
 
 /// Goal: a terminal that takes nothing holds up neither requests nor the end.
@@ -254,6 +299,78 @@ fn a_call_with_a_price_needs_no_gas_limit() {
     let mut node = Devnet::start(&[]);
     let call = json!([{ "from": ALICE, "to": BOB, "gasPrice": "0x77359400" }, "latest"]);
     assert_eq!(node.call("eth_call", &call), "0x");
+}
+
+/// Goal: the dev accounts have what the banner says; a flag that cannot take effect on a genesis
+/// file or a datadir is refused by its name.
+#[test]
+fn accounts_have_what_the_banner_says() {
+    let place = folder("funds");
+    std::fs::create_dir_all(&place).expect("a folder in target");
+    let genesis = place.join("genesis.json");
+    let text = format!(
+        r#"{{"config":{{"chainId":77,"homesteadBlock":0,"eip150Block":0,"eip158Block":0,
+        "byzantiumBlock":0,"constantinopleBlock":0,"istanbulBlock":0,"berlinBlock":0,
+        "londonBlock":0,"terminalTotalDifficulty":0}},"gasLimit":"0x1c9c380","difficulty":"0x0",
+        "number":"0x5","alloc":{{"{BOB}":{{"balance":"0x7"}}}}}}"#
+    );
+    std::fs::write(&genesis, text).expect("a file in target");
+    let data = place.join("data");
+    let (genesis, data) = (genesis.to_str().expect("UTF-8"), data.to_str().expect("UTF-8"));
+    let init = ["--init", genesis, "--datadir", data];
+    for (flag, value) in [("--number", "9"), ("--timestamp", "9"), ("--hardfork", "cancun")] {
+        fails(&[&init[..], &[flag, value]].concat(), &format!("{flag} {value}"));
+    }
+    fails(&[&init[..], &["--fund-accounts", &format!("{BOB}:1")]].concat(), "--fund-accounts");
+    assert!(!Path::new(data).exists(), "a refused start writes nothing");
+
+    let made_with = ["--chain-id", "78", "--balance", "3", "--accounts", "2"];
+    let mut node = Devnet::start(&[&init[..], &made_with].concat());
+    assert_eq!(node.call("eth_chainId", &json!([])), "0x4e", "the flag goes before the file");
+    let rows = [
+        format!("(0) {ALICE} (3.000000000000000000 ETH)"),
+        format!("(1) {BOB} (0.000000000000000007 ETH)"),
+    ];
+    assert!(rows.iter().all(|row| node.banner().contains(row)), "{}", node.banner());
+    let hash = node.call("eth_sendTransaction", &transfer("0xde0b6b3a7640000"));
+    node.receipt(&hash);
+    assert_eq!(node.terminate(), Some(0));
+
+    let node = Devnet::start(&["--datadir", data, "--balance", "3", "--accounts", "1"]);
+    assert!(node.banner().contains(&format!("(0) {ALICE} (1.99")), "{}", node.banner());
+    drop(node);
+    drop(Devnet::start(&[&init[..], &["--chain-id", "78"]].concat()));
+    fails(&init, "chain_id is 78, not 77");
+    for flag in ["--balance", "--accounts", "--mnemonic-random", "--mnemonic-seed-unsafe"] {
+        fails(&["--datadir", data, flag, "12"], flag);
+    }
+    fails(
+        &["--datadir", data, "--fund-accounts", "0x00000000000000000000000000000000000000Aa"],
+        "--fund-accounts",
+    );
+}
+
+/// Goal: a call and an estimate have the limits that the flags give to a block's transactions.
+#[test]
+fn flags_that_limit_an_execution_hold_for_calls_too() {
+    // Init code that returns as many zero bytes as the word after PUSH4 says.
+    let deploy = |size: u32| json!([{ "from": ALICE, "data": format!("0x63{size:08x}5ff3") }]);
+    let mut node = Devnet::start(&["--code-size-limit", "100", "--enable-tx-gas-limit"]);
+    node.call("eth_estimateGas", &deploy(100));
+    let refused = node.answer("eth_estimateGas", &deploy(101));
+    assert!(refused["error"].is_object(), "above --code-size-limit: {refused}");
+    // MLOAD at 3.2 MB takes 19.8 million gas: less than a block has, more than EIP-7825 allows.
+    let much = json!([{ "from": ALICE, "data": "0x6230d4005100" }]);
+    let refused = node.answer("eth_estimateGas", &much);
+    assert!(refused["error"].is_object(), "above EIP-7825's limit: {refused}");
+    drop(node);
+
+    let mut node = Devnet::start(&["--disable-code-size-limit"]);
+    node.call("eth_estimateGas", &much);
+    let large = deploy(50_000);
+    node.call("eth_estimateGas", &large);
+    let hash = node.call("eth_sendTransaction", &large);
+    assert_eq!(node.receipt(&hash)["status"], "0x1");
 }
 
 /// Goal: an ethers script sends a transfer, deploys, reads logs and follows new heads.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub(crate) struct Devnet {
     child: Child,
     port: u16,
+    banner: String,
     output: BufReader<ChildStdout>,
     connection: BufReader<TcpStream>,
 }
@@ -38,17 +39,25 @@ impl Devnet {
             let mut line = String::new();
             let read = output.read_line(&mut line).expect("its output is text");
             assert!(read > 0, "it ended before it listened:\n{seen}");
-            if let Some(addresses) = line.trim().strip_prefix("Listening on 127.0.0.1:") {
-                let port = addresses.split(',').next().expect("split gives one at least");
-                break port.parse().expect("a port");
-            }
             seen.push_str(&line);
+            // As text and as JSON.
+            let place = line.trim().strip_prefix("Listening on ");
+            let place = place.or(line.split_once("addresses\":[\"").map(|(_, rest)| rest));
+            if let Some(port) = place.and_then(|place| place.strip_prefix("127.0.0.1:")) {
+                let end = port.find(|c: char| !c.is_ascii_digit()).unwrap_or(port.len());
+                break port[..end].parse().expect("a port");
+            }
         };
-        Self { child, port, output, connection: connect(port) }
+        Self { child, port, banner: seen, output, connection: connect(port) }
     }
 
     pub(crate) const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What it printed until it said where it listens.
+    pub(crate) fn banner(&self) -> &str {
+        &self.banner
     }
 
     /// Reads what the node prints up to a line that ends with `last`, and returns all of it.

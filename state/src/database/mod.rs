@@ -90,14 +90,38 @@ impl Database {
         let Some(path) = &options.path else {
             return Self::open_store(Arc::new(Memory::new()), spec, sync);
         };
-        let datadir = Datadir::open(path, spec)?;
+        let mut datadir = Datadir::open(path, spec)?;
         let store = Rocks::open(&datadir.store(), options.cache_bytes).map_err(|error| {
             if error.is_locked() {
                 return OpenError::Locked { path: path.clone() };
             }
             OpenError::from(error)
         })?;
-        let mut database = Self::open_in(Arc::new(store), spec, sync, datadir.path())?;
+        if !holds(&store, spec, datadir.path())? {
+            if datadir.is_complete() {
+                return Err(OpenError::StoreMissing { path: datadir.store() });
+            }
+            genesis::write(&store, spec, sync)?;
+        }
+        let mut database = Self::load(Arc::new(store), sync)?;
+        datadir.complete()?;
+        database.datadir = Some(datadir);
+        Ok(database)
+    }
+
+    /// Opens the database in the datadir `path` to read it. Nothing is made or written, also not
+    /// by RocksDB; what would write to the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], which names the file that is missing or damaged.
+    pub fn open_read_only(path: &Path, spec: &ChainSpec) -> Result<Self, OpenError> {
+        let datadir = Datadir::open_read_only(path)?;
+        let store = Rocks::open_read_only(&datadir.store(), CACHE_BYTES_DEFAULT)?;
+        if !holds(&store, spec, path)? {
+            return Err(OpenError::StoreMissing { path: datadir.store() });
+        }
+        let mut database = Self::load(Arc::new(store), Sync::No)?;
         database.datadir = Some(datadir);
         Ok(database)
     }
@@ -121,24 +145,7 @@ impl Database {
         spec: &ChainSpec,
         sync: Sync,
     ) -> Result<Self, OpenError> {
-        Self::open_in(store, spec, sync, Path::new("memory"))
-    }
-
-    fn open_in(
-        store: Arc<dyn Store>,
-        spec: &ChainSpec,
-        sync: Sync,
-        path: &Path,
-    ) -> Result<Self, OpenError> {
-        let snapshot = store.snapshot();
-        if let Some(format) = snapshot.get(Family::Meta, rows::META_FORMAT)? {
-            let number = format.as_slice().try_into().map(u32::from_be_bytes);
-            let number = number.map_err(|_| not_readable(rows::META_FORMAT))?;
-            let found = meta(snapshot.as_ref(), rows::META_SPEC)?;
-            let is_hash = found.len() == 32;
-            let found = if is_hash { B256::from_slice(&found) } else { B256::ZERO };
-            datadir::check(path, number, found, spec.hash())?;
-        } else {
+        if !holds(store.as_ref(), spec, Path::new("memory"))? {
             genesis::write(store.as_ref(), spec, sync)?;
         }
         Ok(Self::load(store, sync)?)
@@ -305,6 +312,19 @@ impl Database {
         let caches = Arc::clone(&self.base.caches);
         self.base = Arc::new(Base { snapshot, head, genesis, caches, recent });
     }
+}
+
+/// Compares the chain in `store` with `spec`; returns false if there is none.
+fn holds(store: &dyn Store, spec: &ChainSpec, path: &Path) -> Result<bool, OpenError> {
+    let snapshot = store.snapshot();
+    let Some(format) = snapshot.get(Family::Meta, rows::META_FORMAT)? else { return Ok(false) };
+    let number = format.as_slice().try_into().map(u32::from_be_bytes);
+    let number = number.map_err(|_| not_readable(rows::META_FORMAT))?;
+    let found = meta(snapshot.as_ref(), rows::META_SPEC)?;
+    let is_hash = found.len() == 32;
+    let found = if is_hash { B256::from_slice(&found) } else { B256::ZERO };
+    datadir::check(path, number, found, spec.hash())?;
+    Ok(true)
 }
 
 fn meta(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Vec<u8>, StateError> {

@@ -46,16 +46,36 @@ impl Rocks {
     ///
     /// [`StoreError::Rocks`] with what RocksDB says.
     pub fn open(folder: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
-        let cache_bytes = cache_bytes.clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX);
-        let memtables_bytes = cache_bytes / MEMTABLES_DIVISOR;
-        let cache = Cache::new_lru_cache(cache_bytes - memtables_bytes)?;
-        let columns = Column::ALL.map(|column| {
-            let options = column_options(column, &cache, memtables_bytes);
-            ColumnFamilyDescriptor::new(column.name(), options)
-        });
-        let db = DB::open_cf_descriptors(&database_options(memtables_bytes), folder, columns)?;
+        let (options, columns) = options(cache_bytes)?;
+        let db = DB::open_cf_descriptors(&options, folder, columns)?;
         Ok(Self { db: Arc::new(db) })
     }
+
+    /// Opens the database in `folder` to read it; a write is an error. The caller has seen that
+    /// the folder is there: the binding would make it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Rocks`] with what RocksDB says.
+    pub fn open_read_only(folder: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+        let (options, columns) = options(cache_bytes)?;
+        let db = DB::open_cf_descriptors_read_only(&options, folder, columns, false)?;
+        Ok(Self { db: Arc::new(db) })
+    }
+}
+
+/// Options of the database and of its column families, with `cache_bytes` between them.
+fn options(
+    cache_bytes: usize,
+) -> Result<(Options, [ColumnFamilyDescriptor; Column::ALL.len()]), StoreError> {
+    let cache_bytes = cache_bytes.clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX);
+    let memtables_bytes = cache_bytes / MEMTABLES_DIVISOR;
+    let cache = Cache::new_lru_cache(cache_bytes - memtables_bytes)?;
+    let columns = Column::ALL.map(|column| {
+        let options = column_options(column, &cache, memtables_bytes);
+        ColumnFamilyDescriptor::new(column.name(), options)
+    });
+    Ok((database_options(memtables_bytes), columns))
 }
 
 /// A column family of RocksDB.

@@ -68,7 +68,7 @@ impl Estimate {
             let allowance = (balance - tx.value) / U256::from(tx.gas_price);
             high = high.min(u64::try_from(allowance).unwrap_or(u64::MAX));
         }
-        high = high.min(gas_cap.unwrap_or(u64::MAX));
+        high = high.min(gas_cap.unwrap_or(u64::MAX)).min(prepared.tx_gas_max);
         let is_transfer = match tx.kind {
             TxKind::Call(to) if tx.data.is_empty() => {
                 overlay.code_of(to).map_err(|error| CallError::State(error.0))?.is_empty()

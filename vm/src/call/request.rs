@@ -8,7 +8,7 @@ use alloy_rpc_types_eth::{
     state::{AccountOverride, StateOverride},
 };
 use evenkeel_chain::{ChainSpec, Header};
-use revm::context::{TxEnv, either::Either};
+use revm::context::{Cfg as _, TxEnv, either::Either};
 
 use crate::{
     env,
@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) facts: TxFacts,
     /// Gas limit that the request names.
     pub(super) gas_named: Option<u64>,
+    /// Gas that a transaction may have at most (EIP-7825), which a call may exceed as in geth.
+    pub(super) tx_gas_max: u64,
 }
 
 /// Turns the request into a transaction on the block with `header`, as changed by `overrides`.
@@ -49,6 +51,7 @@ pub(super) fn prepare(
     setup.cfg.disable_block_gas_limit = true;
     setup.cfg.tx_chain_id_check = false;
     setup.cfg.chain_id = spec.chain_id_now();
+    let tx_gas_max = setup.cfg.tx_gas_limit_cap();
     setup.cfg.tx_gas_limit_cap = Some(u64::MAX);
 
     let gas_named = request.gas;
@@ -58,7 +61,7 @@ pub(super) fn prepare(
         setup.block.basefee = 0;
     }
     let facts = TxFacts::of(&tx, setup.block.basefee);
-    Ok(Prepared { setup, tx, facts, gas_named })
+    Ok(Prepared { setup, tx, facts, gas_named, tx_gas_max })
 }
 
 fn transaction(

@@ -1,6 +1,6 @@
 //! Who may open a datadir.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use crate::{
     ChangeSet, Database, OpenError, Options,
@@ -76,6 +76,82 @@ fn only_its_own_chain_opens_a_datadir() {
     fs::remove_file(&label).expect("the try made one");
     let database = Database::open(&options(&folder), &spec(1)).expect("it is ours");
     assert_eq!(database.durable().hash, hash);
+}
+
+/// Goal: what is gone from a datadir, or broken in it, is named, by a start and by a look alike,
+/// and neither makes it anew.
+/// Method: each file in turn, and the rows of the log.
+#[test]
+fn what_is_lost_is_named_and_not_made_anew() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 6] = [
+        ("state", |folder| fs::remove_dir_all(folder.join("state")).expect("it is there")),
+        ("CURRENT", |folder| fs::remove_file(folder.join("state/CURRENT")).expect("it is there")),
+        ("state", |folder| {
+            for entry in fs::read_dir(folder.join("state")).expect("it is a folder") {
+                let path = entry.expect("it is readable").path();
+                if path.extension().is_some_and(|end| end == "log" || end == "sst") {
+                    fs::remove_file(path).expect("it is a file");
+                }
+            }
+        }),
+        ("spec.json", |folder| fs::remove_file(folder.join("spec.json")).expect("it is there")),
+        ("spec.json", |folder| fs::write(folder.join("spec.json"), "{ ").expect("writable")),
+        ("evenkeel.datadir", |folder| {
+            fs::write(folder.join("evenkeel.datadir"), [0xff; 9]).expect("writable");
+        }),
+    ];
+    for (name, damage) in damages {
+        let folder = Folder::new();
+        let mut database = Database::open(&options(&folder), &spec(1)).expect("it is new");
+        let executed = execute(&database.tip(), &ChangeSet::default(), 1);
+        database.commit(&[executed]).expect("in order");
+        drop(database);
+        damage(folder.path());
+        let before = files(&folder);
+        let looked = Database::stored_spec(&options(&folder))
+            .and_then(|spec| Database::open_read_only(folder.path(), &spec.expect("it has one")));
+        let error = looked.err().expect(name).to_string();
+        assert!(error.contains(name), "{name}: {error}");
+        assert_eq!(files(&folder), before, "{name}: a look writes nothing");
+        let started = Database::stored_spec(&options(&folder))
+            .and_then(|spec| Database::open(&options(&folder), &spec.expect("it has one")));
+        let error = started.err().expect(name).to_string();
+        assert!(error.contains(name), "{name}: {error}");
+    }
+}
+
+/// Goal: a database that is only looked at is read wholly, and not a byte of it changes.
+#[test]
+fn a_look_changes_nothing() {
+    let folder = Folder::new();
+    let mut database = Database::open(&options(&folder), &spec(1)).expect("it is new");
+    let executed = execute(&database.tip(), &ChangeSet::default(), 1);
+    database.commit(&[executed]).expect("in order");
+    let hash = database.durable().hash;
+    let error = Database::open_read_only(folder.path(), &spec(1)).err().expect("it is open");
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    drop(database);
+    let before = files(&folder);
+    let mut database = Database::open_read_only(folder.path(), &spec(1)).expect("it is there");
+    assert_eq!(database.durable().hash, hash);
+    assert_eq!(database.verify(&mut |_| {}).expect("the disk works").faults, []);
+    database.mark().expect_err("it writes");
+    drop(database);
+    assert_eq!(files(&folder), before);
+}
+
+/// Goal: a first start that a crash cut off before the store was there is taken up.
+#[test]
+fn a_first_start_that_was_cut_off_goes_on() {
+    let folder = Folder::new();
+    drop(Database::open(&options(&folder), &spec(1)).expect("it is new"));
+    let label = folder.path().join("evenkeel.datadir");
+    let text = fs::read_to_string(&label).expect("it has a label");
+    fs::write(&label, text.replace("genesis written\n", "")).expect("writable");
+    fs::remove_dir_all(folder.path().join("state")).expect("it is there");
+    drop(Database::open(&options(&folder), &spec(1)).expect("as if it were new"));
+    assert_eq!(fs::read_to_string(&label).expect("it has a label"), text);
 }
 
 /// Goal: a store that somebody holds open without our lock is refused by the same name.
