@@ -13,6 +13,7 @@ use crate::{
     ctx::Ctx,
     entropy::Entropy,
     message::Message,
+    spans,
     status::Exit,
     supervision::{
         AtRestart, Restart,
@@ -150,7 +151,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
         Self { keeper, ..Self::new(factory, Restart::Never) }
     }
 
-    fn step(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
+    fn step(&mut self, turn: &Turn<'_, A::Message>, is_traced: bool) -> Verdict {
         if let Some(verdict) = self.obey(turn) {
             return verdict;
         }
@@ -204,10 +205,11 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
                 return if is_stopping { Verdict::Done(Exit::Stopped) } else { Verdict::Idle };
             };
             budget::consume(message.cost());
-            // A load and a branch while nobody listens.
-            let span = tracing::trace_span!("message", kind = message.kind()).entered();
-            let flow = actor.handle(message, &mut ctx);
-            drop(span);
+            let flow = if is_traced {
+                spans::of_message(message.kind(), || actor.handle(message, &mut ctx))
+            } else {
+                actor.handle(message, &mut ctx)
+            };
             if let Some(verdict) = enter(phase, flow, is_stopping) {
                 return verdict;
             }
@@ -366,8 +368,14 @@ impl<A: Actor, F: Make<A>> Body<A::Message> for ActorBody<A, F> {
     }
 
     fn turn(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
-        let _span = turn.header().span().entered();
-        match catch_unwind(AssertUnwindSafe(|| self.step(turn))) {
+        let is_traced = spans::is_on();
+        let step = AssertUnwindSafe(|| self.step(turn, is_traced));
+        let ended = if is_traced {
+            spans::of_turn(turn.header(), || catch_unwind(step))
+        } else {
+            catch_unwind(step)
+        };
+        match ended {
             Ok(verdict) => verdict,
             Err(payload) => self.crash(turn, &*payload),
         }

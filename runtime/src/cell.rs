@@ -269,14 +269,6 @@ impl Header {
         self.identity().share.as_ref().map_or(crate::limits::QUANTUM_REDUCTIONS, Share::quantum)
     }
 
-    /// The span of a turn. None, for a load and a branch, while nobody listens.
-    #[inline]
-    pub(crate) fn span(&self) -> tracing::Span {
-        let identity = self.identity();
-        let (actor, id, class) = (identity.name, identity.id, identity.class.name());
-        tracing::trace_span!("turn", actor, id, class)
-    }
-
     /// What is left of the quantum since the process was woken.
     #[inline]
     pub(crate) fn rest(&self, quantum: u32) -> u32 {

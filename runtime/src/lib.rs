@@ -36,6 +36,7 @@ mod share;
 mod simulated;
 mod single;
 mod slab;
+mod spans;
 mod status;
 mod stop;
 mod stream;

@@ -17,6 +17,7 @@ use crate::{
     cell::{self, Body, Order, Task, Turn, Verdict, WeakTask},
     message::Message,
     reply::{Answer, Lost, Reply, reply},
+    spans,
     status::Exit,
 };
 
@@ -70,12 +71,17 @@ where
         let Some(future) = &mut self.future else {
             return Verdict::Done(Exit::Stopped);
         };
-        let _span = turn.header().span().entered();
         let waker = turn.me().task().waker();
         let mut cx = Context::from_waker(&waker);
         budget::consume(1);
         AWAITS_MESSAGE.set(false);
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
+        let poll = AssertUnwindSafe(|| future.as_mut().poll(&mut cx));
+        let polled = if spans::is_on() {
+            spans::of_turn(turn.header(), || catch_unwind(poll))
+        } else {
+            catch_unwind(poll)
+        };
+        match polled {
             Ok(Poll::Pending) if is_stopping => Verdict::Done(Exit::Stopped),
             Ok(Poll::Pending) => Verdict::Pending { takes_messages: AWAITS_MESSAGE.get() },
             Ok(Poll::Ready(output)) => {
