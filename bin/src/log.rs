@@ -1,7 +1,8 @@
 //! The node's own log: warnings and errors on stderr, and whatever `--log` asks for.
 //!
 //! A terminal that takes nothing must not hold up a worker: lines go through a bounded queue to a
-//! thread of their own, and what does not fit is dropped and counted in the next line.
+//! thread of their own, and what does not fit is dropped and counted in the next line. What still
+//! waits when the process ends is lost; why the node stopped, `main` says itself.
 
 use std::{
     io::{self, Write as _},

@@ -11,6 +11,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use alloy_primitives::B256;
 use evenkeel_chain::{ChainSpec, Fork};
 use evenkeel_runtime::{
     Actor, Answer, Behaviour, Class, Code, Ctx, Flow, Mailbox, Message, NoVersion, Published,
@@ -196,7 +197,7 @@ impl Canary {
         &mut self,
         live: &LiveBlock,
         result: Result<BlockOutcome, ExecError>,
-        refused: &[(alloy_primitives::B256, String)],
+        refused: &[(B256, String)],
     ) {
         match result {
             Ok(BlockOutcome::Executed(shadow)) => {
