@@ -198,7 +198,7 @@ pub(crate) struct ChainArgs {
     /// Lowest gas price that is accepted, in wei.
     #[arg(long, value_name = "WEI")]
     pub(crate) gas_price: Option<u128>,
-    /// Timestamp of the genesis block [default: now].
+    /// Timestamp of the genesis block, from which the clock of the chain goes on [default: now].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=GENESIS_TIMESTAMP_MAX))]
     pub(crate) timestamp: Option<u64>,
     /// Number of the genesis block.

@@ -20,7 +20,7 @@ use evenkeel_node::{
 use evenkeel_runtime::{Class, Reply, Spawn, StopReason, System, ThreadsConfig, reply};
 use evenkeel_state::{Database, Options};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     args::{DevArgs, MiningArgs, OrderArg, WalletArgs},
@@ -48,6 +48,7 @@ const LOG_REST: Duration = Duration::from_millis(20);
 pub(crate) fn run(args: &DevArgs) -> Result<()> {
     log::start(args.display.log.clone())?;
     let system = System::threads(threads(args)).context("cannot start the scheduler")?;
+    let signals = signals(&system)?;
     let accounts = dev_accounts(&args.wallet, args.node.seed)?;
     let options = Options { path: args.node.datadir.clone(), ..Options::default() };
     let spec = genesis::chain_spec(args, &accounts, &options, system.wall_clock())?;
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
     let printing = print_log(system.clone(), Arc::clone(&node.api));
     drop(system.spawn_future(spawn("log"), printing));
 
-    stop_on_signals(&system);
+    stop_on(&system, signals);
     match system.wait_stopped() {
         StopReason::Asked => {
             system.stop(STOP_MAX);
@@ -92,16 +93,22 @@ fn threads(args: &DevArgs) -> ThreadsConfig {
     }
 }
 
-/// Ends the system on SIGTERM and Ctrl-C.
-fn stop_on_signals(system: &System) {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+/// Listens for SIGTERM and Ctrl-C. From here on they do not end the process by themselves: one that
+/// comes during the start is obeyed at the end of it.
+fn signals(system: &System) -> Result<[Signal; 2]> {
+    let reactor = system.reactor().context("a system on threads has a reactor")?;
+    let _inside = reactor.enter();
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    Ok([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?])
+}
+
+/// Ends the system when one of the signals comes.
+fn stop_on(system: &System, signals: [Signal; 2]) {
+    for mut arrivals in signals {
         let stopping = system.clone();
         let waiting = async move {
-            // Where a signal cannot be listened for, its default ends the process.
-            if let Ok(mut arrivals) = signal(kind) {
-                arrivals.recv().await;
-                stopping.request_stop(StopReason::Asked);
-            }
+            arrivals.recv().await;
+            stopping.request_stop(StopReason::Asked);
         };
         drop(system.spawn_future(Spawn::new("signals", Class::System), waiting));
     }

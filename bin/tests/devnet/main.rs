@@ -3,7 +3,7 @@
 mod process;
 mod top;
 
-use std::{path::Path, process::Command};
+use std::{io::Write as _, path::Path, process::Command};
 
 use process::{Devnet, fails, folder};
 use serde_json::{Value, json};
@@ -147,6 +147,30 @@ fn settings_come_from_flag_then_environment_then_file() {
     fails(&["--config", file], "line 1");
     std::fs::write(place.join("settings.toml"), "chian-id = 7\n").expect("a file in target");
     fails(&["--config", file], "chian-id");
+}
+
+/// Goal: a signal that comes while the node starts is obeyed at the end of the start, not fatal.
+/// Method: its genesis file is a pipe, so the start waits for us.
+#[test]
+fn a_signal_during_the_start_is_obeyed() {
+    let place = folder("signal");
+    std::fs::create_dir_all(&place).expect("a folder in target");
+    let pipe = place.join("genesis.json");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let mut node = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["--port", "0", "--quiet", "--init"])
+        .arg(&pipe)
+        .spawn()
+        .expect("the binary runs");
+    // Opens when the node opens its end.
+    let mut genesis = std::fs::File::options().write(true).open(&pipe).expect("a pipe");
+    let sent = Command::new("kill").args(["-TERM", &node.id().to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+    let text = r#"{"config":{"chainId":7},"difficulty":"0x0","gasLimit":"0x1c9c380","alloc":{}}"#;
+    genesis.write_all(text.as_bytes()).expect("the node reads");
+    drop(genesis);
+    assert_eq!(node.wait().expect("it is our child").code(), Some(0));
 }
 
 /// Goal: requests, failures and blocks are told as anvil tells them, until logging is switched off.
