@@ -21,7 +21,7 @@
 use std::{
     any::TypeId,
     collections::VecDeque,
-    mem::ManuallyDrop,
+    mem::{self, ManuallyDrop},
     ptr::{self, NonNull},
     sync::PoisonError,
 };
@@ -33,7 +33,7 @@ use crate::{
     dead_letters::{DeadLetter, DeadReason},
     mailbox::{Load, Mailbox, MailboxSpec, Rule},
     message::Message,
-    queue::{Before, Letter, Queue},
+    queue::{Before, Letter, Queue, Taken},
     reply::Reply,
     share::Share,
     status::Exit,
@@ -133,8 +133,21 @@ struct VTable {
 /// The part of a cell that does not depend on its messages.
 #[repr(C)]
 pub(crate) struct Header {
+    /// What senders write.
     queue: Queue,
+    pub(crate) system: System,
     vtable: &'static VTable,
+    identity: OnceLock<Identity>,
+    // What the owner of the turn writes (C2), message by message: a cache line away from the queue,
+    // wherever the cell lies.
+    taken: Taken,
+    /// Reductions used since it was woken.
+    used: AtomicU32,
+    /// Reductions used beyond its quanta.
+    pub(crate) debt: AtomicU32,
+    /// Reductions of all its turns, for statistics: a turn is missed now and then when the next one
+    /// is booked by another worker at the same moment.
+    pub(crate) reductions: AtomicU64,
     counts: Counts,
     /// Asked to stop at the next message boundary.
     is_stopping: AtomicBool,
@@ -142,21 +155,18 @@ pub(crate) struct Header {
     is_done: AtomicBool,
     /// Has used up a quantum since it was woken. Touched by its owner (C2).
     is_spent: AtomicBool,
-    /// Reductions used since it was woken. Touched by its owner (C2).
-    used: AtomicU32,
-    /// Reductions used beyond its quanta. Touched by its owner (C2).
-    pub(crate) debt: AtomicU32,
-    /// Reductions of all its turns, for statistics: a turn is missed now and then when the next one
-    /// is booked by another worker at the same moment.
-    pub(crate) reductions: AtomicU64,
     /// Counts restarts: what an earlier life has ordered does not reach a later one.
     pub(crate) generation: AtomicU32,
     /// The task below this one in a [`TaskStack`]. Touched by who queues it (C1).
     below: AtomicPtr<Header>,
-    identity: OnceLock<Identity>,
     extras: OnceLock<Box<Mutex<Extras>>>,
-    pub(crate) system: System,
 }
+
+#[cfg(not(evenkeel_loom))]
+const _: () = {
+    let queue_ends = mem::offset_of!(Header, queue) + size_of::<Queue>();
+    assert!(mem::offset_of!(Header, taken) - queue_ends >= 64);
+};
 
 /// What senders see of a cell.
 #[repr(C)]
@@ -371,7 +381,7 @@ unsafe fn shut<M: Message>(front: &Front<M>) -> (Vec<Letter<M>>, Vec<M>, Before)
         Rule::Reject | Rule::DropNew | Rule::Await(_) => Vec::new(),
     };
     // SAFETY: as the caller says; the front is of type `M`.
-    let (letters, before) = unsafe { front.header.queue.shut::<M>() };
+    let (letters, before) = unsafe { front.header.queue.shut::<M>(&front.header.taken) };
     if let Rule::Await(room) = &front.rule {
         room.announce(usize::MAX);
     }
@@ -391,24 +401,26 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
 
     fn make(system: System, spec: &MailboxSpec, body: Option<B>) -> Address<M> {
         assert!(spec.items_max > 0, "mailbox {} has no room for any message", spec.name);
+        let rule = Rule::new(spec);
         let header = Header {
-            queue: Queue::new(spec.items_max, spec.bytes_max),
+            queue: Queue::new(spec.items_max, spec.bytes_max, rule.is_plain()),
+            system,
             vtable: &Self::VTABLE,
+            identity: OnceLock::new(),
+            taken: Taken::new(),
+            used: AtomicU32::new(0),
+            debt: AtomicU32::new(0),
+            reductions: AtomicU64::new(0),
             counts: Counts::new(),
             is_stopping: AtomicBool::new(false),
             has_orders: AtomicBool::new(false),
             is_done: AtomicBool::new(false),
             is_spent: AtomicBool::new(false),
-            used: AtomicU32::new(0),
-            debt: AtomicU32::new(0),
-            reductions: AtomicU64::new(0),
             generation: AtomicU32::new(0),
             below: AtomicPtr::new(ptr::null_mut()),
-            identity: OnceLock::new(),
             extras: OnceLock::new(),
-            system,
         };
-        let front = Front { header, rule: Rule::new(spec) };
+        let front = Front { header, rule };
         let cell = memory::place(Self { front, body: UnsafeCell::new(body) });
         Address::new(Task(cell.cast()))
     }
@@ -452,6 +464,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
                 let body = unsafe { &mut *body };
                 body.as_mut().expect("a process that is not done has a body").turn(turn)
             });
+            turn.settle();
             let (has_left, is_resumable) = match verdict {
                 Verdict::Again => return After::Again,
                 Verdict::Done(exit) => {

@@ -145,6 +145,11 @@ impl<M: Message> Rule<M> {
             Overflow::DropOld | Overflow::Coalesce => Self::Locked(Box::new(Locked::new(spec))),
         }
     }
+
+    /// True if letters go into the queue, and a sender that finds no room turns back.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Reject | Self::DropNew)
+    }
 }
 
 /// Senders that wait for room, woken first come, first served.

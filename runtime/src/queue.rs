@@ -26,16 +26,24 @@
 //! - Q3: a push or a wake-up that finds the process neither idle nor parked leaves its mark in the
 //!   word, and the process cannot go idle past a mark: no wake-up is lost.
 //! - Q4: `load` counts every letter that was let in and not taken out, so `items_max` and
-//!   `bytes_max` hold but for senders that are turning back at this moment.
+//!   `bytes_max` hold but for senders that are turning back at this moment. Within a turn it may
+//!   count an eighth of the bounds too much: room is given back in lots, because the senders'
+//!   cores have to hand that word over each time.
 #![allow(unsafe_code, reason = "letters are linked through raw pointers")]
 
-use std::{marker::PhantomData, mem::ManuallyDrop, ptr, ptr::NonNull};
+use std::{
+    mem,
+    ptr::{self, NonNull},
+};
 
+use self::letter::Link;
+pub(crate) use self::letter::{Letter, Weight};
 use crate::{
     mailbox::Load,
-    slab::SizeClass,
     sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell},
 };
+
+mod letter;
 
 /// The process waits; a letter or a wake-up makes it runnable.
 const IDLE: usize = 1;
@@ -60,178 +68,6 @@ const LETTER_BYTES_MAX: u64 = 1 << 32;
 const BYTES_MAX: u64 = 1 << 38;
 const _: () = assert!(BYTES_MAX + 64 * LETTER_BYTES_MAX <= CLOSED >> ITEM_BITS);
 
-/// What a letter takes of its queue's bounds, as `load` counts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Weight(u64);
-
-impl Weight {
-    /// Set in what is no weight: the letter came in beyond the bounds.
-    const ORDERED: u64 = 1 << 63;
-
-    /// Of what life number `life` of the process has ordered for itself: it takes no room.
-    pub(crate) fn ordered(life: u32) -> Self {
-        Self(Self::ORDERED | u64::from(life))
-    }
-
-    /// The life that has ordered the letter, if one has.
-    #[inline]
-    pub(crate) fn life(self) -> Option<u32> {
-        let is_ordered = self.0 & Self::ORDERED != 0;
-        is_ordered.then(|| u32::try_from(self.0 & !Self::ORDERED).expect("made of a u32"))
-    }
-
-    /// What it takes of the bounds.
-    #[inline]
-    const fn room(self) -> u64 {
-        if self.0 & Self::ORDERED == 0 { self.0 } else { 0 }
-    }
-
-    #[inline]
-    pub(crate) fn of_bytes(bytes: usize) -> Self {
-        Self(1 | (bytes as u64).min(LETTER_BYTES_MAX) << ITEM_BITS)
-    }
-}
-
-/// The link by which a letter waits. First in every letter.
-#[repr(C, align(16))]
-pub(crate) struct Link {
-    /// The letter pushed before this one. Written before the push, read after the take.
-    next: AtomicPtr<Link>,
-    weight: Weight,
-}
-
-/// A letter as it lies in memory.
-#[repr(C)]
-struct Sheet<P> {
-    link: Link,
-    payload: UnsafeCell<ManuallyDrop<P>>,
-}
-
-/// A message with its link, alone.
-pub(crate) struct Letter<M> {
-    link: NonNull<Link>,
-    _message: PhantomData<M>,
-}
-
-// SAFETY: a letter owns its message, and nobody else can reach it.
-unsafe impl<M: Send> Send for Letter<M> {}
-
-impl<M> Letter<M> {
-    /// Messages of a line at most lie in the letter, bigger ones in a box.
-    const IS_INLINE: bool = SizeClass::of::<Sheet<M>>().is_some();
-
-    #[inline]
-    pub(crate) fn new(message: M, weight: Weight) -> Self {
-        let link = if Self::IS_INLINE {
-            memory::write(message, weight)
-        } else {
-            memory::write(Box::new(message), weight)
-        };
-        Self { link, _message: PhantomData }
-    }
-
-    /// The message, and what the letter weighs.
-    #[inline]
-    pub(crate) fn open(self) -> (M, Weight) {
-        let letter = ManuallyDrop::new(self);
-        // SAFETY: `new` made the letter with this payload type, and it is owned here.
-        unsafe {
-            if Self::IS_INLINE {
-                memory::read::<M>(letter.link)
-            } else {
-                let (message, weight) = memory::read::<Box<M>>(letter.link);
-                (*message, weight)
-            }
-        }
-    }
-
-    #[inline]
-    fn into_link(self) -> NonNull<Link> {
-        ManuallyDrop::new(self).link
-    }
-
-    /// # Safety
-    ///
-    /// `link` came from `into_link` of a letter of this type, and nobody else has it.
-    #[inline]
-    unsafe fn from_link(link: NonNull<Link>) -> Self {
-        Self { link, _message: PhantomData }
-    }
-}
-
-impl<M> Drop for Letter<M> {
-    fn drop(&mut self) {
-        drop(Self { link: self.link, _message: PhantomData }.open());
-    }
-}
-
-/// Where letters lie: in blocks of the slab.
-#[cfg(not(evenkeel_loom))]
-mod memory {
-    use super::{AtomicPtr, Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight, ptr};
-    use crate::slab::{self, SizeClass};
-
-    struct Class<P>(std::marker::PhantomData<P>);
-
-    impl<P> Class<P> {
-        const OF: Option<SizeClass> = SizeClass::of::<Sheet<P>>();
-
-        #[inline]
-        const fn of() -> SizeClass {
-            Self::OF.expect("what does not fit is boxed")
-        }
-    }
-
-    #[inline]
-    pub(super) fn write<P>(payload: P, weight: Weight) -> NonNull<Link> {
-        let block = slab::take(Class::<P>::of()).cast::<Sheet<P>>();
-        let link = Link { next: AtomicPtr::new(ptr::null_mut()), weight };
-        let payload = UnsafeCell::new(ManuallyDrop::new(payload));
-        // SAFETY: the block is ours, and its class is one that the sheet fits in.
-        unsafe { block.write(Sheet { link, payload }) };
-        block.cast()
-    }
-
-    /// # Safety
-    ///
-    /// `link` came from `write` with this payload, and nobody else has it.
-    #[inline]
-    pub(super) unsafe fn read<P>(link: NonNull<Link>) -> (P, Weight) {
-        let sheet = link.cast::<Sheet<P>>();
-        // SAFETY: the caller owns the letter; its payload is moved out once, here.
-        unsafe {
-            let weight = sheet.as_ref().link.weight;
-            let payload = sheet.as_ref().payload.with_mut(|p| ManuallyDrop::take(&mut *p));
-            slab::give(Class::<P>::of(), sheet.cast());
-            (payload, weight)
-        }
-    }
-}
-
-/// Where letters lie under loom, whose cells know more than fits in a block.
-#[cfg(evenkeel_loom)]
-mod memory {
-    use super::{AtomicPtr, Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight, ptr};
-
-    pub(super) fn write<P>(payload: P, weight: Weight) -> NonNull<Link> {
-        let link = Link { next: AtomicPtr::new(ptr::null_mut()), weight };
-        let payload = UnsafeCell::new(ManuallyDrop::new(payload));
-        NonNull::from(Box::leak(Box::new(Sheet { link, payload }))).cast()
-    }
-
-    /// # Safety
-    ///
-    /// `link` came from `write` with this payload, and nobody else has it.
-    pub(super) unsafe fn read<P>(link: NonNull<Link>) -> (P, Weight) {
-        // SAFETY: the caller owns the letter; its payload is moved out once, here.
-        unsafe {
-            let sheet = Box::from_raw(link.cast::<Sheet<P>>().as_ptr());
-            let payload = sheet.payload.with_mut(|p| ManuallyDrop::take(&mut *p));
-            (payload, sheet.link.weight)
-        }
-    }
-}
-
 /// Why a letter was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -250,10 +86,56 @@ pub(crate) enum Before {
     Shut,
 }
 
-/// What only the process itself touches, in its turns.
+/// What was taken out of a queue and not opened yet. Only the owner of the turn touches it, so it
+/// lies apart from the words of the queue, which the senders' cores hold.
+pub(crate) struct Taken(UnsafeCell<Own>);
+
+// SAFETY: it is touched only by the owner of the process's turn, which the unsafe methods of the
+// queue ask for.
+unsafe impl Sync for Taken {}
+// SAFETY: the links it holds are letters of `Send` messages.
+unsafe impl Send for Taken {}
+
+impl Taken {
+    pub(crate) fn new() -> Self {
+        Self(UnsafeCell::new(Own::EMPTY))
+    }
+}
+
 struct Own {
-    /// Taken and not opened yet, the oldest first.
-    taken: *mut Link,
+    /// The oldest letter.
+    first: *mut Link,
+    /// Room of letters that were opened in this turn, and is not given back yet.
+    owed_items: u32,
+    owed_bytes: u32,
+}
+
+impl Own {
+    const EMPTY: Self = Self { first: ptr::null_mut(), owed_items: 0, owed_bytes: 0 };
+    /// The most room that is kept back, if a mailbox holds much.
+    const OWED_ITEMS_MAX: u32 = 32;
+    const OWED_BYTES_MAX: u32 = 1 << 14;
+
+    /// Adds a letter's room. All that is owed, if it is time to give it back.
+    #[inline]
+    fn owe(&mut self, room: u64, queue: &Queue) -> u64 {
+        // Of bytes beyond the bound it says only that they are.
+        let bytes = u32::try_from(room >> ITEM_BITS).unwrap_or(u32::MAX);
+        let is_much = self.owed_items >= (queue.items_max / 8).min(Self::OWED_ITEMS_MAX)
+            || u64::from(self.owed_bytes.saturating_add(bytes)) > queue.owed_bytes_max();
+        if is_much || self.first.is_null() {
+            return self.take_owed() + room;
+        }
+        self.owed_items += u32::from(room > 0);
+        self.owed_bytes += bytes;
+        0
+    }
+
+    #[inline]
+    fn take_owed(&mut self) -> u64 {
+        let (items, bytes) = (mem::take(&mut self.owed_items), mem::take(&mut self.owed_bytes));
+        u64::from(items) | u64::from(bytes) << ITEM_BITS
+    }
 }
 
 /// The queue of a process. `M` is not a parameter, so that the scheduler need not know it; whoever
@@ -262,15 +144,11 @@ pub(crate) struct Queue {
     head: AtomicPtr<Link>,
     load: AtomicU64,
     items_max: u32,
+    /// Senders put letters in here and turn back if there is no room: they need not look at the
+    /// overflow rule, which lies where the owner's core writes.
+    is_plain: bool,
     bytes_max: u64,
-    own: UnsafeCell<Own>,
 }
-
-// SAFETY: `own` is touched only by the owner of the process's turn, which the unsafe methods ask
-// for; the rest is atomic.
-unsafe impl Sync for Queue {}
-// SAFETY: the links it holds are letters of `Send` messages.
-unsafe impl Send for Queue {}
 
 fn tags(head: *mut Link) -> usize {
     head.addr() & TAGS
@@ -285,19 +163,24 @@ fn with_tags(head: *mut Link, tags: usize) -> *mut Link {
 }
 
 impl Queue {
-    pub(crate) fn new(items_max: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(items_max: usize, bytes_max: usize, is_plain: bool) -> Self {
         let items_max = u32::try_from(items_max).unwrap_or(u32::MAX).min(ITEMS_MAX);
         let bytes_max = (bytes_max as u64).min(BYTES_MAX);
         Self {
             head: AtomicPtr::new(ptr::null_mut()),
             load: AtomicU64::new(0),
             items_max,
+            is_plain,
             bytes_max,
-            own: UnsafeCell::new(Own { taken: ptr::null_mut() }),
         }
     }
 
     // --- for senders -----------------------------------------------------------------------
+
+    #[inline]
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.is_plain
+    }
 
     /// Letters that were let in and not taken out.
     pub(crate) fn len(&self) -> usize {
@@ -314,6 +197,11 @@ impl Queue {
     /// Makes room for a letter (Q4), or says why not.
     #[inline]
     pub(crate) fn reserve(&self, weight: Weight) -> Result<(), Refusal> {
+        // Senders that find no room over and over read the word, and do not take it from who gives
+        // room back.
+        if let Some(refusal) = self.refusal(self.load.load(Ordering::Relaxed), weight) {
+            return Err(refusal);
+        }
         let before = self.load.fetch_add(weight.0, Ordering::AcqRel);
         let Some(refusal) = self.refusal(before, weight) else {
             return Ok(());
@@ -424,28 +312,61 @@ impl Queue {
         false
     }
 
-    /// The oldest message and its weight; its room is free before it is handled, so that who
-    /// answers it at once finds that room.
+    /// The oldest message and its weight. The room of the last one that waits is free before it is
+    /// handled, so that who answers it at once finds that room; that of the others is given back
+    /// in lots. `freed` is told how many letters' room that was.
     ///
     /// # Safety
     ///
-    /// The caller owns the turn, and all letters were pushed with this `M`.
+    /// The caller owns the turn, `taken` is this queue's, and all letters were pushed with this
+    /// `M`.
     #[inline]
-    pub(crate) unsafe fn pop<M>(&self) -> Option<(M, Weight)> {
-        self.own.with_mut(|own| {
-            // SAFETY: only the owner of the turn touches `own`.
+    pub(crate) unsafe fn pop<M>(
+        &self,
+        taken: &Taken,
+        freed: impl FnOnce(usize),
+    ) -> Option<(M, Weight)> {
+        taken.0.with_mut(|own| {
+            // SAFETY: only the owner of the turn touches it.
             let own = unsafe { &mut *own };
-            if own.taken.is_null() {
-                own.taken = self.take_all()?;
+            if own.first.is_null() {
+                own.first = self.take_all()?;
             }
-            let link = NonNull::new(own.taken)?;
+            let link = NonNull::new(own.first)?;
             // SAFETY: a taken link is a letter that only the owner has.
-            own.taken = unsafe { link.as_ref() }.next.load(Ordering::Relaxed);
+            own.first = unsafe { link.as_ref() }.next.load(Ordering::Relaxed);
             // SAFETY: as the caller says.
             let (message, weight) = unsafe { Letter::<M>::from_link(link) }.open();
-            self.unreserve(weight);
+            let room = own.owe(weight.room(), self);
+            if room > 0 {
+                freed(self.give_back(room));
+            }
             Some((message, weight))
         })
+    }
+
+    /// Gives back all room that is owed, at the end of a turn. Says how many letters' that was.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the turn, and `taken` is this queue's.
+    #[inline]
+    pub(crate) unsafe fn settle(&self, taken: &Taken) -> usize {
+        // SAFETY: only the owner of the turn touches it.
+        let room = taken.0.with_mut(|own| unsafe { &mut *own }.take_owed());
+        if room > 0 { self.give_back(room) } else { 0 }
+    }
+
+    #[inline]
+    fn give_back(&self, room: u64) -> usize {
+        self.load.fetch_sub(room, Ordering::AcqRel);
+        usize::try_from(room & ITEM_MASK).expect("24 bits")
+    }
+
+    /// Bytes whose room may be kept back within a turn.
+    #[inline]
+    fn owed_bytes_max(&self) -> u64 {
+        (self.bytes_max / 8).min(u64::from(Own::OWED_BYTES_MAX))
     }
 
     /// Takes all that waits, the oldest first (Q2).
@@ -508,16 +429,16 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The caller owns the turn, or knows that nobody does, and letters were pushed with this `M`.
-    pub(crate) unsafe fn shut<M>(&self) -> (Vec<Letter<M>>, Before) {
+    /// The caller owns the turn, or knows that nobody does, `taken` is this queue's, and letters
+    /// were pushed with this `M`.
+    pub(crate) unsafe fn shut<M>(&self, taken: &Taken) -> (Vec<Letter<M>>, Before) {
         let head = self.head.swap(with_tags(ptr::null_mut(), SHUT), Ordering::AcqRel);
         self.close();
-        let empty = Own { taken: ptr::null_mut() };
         // SAFETY: as the caller says.
-        let own = self.own.with_mut(|own| std::mem::replace(unsafe { &mut *own }, empty));
-        let mut weight = 0;
+        let mut own = taken.0.with_mut(|own| mem::replace(unsafe { &mut *own }, Own::EMPTY));
+        let mut weight = own.take_owed();
         let mut letters = Vec::new();
-        for mut link in [own.taken, untagged(head)] {
+        for mut link in [own.first, untagged(head)] {
             while let Some(letter) = NonNull::new(link) {
                 // SAFETY: both lists belong to the caller now.
                 let this = unsafe { letter.as_ref() };
@@ -539,3 +460,5 @@ impl Queue {
 
 #[cfg(all(test, evenkeel_loom))]
 mod loom_tests;
+#[cfg(all(test, not(evenkeel_loom)))]
+mod tests;

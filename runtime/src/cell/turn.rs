@@ -30,14 +30,15 @@ impl<M: Message> Address<M> {
     #[inline]
     pub(crate) fn put(&self, message: M) -> Result<(), SendError<M>> {
         let front = self.front();
-        if let Rule::Locked(locked) = &front.rule {
-            return self.put_locked(locked, message);
-        }
+        let queue = &front.header.queue;
         let weight = Weight::of_bytes(message.size_bytes());
-        let room = match &front.rule {
+        let room = if queue.is_plain() {
+            queue.reserve(weight)
+        } else if let Rule::Locked(locked) = &front.rule {
+            return self.put_locked(locked, message);
+        } else {
             // M4.
-            Rule::Await(_) => front.header.queue.reserve_if_room(weight),
-            Rule::Reject | Rule::DropNew | Rule::Locked(_) => front.header.queue.reserve(weight),
+            queue.reserve_if_room(weight)
         };
         match room {
             Ok(()) => self.push(message, weight).map_err(SendError::Closed),
@@ -128,6 +129,18 @@ impl<M: Message> Address<M> {
     }
 }
 
+impl<M> Front<M> {
+    /// Tells senders that wait for room that so many letters' room was given back (M4).
+    #[inline]
+    fn announce(&self, letters: usize) {
+        if let Rule::Await(room) = &self.rule
+            && letters > 0
+        {
+            room.announce(if self.header.queue.len() == 0 { usize::MAX } else { letters });
+        }
+    }
+}
+
 thread_local! {
     /// The cell whose turn this thread runs.
     static CURRENT: ThreadCell<*const Header> = const { ThreadCell::new(ptr::null()) };
@@ -185,13 +198,19 @@ impl<M: Message> Turn<'_, M> {
             Rule::Locked(locked) => locked.pop(),
             Rule::Reject | Rule::DropNew | Rule::Await(_) => {
                 // SAFETY: a `Turn` is held by the owner of the turn, and the address says the type.
-                let (message, weight) = unsafe { front.header.queue.pop() }?;
-                if let Rule::Await(room) = &front.rule {
-                    room.announce(if front.header.queue.len() == 0 { usize::MAX } else { 1 });
-                }
+                let (message, weight) =
+                    unsafe { front.header.queue.pop(&front.header.taken, |n| front.announce(n)) }?;
                 Some((message, weight.life()))
             }
         }
+    }
+
+    /// Gives back, at the end of the turn, all room of what was taken.
+    #[inline]
+    pub(crate) fn settle(&self) {
+        let front = self.me.front();
+        // SAFETY: a `Turn` is held by the owner of the turn.
+        front.announce(unsafe { front.header.queue.settle(&front.header.taken) });
     }
 
     /// Drops what waits now, not what comes meanwhile.

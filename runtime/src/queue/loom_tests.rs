@@ -9,13 +9,15 @@ use super::*;
 /// A queue with who is in its run queue and who runs it, to check Q1.
 struct World {
     queue: Queue,
+    taken: Taken,
     /// Times that somebody was told to schedule the process and it has not run since.
     scheduled: AtomicUsize,
 }
 
 impl World {
     fn new(items_max: usize) -> Arc<Self> {
-        Arc::new(Self { queue: Queue::new(items_max, 1 << 20), scheduled: AtomicUsize::new(0) })
+        let queue = Queue::new(items_max, 1 << 20, true);
+        Arc::new(Self { queue, taken: Taken::new(), scheduled: AtomicUsize::new(0) })
     }
 
     fn schedule(&self) {
@@ -53,7 +55,8 @@ impl World {
             loop {
                 was_woken |= self.queue.clear_woken();
                 // SAFETY: scheduled once (Q1), and only this thread runs it.
-                while let Some((number, _)) = unsafe { self.queue.pop::<u64>() } {
+                while let Some((number, _)) = unsafe { self.queue.pop::<u64>(&self.taken, |_| ()) }
+                {
                     taken.push(number);
                 }
                 let has_left = if parks { self.queue.try_park() } else { self.queue.try_idle() };
@@ -68,7 +71,7 @@ impl World {
     /// Drops what is left.
     fn end(&self) -> usize {
         // SAFETY: all threads have ended.
-        unsafe { self.queue.shut::<u64>() }.0.len()
+        unsafe { self.queue.shut::<u64>(&self.taken) }.0.len()
     }
 }
 
@@ -167,7 +170,7 @@ fn bytes_are_bounded_and_nothing_leaks() {
     for (a, b, both_fit) in [(60, 40, true), (60, 41, false)] {
         for is_strict in [false, true] {
             loom::model(move || {
-                let queue = Arc::new(Queue::new(2, 100));
+                let queue = Arc::new(Queue::new(2, 100, false));
                 let reserve = move |queue: &Queue, bytes| {
                     let weight = Weight::of_bytes(bytes);
                     let room = if is_strict {

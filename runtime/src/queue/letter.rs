@@ -1,0 +1,186 @@
+//! Letters: a message with the link by which it waits in a queue, in one block of the slab.
+#![allow(unsafe_code, reason = "a letter's memory is reached through its link")]
+
+use std::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::{self, NonNull},
+};
+
+use super::{ITEM_BITS, LETTER_BYTES_MAX};
+use crate::{
+    slab::SizeClass,
+    sync::{AtomicPtr, UnsafeCell},
+};
+
+/// What a letter takes of its queue's bounds, as `load` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Weight(pub(super) u64);
+
+impl Weight {
+    /// Set in what is no weight: the letter came in beyond the bounds.
+    const ORDERED: u64 = 1 << 63;
+
+    /// Of what life number `life` of the process has ordered for itself: it takes no room.
+    pub(crate) fn ordered(life: u32) -> Self {
+        Self(Self::ORDERED | u64::from(life))
+    }
+
+    /// The life that has ordered the letter, if one has.
+    #[inline]
+    pub(crate) fn life(self) -> Option<u32> {
+        let is_ordered = self.0 & Self::ORDERED != 0;
+        is_ordered.then(|| u32::try_from(self.0 & !Self::ORDERED).expect("made of a u32"))
+    }
+
+    /// What it takes of the bounds.
+    #[inline]
+    pub(super) const fn room(self) -> u64 {
+        if self.0 & Self::ORDERED == 0 { self.0 } else { 0 }
+    }
+
+    #[inline]
+    pub(crate) fn of_bytes(bytes: usize) -> Self {
+        Self(1 | (bytes as u64).min(LETTER_BYTES_MAX) << ITEM_BITS)
+    }
+}
+
+/// The link by which a letter waits. First in every letter.
+#[repr(C, align(16))]
+pub(crate) struct Link {
+    /// The letter pushed before this one. Written before the push, read after the take.
+    pub(super) next: AtomicPtr<Link>,
+    pub(super) weight: Weight,
+}
+
+/// A letter as it lies in memory.
+#[repr(C)]
+struct Sheet<P> {
+    link: Link,
+    payload: UnsafeCell<ManuallyDrop<P>>,
+}
+
+/// A message with its link, alone.
+pub(crate) struct Letter<M> {
+    link: NonNull<Link>,
+    _message: PhantomData<M>,
+}
+
+// SAFETY: a letter owns its message, and nobody else can reach it.
+unsafe impl<M: Send> Send for Letter<M> {}
+
+impl<M> Letter<M> {
+    /// Messages of a line at most lie in the letter, bigger ones in a box.
+    const IS_INLINE: bool = SizeClass::of::<Sheet<M>>().is_some();
+
+    #[inline]
+    pub(crate) fn new(message: M, weight: Weight) -> Self {
+        let link = if Self::IS_INLINE {
+            memory::write(message, weight)
+        } else {
+            memory::write(Box::new(message), weight)
+        };
+        Self { link, _message: PhantomData }
+    }
+
+    /// The message, and what the letter weighs.
+    #[inline]
+    pub(crate) fn open(self) -> (M, Weight) {
+        let letter = ManuallyDrop::new(self);
+        // SAFETY: `new` made the letter with this payload type, and it is owned here.
+        unsafe {
+            if Self::IS_INLINE {
+                memory::read::<M>(letter.link)
+            } else {
+                let (message, weight) = memory::read::<Box<M>>(letter.link);
+                (*message, weight)
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn into_link(self) -> NonNull<Link> {
+        ManuallyDrop::new(self).link
+    }
+
+    /// # Safety
+    ///
+    /// `link` came from `into_link` of a letter of this type, and nobody else has it.
+    #[inline]
+    pub(super) unsafe fn from_link(link: NonNull<Link>) -> Self {
+        Self { link, _message: PhantomData }
+    }
+}
+
+impl<M> Drop for Letter<M> {
+    fn drop(&mut self) {
+        drop(Self { link: self.link, _message: PhantomData }.open());
+    }
+}
+
+/// Where letters lie: in blocks of the slab.
+#[cfg(not(evenkeel_loom))]
+mod memory {
+    use super::{AtomicPtr, Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight, ptr};
+    use crate::slab::{self, SizeClass};
+
+    struct Class<P>(std::marker::PhantomData<P>);
+
+    impl<P> Class<P> {
+        const OF: Option<SizeClass> = SizeClass::of::<Sheet<P>>();
+
+        #[inline]
+        const fn of() -> SizeClass {
+            Self::OF.expect("what does not fit is boxed")
+        }
+    }
+
+    #[inline]
+    pub(super) fn write<P>(payload: P, weight: Weight) -> NonNull<Link> {
+        let block = slab::take(Class::<P>::of()).cast::<Sheet<P>>();
+        let link = Link { next: AtomicPtr::new(ptr::null_mut()), weight };
+        let payload = UnsafeCell::new(ManuallyDrop::new(payload));
+        // SAFETY: the block is ours, and its class is one that the sheet fits in.
+        unsafe { block.write(Sheet { link, payload }) };
+        block.cast()
+    }
+
+    /// # Safety
+    ///
+    /// `link` came from `write` with this payload, and nobody else has it.
+    #[inline]
+    pub(super) unsafe fn read<P>(link: NonNull<Link>) -> (P, Weight) {
+        let sheet = link.cast::<Sheet<P>>();
+        // SAFETY: the caller owns the letter; its payload is moved out once, here.
+        unsafe {
+            let weight = sheet.as_ref().link.weight;
+            let payload = sheet.as_ref().payload.with_mut(|p| ManuallyDrop::take(&mut *p));
+            slab::give(Class::<P>::of(), sheet.cast());
+            (payload, weight)
+        }
+    }
+}
+
+/// Where letters lie under loom, whose cells know more than fits in a block.
+#[cfg(evenkeel_loom)]
+mod memory {
+    use super::{AtomicPtr, Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight, ptr};
+
+    pub(super) fn write<P>(payload: P, weight: Weight) -> NonNull<Link> {
+        let link = Link { next: AtomicPtr::new(ptr::null_mut()), weight };
+        let payload = UnsafeCell::new(ManuallyDrop::new(payload));
+        NonNull::from(Box::leak(Box::new(Sheet { link, payload }))).cast()
+    }
+
+    /// # Safety
+    ///
+    /// `link` came from `write` with this payload, and nobody else has it.
+    pub(super) unsafe fn read<P>(link: NonNull<Link>) -> (P, Weight) {
+        // SAFETY: the caller owns the letter; its payload is moved out once, here.
+        unsafe {
+            let sheet = Box::from_raw(link.cast::<Sheet<P>>().as_ptr());
+            let payload = sheet.payload.with_mut(|p| ManuallyDrop::take(&mut *p));
+            (payload, sheet.link.weight)
+        }
+    }
+}
