@@ -150,10 +150,15 @@ impl Wake for Unpark {
     }
 }
 
+thread_local! {
+    /// Made once a thread: an answer that is waited for has often come already.
+    static UNPARK: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+}
+
 /// Drives one future on the calling thread, which must not be a worker.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     assert!(!budget::is_running(), "a turn may not wait for another turn");
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = UNPARK.with(Waker::clone);
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {

@@ -56,6 +56,12 @@ pub trait Peer {
     /// first turn and live on.
     fn idle(&self, count: u64);
 
+    /// The same for actors that get no first turn: who spawns one reports it. False if every actor
+    /// of the runtime gets one.
+    fn idle_unstarted(&self, _count: u64) -> bool {
+        false
+    }
+
     /// Actors that never stop: each computes so many units, counts them and goes on, with whatever
     /// the runtime asks of a fair actor.
     fn spinners(&self, counts: &Counts, units: u32);
@@ -91,7 +97,7 @@ pub(crate) fn drive<P: Peer>(peer: &P, run: &Run) -> bool {
         Program::FanIn8 => fan_in(peer, run),
         Program::FanOut8 => fan_out(peer, run),
         Program::Skynet => skynet(peer, run),
-        Program::Spawn => idle(peer, run),
+        Program::Spawn | Program::SpawnIdle => return idle(peer, run),
         Program::Fair(busy) => fair(peer, run, busy, UNITS),
         Program::FairCoarse(busy) => fair(peer, run, busy, UNITS_COARSE),
         Program::Jain => jain(peer, run),
@@ -161,17 +167,22 @@ fn skynet<P: Peer>(peer: &P, run: &Run) {
     line(peer, run).cost(actors, meter).print();
 }
 
-fn idle<P: Peer>(peer: &P, run: &Run) {
+fn idle<P: Peer>(peer: &P, run: &Run) -> bool {
     let count = run.sizes.idle;
     let wait = Births::expect(count);
     let before = rss_bytes();
     let meter = Meter::start();
-    peer.idle(count);
+    if run.program == Program::Spawn {
+        peer.idle(count);
+    } else if !peer.idle_unstarted(count) {
+        return false;
+    }
     wait.recv().expect("each is born");
     let line = line(peer, run).cost(count, meter);
     thread::sleep(Duration::from_millis(100));
     let grown = rss_bytes().saturating_sub(before) as f64;
     line.with("bytes_per_actor", grown / count as f64).print();
+    true
 }
 
 fn fair<P: Peer>(peer: &P, run: &Run, busy: usize, units: u32) {

@@ -9,26 +9,47 @@ use nix::sys::{
 
 /// CPU and wall clock since it was started.
 pub(crate) struct Meter {
-    cpu_us: i64,
     began: Instant,
+    cpu: Cpu,
+}
+
+/// What was spent since the meter was started, in nanoseconds.
+pub(crate) struct Spent {
+    pub(crate) cpu: f64,
+    /// What of it the kernel spent.
+    pub(crate) kernel: f64,
+    pub(crate) wall: f64,
 }
 
 impl Meter {
     /// Starts measuring.
     pub(crate) fn start() -> Self {
-        Self { cpu_us: cpu_us(), began: Instant::now() }
+        Self { cpu: Cpu::now(), began: Instant::now() }
     }
 
-    /// CPU of all threads, and wall clock, in nanoseconds.
-    pub(crate) fn stop(self) -> (f64, f64) {
-        let wall_ns = self.began.elapsed().as_nanos() as f64;
-        ((cpu_us() - self.cpu_us) as f64 * 1e3, wall_ns)
+    /// CPU of all threads, and wall clock.
+    pub(crate) fn stop(self) -> Spent {
+        let wall = self.began.elapsed().as_nanos() as f64;
+        let now = Cpu::now();
+        let kernel_us = now.kernel_us - self.cpu.kernel_us;
+        let cpu_us = now.user_us - self.cpu.user_us + kernel_us;
+        Spent { cpu: cpu_us as f64 * 1e3, kernel: kernel_us as f64 * 1e3, wall }
     }
 }
 
-fn cpu_us() -> i64 {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask for its own usage");
-    usage.user_time().num_microseconds() + usage.system_time().num_microseconds()
+/// CPU of all threads since they began.
+struct Cpu {
+    user_us: i64,
+    kernel_us: i64,
+}
+
+impl Cpu {
+    fn now() -> Self {
+        let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask for its own usage");
+        let [user_us, kernel_us] =
+            [usage.user_time(), usage.system_time()].map(|time| time.num_microseconds());
+        Self { user_us, kernel_us }
+    }
 }
 
 /// Resident memory now.

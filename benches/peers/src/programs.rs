@@ -20,6 +20,9 @@ pub enum Program {
     Skynet,
     /// Idle actors. An operation is a spawn with the actor's first turn.
     Spawn,
+    /// Idle actors that are born without a turn, where the runtime has such. An operation is a
+    /// spawn.
+    SpawnIdle,
     /// How long one message waits beside this many actors that never stop computing.
     Fair(usize),
     /// The same beside actors whose single steps take 100 us, not 1 us.
@@ -41,7 +44,7 @@ impl Program {
     /// All programs, in the order of the table.
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::PingPong, Self::Pairs64, Self::Ring1k, Self::Ring10k];
-        all.extend([Self::FanIn8, Self::FanOut8, Self::Skynet, Self::Spawn]);
+        all.extend([Self::FanIn8, Self::FanOut8, Self::Skynet, Self::Spawn, Self::SpawnIdle]);
         all.extend(BUSY.map(Self::Fair));
         all.extend(BUSY[3..].iter().map(|busy| Self::FairCoarse(*busy)));
         all.extend([Self::Jain, Self::Classes, Self::Backpressure, Self::Loop10k]);
@@ -59,6 +62,7 @@ impl Program {
             Self::FanOut8 => "fanout8".into(),
             Self::Skynet => "skynet".into(),
             Self::Spawn => "spawn".into(),
+            Self::SpawnIdle => "spawn_idle".into(),
             Self::Fair(busy) => format!("fair_{busy}"),
             Self::FairCoarse(busy) => format!("fair100us_{busy}"),
             Self::Jain => "jain".into(),

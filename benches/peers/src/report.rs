@@ -36,11 +36,12 @@ impl Line {
     /// With what each of `operations` cost.
     #[must_use]
     pub(crate) fn cost(self, operations: u64, meter: Meter) -> Self {
-        let (cpu_ns, wall_ns) = meter.stop();
+        let spent = meter.stop();
         let each = operations as f64;
         self.with("ops", each)
-            .with("cpu_ns_per_op", cpu_ns / each)
-            .with("wall_ns_per_op", wall_ns / each)
+            .with("cpu_ns_per_op", spent.cpu / each)
+            .with("kernel_ns_per_op", spent.kernel / each)
+            .with("wall_ns_per_op", spent.wall / each)
     }
 
     /// With how long probes waited.

@@ -25,8 +25,8 @@ pub(crate) fn describe() -> String {
     let commit = said(Command::new("git").args(["rev-parse", "--short", "HEAD"]));
     let compiler = said(Command::new("rustc").arg("--version"));
     format!(
-        "{processors} processors ({model}), {:.0} GiB, Linux {}, {compiler}, glibc malloc for \
-         all; load {load} before the first run{busy}; commit {commit}",
+        "{processors} processors ({model}), {:.0} GiB, Linux {}, {compiler}, mimalloc for \
+         all but the BEAM; load {load} before the first run{busy}; commit {commit}",
         kib / 1_048_576.0,
         kernel.trim(),
     )

@@ -128,6 +128,13 @@ pub(crate) fn all() -> Vec<Row> {
         cpu("fan-out 1 to 8, message", "fanout8"),
         cpu("tree of 1.1 M actors, actor", "skynet"),
         cpu("spawn with first turn", "spawn").goal(Goal::AtMost(200.0)),
+        row("the same, what of it the kernel spent", "CPU ns", of("spawn", "kernel_ns_per_op")),
+        cpu("spawn of an idle actor, no turn", "spawn_idle").goal(Goal::AtMost(200.0)),
+        row(
+            "the same, what of it the kernel spent",
+            "CPU ns",
+            of("spawn_idle", "kernel_ns_per_op"),
+        ),
         row("idle actor with address", "bytes", of("spawn", "bytes_per_actor"))
             .goal(Goal::AtMost(400.0)),
         p50("probe, nobody busy", "fair_0"),

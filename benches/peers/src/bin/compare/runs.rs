@@ -200,8 +200,11 @@ fn beam_command(folder: &Path, program: Program, workers: usize, sizes: &Sizes) 
         Program::Fair(busy) => vec![busy as u64, probes[0], probes[1]],
         Program::Jain => vec![EQUAL as u64, sizes.share_ms],
         Program::Loop10k => vec![PROBED as u64, sizes.bursts as u64],
-        // Steps of a busy process are always small, and there are no classes and no bounds.
-        Program::FairCoarse(_) | Program::Classes | Program::Backpressure => return None,
+        // Each process has a first turn, steps of a busy one are always small, and there are no
+        // classes and no bounds.
+        Program::SpawnIdle | Program::FairCoarse(_) | Program::Classes | Program::Backpressure => {
+            return None;
+        }
     };
     let schedulers = format!("{workers}:{workers}");
     let mut command = Command::new("erl");

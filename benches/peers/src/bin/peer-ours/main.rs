@@ -7,7 +7,7 @@ mod tree;
 use std::{thread, time::Duration};
 
 use evenkeel_peers::{
-    ClassShare, Counts, Done, Peer, Probe, Run, Sum, keep,
+    Births, ClassShare, Counts, Done, Peer, Probe, Run, Sum, keep,
     programs::{BLOCKS_BYTES_MAX, FAN, FAN_ITEMS_MAX, ITEMS_MAX, PLAYER_ITEMS_MAX, RING_ITEMS_MAX},
     run_program,
 };
@@ -18,7 +18,7 @@ use evenkeel_runtime::{
 use self::{
     busy::{Busy, Echo, Overrunner, Request},
     messages::{Ball, Block, Drip, Go, Player, Reader, Ring, Sink, Source, Spread, Step, Writer},
-    tree::{Node, Nursery, Parent},
+    tree::{Idle, Node, Nursery, Parent, Unstarted},
 };
 
 /// A mailbox that gives back what it has no room for.
@@ -101,9 +101,20 @@ impl Peer for Ours {
     }
 
     fn idle(&self, count: u64) {
-        let nursery = self.start(ITEMS_MAX, Nursery::new(count));
+        let nursery = self.start(ITEMS_MAX, Nursery::new(count, || Idle));
         nursery.send(Go::Now).expect("its mailbox is empty");
         keep(nursery);
+    }
+
+    fn idle_unstarted(&self, count: u64) -> bool {
+        let make = || {
+            Births::report();
+            Unstarted
+        };
+        let nursery = self.start(ITEMS_MAX, Nursery::new(count, make));
+        nursery.send(Go::Now).expect("its mailbox is empty");
+        keep(nursery);
+        true
     }
 
     fn spinners(&self, counts: &Counts, units: u32) {

@@ -73,7 +73,7 @@ impl Actor for Node {
 }
 
 /// An actor that waits for a message that does not come.
-struct Idle;
+pub(crate) struct Idle;
 
 impl Actor for Idle {
     type Message = Total;
@@ -88,20 +88,38 @@ impl Actor for Idle {
     }
 }
 
-/// Spawns idle actors and keeps their addresses.
-pub(crate) struct Nursery {
-    children: Vec<Address<Total>>,
-    count: usize,
-}
+/// The same, born without a turn.
+pub(crate) struct Unstarted;
 
-impl Nursery {
-    pub(crate) fn new(count: u64) -> Self {
-        let count = usize::try_from(count).expect("a count of actors");
-        Self { children: Vec::with_capacity(count), count }
+impl Actor for Unstarted {
+    type Message = Total;
+
+    const HAS_START: bool = false;
+
+    fn handle(&mut self, _total: Total, _ctx: &mut Ctx<'_, Total>) -> Flow {
+        Flow::Stop
     }
 }
 
-impl Actor for Nursery {
+/// Spawns idle actors and keeps their addresses.
+pub(crate) struct Nursery<F> {
+    children: Vec<Address<Total>>,
+    count: usize,
+    make: F,
+}
+
+impl<F> Nursery<F> {
+    pub(crate) fn new(count: u64, make: F) -> Self {
+        let count = usize::try_from(count).expect("a count of actors");
+        Self { children: Vec::with_capacity(count), count, make }
+    }
+}
+
+impl<A, F> Actor for Nursery<F>
+where
+    A: Actor<Message = Total>,
+    F: Fn() -> A + Send + 'static,
+{
     type Message = Go;
 
     fn handle(&mut self, _go: Go, ctx: &mut Ctx<'_, Go>) -> Flow {
@@ -114,7 +132,7 @@ impl Actor for Nursery {
                 return Flow::More;
             }
             ctx.consume(4);
-            let child = ctx.system().spawn_once(spawn(), items(ITEMS_MAX), Idle);
+            let child = ctx.system().spawn_once(spawn(), items(ITEMS_MAX), (self.make)());
             self.children.push(child);
         }
         Flow::Next
