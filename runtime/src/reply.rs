@@ -4,12 +4,14 @@ use std::{
     future::Future,
     mem,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
 };
 
-use crate::budget;
+use crate::{
+    budget,
+    sync::coarse::{Mutex, MutexGuard, Thread, current, park},
+};
 
 enum Slot<T> {
     /// No value yet; who to wake when it comes.
@@ -153,13 +155,13 @@ impl Wake for Unpark {
 /// Drives one future on the calling thread, which must not be a worker.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     assert!(!budget::is_running(), "a turn may not wait for another turn");
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = Waker::from(Arc::new(Unpark(current())));
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Pending => park(),
         }
     }
 }
