@@ -157,6 +157,12 @@ impl ComputePool {
         Ok(())
     }
 
+    /// rayon's threads end with their pool; those that stand for them are told.
+    #[cfg(evenkeel_shuttle)]
+    pub(crate) fn close(&self) {
+        self.pool.close();
+    }
+
     /// Starts a job however many there are; for those that are bounded otherwise.
     pub(crate) fn start_always(&self, job: Job) {
         self.jobs.fetch_add(1, Ordering::Relaxed);
@@ -171,13 +177,6 @@ impl ComputePool {
         self.pool.spawn(next);
         #[cfg(evenkeel_shuttle)]
         self.pool.start(Box::new(next)).expect("a model has few jobs");
-    }
-}
-
-#[cfg(evenkeel_shuttle)]
-impl Drop for ComputePool {
-    fn drop(&mut self) {
-        self.pool.close();
     }
 }
 

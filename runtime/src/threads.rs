@@ -60,6 +60,8 @@ impl ThreadsDriver {
 
     /// Ends reactor and blocking pool.
     pub(crate) fn shut_down(&self, deadline: Instant) {
+        #[cfg(evenkeel_shuttle)]
+        self.compute.close();
         self.blocking.close();
         for thread in self.blocking.take_threads() {
             join_until(thread, deadline);
