@@ -6,7 +6,7 @@ RELEASE := target/release/evenkeel
 BUNDLED ?=
 export BUNDLED
 
-.PHONY: help setup build devnet test check fmt bench bench-runtime conformance loom
+.PHONY: help setup build devnet test check fmt bench bench-runtime conformance loom shuttle
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -37,6 +37,10 @@ bench: build ## Sliced against plain revm, longest uncut step, RSS over 100,000 
 loom: setup ## The lock-free parts of the runtime under every order of threads that matters
 	RUSTFLAGS="--cfg evenkeel_loom" $(CARGO) test --locked --release -p evenkeel-runtime --lib \
 		--target-dir target/loom loom_tests
+
+shuttle: setup ## The threads driver as a whole in orders that are drawn; SHUTTLE_RUNS=N for more
+	RUSTFLAGS="--cfg evenkeel_shuttle" $(CARGO) test --locked --release -p evenkeel-runtime --lib \
+		--target-dir target/shuttle shuttle_tests
 
 bench-runtime: ## The scheduler beside tokio, ractor, kameo, actix, BEAM; ARGS="--quick" to try
 	@scripts/bench-runtime $(ARGS)

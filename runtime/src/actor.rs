@@ -170,9 +170,11 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
         let flow = match &self.phase {
             Phase::Ready => Flow::Next,
             // What is asked to stop does not begin long work, nor wait for the end of it.
-            Phase::New | Phase::Anew | Phase::More | Phase::Parked(_) | Phase::Down(_)
-                if is_stopping =>
-            {
+            Phase::More | Phase::Parked(_) | Phase::Down(_) if is_stopping => {
+                return Verdict::Done(Exit::Stopped);
+            }
+            // It need not be made only to end, but what came before the stop is handled.
+            Phase::New | Phase::Anew if is_stopping && turn.me().queued() == 0 => {
                 return Verdict::Done(Exit::Stopped);
             }
             Phase::Down(_) => return Verdict::Parked,

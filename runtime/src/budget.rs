@@ -3,16 +3,12 @@
 //! One budget per thread, because a thread runs one turn at a time. Sync actors reach it through
 //! `Ctx`, async processes through the free functions, kernels deep in a call stack likewise.
 
-use std::{
-    cell::Cell,
-    future,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, future, task::Poll, time::Duration};
 
 use crate::{
     limits::{NUDGE_REDUCTIONS, QUANTUM_REDUCTIONS, REDUCTION_NS},
     scheduler,
+    sync::coarse::{Instant, thread_local},
     time::{Time, nanos},
 };
 

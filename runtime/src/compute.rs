@@ -7,18 +7,17 @@ use std::{
     collections::VecDeque,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use crate::{
     actor::panic_text,
-    limits::{BLOCKING_JOBS_MAX, COMPUTE_JOBS_MAX, GIVE_WAY_MAX, GIVE_WAY_STEP, POOL_NICE},
+    limits::{BLOCKING_JOBS_MAX, COMPUTE_JOBS_MAX, GIVE_WAY_MAX, GIVE_WAY_STEP},
     scheduler::Scheduler,
+    sync::coarse::{
+        AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, MutexGuard, park_timeout,
+    },
     system::System,
 };
 
@@ -71,7 +70,7 @@ impl Yielder {
 fn give_way(scheduler: &Scheduler) {
     let mut slept = Duration::ZERO;
     while slept < GIVE_WAY_MAX && scheduler.has_urgent() {
-        thread::park_timeout(GIVE_WAY_STEP);
+        park_timeout(GIVE_WAY_STEP);
         slept += GIVE_WAY_STEP;
     }
 }
@@ -115,16 +114,21 @@ pub(crate) fn run_fenced(job: Job) {
     }
 }
 
+#[cfg(not(evenkeel_shuttle))]
 fn be_nice() {
     // On Linux niceness belongs to the thread. Refused in some sandboxes; nothing depends on it.
-    if let Err(error) = rustix::process::nice(POOL_NICE) {
+    if let Err(error) = rustix::process::nice(crate::limits::POOL_NICE) {
         tracing::debug!(%error, "a pool thread keeps its priority");
     }
 }
 
 /// The pool of threads for computation; jobs may use rayon inside.
 pub(crate) struct ComputePool {
+    #[cfg(not(evenkeel_shuttle))]
     pool: rayon::ThreadPool,
+    /// rayon's threads are none that shuttle could draw.
+    #[cfg(evenkeel_shuttle)]
+    pool: BlockingPool,
     jobs: Arc<AtomicUsize>,
     /// First in, first out. rayon alone would run what a job starts before what waited longer.
     waiting: Arc<Mutex<VecDeque<Job>>>,
@@ -132,6 +136,9 @@ pub(crate) struct ComputePool {
 
 impl ComputePool {
     pub(crate) fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        #[cfg(evenkeel_shuttle)]
+        let pool = BlockingPool::new(threads).expect("a model starts every thread");
+        #[cfg(not(evenkeel_shuttle))]
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
             .thread_name(|index| format!("compute-{index}"))
@@ -150,16 +157,26 @@ impl ComputePool {
         Ok(())
     }
 
+    /// rayon's threads end with their pool; those that stand for them are told.
+    #[cfg(evenkeel_shuttle)]
+    pub(crate) fn close(&self) {
+        self.pool.close();
+    }
+
     /// Starts a job however many there are; for those that are bounded otherwise.
     pub(crate) fn start_always(&self, job: Job) {
         self.jobs.fetch_add(1, Ordering::Relaxed);
         lock(&self.waiting).push_back(job);
         let (count, waiting) = (Arc::clone(&self.jobs), Arc::clone(&self.waiting));
-        self.pool.spawn(move || {
+        let next = move || {
             let job = lock(&waiting).pop_front();
             run_fenced(job.expect("one was put in for each of these"));
             count.fetch_sub(1, Ordering::Relaxed);
-        });
+        };
+        #[cfg(not(evenkeel_shuttle))]
+        self.pool.spawn(next);
+        #[cfg(evenkeel_shuttle)]
+        self.pool.start(Box::new(next)).expect("a model has few jobs");
     }
 }
 
@@ -213,7 +230,7 @@ impl BlockingPool {
         let queue = Arc::new(JobQueue { jobs, is_changed: Condvar::new() });
         let started = (0..threads.max(1)).map(|index| {
             let queue = Arc::clone(&queue);
-            thread::Builder::new().name(format!("blocking-{index}")).spawn(move || {
+            Builder::new().name(format!("blocking-{index}")).spawn(move || {
                 queue.work();
             })
         });

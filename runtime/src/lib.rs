@@ -33,6 +33,8 @@ mod registry;
 mod reply;
 mod scheduler;
 mod share;
+#[cfg(all(test, evenkeel_shuttle))]
+mod shuttle_tests;
 mod simulated;
 mod single;
 mod slab;

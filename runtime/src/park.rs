@@ -5,12 +5,12 @@
 //! scale is checked against the clock every few milliseconds, and given up if it does not hold.
 #![allow(unsafe_code, reason = "the counter has no safe intrinsic")]
 
-use std::{
-    cell::Cell,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, time::Duration};
 
-use crate::time::{Time, nanos};
+use crate::{
+    sync::coarse::Instant,
+    time::{Time, nanos},
+};
 
 /// How long the scale is measured when a worker starts. An error of 100 ns of the clock is 0.1 %.
 const CALIBRATION: Duration = Duration::from_micros(100);
@@ -21,14 +21,14 @@ const DRIFT_PART_MAX: u64 = 50;
 /// Between the two readings of a check the thread may have been interrupted.
 const DRIFT_NS_MAX: u64 = 100_000;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(evenkeel_shuttle)))]
 fn counter() -> u64 {
     // SAFETY: the instruction reads a register, and every x86-64 processor has it.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Elsewhere the scale is measured as zero, which gives the counter up.
-#[cfg(not(target_arch = "x86_64"))]
+/// Elsewhere, and in a model, the scale is measured as zero, which gives the counter up.
+#[cfg(not(all(target_arch = "x86_64", not(evenkeel_shuttle))))]
 const fn counter() -> u64 {
     0
 }

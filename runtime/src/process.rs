@@ -19,6 +19,7 @@ use crate::{
     reply::{Answer, Lost, Reply, reply},
     spans,
     status::Exit,
+    sync::coarse::thread_local,
 };
 
 /// A future with what is to be done when it ends.
@@ -74,7 +75,7 @@ where
         let waker = turn.me().task().waker();
         let mut cx = Context::from_waker(&waker);
         budget::consume(1);
-        AWAITS_MESSAGE.set(false);
+        AWAITS_MESSAGE.with(|awaits| awaits.set(false));
         let poll = AssertUnwindSafe(|| future.as_mut().poll(&mut cx));
         let polled = if spans::is_on() {
             spans::of_turn(turn.header(), || catch_unwind(poll))
@@ -83,7 +84,9 @@ where
         };
         match polled {
             Ok(Poll::Pending) if is_stopping => Verdict::Done(Exit::Stopped),
-            Ok(Poll::Pending) => Verdict::Pending { takes_messages: AWAITS_MESSAGE.get() },
+            Ok(Poll::Pending) => {
+                Verdict::Pending { takes_messages: AWAITS_MESSAGE.with(Cell::get) }
+            }
             Ok(Poll::Ready(output)) => {
                 if let Some(done) = self.done.take() {
                     done(Ok(output));
@@ -275,7 +278,7 @@ impl<M: Message> Inbox<M> {
             if me.task().is_stopping() {
                 return Poll::Ready(None);
             }
-            AWAITS_MESSAGE.set(true);
+            AWAITS_MESSAGE.with(|awaits| awaits.set(true));
             Poll::Pending
         })
         .await

@@ -4,11 +4,13 @@ use std::{
     fmt,
     future::poll_fn,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Poll, Waker},
 };
 
 use arc_swap::ArcSwap;
+
+use crate::sync::coarse::{Mutex, MutexGuard};
 
 struct Version<T> {
     number: u64,

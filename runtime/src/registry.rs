@@ -1,16 +1,16 @@
 //! The living processes of a system, for statistics and shutdown. Holds none of them alive.
 
 use std::{
-    sync::{
-        PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use crate::{
     cell::{Task, WeakTask},
-    sync::{Condvar, Mutex, MutexGuard},
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        coarse::{AtomicUsize, Instant},
+    },
 };
 
 /// Spawns on different threads seldom meet in one of these.

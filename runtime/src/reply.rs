@@ -4,12 +4,14 @@ use std::{
     future::Future,
     mem,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
 };
 
-use crate::budget;
+use crate::{
+    budget,
+    sync::coarse::{Mutex, MutexGuard, Thread, current, park, thread_local},
+};
 
 enum Slot<T> {
     /// No value yet; who to wake when it comes.
@@ -152,7 +154,7 @@ impl Wake for Unpark {
 
 thread_local! {
     /// Made once a thread: an answer that is waited for has often come already.
-    static UNPARK: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    static UNPARK: Waker = Waker::from(Arc::new(Unpark(current())));
 }
 
 /// Drives one future on the calling thread, which must not be a worker.
@@ -164,7 +166,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Pending => park(),
         }
     }
 }

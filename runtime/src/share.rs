@@ -3,15 +3,13 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use crate::{
     compute::{Job, JobHandle},
     limits::{QUANTUM_REDUCTIONS, SHARE_JOBS_MAX, SHARE_SPLIT_MAX, SHARE_WEIGHT_ONE},
+    sync::coarse::{AtomicU32, Mutex, MutexGuard},
 };
 
 /// Fair share within a class: n active processes of one share split one process's quantum, so a

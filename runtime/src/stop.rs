@@ -2,15 +2,13 @@
 
 use std::{
     mem,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{PoisonError, atomic::Ordering},
 };
 
 use crate::{
     reply::{Answer, Reply, reply},
     status::StopReason,
+    sync::coarse::{AtomicBool, Mutex, MutexGuard},
 };
 
 #[derive(Default)]

@@ -8,12 +8,18 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use crate::{system::System, ticket::Completion, time::Time, timers::TimerId};
+use crate::{
+    sync::coarse::{Mutex, MutexGuard},
+    system::System,
+    ticket::Completion,
+    time::Time,
+    timers::TimerId,
+};
 
 /// How far a producer may be ahead of its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

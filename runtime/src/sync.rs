@@ -3,8 +3,23 @@
 //! Normally the standard library's; under `--cfg evenkeel_loom` loom's, which runs a test with
 //! every order of the threads that matters (`make loom`). Loom switches between threads inside all
 //! of these, so whatever holds a lock across one of them takes the lock from here too.
+//!
+//! Under `--cfg evenkeel_shuttle` they are shuttle's, and so is all of [`coarse`]: then the whole
+//! threads driver runs in orders that are drawn (`make shuttle`).
 
-#[cfg(not(evenkeel_loom))]
+#[cfg(evenkeel_shuttle)]
+mod by_shuttle;
+pub(crate) mod coarse;
+
+#[cfg(all(test, evenkeel_shuttle))]
+pub(crate) use self::by_shuttle::pass;
+#[cfg(evenkeel_shuttle)]
+pub(crate) use self::by_shuttle::{
+    Condvar, Mutex, MutexGuard, Thread, UnsafeCell,
+    atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    count_cells, current, park, park_timeout, thread_ns,
+};
+#[cfg(not(any(evenkeel_loom, evenkeel_shuttle)))]
 pub(crate) use std::{
     sync::{
         Condvar, Mutex, MutexGuard, OnceLock,
@@ -24,11 +39,11 @@ pub(crate) use loom::{
 };
 
 /// The standard cell with loom's way of reaching into it, by which loom sees who does.
-#[cfg(not(evenkeel_loom))]
+#[cfg(not(any(evenkeel_loom, evenkeel_shuttle)))]
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
-#[cfg(not(evenkeel_loom))]
+#[cfg(not(any(evenkeel_loom, evenkeel_shuttle)))]
 impl<T> UnsafeCell<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(std::cell::UnsafeCell::new(value))
@@ -85,15 +100,15 @@ pub(crate) fn park_timeout(_timeout: std::time::Duration) {
     loom::thread::yield_now();
 }
 
-/// The standard lock, with an atomic of loom's for what it promises: who finds the value sees what
-/// was done before it was put in.
-#[cfg(evenkeel_loom)]
+/// The standard lock, with an atomic of loom's or shuttle's for what it promises: who finds the
+/// value sees what was done before it was put in.
+#[cfg(any(evenkeel_loom, evenkeel_shuttle))]
 pub(crate) struct OnceLock<T> {
     is_set: AtomicBool,
     value: std::sync::OnceLock<T>,
 }
 
-#[cfg(evenkeel_loom)]
+#[cfg(any(evenkeel_loom, evenkeel_shuttle))]
 impl<T> OnceLock<T> {
     pub(crate) fn new() -> Self {
         Self { is_set: AtomicBool::new(false), value: std::sync::OnceLock::new() }

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
     status::{Counters, StopReason, SystemStatus},
     stop::StopSignal,
     supervision::{Restart, names::Names},
+    sync::coarse::Instant,
     threads::ThreadsDriver,
     time::{Clock, Time},
     timers::{TimerId, Timers},

@@ -4,60 +4,22 @@
 //! its context, so that tokio's types can be made and polled in async processes, whose wakers are
 //! ours.
 
-use std::{
-    io,
-    sync::{Mutex, PoisonError},
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
-};
+#[cfg_attr(evenkeel_shuttle, path = "threads/no_reactor.rs")]
+mod reactor;
 
-use tokio::runtime::Handle;
+use std::{io, sync::PoisonError, time::Duration};
 
+use self::reactor::Reactor;
 use crate::{
     compute::{BlockingPool, ComputePool},
     limits::WORKERS_MAX,
-    reply::{Reply, reply},
     scheduler::{Queues, Scheduler},
+    sync::coarse::{Builder, Instant, JoinHandle, Mutex, is_finished, park_timeout},
     system::{Driver, StartError, System, ThreadsConfig},
 };
 
 /// How long the end of a thread that has nothing left to do is waited for at a time.
 const JOIN_STEP: Duration = Duration::from_micros(100);
-
-/// The thread that waits for sockets.
-pub(crate) struct Reactor {
-    handle: Handle,
-    /// Dropped to end it.
-    end: Mutex<Option<Reply<()>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Reactor {
-    fn start() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (end, ended) = reply::<()>();
-        let thread = thread::Builder::new().name("reactor".to_owned()).spawn(move || {
-            // Either way the end of the reply is the end of the reactor.
-            let _ended = runtime.block_on(ended);
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { handle, end: Mutex::new(Some(end)), thread: Mutex::new(Some(thread)) })
-    }
-
-    pub(crate) fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-
-    fn shut_down(&self, deadline: Instant) {
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(end);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            join_until(thread, deadline);
-        }
-    }
-}
 
 /// All threads of one system.
 pub(crate) struct ThreadsDriver {
@@ -98,6 +60,8 @@ impl ThreadsDriver {
 
     /// Ends reactor and blocking pool.
     pub(crate) fn shut_down(&self, deadline: Instant) {
+        #[cfg(evenkeel_shuttle)]
+        self.compute.close();
         self.blocking.close();
         for thread in self.blocking.take_threads() {
             join_until(thread, deadline);
@@ -117,10 +81,10 @@ impl Starting {
                 let Driver::Threads(driver) = &system.core().driver else {
                     return;
                 };
-                let _context = driver.reactor.handle.enter();
+                let _context = driver.reactor.enter();
                 driver.scheduler.work(index, queues, &system);
             };
-            let worker = thread::Builder::new().name(format!("worker-{index}")).spawn(run)?;
+            let worker = Builder::new().name(format!("worker-{index}")).spawn(run)?;
             driver.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
         }
         Ok(())
@@ -129,11 +93,11 @@ impl Starting {
 
 /// Joins a thread that is about to end, or leaves it behind at the deadline.
 fn join_until(thread: JoinHandle<()>, deadline: Instant) {
-    while !thread.is_finished() {
+    while !is_finished(&thread) {
         if Instant::now() >= deadline {
             return;
         }
-        thread::park_timeout(JOIN_STEP);
+        park_timeout(JOIN_STEP);
     }
     let _panicked = thread.join();
 }

@@ -1,11 +1,8 @@
 //! Tickets: how a parked actor learns that what it waits for is done.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use crate::cell::Task;
+use crate::{cell::Task, sync::coarse::AtomicBool};
 
 /// What an actor parks on; given back in `Flow::Park`.
 #[derive(Debug)]

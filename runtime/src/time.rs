@@ -6,10 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::{limits::REDUCTION_NS, simulated::WallClock};
+use crate::{limits::REDUCTION_NS, simulated::WallClock, sync::coarse::Instant};
 
 /// Nanoseconds since the system started, read through the clock door.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

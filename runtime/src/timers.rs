@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        PoisonError,
+        atomic::{AtomicU64 as Count, Ordering},
     },
 };
 
-use crate::time::Time;
+use crate::{
+    sync::coarse::{AtomicU64, Mutex, MutexGuard},
+    time::Time,
+};
 
 /// A timer that was set. Firing or cancelling it twice does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,7 +24,7 @@ type Due = Box<dyn FnOnce() + Send>;
 
 pub(crate) struct Timers {
     set: Mutex<BTreeMap<TimerId, Due>>,
-    numbers: AtomicU64,
+    numbers: Count,
     /// When the first is due; `u64::MAX` if none. Read at every dispatch, so not behind the lock.
     first: AtomicU64,
 }
@@ -30,7 +33,7 @@ impl Timers {
     pub(crate) const fn new() -> Self {
         Self {
             set: Mutex::new(BTreeMap::new()),
-            numbers: AtomicU64::new(0),
+            numbers: Count::new(0),
             first: AtomicU64::new(u64::MAX),
         }
     }

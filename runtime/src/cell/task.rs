@@ -301,8 +301,8 @@ impl Drop for TaskStack {
 pub(crate) fn quietly(drops: impl FnOnce()) {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drops));
     if let Err(payload) = result {
-        // What loom finds is a panic.
-        if cfg!(evenkeel_loom) {
+        // What loom and shuttle find is a panic.
+        if cfg!(any(evenkeel_loom, evenkeel_shuttle)) {
             std::panic::resume_unwind(payload);
         }
         tracing::error!("a process panicked while it was dropped");
@@ -316,6 +316,8 @@ pub(super) mod memory {
 
     #[inline]
     pub(crate) fn place<T>(cell: T) -> NonNull<T> {
+        #[cfg(evenkeel_shuttle)]
+        crate::sync::count_cells(1);
         NonNull::from(Box::leak(Box::new(cell)))
     }
 
@@ -323,6 +325,8 @@ pub(super) mod memory {
     ///
     /// The cell came from `place`, its contents are dropped, and nobody needs the memory any more.
     pub(crate) unsafe fn give_back<T>(cell: NonNull<T>) {
+        #[cfg(evenkeel_shuttle)]
+        crate::sync::count_cells(-1);
         // SAFETY: as the caller says; what is in the box is not dropped again.
         drop(unsafe { Box::from_raw(cell.cast::<ManuallyDrop<T>>().as_ptr()) });
     }

@@ -14,6 +14,7 @@ use crate::{
     mailbox::{Locked, Put, Rule, SendError},
     message::Message,
     queue::{Letter, Refusal, Weight},
+    sync::coarse::thread_local,
 };
 
 // --- addresses -----------------------------------------------------------------------------

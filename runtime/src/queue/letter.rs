@@ -119,7 +119,7 @@ impl<M> Drop for Letter<M> {
 }
 
 /// Where letters lie: in blocks of the slab.
-#[cfg(not(evenkeel_loom))]
+#[cfg(not(any(evenkeel_loom, evenkeel_shuttle)))]
 mod memory {
     use super::{AtomicPtr, Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight, ptr};
     use crate::slab::{self, SizeClass};
@@ -161,8 +161,8 @@ mod memory {
     }
 }
 
-/// Where letters lie under loom, whose cells know more than fits in a block.
-#[cfg(evenkeel_loom)]
+/// Where letters lie under loom and shuttle, whose cells know more than fits in a block.
+#[cfg(any(evenkeel_loom, evenkeel_shuttle))]
 mod memory {
     use super::{AtomicPtr, Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight, ptr};
 

@@ -8,14 +8,18 @@
 
 use std::{cell::Cell, time::Duration};
 
+#[cfg(not(evenkeel_shuttle))]
 use rustix::time::{ClockId, clock_gettime};
 
+#[cfg(evenkeel_shuttle)]
+use crate::sync::thread_ns;
 use crate::{
     limits::QUANTUM_NS,
     time::{Time, nanos},
 };
 
 /// Nanoseconds that the calling thread has had a processor.
+#[cfg(not(evenkeel_shuttle))]
 fn thread_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

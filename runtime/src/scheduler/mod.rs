@@ -9,11 +9,8 @@ pub(crate) mod queues;
 mod worker;
 
 use std::{
-    sync::{
-        Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use crossbeam_utils::CachePadded;
@@ -24,6 +21,7 @@ use crate::{
     cell::{Task, TaskStack},
     class::Class,
     status::ClassStatus,
+    sync::coarse::{AtomicBool, Condvar, Instant, Mutex},
     system::System,
 };
 

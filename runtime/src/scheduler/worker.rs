@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_deque::{Steal, Stealer, Worker};
+use crossbeam_deque::Steal;
 
 use super::{Scheduler, core_time::CoreTime, idle::Searcher, queues::ClassTimes};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TURN_DOUBTED_NS},
     park::TurnClock,
     status::{ClassStatus, SlowTurn},
+    sync::coarse::{Stealer, Worker, thread_local},
     system::System,
     time::Time,
 };
@@ -341,7 +342,8 @@ impl Local {
 
     /// Looks for work for a moment: what comes within it costs no system call on either side.
     fn finds_work(&self, scheduler: &Scheduler) -> bool {
-        for _ in 0..SEARCHES {
+        // A model has no hurry, and each look is a step of it.
+        for _ in 0..if cfg!(evenkeel_shuttle) { 1 } else { SEARCHES } {
             if !self.times.borrow().is_empty() || self.steal(scheduler) {
                 return true;
             }
