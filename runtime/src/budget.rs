@@ -8,7 +8,7 @@ use std::{cell::Cell, future, task::Poll, time::Duration};
 use crate::{
     limits::{NUDGE_REDUCTIONS, QUANTUM_REDUCTIONS, REDUCTION_NS},
     scheduler,
-    sync::coarse::{Instant, thread_local},
+    sync::coarse::thread_local,
     time::{Time, nanos},
 };
 
@@ -26,8 +26,8 @@ struct Budget {
     used: Cell<u64>,
     /// Reductions until the clock is read again.
     unmeasured: Cell<u32>,
-    /// The zero of this worker's time; `None` when simulated, where only counts are charged.
-    start: Cell<Option<Instant>>,
+    /// False where only counts are charged: on the calling thread.
+    is_measured: Cell<bool>,
     /// When the turn began.
     began: Cell<Time>,
     /// The turn has made something runnable that waits for this worker.
@@ -42,7 +42,7 @@ impl Budget {
             left: Cell::new(0),
             used: Cell::new(0),
             unmeasured: Cell::new(0),
-            start: Cell::new(None),
+            is_measured: Cell::new(false),
             began: Cell::new(Time::ZERO),
             has_nudge: Cell::new(false),
         }
@@ -62,8 +62,8 @@ impl Budget {
     #[cold]
     fn measure(&self) {
         self.unmeasured.set(CLOCK_EVERY);
-        if let Some(start) = self.start.get() {
-            let elapsed = nanos(start.elapsed()).saturating_sub(self.began.get().as_nanos());
+        if self.is_measured.get() {
+            let elapsed = nanos(scheduler::passed_since(self.began.get()));
             let spent = u32::try_from(elapsed / REDUCTION_NS).unwrap_or(u32::MAX);
             self.left.set(self.left.get().min(self.quantum.get().saturating_sub(spent)));
         }
@@ -73,9 +73,9 @@ impl Budget {
     }
 }
 
-/// Makes this thread a worker, whose turns are also charged by time, from the given zero.
-pub(crate) fn measure_from(start: Option<Instant>) {
-    BUDGET.with(|budget| budget.start.set(start));
+/// Makes this thread a worker, whose turns are also charged by time.
+pub(crate) fn measure_time() {
+    BUDGET.with(|budget| budget.is_measured.set(true));
 }
 
 /// Starts a turn that may spend `quantum` reductions.

@@ -21,8 +21,8 @@ pub use self::{
     work::{Counts, checksum, fill, overrun},
 };
 
-/// The node's allocator, for all: glibc's grows a thread's arena by a system call a page, which was a
-/// third of what a spawn took.
+/// The node's allocator, for all: glibc's grows a thread's arena by a system call a page, which was
+/// a third of what a spawn took.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

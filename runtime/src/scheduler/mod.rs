@@ -15,7 +15,7 @@ use std::{
 
 use crossbeam_utils::CachePadded;
 
-pub(crate) use self::worker::{Queues, hand_over, is_worker};
+pub(crate) use self::worker::{Queues, hand_over, is_worker, passed_since};
 use self::{idle::Idle, worker::Lane};
 use crate::{
     cell::{Task, TaskStack},

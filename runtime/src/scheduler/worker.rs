@@ -151,10 +151,16 @@ pub(crate) fn hand_over() {
     });
 }
 
+/// What has passed on the calling worker since `earlier`, by its own clock.
+pub(crate) fn passed_since(earlier: Time) -> Duration {
+    let passed = |local: &OnceCell<Rc<Local>>| Some(local.get()?.clock.now(earlier) - earlier);
+    LOCAL.try_with(passed).ok().flatten().unwrap_or_default()
+}
+
 /// The life of worker `index`, until the scheduler stops.
 pub(super) fn run(scheduler: &Scheduler, index: usize, queues: Queues, system: &System) {
     let start = system.core().clock.start().expect("workers run in real time");
-    budget::measure_from(Some(start));
+    budget::measure_time();
     let local = Rc::new(Local {
         system: system.clone(),
         index,
