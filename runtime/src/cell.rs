@@ -43,6 +43,7 @@ use crate::{
         UnsafeCell, fence,
     },
     system::System,
+    time::Time,
 };
 
 #[cfg(all(test, evenkeel_loom))]
@@ -106,6 +107,8 @@ pub(crate) struct Identity {
     pub(crate) id: u64,
     pub(crate) name: &'static str,
     pub(crate) class: Class,
+    /// Until when it goes before others of its class; never if [`Time::MAX`].
+    pub(crate) deadline: Time,
     pub(crate) share: Option<Share>,
     /// Place in the registry.
     pub(crate) spot: u32,
@@ -146,11 +149,11 @@ pub(crate) struct Header {
     used: AtomicU32,
     /// Reductions used beyond its quanta. Touched by its owner (C2).
     pub(crate) debt: AtomicU32,
+    /// Counts restarts: what an earlier life has ordered does not reach a later one.
+    pub(crate) generation: AtomicU32,
     /// Reductions of all its turns, for statistics: a turn is missed now and then when the next one
     /// is booked by another worker at the same moment.
     pub(crate) reductions: AtomicU64,
-    /// Counts restarts: what an earlier life has ordered does not reach a later one.
-    pub(crate) generation: AtomicU32,
     /// The task below this one in a [`TaskStack`]. Touched by who queues it (C1).
     below: AtomicPtr<Header>,
     identity: OnceLock<Identity>,
