@@ -246,7 +246,7 @@ impl Actor for Kept {
     }
 }
 
-/// Goal: a timer that is set from outside wakes a worker that parks without one, whoever parks when.
+/// Goal: a timer that is set from outside wakes a worker that parks without one, whoever parks.
 #[test]
 fn timers_fire_whoever_parks() {
     check(|| {

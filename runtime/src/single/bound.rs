@@ -34,8 +34,8 @@
 //!   `E < 2 Q`. So one with a deadline sees `b <= E(s) + a`, and one without
 //!   `E(s) + a < b + 2 Q`: they get half of what is fresh. Of its own queue, one with a deadline
 //!   has none before it with a later one, and nobody who comes after its deadline: then that is
-//!   over, and what comes must have one that is to come. Afterwards it waits as one without, and its
-//!   wait counts from there.
+//!   over, and what comes must have one that is to come. Afterwards it waits as one without, and
+//!   its wait counts from there.
 //!
 //! With `e` the charge of the turn of `c` before `s`, `T_c(d) <= F(s) + e + (64 / w_c) U`. So the
 //! wait is at most `r + S + U (sum of weights / w_c)` and, for each other class, `m_j` and its

@@ -149,8 +149,8 @@ fn spawn<R: Run>(
         gas_used: 0,
     };
     let mut spawn = Spawn::new("call", Class::Call).share(share.clone());
-    // The time that the node gives to all alike, so the older request goes first. A client sets that
-    // of a held one, and is not to buy a place in front with a short one.
+    // The time that the node gives to all alike, so the older request goes first. A client sets
+    // that of a held one, and is not to buy a place in front with a short one.
     spawn.deadline = deadline.filter(|_| hold.is_none());
     let address = system.spawn_once(spawn, MAILBOX, call);
     if let Some(hold) = hold {
