@@ -43,6 +43,7 @@ use crate::{
         UnsafeCell, fence,
     },
     system::System,
+    time::Time,
 };
 
 #[cfg(all(test, evenkeel_loom))]
@@ -106,6 +107,8 @@ pub(crate) struct Identity {
     pub(crate) id: u64,
     pub(crate) name: &'static str,
     pub(crate) class: Class,
+    /// Until when it goes before others of its class; never if [`Time::MAX`].
+    pub(crate) deadline: Time,
     pub(crate) share: Option<Share>,
     /// Place in the registry.
     pub(crate) spot: u32,

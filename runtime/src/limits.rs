@@ -36,6 +36,11 @@ pub const SPENT_PART: u64 = 3;
 /// woken at once do not each pay for a third of a heavy one's quantum.
 pub const FRESH_REDUCTIONS_MAX: u64 = SPENT_PART * QUANTUM_REDUCTIONS as u64;
 
+/// Reductions of fresh processes with a deadline before one without gets a turn: a quantum. After
+/// that they take turns of the same length, so a deadline costs the others half of the class at
+/// most.
+pub const DATED_REDUCTIONS_MAX: u64 = QUANTUM_REDUCTIONS as u64;
+
 /// What a turn counts between fresh and spent processes at the least: about what drawing it costs
 /// (a guess, 200 ns). It also bounds how many in a row sit their turn out.
 pub const TURN_REDUCTIONS_MIN: u64 = 8;

@@ -36,6 +36,10 @@ impl Runnable for Task {
     fn class(&self) -> Class {
         self.identity().class
     }
+
+    fn deadline(&self) -> Time {
+        self.identity().deadline
+    }
 }
 
 /// FNV-1a over words: the same on every platform and in every version of Rust.

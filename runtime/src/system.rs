@@ -94,13 +94,15 @@ pub struct Spawn {
     pub restart: Restart,
     /// Whom it shares its quantum with.
     pub share: Option<Share>,
+    /// Until when it is of use.
+    pub deadline: Option<Time>,
 }
 
 impl Spawn {
     /// A process that a panic stops, and that shares with nobody.
     #[must_use]
     pub const fn new(name: &'static str, class: Class) -> Self {
-        Self { name, class, restart: Restart::Never, share: None }
+        Self { name, class, restart: Restart::Never, share: None, deadline: None }
     }
 
     /// The same with another restart rule.
@@ -114,6 +116,18 @@ impl Spawn {
     #[must_use]
     pub fn share(mut self, share: Share) -> Self {
         self.share = Some(share);
+        self
+    }
+
+    /// The same, of use until `deadline`: while it is fresh it goes before processes of its class
+    /// with a later deadline, and before those without one for at most as long as they run
+    /// themselves, and a quantum. Once it is late it waits like those.
+    ///
+    /// For a process that does one job, whose result nobody wants later. It lives on: whether it
+    /// still goes to work is its own matter.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Time) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 }
@@ -294,8 +308,9 @@ impl System {
     pub(crate) fn give_birth(&self, spec: Spawn, process: &Task, id: u64) {
         assert!(process.system.is_same(self), "a mailbox belongs to the system that made it");
         let spot = self.0.registry.enter(id, process.downgrade());
-        let Spawn { name, class, share, restart: _ } = spec;
-        cell::give_birth(process, Identity { id, name, class, share, spot });
+        let Spawn { name, class, share, deadline, restart: _ } = spec;
+        let deadline = deadline.unwrap_or(Time::MAX);
+        cell::give_birth(process, Identity { id, name, class, deadline, share, spot });
         if self.0.stop.is_set() {
             process.stop_from_top();
         }

@@ -4,6 +4,7 @@
 //! main) goes to the inbox, which every worker looks at before every dispatch.
 
 mod core_time;
+mod dated;
 mod idle;
 pub(crate) mod queues;
 mod worker;

@@ -3,11 +3,81 @@
 //! Source: stride / weighted fair queueing. A class's time grows by what it used divided by its
 //! weight, the smallest time runs next. A class that wakes does not get back what it did not use
 //! while it slept: it starts one quantum before the others at most.
+//!
+//! And which queue of the class: see [`Kind`] and `docs/adr/0011`.
+
+use std::collections::BTreeMap;
 
 use crate::{
     class::Class,
-    limits::{FRESH_REDUCTIONS_MAX, QUANTUM_REDUCTIONS, SPENT_PART, TURN_REDUCTIONS_MIN},
+    limits::{
+        DATED_REDUCTIONS_MAX, FRESH_REDUCTIONS_MAX, QUANTUM_REDUCTIONS, SPENT_PART,
+        TURN_REDUCTIONS_MIN,
+    },
+    time::Time,
 };
+
+/// Which of the three queues of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Fresh, with a deadline that is still to come: the earliest deadline first.
+    Dated,
+    /// Woken, and a quantum not used up; first come, first served.
+    Fresh,
+    /// Have used up a whole quantum.
+    Spent,
+}
+
+/// What waits in the order of deadlines; of one deadline in the order it came.
+#[derive(Debug)]
+pub(crate) struct ByDeadline<T> {
+    queued: BTreeMap<(Time, u64), T>,
+    /// How many have come.
+    arrivals: u64,
+}
+
+impl<T> Default for ByDeadline<T> {
+    fn default() -> Self {
+        Self { queued: BTreeMap::new(), arrivals: 0 }
+    }
+}
+
+impl<T> ByDeadline<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn first(&self) -> Option<Time> {
+        self.queued.first_key_value().map(|(&(deadline, _), _)| deadline)
+    }
+
+    /// O(log n).
+    pub(crate) fn push(&mut self, deadline: Time, item: T) {
+        self.queued.insert((deadline, self.arrivals), item);
+        self.arrivals += 1;
+    }
+
+    /// Takes out what has the earliest deadline. O(log n).
+    pub(crate) fn pop(&mut self) -> Option<(Time, T)> {
+        self.queued.pop_first().map(|((deadline, _), item)| (deadline, item))
+    }
+
+    /// The other end, for a rule that is broken on purpose.
+    #[cfg(test)]
+    pub(crate) fn pop_latest(&mut self) -> Option<(Time, T)> {
+        self.queued.pop_last().map(|((deadline, _), item)| (deadline, item))
+    }
+
+    /// Takes out what is not to be kept. O(n).
+    pub(crate) fn take_out(&mut self, mut keeps: impl FnMut(&T) -> bool) -> Vec<T> {
+        let (kept, dropped) =
+            std::mem::take(&mut self.queued).into_iter().partition(|(_, item)| keeps(item));
+        self.queued = kept;
+        let dropped: BTreeMap<_, _> = dropped;
+        dropped.into_values().collect()
+    }
+}
 
 /// Virtual time is counted in reductions of the heaviest class.
 pub(crate) const WEIGHT_MAX: u64 = 64;
@@ -15,16 +85,22 @@ pub(crate) const WEIGHT_MAX: u64 = 64;
 /// The lead of a class that wakes: one quantum of the heaviest class.
 pub(crate) const WAKE_LEAD: u64 = QUANTUM_REDUCTIONS as u64;
 
+const QUANTUM: u64 = QUANTUM_REDUCTIONS as u64;
+
 /// Virtual times of all classes on one worker.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClassTimes {
     times: [u64; Class::COUNT],
     /// Bit i is set if class i has something runnable.
     ready: u8,
+    /// Bit i is set if class i may have something with a deadline.
+    dated: u8,
     /// The time of the last class that was picked; never falls.
     floor: u64,
     /// What fresh processes used and the spent ones were not paid for yet, by class.
     fresh_used: [u64; Class::COUNT],
+    /// What of it those with a deadline used and those without were not paid for yet, by class.
+    dated_used: [u64; Class::COUNT],
 }
 
 impl ClassTimes {
@@ -45,6 +121,23 @@ impl ClassTimes {
             let time = &mut self.times[class.index()];
             *time = (*time).max(self.floor.saturating_sub(WAKE_LEAD));
         }
+    }
+
+    /// True if the class may have something with a deadline.
+    #[inline]
+    pub(crate) const fn is_dated(&self, class: Class) -> bool {
+        self.dated & (1 << class.index()) != 0
+    }
+
+    /// The class has something runnable with a deadline.
+    pub(crate) fn filled_dated(&mut self, class: Class) {
+        self.dated |= 1 << class.index();
+        self.filled(class);
+    }
+
+    /// The class has nothing with a deadline.
+    pub(crate) const fn emptied_dated(&mut self, class: Class) {
+        self.dated &= !(1 << class.index());
     }
 
     /// The class has nothing runnable.
@@ -104,19 +197,36 @@ impl ClassTimes {
         self.fresh_used[class.index()]
     }
 
-    /// Takes note of what a turn of a fresh or a spent process used. One that sits its turn out
-    /// used nothing.
+    /// True if, of the fresh, it is the turn of one without a deadline.
+    pub(crate) const fn wants_undated(&self, class: Class) -> bool {
+        self.dated_used[class.index()] >= DATED_REDUCTIONS_MAX
+    }
+
+    /// What those with a deadline used and those without were not paid for yet.
+    pub(crate) const fn dated_used(&self, class: Class) -> u64 {
+        self.dated_used[class.index()]
+    }
+
+    /// Takes note of what a turn of a process from that queue used. One that sits its turn out used
+    /// nothing.
     #[inline]
-    pub(crate) fn note_turn(&mut self, class: Class, is_fresh: bool, reductions: u64) {
-        let used = &mut self.fresh_used[class.index()];
+    pub(crate) fn note_turn(&mut self, class: Class, kind: Kind, reductions: u64) {
+        let (fresh, dated) =
+            (&mut self.fresh_used[class.index()], &mut self.dated_used[class.index()]);
         let part = turn_part(reductions);
-        *used = if is_fresh {
-            // With no spent one there it stops growing, so that one which comes gets one turn, not
-            // what it would have got had it been there.
-            (*used + part).min(FRESH_REDUCTIONS_MAX + u64::from(QUANTUM_REDUCTIONS))
-        } else {
-            used.saturating_sub(part * SPENT_PART)
-        };
+        // With none of the others there they stop growing, so that one which comes gets one turn,
+        // not what it would have got had it been there.
+        match kind {
+            Kind::Spent => *fresh = fresh.saturating_sub(part * SPENT_PART),
+            Kind::Fresh | Kind::Dated => {
+                *fresh = (*fresh + part).min(FRESH_REDUCTIONS_MAX + QUANTUM);
+            }
+        }
+        match kind {
+            Kind::Dated => *dated = (*dated + part).min(DATED_REDUCTIONS_MAX + QUANTUM),
+            Kind::Fresh if *dated > 0 => *dated = dated.saturating_sub(part),
+            Kind::Fresh | Kind::Spent => {}
+        }
     }
 }
 
@@ -124,7 +234,7 @@ impl ClassTimes {
 /// quantum, because the rest is the process's own debt.
 #[inline]
 pub(crate) fn turn_part(reductions: u64) -> u64 {
-    reductions.clamp(TURN_REDUCTIONS_MIN, u64::from(QUANTUM_REDUCTIONS))
+    reductions.clamp(TURN_REDUCTIONS_MIN, QUANTUM)
 }
 
 #[cfg(test)]

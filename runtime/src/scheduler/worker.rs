@@ -3,13 +3,22 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use crossbeam_deque::Steal;
 
-use super::{Scheduler, core_time::CoreTime, idle::Searcher, queues::ClassTimes};
+use super::{
+    Scheduler,
+    core_time::CoreTime,
+    dated::Dated,
+    idle::Searcher,
+    queues::{ClassTimes, Kind},
+};
 use crate::{
     budget,
     cell::{After, Header, Task},
@@ -22,12 +31,53 @@ use crate::{
     time::Time,
 };
 
-/// The two queues of one class.
+/// The queues of one class.
 struct ClassQueue {
+    dated: Arc<Dated>,
     /// Woken, and a quantum not used up.
     fresh: Worker<Task>,
     /// Have used up a whole quantum.
     spent: Worker<Task>,
+}
+
+impl ClassQueue {
+    /// What runs next; `None` if nothing is there.
+    #[inline]
+    fn draw(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Task, Kind)> {
+        if times.wants_spent(class)
+            && let Some(task) = self.spent.pop()
+        {
+            return Some((task, Kind::Spent));
+        }
+        if times.is_dated(class)
+            && let Some(drawn) = self.draw_dated(class, times, now)
+        {
+            return Some(drawn);
+        }
+        match self.fresh.pop() {
+            Some(task) => Some((task, Kind::Fresh)),
+            None => self.spent.pop().map(|task| (task, Kind::Spent)),
+        }
+    }
+
+    /// The fresh one that runs next where some may have a deadline.
+    #[cold]
+    fn draw_dated(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Task, Kind)> {
+        if times.wants_undated(class)
+            && let Some(task) = self.fresh.pop()
+        {
+            return Some((task, Kind::Fresh));
+        }
+        while let Some((deadline, task)) = self.dated.pop() {
+            if deadline > now {
+                return Some((task, Kind::Dated));
+            }
+            // Late: it gives way to those that need not be.
+            self.fresh.push(task);
+        }
+        times.emptied_dated(class);
+        None
+    }
 }
 
 /// What a worker thread is started with.
@@ -35,13 +85,16 @@ pub(crate) struct Queues([ClassQueue; Class::COUNT]);
 
 impl Queues {
     pub(super) fn new() -> Self {
-        Self(
-            Class::ALL.map(|_| ClassQueue { fresh: Worker::new_fifo(), spent: Worker::new_fifo() }),
-        )
+        Self(Class::ALL.map(|_| ClassQueue {
+            dated: Arc::default(),
+            fresh: Worker::new_fifo(),
+            spent: Worker::new_fifo(),
+        }))
     }
 }
 
 struct StealFrom {
+    dated: Arc<Dated>,
     fresh: Stealer<Task>,
     spent: Stealer<Task>,
 }
@@ -70,14 +123,18 @@ impl Lane {
     pub(super) fn new(queues: &Queues) -> Self {
         let classes = Class::ALL.map(|class| {
             let queue = &queues.0[class.index()];
-            StealFrom { fresh: queue.fresh.stealer(), spent: queue.spent.stealer() }
+            StealFrom {
+                dated: Arc::clone(&queue.dated),
+                fresh: queue.fresh.stealer(),
+                spent: queue.spent.stealer(),
+            }
         });
         Self { classes, counters: Default::default() }
     }
 
     fn queued(&self, class: Class) -> usize {
         let class = &self.classes[class.index()];
-        class.fresh.len() + class.spent.len()
+        class.dated.len() + class.fresh.len() + class.spent.len()
     }
 
     fn queued_in_all(&self) -> usize {
@@ -90,7 +147,9 @@ impl Lane {
 
     pub(super) fn has_any_of(&self, classes: &[Class]) -> bool {
         let mut queues = classes.iter().map(|class| &self.classes[class.index()]);
-        queues.any(|class| !class.fresh.is_empty() || !class.spent.is_empty())
+        queues.any(|class| {
+            !class.fresh.is_empty() || !class.spent.is_empty() || class.dated.len() > 0
+        })
     }
 
     pub(super) fn add_to(&self, class: Class, sum: &mut ClassStatus) {
@@ -200,14 +259,22 @@ impl Local {
 
     #[inline]
     fn push(&self, task: Task, is_spent: bool) {
-        let class = task.identity().class;
+        let (class, deadline) = (task.identity().class, task.identity().deadline);
         let queue = &self.queues.0[class.index()];
         if is_spent {
             queue.spent.push(task);
-        } else {
+        } else if deadline == Time::MAX {
             queue.fresh.push(task);
+        } else {
+            return self.push_dated(class, deadline, task);
         }
         self.times.borrow_mut().filled(class);
+    }
+
+    #[cold]
+    fn push_dated(&self, class: Class, deadline: Time, task: Task) {
+        self.queues.0[class.index()].dated.push(deadline, task);
+        self.times.borrow_mut().filled_dated(class);
     }
 
     fn work(&self, scheduler: &Scheduler) {
@@ -219,8 +286,8 @@ impl Local {
                 self.take_inbox(scheduler);
             }
             self.fire_timers(now);
-            if let Some((task, is_fresh)) = self.next() {
-                self.dispatch(scheduler, task, is_fresh, &mut now);
+            if let Some((task, kind)) = self.next(now) {
+                self.dispatch(scheduler, task, kind, &mut now);
                 if now.as_nanos() - balanced.as_nanos() >= BALANCE_NS {
                     now = self.clock.check(now);
                     balanced = now;
@@ -256,30 +323,19 @@ impl Local {
         }
     }
 
-    /// The next task of this worker's own queues, and whether it is a fresh one.
+    /// The next task of this worker's own queues, and from which queue of its class it is.
     #[inline]
-    fn next(&self) -> Option<(Task, bool)> {
+    fn next(&self, now: Time) -> Option<(Task, Kind)> {
         let mut times = self.times.borrow_mut();
         while let Some(class) = times.pick() {
             let queue = &self.queues.0[class.index()];
-            let is_spent_first = times.wants_spent(class);
-            let (task, is_fresh) = if is_spent_first {
-                match queue.spent.pop() {
-                    Some(task) => (Some(task), false),
-                    None => (queue.fresh.pop(), true),
-                }
-            } else {
-                match queue.fresh.pop() {
-                    Some(task) => (Some(task), true),
-                    None => (queue.spent.pop(), false),
-                }
-            };
-            if queue.fresh.is_empty() && queue.spent.is_empty() {
+            let drawn = queue.draw(class, &mut times, now);
+            if queue.fresh.is_empty() && queue.spent.is_empty() && !times.is_dated(class) {
                 times.emptied(class);
             }
             // None if other workers have stolen it all.
-            if let Some(task) = task {
-                return Some((task, is_fresh));
+            if drawn.is_some() {
+                return drawn;
             }
         }
         None
@@ -287,12 +343,12 @@ impl Local {
 
     /// Runs one turn and charges it. `now` is when the last turn ended, and is moved on.
     #[inline]
-    fn dispatch(&self, scheduler: &Scheduler, task: Task, is_fresh: bool, now: &mut Time) {
+    fn dispatch(&self, scheduler: &Scheduler, task: Task, kind: Kind, now: &mut Time) {
         let (class, name, quantum, rest) = {
             let header: &Header = &task;
             let (class, quantum) = (header.identity().class, header.quantum());
             if self.sits_out(header, class, quantum) {
-                self.times.borrow_mut().note_turn(class, is_fresh, 0);
+                self.times.borrow_mut().note_turn(class, kind, 0);
                 self.push(task, true);
                 return;
             }
@@ -310,7 +366,7 @@ impl Local {
         {
             let mut times = self.times.borrow_mut();
             times.charge(class, charge);
-            times.note_turn(class, is_fresh, charge);
+            times.note_turn(class, kind, charge);
         }
         let counters = &scheduler.lanes[self.index].counters[class.index()];
         add(&counters.turns, 1);
@@ -400,6 +456,13 @@ impl Local {
 
     fn steal_from(&self, victim: &Lane, class: Class) -> bool {
         let theirs = &victim.classes[class.index()];
+        // One, the most urgent: the thief runs it next.
+        if theirs.dated.len() > 0
+            && let Some((deadline, task)) = theirs.dated.pop()
+        {
+            self.push_dated(class, deadline, task);
+            return true;
+        }
         let own = &self.queues.0[class.index()];
         let has_fresh = steal_half(&theirs.fresh, &own.fresh);
         if has_fresh || steal_half(&theirs.spent, &own.spent) {
@@ -433,7 +496,10 @@ impl Local {
     /// Drops what is left when the system stops.
     fn clear(&self) {
         for queue in &self.queues.0 {
-            while queue.fresh.pop().is_some() || queue.spent.pop().is_some() {}
+            while queue.fresh.pop().is_some()
+                || queue.spent.pop().is_some()
+                || queue.dated.pop().is_some()
+            {}
         }
     }
 }

@@ -31,14 +31,15 @@ const MS: Duration = Duration::from_millis(1);
 fn every_message_is_handled_once_and_in_order() {
     check(|| {
         let system = system(2);
-        let sent = Arc::new(Sent::default());
+        let (sent, share) = (Arc::new(Sent::default()), Share::new());
         let mut threads = Vec::new();
         let mut receivers = Vec::new();
         for _ in 0..2 {
             let (log, (done, answer)) = (Log::default(), reply());
             let (address, mailbox) = system.mailbox(spec(100, Overflow::Reject));
             let mut made = Some(Receiver::new(&log).until(6, done));
-            system.spawn(SPAWN, mailbox, move || made.take().expect("one life"));
+            let spawn = SPAWN.share(share.clone());
+            system.spawn(spawn, mailbox, move || made.take().expect("one life"));
             threads.extend((0..2).map(|number| sender(number, 2, &address, &sent)));
             receivers.push((address, log, answer));
         }
@@ -58,6 +59,7 @@ fn every_message_is_handled_once_and_in_order() {
             assert_eq!(log.len(), 6);
         }
         stop(&system);
+        assert_eq!(share.active(), 0, "who waits is not counted");
     });
 }
 
@@ -176,9 +178,13 @@ fn a_kill_in_the_middle_loses_nothing_uncounted() {
         let handle = system.spawn(SPAWN, mailbox, move || made.take().expect("one life"));
         let exit = handle.exited();
         let threads = (0..2).map(|number| sender(number, 3, &address, &sent)).collect();
+        // Asks for the end of a process that may have ended.
+        let asked = handle.clone();
+        let asking = thread::spawn(move || drop(asked.exited().wait().expect("it is told")));
         handle.kill();
         handle.stop();
         join(threads);
+        join(vec![asking]);
         assert!(matches!(exit.wait(), Ok(Exit::Killed | Exit::Stopped)));
         log.assert_in_order();
         let dead = system.status().dead(DeadReason::Ended) as usize;
@@ -240,7 +246,7 @@ impl Actor for Kept {
     }
 }
 
-/// Goal: a timer that is set from outside wakes a worker that parks without one, whoever parks when.
+/// Goal: a timer that is set from outside wakes a worker that parks without one, whoever parks.
 #[test]
 fn timers_fire_whoever_parks() {
     check(|| {
@@ -377,7 +383,14 @@ fn stolen_work_is_done_once() {
         let parent = system.spawn_future(SPAWN, async move {
             for number in 0..4 {
                 let (counted, ran_on) = (Arc::clone(&counted), Arc::clone(&ran_on));
-                drop(inside.spawn_future(spawn.clone(), async move {
+                let mut spawn = spawn.clone();
+                // Two with a deadline, of which one is soon over.
+                spawn.deadline = match number {
+                    0 => Some(inside.now() + 1_000 * MS),
+                    1 => Some(inside.now() + MS),
+                    _ => None,
+                };
+                drop(inside.spawn_future(spawn, async move {
                     for _ in 0..3 {
                         counted.fetch_add(1, SeqCst);
                         ran_on.lock().unwrap().push(thread::current().id());

@@ -28,6 +28,14 @@
 //!   is drawn before fresh ones if `D >= 3 Q`, which leaves `D >= 0`; fresh before spent if not,
 //!   which leaves `D < 4 Q`. So a fresh process sees `3 p <= D(s) + f` and a spent one
 //!   `D(s) + f < 3 p + 4 Q`: while both wait, the spent get a quarter of their class.
+//! - S4: in `f` let `a` be what those with a deadline used and `b` what those without did, and `E`
+//!   what the class owes these: `E(d) = E(s) + a - b`. One without is drawn before one with a
+//!   deadline if `E >= Q`, which leaves `E >= 0`; the other way round if not, which leaves
+//!   `E < 2 Q`. So one with a deadline sees `b <= E(s) + a`, and one without
+//!   `E(s) + a < b + 2 Q`: they get half of what is fresh. Of its own queue, one with a deadline
+//!   has none before it with a later one, and nobody who comes after its deadline: then that is
+//!   over, and what comes must have one that is to come. Afterwards it waits as one without, and
+//!   its wait counts from there.
 //!
 //! With `e` the charge of the turn of `c` before `s`, `T_c(d) <= F(s) + e + (64 / w_c) U`. So the
 //! wait is at most `r + S + U (sum of weights / w_c)` and, for each other class, `m_j` and its
@@ -36,32 +44,29 @@
 
 use crate::{
     class::Class,
-    limits::{FRESH_REDUCTIONS_MAX, QUANTUM_REDUCTIONS, REDUCTION_NS, SPENT_PART},
-    scheduler::queues::{ClassTimes, WAKE_LEAD, WEIGHT_MAX, turn_part},
+    limits::{
+        DATED_REDUCTIONS_MAX, FRESH_REDUCTIONS_MAX, QUANTUM_REDUCTIONS, REDUCTION_NS, SPENT_PART,
+    },
+    scheduler::queues::{ClassTimes, Kind, WAKE_LEAD, WEIGHT_MAX, turn_part},
     time::{Time, nanos},
 };
 
-/// Which of the two queues of a class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Fresh,
-    Spent,
+const fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Dated => "dated",
+        Kind::Fresh => "fresh",
+        Kind::Spent => "spent",
+    }
 }
 
-impl Kind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::Spent => "spent",
-        }
-    }
+const KINDS: usize = 3;
 
-    const fn other(self) -> Self {
-        match self {
-            Self::Fresh => Self::Spent,
-            Self::Spent => Self::Fresh,
-        }
-    }
+/// In which order the queue runs that was drawn from, and what is left there.
+pub(super) enum Order {
+    /// By deadlines; the earliest of the others.
+    ByDeadline(Option<Time>),
+    /// In rounds, this one of that size at its beginning; the oldest of those that came later.
+    Rounds { size: u64, oldest: Option<Mark> },
 }
 
 const QUANTUM: u64 = QUANTUM_REDUCTIONS as u64;
@@ -78,11 +83,11 @@ pub(super) struct Mark {
     /// The turn during which it was woken.
     running: u64,
     /// Draws of its class so far, by kind.
-    draws: [u64; 2],
+    draws: [u64; KINDS],
     /// What those used, each at most a quantum.
-    parts: [u64; 2],
-    /// What the class owed its spent ones.
-    owed: u64,
+    parts: [u64; KINDS],
+    /// What the class owed its spent ones, and its fresh ones without a deadline.
+    owed: [u64; 2],
     /// What was left of the round.
     current: u64,
 }
@@ -93,13 +98,34 @@ pub(super) struct Drawn {
     pub(super) kind: Kind,
     pub(super) id: u64,
     pub(super) name: &'static str,
+    pub(super) deadline: Time,
     pub(super) mark: Mark,
-    /// How many the round began with.
-    pub(super) round: u64,
-    /// The oldest of those that came after the round began.
-    pub(super) oldest: Option<Mark>,
-    /// The other queue of the class has something too.
-    pub(super) is_other_waiting: bool,
+    pub(super) order: Order,
+    /// Which queues of the class have something left.
+    pub(super) waiting: [bool; KINDS],
+}
+
+/// Two queues that take turns.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pair {
+    /// What the other one used while this one, which had something, was passed over.
+    passed: [u64; 2],
+    /// The draw that runs passes the other one over.
+    is_passing: bool,
+}
+
+impl Pair {
+    /// One of the two was drawn. Says what was passed of the other, if that has something.
+    fn drew(&mut self, one: usize, is_other_waiting: bool) -> u64 {
+        self.is_passing = is_other_waiting;
+        self.passed[one] = 0;
+        if is_other_waiting { self.passed[1 - one] } else { 0 }
+    }
+
+    fn used(&mut self, one: usize, part: u64) {
+        let passed = &mut self.passed[1 - one];
+        *passed = if self.is_passing { *passed + part } else { 0 };
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,12 +133,12 @@ struct Used {
     total: u64,
     /// Number and length of the last turn.
     last: Option<(u64, u64)>,
-    draws: [u64; 2],
-    parts: [u64; 2],
-    /// What the other queue used while a queue, by kind, was passed over.
-    passed: [u64; 2],
-    /// The draw that runs passes the other queue over.
-    is_passing: bool,
+    draws: [u64; KINDS],
+    parts: [u64; KINDS],
+    /// Fresh and spent.
+    spent: Pair,
+    /// Of the fresh, those with a deadline and those without.
+    dated: Pair,
 }
 
 /// Counts what every class used, and asserts the bound.
@@ -145,7 +171,7 @@ impl Bound {
             running,
             draws: used.draws,
             parts: used.parts,
-            owed: times.fresh_used(class),
+            owed: [times.fresh_used(class), times.dated_used(class)],
             current: current as u64,
         }
     }
@@ -197,59 +223,90 @@ impl Bound {
         }
     }
 
-    /// S1 and S2.
+    /// S1, S2 and S4.
     fn check_turns(&self, drawn: &Drawn) {
-        let Drawn { class, kind, id, name, mark, round, .. } = drawn;
+        let Drawn { class, kind, id, name, mark, order, .. } = drawn;
         let so_far = &self.classes[class.index()];
-        let ahead = so_far.draws[*kind as usize] - mark.draws[*kind as usize];
-        let ahead_max = mark.current + round - 1;
         let used = |kind: Kind| so_far.parts[kind as usize] - mark.parts[kind as usize];
-        let others = used(kind.other());
-        let others_max = match kind {
-            Kind::Fresh => (mark.owed + used(Kind::Fresh)) / SPENT_PART,
+        let (dated, fresh, spent) = (used(Kind::Dated), used(Kind::Fresh), used(Kind::Spent));
+        let spent_max = (mark.owed[0] + dated + fresh) / SPENT_PART;
+        // What the others used, and may have.
+        let others = match kind {
+            Kind::Dated => [(spent, spent_max), (fresh, mark.owed[1] + dated)],
+            Kind::Fresh => {
+                let dated_max =
+                    (fresh + DATED_REDUCTIONS_MAX + QUANTUM).saturating_sub(mark.owed[1]);
+                [(spent, spent_max), (dated, dated_max)]
+            }
             Kind::Spent => {
-                let paid = SPENT_PART * used(Kind::Spent);
-                (paid + FRESH_REDUCTIONS_MAX + QUANTUM).saturating_sub(mark.owed)
+                let paid = SPENT_PART * spent + FRESH_REDUCTIONS_MAX + QUANTUM;
+                [(dated + fresh, paid.saturating_sub(mark.owed[0])), (0, 0)]
+            }
+        };
+        let (ahead, ahead_max) = match order {
+            Order::ByDeadline(_) => (0, 0),
+            Order::Rounds { size, .. } => {
+                let ahead = so_far.draws[*kind as usize] - mark.draws[*kind as usize];
+                (ahead, mark.current + size - 1)
             }
         };
         assert!(
-            ahead <= ahead_max && others <= others_max,
-            "process {id} ({name}) of class {}, {}, waited for {ahead} turns of its queue \
-             and {others} reductions of the other, its bounds are {ahead_max} and {others_max}",
+            ahead <= ahead_max && others.iter().all(|(used, max)| used <= max),
+            "process {id} ({name}) of class {}, {}, waited for {ahead} turns of its queue (bound \
+             {ahead_max}) and for reductions of others, with their bounds: {others:?}",
             class.name(),
-            kind.name(),
+            self::name(*kind),
         );
     }
 
-    /// S1 and S2 for those that were not drawn, who else could wait for ever.
+    /// S1, S2 and S4 for those that were not drawn, who else could wait for ever.
     fn check_queues(&mut self, drawn: &Drawn) {
-        let Drawn { class, kind, id, name, .. } = drawn;
-        let other = kind.other();
-        let passed_max = match kind {
-            Kind::Fresh => FRESH_REDUCTIONS_MAX - 1,
-            Kind::Spent => QUANTUM / SPENT_PART,
-        };
+        let Drawn { class, kind, id, name, deadline, order, waiting, .. } = drawn;
+        let [has_dated, has_fresh, has_spent] = *waiting;
         let of_class = &mut self.classes[class.index()];
-        of_class.is_passing = drawn.is_other_waiting;
-        let passed = of_class.passed[other as usize];
-        assert!(
-            passed <= passed_max || !drawn.is_other_waiting,
-            "the {} of class {} were passed over for {passed} reductions when process {id} \
-             ({name}) is drawn, their bound is {passed_max}",
-            other.name(),
-            class.name(),
-        );
-        of_class.passed[*kind as usize] = 0;
-        if let Some(oldest) = &drawn.oldest {
-            let ahead = of_class.draws[*kind as usize] + 1 - oldest.draws[*kind as usize];
+        let (spent, dated) = (&mut of_class.spent, &mut of_class.dated);
+        // Who was passed over, for how much, and for how much at most.
+        let passed = match kind {
+            Kind::Dated => [
+                ("spent", spent.drew(0, has_spent), FRESH_REDUCTIONS_MAX - 1),
+                ("fresh", dated.drew(0, has_fresh), DATED_REDUCTIONS_MAX - 1),
+            ],
+            Kind::Fresh => [
+                ("spent", spent.drew(0, has_spent), FRESH_REDUCTIONS_MAX - 1),
+                ("dated", dated.drew(1, has_dated), QUANTUM),
+            ],
+            Kind::Spent => [
+                ("fresh", spent.drew(1, has_dated || has_fresh), QUANTUM / SPENT_PART),
+                ("dated", 0, 0),
+            ],
+        };
+        for (other, passed, passed_max) in passed {
             assert!(
-                ahead <= oldest.current,
-                "a process of class {}, {}, has waited for {ahead} turns of its queue when \
-                 process {id} ({name}) is drawn, the bound of its round is {}",
+                passed <= passed_max,
+                "the {other} of class {} were passed over for {passed} reductions when process \
+                 {id} ({name}) is drawn, their bound is {passed_max}",
                 class.name(),
-                kind.name(),
-                oldest.current,
             );
+        }
+        match order {
+            Order::ByDeadline(earliest) => assert!(
+                earliest.is_none_or(|earliest| *deadline <= earliest),
+                "process {id} ({name}) of class {} is drawn with deadline {deadline:?} before one \
+                 with {earliest:?}",
+                class.name(),
+            ),
+            Order::Rounds { oldest: None, .. } => {}
+            Order::Rounds { oldest: Some(oldest), .. } => {
+                let ahead = of_class.draws[*kind as usize] + 1 - oldest.draws[*kind as usize];
+                assert!(
+                    ahead <= oldest.current,
+                    "a process of class {}, {}, has waited for {ahead} turns of its queue when \
+                     process {id} ({name}) is drawn, the bound of its round is {}",
+                    class.name(),
+                    self::name(*kind),
+                    oldest.current,
+                );
+            }
         }
     }
 
@@ -279,8 +336,10 @@ impl Bound {
         let part = turn_part(used);
         let of_class = &mut self.classes[class.index()];
         of_class.parts[kind as usize] += part;
-        let passed = &mut of_class.passed[kind.other() as usize];
-        *passed = if of_class.is_passing { *passed + part } else { 0 };
+        of_class.spent.used(usize::from(kind == Kind::Spent), part);
+        if kind != Kind::Spent {
+            of_class.dated.used(usize::from(kind == Kind::Fresh), part);
+        }
     }
 
     /// A turn of `class` is over.

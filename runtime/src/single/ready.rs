@@ -1,7 +1,8 @@
 //! What is runnable on one thread, and what runs next. Pure.
 //!
 //! The class follows from weighted virtual time, as on worker threads. Within a class order goes by
-//! rounds: whatever is runnable when a round begins runs once before anything runs twice.
+//! rounds: whatever is runnable when a round begins runs once before anything runs twice. What is
+//! fresh and has a deadline goes by that, and in orders that starve like everything else.
 //!
 //! # Invariants
 //!
@@ -9,16 +10,21 @@
 //!   most twice as many turns of its kind as its class has processes.
 //! - S2: of four quanta of a class whose queues are both filled, three go to fresh processes.
 //! - S3: no wait is longer than the bound of `bound`, which says what it is and why.
+//! - S4: of what is fresh and has a deadline to come the earliest goes first; of two quanta of
+//!   fresh processes of a class one goes to those without.
 
 use std::mem;
 
 use super::{
-    bound::{Bound, Drawn, Kind, Mark},
+    bound::{Bound, Drawn, Mark, Order},
     priorities::Priorities,
 };
 use crate::{
-    class::Class, entropy::Entropy, scheduler::queues::ClassTimes, status::ClassStatus, time::Time,
-    time::nanos,
+    class::Class,
+    entropy::Entropy,
+    scheduler::queues::{ByDeadline, ClassTimes, Kind},
+    status::ClassStatus,
+    time::{Time, nanos},
 };
 
 /// What is queued here.
@@ -26,6 +32,8 @@ pub(crate) trait Runnable {
     fn id(&self) -> u64;
     fn name(&self) -> &'static str;
     fn class(&self) -> Class;
+    /// [`Time::MAX`] if it has none.
+    fn deadline(&self) -> Time;
 }
 
 /// Which process of a round runs next.
@@ -116,6 +124,7 @@ fn draw_index(entropy: &mut Entropy, len: usize) -> Option<usize> {
 
 /// The queues of one class.
 struct Queues<T> {
+    dated: ByDeadline<Queued<T>>,
     fresh: Rounds<T>,
     spent: Rounds<T>,
     status: ClassStatus,
@@ -123,13 +132,31 @@ struct Queues<T> {
 
 impl<T> Default for Queues<T> {
     fn default() -> Self {
-        Self { fresh: Rounds::default(), spent: Rounds::default(), status: ClassStatus::default() }
+        Self {
+            dated: ByDeadline::default(),
+            fresh: Rounds::default(),
+            spent: Rounds::default(),
+            status: ClassStatus::default(),
+        }
     }
 }
 
 impl<T: Runnable> Queues<T> {
-    const fn len(&self) -> usize {
-        self.fresh.len() + self.spent.len()
+    fn len(&self) -> usize {
+        self.dated.len() + self.fresh.len() + self.spent.len()
+    }
+
+    /// The queue that is drawn from.
+    fn kind(&self, class: Class, times: &ClassTimes) -> Kind {
+        let (has_dated, has_fresh) = (self.dated.len() > 0, self.fresh.len() > 0);
+        let has_spent = self.spent.len() > 0;
+        if has_spent && (times.wants_spent(class) || !(has_dated || has_fresh)) {
+            Kind::Spent
+        } else if has_dated && !(has_fresh && times.wants_undated(class)) {
+            Kind::Dated
+        } else {
+            Kind::Fresh
+        }
     }
 }
 
@@ -141,6 +168,10 @@ enum Broken {
     Newest,
     /// Spent processes wait for the end of all fresh ones.
     SpentLast,
+    /// Those without a deadline wait for the end of all with one.
+    UndatedLast,
+    /// The latest deadline goes first.
+    LatestFirst,
     /// Weights are ignored: the class that comes last runs first.
     LightestClass,
 }
@@ -191,16 +222,33 @@ impl<T: Runnable> Ready<T> {
         let class = item.class();
         self.times.filled(class);
         let queues = &mut self.classes[class.index()];
-        let rounds = match kind {
-            Kind::Fresh => &mut queues.fresh,
-            Kind::Spent => &mut queues.spent,
+        let mut mark = |current: usize| {
+            self.bound.as_mut().map_or_else(Mark::default, |bound| {
+                let mark = bound.mark(class, since, running, current, &self.times);
+                bound.waits_since(class, mark);
+                mark
+            })
         };
-        let mark = self.bound.as_mut().map_or_else(Mark::default, |bound| {
-            let mark = bound.mark(class, since, running, rounds.current.len(), &self.times);
-            bound.waits_since(class, mark);
-            mark
-        });
+        let deadline = item.deadline();
+        let is_by_deadline = matches!(self.pick, Pick::First | Pick::Fair(_));
+        if kind == Kind::Fresh && is_by_deadline && deadline != Time::MAX && deadline > since {
+            queues.dated.push(deadline, Queued { item, since, mark: mark(0) });
+            return;
+        }
+        let rounds = if kind == Kind::Spent { &mut queues.spent } else { &mut queues.fresh };
+        let mark = mark(rounds.current.len());
         rounds.next.push(Queued { item, since, mark });
+    }
+
+    /// Lets those of a class whose deadline is over wait with those that have none, from now on.
+    fn give_up_late(&mut self, class: Class, now: Time) {
+        let queues = &mut self.classes[class.index()];
+        while queues.dated.first().is_some_and(|deadline| deadline <= now) {
+            let Some((_, Queued { item, since, .. })) = queues.dated.pop() else { return };
+            let current = queues.fresh.current.len();
+            let mark = self.bound.as_ref().map(|b| b.mark(class, now, 0, current, &self.times));
+            queues.fresh.next.push(Queued { item, since, mark: mark.unwrap_or_default() });
+        }
     }
 
     /// Queues what was drawn and does not run, because it owes a quantum to the others.
@@ -212,7 +260,7 @@ impl<T: Runnable> Ready<T> {
     /// What was drawn last has used so much.
     fn note_turn(&mut self, used: u64) {
         let (class, kind) = self.drawn;
-        self.times.note_turn(class, kind == Kind::Fresh, used);
+        self.times.note_turn(class, kind, used);
         if let Some(bound) = &mut self.bound {
             bound.note_turn(class, kind, used);
         }
@@ -236,28 +284,37 @@ impl<T: Runnable> Ready<T> {
         }
         loop {
             let class = self.pick_class()?;
+            self.give_up_late(class, now);
             let queues = &mut self.classes[class.index()];
-            let wants_spent = self.times.wants_spent(class) && queues.spent.len() > 0;
+            let kind = queues.kind(class, &self.times);
             #[cfg(test)]
-            let wants_spent = wants_spent && self.broken != Some(Broken::SpentLast);
-            let is_spent = queues.fresh.len() == 0 || wants_spent;
-            let (kind, rounds) = if is_spent {
-                (Kind::Spent, &mut queues.spent)
-            } else {
-                (Kind::Fresh, &mut queues.fresh)
+            let kind = match self.broken {
+                Some(Broken::SpentLast) if queues.fresh.len() > 0 => Kind::Fresh,
+                Some(Broken::UndatedLast) if queues.dated.len() > 0 => Kind::Dated,
+                _ => kind,
             };
+            let rounds = if kind == Kind::Spent { &mut queues.spent } else { &mut queues.fresh };
             #[cfg(test)]
             if self.broken == Some(Broken::Newest) && !rounds.next.is_empty() {
                 rounds.current = rounds.next.drain(rounds.next.len() - 1..).collect();
                 rounds.size = 1;
             }
-            let next = rounds.draw(&mut self.pick);
-            let size = rounds.size as u64;
-            let oldest = rounds.next.first().map(|oldest| oldest.mark);
-            let is_other_waiting = match kind {
-                Kind::Fresh => queues.spent.len() > 0,
-                Kind::Spent => queues.fresh.len() > 0,
+            let (next, order) = if kind == Kind::Dated {
+                #[cfg(not(test))]
+                let next = queues.dated.pop();
+                #[cfg(test)]
+                let next = if self.broken == Some(Broken::LatestFirst) {
+                    queues.dated.pop_latest()
+                } else {
+                    queues.dated.pop()
+                };
+                (next.map(|(_, queued)| queued), Order::ByDeadline(queues.dated.first()))
+            } else {
+                let next = rounds.draw(&mut self.pick);
+                let oldest = rounds.next.first().map(|oldest| oldest.mark);
+                (next, Order::Rounds { size: rounds.size as u64, oldest })
             };
+            let waiting = [queues.dated.len() > 0, queues.fresh.len() > 0, queues.spent.len() > 0];
             let is_empty = queues.len() == 0;
             if is_empty {
                 self.times.emptied(class);
@@ -266,13 +323,12 @@ impl<T: Runnable> Ready<T> {
                 continue;
             };
             if let Some(bound) = &mut self.bound {
-                let (id, name) = (item.id(), item.name());
-                let drawn =
-                    Drawn { class, kind, id, name, mark, round: size, oldest, is_other_waiting };
+                let (id, name, deadline) = (item.id(), item.name(), item.deadline());
+                let drawn = Drawn { class, kind, id, name, deadline, mark, order, waiting };
                 bound.drew(&drawn, now, &self.times);
             }
             self.drawn = (class, kind);
-            if !is_spent {
+            if kind != Kind::Spent {
                 let longest = &mut queues.status.fresh_wait_ns_max;
                 *longest = nanos(now - since).max(*longest);
             }
@@ -314,6 +370,8 @@ impl<T: Runnable> Ready<T> {
         let mut dropped = Vec::new();
         for class in Class::ALL {
             let queues = &mut self.classes[class.index()];
+            let dated = queues.dated.take_out(|queued| keeps(&queued.item));
+            dropped.extend(dated.into_iter().map(|queued| queued.item));
             queues.fresh.retain(&keeps, &mut dropped);
             queues.spent.retain(&keeps, &mut dropped);
             if queues.len() == 0 {

@@ -69,9 +69,9 @@ pub(crate) fn thread_ns() -> u64 {
     NOW.get()
 }
 
-/// Lets others run, and then `timeout` pass; a wake-up that comes meanwhile ends a later park, which
-/// the callers allow for. So a timed park never blocks for good: only one without a timeout shows a
-/// wake-up that was lost.
+/// Lets others run, and then `timeout` pass; a wake-up that comes meanwhile ends a later park,
+/// which the callers allow for. So a timed park never blocks for good: only one without a timeout
+/// shows a wake-up that was lost.
 pub(crate) fn park_timeout(timeout: Duration) {
     shuttle::thread::yield_now();
     pass(timeout);

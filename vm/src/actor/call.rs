@@ -148,7 +148,10 @@ fn spawn<R: Run>(
         slices: 0,
         gas_used: 0,
     };
-    let spawn = Spawn::new("call", Class::Call).share(share.clone());
+    let mut spawn = Spawn::new("call", Class::Call).share(share.clone());
+    // The time that the node gives to all alike, so the older request goes first. A client sets
+    // that of a held one, and is not to buy a place in front with a short one.
+    spawn.deadline = deadline.filter(|_| hold.is_none());
     let address = system.spawn_once(spawn, MAILBOX, call);
     if let Some(hold) = hold {
         hold.holds(address.port(|()| CallMessage::Wish));
