@@ -18,7 +18,8 @@ use alloy_trie::root::ordered_trie_root_with_encoder;
 use crate::{
     Receipt,
     id::Height,
-    limits::BLOCK_SIZE_BYTES_MAX,
+    fork::Fork,
+    limits::{BLOCK_DECODE_BYTES_MAX, BLOCK_SIZE_BYTES_MAX},
     recover::SignatureError,
     tx::{RecoveredTx, TxEnvelope, UnrecoveredTx},
 };
@@ -66,6 +67,14 @@ pub enum BodyError {
         found: B256,
         /// Hash in the header.
         expected: B256,
+    },
+    /// Longer than a block of this fork may be (EIP-7934).
+    #[error("block of {found} bytes, limit {limit}")]
+    Size {
+        /// Bytes of its RLP.
+        found: usize,
+        /// Bytes allowed.
+        limit: usize,
     },
     /// Other withdrawals, or none where there should be, or the reverse.
     #[error("withdrawals root {found:?}, header says {expected:?}")]
@@ -144,10 +153,10 @@ impl SealedBlock {
     ///
     /// [`BlockDecodeError`].
     pub fn decode_rlp(bytes: &[u8]) -> Result<UnrecoveredBlock, BlockDecodeError> {
-        if bytes.len() > BLOCK_SIZE_BYTES_MAX {
+        if bytes.len() > BLOCK_DECODE_BYTES_MAX {
             return Err(BlockDecodeError::TooLarge {
                 found: bytes.len(),
-                limit: BLOCK_SIZE_BYTES_MAX,
+                limit: BLOCK_DECODE_BYTES_MAX,
             });
         }
         let mut rest = bytes;
@@ -166,6 +175,19 @@ impl SealedBlock {
             ommers: body.ommers,
             withdrawals: body.withdrawals.map(|withdrawals| withdrawals.0),
         })
+    }
+
+    /// Checks that the block is not longer than one of `fork` may be; O(transactions).
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError::Size`].
+    pub fn check_size(&self, fork: Fork) -> Result<(), BodyError> {
+        if fork < Fork::Osaka {
+            return Ok(());
+        }
+        let (found, limit) = (self.size_bytes(), BLOCK_SIZE_BYTES_MAX);
+        if found > limit { Err(BodyError::Size { found, limit }) } else { Ok(()) }
     }
 
     /// Checks that transactions, ommers and withdrawals are those of the header.
@@ -220,13 +242,23 @@ pub struct UnrecoveredBlock {
 }
 
 impl UnrecoveredBlock {
-    /// Recovers all senders, one after the other.
+    /// Recovers all senders, one after the other, by the rules of today.
     ///
     /// # Errors
     ///
     /// That of the first transaction without a sender.
     pub fn recover(self) -> Result<SealedBlock, SignatureError> {
-        let txs = self.txs.into_iter().map(UnrecoveredTx::recover).collect::<Result<_, _>>()?;
+        self.recover_at(Fork::LATEST)
+    }
+
+    /// The same by the rules of `fork`.
+    ///
+    /// # Errors
+    ///
+    /// That of the first transaction without a sender.
+    pub fn recover_at(self, fork: Fork) -> Result<SealedBlock, SignatureError> {
+        let txs = self.txs.into_iter().map(|tx| tx.recover_at(fork));
+        let txs = txs.collect::<Result<_, _>>()?;
         Ok(SealedBlock {
             header: self.header,
             hash: self.hash,
@@ -264,7 +296,7 @@ pub fn transactions_root(txs: &[Arc<RecoveredTx>]) -> B256 {
 /// Root of the trie of receipts, with their blooms, by index.
 #[must_use]
 pub fn receipts_root(receipts: &[Receipt]) -> B256 {
-    Receipt::calculate_receipt_root_no_memo(receipts)
+    ordered_trie_root_with_encoder(receipts, |receipt, out| receipt.encode_2718(out))
 }
 
 /// Root of the trie of withdrawals by index.

@@ -26,6 +26,9 @@ pub enum SignatureError {
     /// r or s is zero, or r is no scalar.
     #[error("invalid transaction v, r, s values")]
     OutOfRange,
+    /// The signature names a chain, which none did before Spurious Dragon.
+    #[error("invalid transaction v, r, s values: chain id before EIP-155")]
+    ChainId,
     /// There is no point with this r, or the key would be the point at infinity.
     #[error("recovery failed")]
     Unrecoverable,
@@ -36,7 +39,7 @@ impl SignatureError {
     #[must_use]
     pub const fn is_offence(&self) -> bool {
         match self {
-            Self::HighS | Self::OutOfRange | Self::Unrecoverable => true,
+            Self::HighS | Self::OutOfRange | Self::ChainId | Self::Unrecoverable => true,
         }
     }
 }

@@ -125,12 +125,17 @@ impl UnrecoveredTx {
         Ok(self.with_sender(sender))
     }
 
-    /// The same by the rules of `fork`: before Homestead a high s was no fault (EIP-2).
+    /// The same by the rules of `fork`: before Homestead a high s was no fault (EIP-2), before
+    /// Spurious Dragon no signature named a chain (EIP-155).
     ///
     /// # Errors
     ///
-    /// As [`recover::secp256k1()`], but [`SignatureError::HighS`] before Homestead.
+    /// As [`recover::secp256k1()`], but [`SignatureError::HighS`] before Homestead;
+    /// [`SignatureError::ChainId`] before Spurious Dragon.
     pub fn recover_at(self, fork: Fork) -> Result<Arc<RecoveredTx>, SignatureError> {
+        if fork < Fork::SpuriousDragon && self.tx.is_legacy() && self.tx.chain_id().is_some() {
+            return Err(SignatureError::ChainId);
+        }
         if fork >= Fork::Homestead {
             return self.recover();
         }

@@ -69,8 +69,7 @@ impl BlockRun {
             match self.begin(&current.tx, *env)? {
                 Began::Running => {}
                 Began::Finished(result) => {
-                    self.applied(current.tx, result)?;
-                    return Ok(Progress::Phase(Phase::Txs(None)));
+                    return self.applied(current.tx, result).map(Progress::Phase);
                 }
                 Began::Skipped => return Ok(Progress::Phase(Phase::Txs(None))),
             }
@@ -78,10 +77,7 @@ impl BlockRun {
         match self.evm().resume(left).map_err(fatal)? {
             Slice::More => Ok(Progress::Phase(Phase::Txs(Some(current)))),
             Slice::Offload(call) => Ok(Progress::Offload(Phase::Txs(Some(current)), call)),
-            Slice::Done(result) => {
-                self.applied(current.tx, result)?;
-                Ok(Progress::Phase(Phase::Txs(None)))
-            }
+            Slice::Done(result) => self.applied(current.tx, result).map(Progress::Phase),
         }
     }
 
@@ -89,6 +85,7 @@ impl BlockRun {
         let gas_left = self.header.gas_limit - self.body.gas_used;
         match &mut self.source {
             Source::Validate { block } => block.txs.get(self.body.txs.len()).cloned(),
+            Source::Single { tx } => tx.take(),
             Source::Build { attributes, candidates, tried } => {
                 let is_full = attributes.txs_max.is_some_and(|max| self.body.txs.len() >= max);
                 if is_full || gas_left < TX_GAS_MIN || *tried >= CANDIDATES_MAX {
@@ -154,7 +151,7 @@ impl BlockRun {
         is_hopeless: bool,
     ) -> Result<Began, ExecError> {
         match &mut self.source {
-            Source::Validate { .. } => Err(ExecError::Transaction {
+            Source::Validate { .. } | Source::Single { .. } => Err(ExecError::Transaction {
                 index: self.body.txs.len(),
                 hash: *tx.hash(),
                 refusal: Box::new(refusal),
@@ -169,7 +166,12 @@ impl BlockRun {
         }
     }
 
-    fn applied(&mut self, tx: Arc<RecoveredTx>, result: ExecutionResult) -> Result<(), ExecError> {
+    /// Takes in what a transaction did; returns what comes next.
+    fn applied(
+        &mut self,
+        tx: Arc<RecoveredTx>,
+        result: ExecutionResult,
+    ) -> Result<Phase, ExecError> {
         self.commit()?;
         let body = &mut self.body;
         body.gas_used += result.tx_gas_used();
@@ -178,6 +180,7 @@ impl BlockRun {
         let receipt = Receipt {
             tx_type: tx.tx_type(),
             success: result.is_success(),
+            post_state: None,
             cumulative_gas_used: body.gas_used,
             logs: result.into_logs(),
         };
@@ -186,7 +189,11 @@ impl BlockRun {
         }
         body.receipts.push(receipt);
         body.txs.push(tx);
-        Ok(())
+        let changes = self.evm().db_mut().take_recorded();
+        Ok(match &mut self.post_state {
+            Some(state) => Phase::PostState(state.begin(&changes)),
+            None => Phase::Txs(None),
+        })
     }
 }
 
