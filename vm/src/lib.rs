@@ -17,6 +17,7 @@ mod grow;
 mod heavy;
 pub mod limits;
 mod long;
+mod names;
 mod overlay;
 mod shadow;
 mod slice;

@@ -1,0 +1,109 @@
+//! Transaction tests: an encoded transaction, and what it is at each fork.
+//!
+//! It is decoded, its sender recovered, and begun as the only one of a block by a sender that can
+//! pay for anything and has sent as many before as it says.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use anyhow::{Result, anyhow};
+use evenkeel_chain::{ChainSpec, Fork, Header, RecoveredTx, UnrecoveredTx, intrinsic_gas};
+use evenkeel_node::Limits;
+use evenkeel_state::{Account, ChangeSet, Tip};
+use evenkeel_vm::{BlockRun, SingleJob, Step};
+use serde::Deserialize;
+
+use super::{
+    Options,
+    exception::{self, Fault},
+    fixture::{FixtureConfig, genesis},
+    network,
+    tally::{Cases, expect},
+};
+
+#[derive(Deserialize)]
+struct TransactionTest {
+    txbytes: Bytes,
+    result: BTreeMap<String, Expected>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Expected {
+    exception: Option<String>,
+    hash: Option<B256>,
+    sender: Option<Address>,
+    intrinsic_gas: Option<U256>,
+}
+
+pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+    let tests: BTreeMap<String, TransactionTest> = serde_json::from_slice(bytes)?;
+    let nobody = spec("Frontier").and_then(|spec| genesis(&spec));
+    let nobody = nobody.map_err(|error| anyhow!("{error}"))?;
+    for (name, test) in tests {
+        for (fork, expected) in &test.result {
+            if options.fork.as_deref().is_some_and(|asked| asked != fork) {
+                cases.skip();
+                continue;
+            }
+            cases.run(&name, Some(fork), || {
+                let spec = spec(fork)?;
+                let found = validate(&test.txbytes, &spec, &nobody);
+                exception::check(found.as_ref().err(), expected.exception.as_deref())?;
+                let Ok(tx) = found else { return Ok(()) };
+                check(&tx, spec.genesis_fork(), expected)
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check(tx: &RecoveredTx, fork: Fork, expected: &Expected) -> Result<(), String> {
+    let Expected { hash, sender, intrinsic_gas: gas, .. } = expected;
+    let missing = || "the test says neither what the transaction is nor that it is none".to_owned();
+    expect("hash", *tx.hash(), hash.ok_or_else(missing)?)?;
+    expect("sender", tx.sender(), sender.ok_or_else(missing)?)?;
+    let found = U256::from(intrinsic_gas(tx.tx(), fork).gas);
+    expect("intrinsic gas", found, gas.ok_or_else(missing)?)
+}
+
+fn spec(fork: &str) -> Result<Arc<ChainSpec>, String> {
+    let file = alloy_genesis::Genesis {
+        config: network::config(fork, &FixtureConfig::default())?,
+        gas_limit: 30_000_000,
+        ..alloy_genesis::Genesis::default()
+    };
+    ChainSpec::from_genesis(file).map(Arc::new).map_err(|error| error.to_string())
+}
+
+/// The transaction, if there is a state in which it can be sent.
+fn validate(
+    bytes: &[u8],
+    spec: &Arc<ChainSpec>,
+    nobody: &Tip,
+) -> Result<Arc<RecoveredTx>, Fault> {
+    let fork = spec.genesis_fork();
+    let tx = UnrecoveredTx::decode(bytes)?.recover_at(fork)?;
+    let mut changes = ChangeSet::default();
+    let rich = Account { nonce: tx.nonce(), balance: U256::MAX, ..Account::default() };
+    changes.accounts.insert(tx.sender(), Some(rich));
+    let mut run = BlockRun::single(SingleJob {
+        tip: nobody.with_diff(Arc::new(changes)),
+        spec: Arc::clone(spec),
+        header: Header {
+            number: 1,
+            gas_limit: u64::MAX,
+            base_fee_per_gas: (fork >= Fork::London).then_some(0),
+            excess_blob_gas: (fork >= Fork::Cancun).then_some(0),
+            ..Header::default()
+        },
+        tx: Arc::clone(&tx),
+        limits: Limits::consensus(),
+        block_hashes: BTreeMap::new(),
+    });
+    // What comes after the first step is the business of its code.
+    match run.step(1) {
+        Step::Done(Err(error)) => Err(error.into()),
+        Step::Done(Ok(_)) | Step::More { .. } | Step::Offload(_) => Ok(tx),
+    }
+}
