@@ -28,6 +28,7 @@ mod schedule;
 mod spec;
 mod spec_json;
 mod tx;
+mod wide;
 
 pub use accounts::{AccountsError, DERIVATION_PATH, DevAccounts, MNEMONIC};
 pub use alloy_consensus::Header;
@@ -56,3 +57,4 @@ pub use rules::{HeaderError, check_header};
 pub use schedule::Era;
 pub use spec::{ChainSpec, Genesis, Timestamps};
 pub use tx::{RecoveredTx, TxDecodeError, TxEnvelope, TypedTransaction, UnrecoveredTx};
+pub use wide::WideTx;

@@ -190,8 +190,10 @@ pub fn check_header(spec: &ChainSpec, parent: &Header, header: &Header) -> Resul
     }
     check_dao(spec, header)?;
     let fork = spec.fork_of(header);
+    // Before what tells the forks apart: where the gas limit doubles, it is what is wrong.
+    check_gas_limit(parent, header, fork)?;
     check_presence(fork, header)?;
-    check_gas(spec, parent, header, fork)?;
+    check_base_fee(spec, parent, header)?;
     check_blobs(spec, parent, header)?;
     if fork >= Fork::Paris { check_proof_of_stake(header) } else { check_work(spec, parent, header) }
 }
@@ -245,12 +247,7 @@ fn check_presence(fork: Fork, header: &Header) -> Result<(), HeaderError> {
     Ok(())
 }
 
-fn check_gas(
-    spec: &ChainSpec,
-    parent: &Header,
-    header: &Header,
-    fork: Fork,
-) -> Result<(), HeaderError> {
+fn check_gas_limit(parent: &Header, header: &Header, fork: Fork) -> Result<(), HeaderError> {
     let found = header.gas_limit;
     if !(GAS_LIMIT_MIN..=GAS_LIMIT_MAX).contains(&found) {
         return Err(HeaderError::GasLimit { found, min: GAS_LIMIT_MIN, max: GAS_LIMIT_MAX });
@@ -266,6 +263,10 @@ fn check_gas(
     if found.abs_diff(parent_limit) >= bound {
         return Err(HeaderError::GasLimitStep { found, parent: parent_limit, bound });
     }
+    Ok(())
+}
+
+fn check_base_fee(spec: &ChainSpec, parent: &Header, header: &Header) -> Result<(), HeaderError> {
     match (header.base_fee_per_gas, spec.next_base_fee(parent)) {
         (Some(found), Some(expected)) if found != expected => {
             Err(HeaderError::Derived { field: "baseFeePerGas", found, expected })

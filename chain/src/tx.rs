@@ -162,13 +162,7 @@ impl UnrecoveredTx {
     /// As [`recover::secp256k1()`], but [`SignatureError::HighS`] before Homestead;
     /// [`SignatureError::ChainId`] before Spurious Dragon.
     pub fn recover_at(self, fork: Fork) -> Result<Arc<RecoveredTx>, SignatureError> {
-        if fork < Fork::SpuriousDragon && self.tx.is_legacy() && self.tx.chain_id().is_some() {
-            return Err(SignatureError::ChainId);
-        }
-        if fork >= Fork::Homestead {
-            return self.recover();
-        }
-        let sender = recover::secp256k1_any_s(self.tx.signature(), &self.tx.signature_hash())?;
+        let sender = recover::at(fork, &self.tx, &self.tx.signature_hash())?;
         Ok(self.with_sender(sender))
     }
 

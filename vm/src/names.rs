@@ -5,6 +5,12 @@ use revm::context::result::InvalidTransaction as E;
 use crate::error::Refusal;
 
 impl Refusal {
+    /// Whether no balance could pay for it: gas and value together cost 2^256 wei or more.
+    #[must_use]
+    pub const fn is_unpayable(&self) -> bool {
+        matches!(self.error, E::OverflowPaymentInTransaction)
+    }
+
     /// Whether this is the fault that execution-spec-tests call `TransactionException.{name}`.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {

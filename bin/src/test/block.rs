@@ -2,10 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use alloy_consensus::Block;
 use alloy_primitives::{Address, B64, B256, Bytes, U256};
+use alloy_rlp::Decodable as _;
 use anyhow::Result;
-use evenkeel_chain::ChainSpec;
-use evenkeel_node::{BlockImport, Limits};
+use evenkeel_chain::{BlockDecodeError, BodyError, ChainSpec, TxEnvelope};
+use evenkeel_node::{BlockImport, ImportError, Imported, Limits};
+use evenkeel_vm::ExecError;
 use serde::Deserialize;
 
 use super::{
@@ -22,7 +25,7 @@ struct BlockTest {
     network: String,
     genesis_block_header: GenesisHeader,
     pre: Accounts,
-    blocks: Vec<Block>,
+    blocks: Vec<FixtureBlock>,
     #[serde(rename = "lastblockhash")]
     last_block_hash: B256,
     post_state: Option<Accounts>,
@@ -51,7 +54,7 @@ struct GenesisHeader {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Block {
+struct FixtureBlock {
     rlp: Bytes,
     expect_exception: Option<String>,
     block_header: Option<BlockHeader>,
@@ -82,7 +85,7 @@ fn check(test: BlockTest, options: &Options) -> Result<(), String> {
     expect("genesis hash", first.hash, test.genesis_block_header.hash)?;
     let mut chain = BlockImport::new(spec, first, Limits::consensus(), options.slice);
     for (nth, block) in test.blocks.iter().enumerate() {
-        let imported = chain.import(&block.rlp).map_err(Fault::from);
+        let imported = import(&mut chain, &block.rlp, block.expect_exception.as_deref());
         exception::check(imported.as_ref().err(), block.expect_exception.as_deref())
             .and_then(|()| match (&imported, &block.block_header) {
                 (Ok(imported), Some(header)) => expect("hash", imported.hash, header.hash),
@@ -96,6 +99,30 @@ fn check(test: BlockTest, options: &Options) -> Result<(), String> {
         expect("state root", head.header.state_root, expected)?;
     }
     test.post_state.map_or(Ok(()), |expected| check_accounts(&expected, head))
+}
+
+/// Imports a block. Where tests were filled with a transaction that a block cannot have, its header
+/// is often that of the block without it: two rules are broken, and the test names one. Then the
+/// header is mended, to see whether the other is found too.
+fn import(
+    chain: &mut BlockImport,
+    rlp: &[u8],
+    expected: Option<&str>,
+) -> Result<Imported, Fault> {
+    let imported = chain.import(rlp);
+    match (&imported, expected) {
+        (
+            Err(ImportError::Execution(ExecError::Body(BodyError::Transactions { found, .. }))),
+            Some(names),
+        ) if names.contains("TransactionException.") => {
+            let mut mended = Block::<TxEnvelope>::decode(&mut &rlp[..])
+                .map_err(BlockDecodeError::from)
+                .map_err(ImportError::from)?;
+            mended.header.transactions_root = *found;
+            Ok(chain.import(&alloy_rlp::encode(mended))?)
+        }
+        _ => Ok(imported?),
+    }
 }
 
 fn spec(

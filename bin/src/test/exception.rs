@@ -15,6 +15,10 @@ use evenkeel_vm::ExecError;
 pub(super) enum Fault {
     #[error(transparent)]
     Tx(#[from] TxDecodeError),
+    #[error("the transaction is for another chain")]
+    ChainId,
+    #[error("the gas of the transaction costs 2^256 wei or more")]
+    Cost,
     #[error(transparent)]
     Block(#[from] ImportError),
 }
@@ -47,6 +51,8 @@ fn is_named(fault: &Fault, name: &str) -> bool {
     let (kind, name) = name.trim().split_once('.').unwrap_or(("", name));
     match fault {
         Fault::Tx(error) => is_tx_encoding(error, name),
+        Fault::ChainId => name == "INVALID_CHAINID",
+        Fault::Cost => name == "GASLIMIT_PRICE_PRODUCT_OVERFLOW",
         Fault::Block(ImportError::Decode(error)) => is_block_encoding(error, name),
         Fault::Block(ImportError::Tree(error)) => is_tree(error, name),
         Fault::Block(ImportError::Signature(error)) => is_signature(*error, name),
@@ -74,10 +80,13 @@ fn is_tx_encoding(error: &TxDecodeError, name: &str) -> bool {
         TxDecodeError::Empty | TxDecodeError::UnknownType { .. } | TxDecodeError::Blob => {
             matches!(name, "TYPE_NOT_SUPPORTED" | "RLP_INVALID_HEADER")
         }
+        // A number that is too long: too big, behind zeros, or in the place of another.
         TxDecodeError::Rlp(Rlp::Overflow) => {
-            name.ends_with("_OVERFLOW") || name.starts_with("RLP_INVALID_SIGNATURE")
+            name.ends_with("_OVERFLOW")
+                || name.starts_with("RLP_LEADING_ZEROS_")
+                || matches!(name, "INVALID_SIGNATURE_VRS" | "RLP_TOO_FEW_ELEMENTS")
         }
-        TxDecodeError::Rlp(Rlp::LeadingZero) => name.starts_with("RLP_LEADING_ZEROS_"),
+        TxDecodeError::Rlp(Rlp::LeadingZero) => name.contains("LEADING_ZEROS"),
         // The only thing that alloy checks itself is `v`.
         TxDecodeError::Rlp(Rlp::Custom(_)) => {
             matches!(name, "INVALID_SIGNATURE_VRS" | "INVALID_CHAINID")
@@ -123,7 +132,10 @@ fn is_tree(error: &TreeError, name: &str) -> bool {
         TreeError::UnknownParent { .. } => {
             matches!(name, "UNKNOWN_PARENT" | "UNKNOWN_PARENT_ZERO")
         }
-        TreeError::MinedAfterTerminal { .. } => name == "IMPORT_IMPOSSIBLE_PARIS_WRONG_POW",
+        // Its difficulty should have been none.
+        TreeError::MinedAfterTerminal { .. } => {
+            matches!(name, "IMPORT_IMPOSSIBLE_PARIS_WRONG_POW" | "INVALID_DIFFICULTY")
+        }
         TreeError::StakedBeforeTerminal { .. } => name == "IMPORT_IMPOSSIBLE_PARIS_WRONG_POS",
         TreeError::Ommers(error) => is_ommers(error, name),
         TreeError::Full(_) => false,

@@ -5,12 +5,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use anyhow::{Result, anyhow};
-use evenkeel_chain::{ChainSpec, Fork, Header, RecoveredTx, UnrecoveredTx, intrinsic_gas};
+use evenkeel_chain::{ChainSpec, Fork, Header, WideTx, intrinsic_gas};
 use evenkeel_node::Limits;
 use evenkeel_state::{Account, ChangeSet, Tip};
-use evenkeel_vm::{BlockRun, SingleJob, Step};
+use evenkeel_vm::{BlockRun, ExecError, SingleJob, Step};
 use serde::Deserialize;
 
 use super::{
@@ -50,21 +51,26 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
                 let spec = spec(fork)?;
                 let found = validate(&test.txbytes, &spec, &nobody);
                 exception::check(found.as_ref().err(), expected.exception.as_deref())?;
-                let Ok(tx) = found else { return Ok(()) };
-                check(&tx, spec.genesis_fork(), expected)
+                found.map_or(Ok(()), |found| check(&found, expected))
             });
         }
     }
     Ok(())
 }
 
-fn check(tx: &RecoveredTx, fork: Fork, expected: &Expected) -> Result<(), String> {
+/// What a valid transaction is.
+struct Found {
+    hash: B256,
+    sender: Address,
+    intrinsic_gas: u64,
+}
+
+fn check(found: &Found, expected: &Expected) -> Result<(), String> {
     let Expected { hash, sender, intrinsic_gas: gas, .. } = expected;
     let missing = || "the test says neither what the transaction is nor that it is none".to_owned();
-    expect("hash", *tx.hash(), hash.ok_or_else(missing)?)?;
-    expect("sender", tx.sender(), sender.ok_or_else(missing)?)?;
-    let found = U256::from(intrinsic_gas(tx.tx(), fork).gas);
-    expect("intrinsic gas", found, gas.ok_or_else(missing)?)
+    expect("hash", found.hash, hash.ok_or_else(missing)?)?;
+    expect("sender", found.sender, sender.ok_or_else(missing)?)?;
+    expect("intrinsic gas", U256::from(found.intrinsic_gas), gas.ok_or_else(missing)?)
 }
 
 fn spec(fork: &str) -> Result<Arc<ChainSpec>, String> {
@@ -76,17 +82,23 @@ fn spec(fork: &str) -> Result<Arc<ChainSpec>, String> {
     ChainSpec::from_genesis(file).map(Arc::new).map_err(|error| error.to_string())
 }
 
-/// The transaction, if there is a state in which it can be sent.
-fn validate(
-    bytes: &[u8],
-    spec: &Arc<ChainSpec>,
-    nobody: &Tip,
-) -> Result<Arc<RecoveredTx>, Fault> {
+/// What the transaction is, if there is a state in which it can be sent.
+fn validate(bytes: &[u8], spec: &Arc<ChainSpec>, nobody: &Tip) -> Result<Found, Fault> {
     let fork = spec.genesis_fork();
-    let tx = UnrecoveredTx::decode(bytes)?.recover_at(fork)?;
+    let wide = WideTx::decode(bytes)?;
+    let narrow = wide.narrowed();
+    let id = narrow.tx().chain_id();
+    if id.is_some_and(|id| id != spec.chain_id) && fork >= Fork::SpuriousDragon {
+        return Err(Fault::ChainId);
+    }
+    let sender = wide.sender(fork)?;
+    let tx = narrow.clone().with_sender(sender);
+    let found =
+        Found { hash: *wide.hash(), sender, intrinsic_gas: intrinsic_gas(tx.tx(), fork).gas };
+
     let mut changes = ChangeSet::default();
     let rich = Account { nonce: tx.nonce(), balance: U256::MAX, ..Account::default() };
-    changes.accounts.insert(tx.sender(), Some(rich));
+    changes.accounts.insert(sender, Some(rich));
     let mut run = BlockRun::single(SingleJob {
         tip: nobody.with_diff(Arc::new(changes)),
         spec: Arc::clone(spec),
@@ -101,9 +113,16 @@ fn validate(
         limits: Limits::consensus(),
         block_hashes: BTreeMap::new(),
     });
+    let gas = U256::from(tx.gas_limit());
     // What comes after the first step is the business of its code.
     match run.step(1) {
+        Step::Done(Err(ExecError::Transaction { refusal, .. })) if refusal.is_unpayable() => {
+            // Nobody has 2^256 wei for gas and value; a fault is that the gas alone costs as much.
+            gas.checked_mul(wide.max_fee_per_gas()).map(|_| found).ok_or(Fault::Cost)
+        }
         Step::Done(Err(error)) => Err(error.into()),
-        Step::Done(Ok(_)) | Step::More { .. } | Step::Offload(_) => Ok(tx),
+        Step::Done(Ok(_)) | Step::More { .. } | Step::Offload(_) => {
+            gas.checked_mul(wide.max_fee_per_gas()).map(|_| found).ok_or(Fault::Cost)
+        }
     }
 }
