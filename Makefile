@@ -41,5 +41,5 @@ loom: setup ## The lock-free parts of the runtime under every order of threads t
 bench-runtime: ## The scheduler beside tokio, ractor, kameo, actix, BEAM; ARGS="--quick" to try
 	@scripts/bench-runtime $(ARGS)
 
-conformance: setup ## State tests of the third-party suites, in slices of one instruction (SUITES=DIR)
+conformance: setup ## Third-party tests, all kinds; state tests also in slices of one instruction (SUITES=DIR)
 	@SUITES=$(SUITES) scripts/conformance

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use alloy_consensus::{
-    Header, TxReceipt,
-    constants::EMPTY_OMMER_ROOT_HASH,
-    proofs::calculate_ommers_root,
+    Header, TxReceipt, constants::EMPTY_OMMER_ROOT_HASH, proofs::calculate_ommers_root,
 };
 use alloy_eips::{eip2718::Encodable2718, eip4895::Withdrawal};
 use alloy_primitives::{Address, B256, Bloom};
@@ -16,12 +14,12 @@ use alloy_rlp::{Decodable, Encodable};
 
 use crate::{
     Receipt,
-    id::Height,
     fork::Fork,
+    id::Height,
     limits::{BLOCK_DECODE_BYTES_MAX, BLOCK_SIZE_BYTES_MAX},
     recover::SignatureError,
     root::list_root,
-    tx::{RecoveredTx, TxEnvelope, UnrecoveredTx},
+    tx::{RecoveredTx, TxDecodeError, UnrecoveredTx},
 };
 
 /// Why bytes are not a block.
@@ -38,6 +36,14 @@ pub enum BlockDecodeError {
     /// Not the encoding of a block.
     #[error("rlp: {0}")]
     Rlp(#[from] alloy_rlp::Error),
+    /// A transaction is not the encoding of one.
+    #[error("transaction {index}: {error}")]
+    Transaction {
+        /// Its position.
+        index: usize,
+        /// What is wrong with it.
+        error: TxDecodeError,
+    },
     /// Something follows the block.
     #[error("rlp: {found} bytes after the block")]
     TrailingBytes {
@@ -160,21 +166,25 @@ impl SealedBlock {
             });
         }
         let mut rest = bytes;
-        let block = alloy_consensus::Block::<TxEnvelope>::decode(&mut rest)?;
+        let mut payload = alloy_rlp::Header::decode_bytes(&mut rest, true)?;
         if !rest.is_empty() {
             return Err(BlockDecodeError::TrailingBytes { found: rest.len() });
         }
-        if alloy_rlp::encode(&block) != bytes {
-            return Err(BlockDecodeError::NotCanonical);
+        let header: Header = decode_canonical(&mut payload)?;
+        let mut list = alloy_rlp::Header::decode_bytes(&mut payload, true)?;
+        let mut txs = Vec::new();
+        while !list.is_empty() {
+            let index = txs.len();
+            let error = |error| BlockDecodeError::Transaction { index, error };
+            txs.push(decode_tx(&mut list).map_err(error)?);
         }
-        let body = block.body;
-        Ok(UnrecoveredBlock {
-            hash: block.header.hash_slow(),
-            header: block.header,
-            txs: body.transactions.into_iter().map(UnrecoveredTx::new).collect(),
-            ommers: body.ommers,
-            withdrawals: body.withdrawals.map(|withdrawals| withdrawals.0),
-        })
+        let ommers: Vec<Header> = decode_canonical(&mut payload)?;
+        let withdrawals: Option<Vec<Withdrawal>> =
+            if payload.is_empty() { None } else { Some(decode_canonical(&mut payload)?) };
+        if !payload.is_empty() {
+            return Err(BlockDecodeError::Rlp(alloy_rlp::Error::UnexpectedLength));
+        }
+        Ok(UnrecoveredBlock { hash: header.hash_slow(), header, txs, ommers, withdrawals })
     }
 
     /// Checks that the block is not longer than one of `fork` may be; O(transactions).
@@ -284,6 +294,30 @@ impl UnrecoveredBlock {
             ommers: self.ommers,
             withdrawals: self.withdrawals,
         }
+    }
+}
+
+/// Decodes what encodes to the same bytes again (C1).
+fn decode_canonical<T: Decodable + Encodable>(from: &mut &[u8]) -> Result<T, BlockDecodeError> {
+    let before = *from;
+    let value = T::decode(from)?;
+    let read = &before[..before.len() - from.len()];
+    if alloy_rlp::encode(&value) == read { Ok(value) } else { Err(BlockDecodeError::NotCanonical) }
+}
+
+/// A transaction in the list of a block: of a type as a string, else the list it always was.
+fn decode_tx(list: &mut &[u8]) -> Result<UnrecoveredTx, TxDecodeError> {
+    let before = *list;
+    let header = alloy_rlp::Header::decode(list)?;
+    let payload = list.split_at_checked(header.payload_length);
+    let (payload, rest) = payload.ok_or(alloy_rlp::Error::InputTooShort)?;
+    let raw = if header.list { &before[..before.len() - rest.len()] } else { payload };
+    *list = rest;
+    match raw.first() {
+        Some(first) if !header.list && *first >= 0x80 => {
+            Err(TxDecodeError::UnknownType { found: *first })
+        }
+        _ => UnrecoveredTx::decode(raw),
     }
 }
 

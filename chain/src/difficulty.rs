@@ -6,13 +6,7 @@
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_primitives::U256;
 
-use crate::{
-    Header,
-    fork::Fork,
-    id::Height,
-    limits::DIFFICULTY_MIN,
-    spec::ChainSpec,
-};
+use crate::{Header, fork::Fork, id::Height, limits::DIFFICULTY_MIN, spec::ChainSpec};
 
 /// Difficulty moves in steps of this share of the parent's.
 const STEP_DIVISOR: u64 = 2_048;
@@ -51,7 +45,11 @@ impl ChainSpec {
         let seconds = timestamp.saturating_sub(parent.timestamp);
         let (up, down) = match self.fork_at(height, timestamp) {
             fork if fork < Fork::Homestead => {
-                if seconds < FRONTIER_SECONDS { (1, 0) } else { (0, 1) }
+                if seconds < FRONTIER_SECONDS {
+                    (1, 0)
+                } else {
+                    (0, 1)
+                }
             }
             fork if fork < Fork::Byzantium => (1, seconds / HOMESTEAD_SECONDS),
             _ => {

@@ -182,10 +182,10 @@ impl ChainSpec {
                 excess_blob_gas: file.excess_blob_gas.unwrap_or(0),
             },
             deposit_contract: file.config.deposit_contract_address,
-            dao: file.config.dao_fork_block.map(|height| DaoFork {
-                height,
-                is_supported: file.config.dao_fork_support,
-            }),
+            dao: file
+                .config
+                .dao_fork_block
+                .map(|height| DaoFork { height, is_supported: file.config.dao_fork_support }),
             forks,
             blobs,
             alloc: file.alloc,

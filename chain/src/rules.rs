@@ -195,17 +195,20 @@ pub fn check_header(spec: &ChainSpec, parent: &Header, header: &Header) -> Resul
     check_presence(fork, header)?;
     check_base_fee(spec, parent, header)?;
     check_blobs(spec, parent, header)?;
-    if fork >= Fork::Paris { check_proof_of_stake(header) } else { check_work(spec, parent, header) }
+    if fork >= Fork::Paris {
+        check_proof_of_stake(header)
+    } else {
+        check_work(spec, parent, header)
+    }
 }
 
 /// EIP-779: ten blocks say which side they are on.
 fn check_dao(spec: &ChainSpec, header: &Header) -> Result<(), HeaderError> {
     let found = &header.extra_data;
     match spec.dao_extra(Height::new(header.number)) {
-        DaoExtra::Must(expected) if found != expected => Err(HeaderError::DaoExtraData {
-            found: found.clone(),
-            expected: expected.clone(),
-        }),
+        DaoExtra::Must(expected) if found != expected => {
+            Err(HeaderError::DaoExtraData { found: found.clone(), expected: expected.clone() })
+        }
         DaoExtra::MustNot(other) if found == other => {
             Err(HeaderError::OtherDao { found: found.clone() })
         }

@@ -42,7 +42,9 @@ pub enum TreeError {
         parent: U256,
     },
     /// Proof of work had not ended before it.
-    #[error("proof-of-stake block before the terminal total difficulty {terminal}: parent has {parent}")]
+    #[error(
+        "proof-of-stake block before the terminal total difficulty {terminal}: parent has {parent}"
+    )]
     StakedBeforeTerminal {
         /// What ends proof of work.
         terminal: U256,

@@ -46,7 +46,9 @@ impl Refusal {
             ),
             "TYPE_1_TX_PRE_FORK" => matches!(error, E::Eip2930NotSupported),
             "TYPE_2_TX_PRE_FORK" => matches!(error, E::Eip1559NotSupported),
-            "TYPE_3_TX_PRE_FORK" => matches!(error, E::Eip4844NotSupported),
+            "TYPE_3_TX_PRE_FORK" | "TYPE_3_TX_ZERO_BLOBS_PRE_FORK" => {
+                matches!(error, E::Eip4844NotSupported)
+            }
             "TYPE_4_TX_PRE_FORK" => matches!(error, E::Eip7702NotSupported),
             "TYPE_3_TX_BLOB_COUNT_EXCEEDED" | "TYPE_3_TX_MAX_BLOB_GAS_ALLOWANCE_EXCEEDED" => {
                 matches!(error, E::TooManyBlobs { .. })

@@ -260,8 +260,7 @@ fn changes_of(state: &EvmState) -> ChangeSet {
         let AccountInfo { nonce, balance, code_hash, .. } = account.info;
         changes.accounts.insert(address, Some(Account { nonce, balance, code_hash }));
         let set = account.storage.iter().filter(|(_, value)| value.is_changed());
-        let slots: BTreeMap<_, _> =
-            set.map(|(slot, value)| (*slot, value.present_value)).collect();
+        let slots: BTreeMap<_, _> = set.map(|(slot, value)| (*slot, value.present_value)).collect();
         let is_wiped = account.is_created();
         if is_wiped || !slots.is_empty() {
             changes.storage.insert(address, StorageChange { is_wiped, slots });

@@ -104,11 +104,7 @@ fn check(test: BlockTest, options: &Options) -> Result<(), String> {
 /// Imports a block. Where tests were filled with a transaction that a block cannot have, its header
 /// is often that of the block without it: two rules are broken, and the test names one. Then the
 /// header is mended, to see whether the other is found too.
-fn import(
-    chain: &mut BlockImport,
-    rlp: &[u8],
-    expected: Option<&str>,
-) -> Result<Imported, Fault> {
+fn import(chain: &mut BlockImport, rlp: &[u8], expected: Option<&str>) -> Result<Imported, Fault> {
     let imported = chain.import(rlp);
     match (&imported, expected) {
         (

@@ -57,11 +57,23 @@ fn is_named(fault: &Fault, name: &str) -> bool {
         Fault::Block(ImportError::Tree(error)) => is_tree(error, name),
         Fault::Block(ImportError::Signature(error)) => is_signature(*error, name),
         Fault::Block(ImportError::Execution(error)) if kind == "TransactionException" => {
-            matches!(error, ExecError::Transaction { refusal, .. } if refusal.is_named(name))
+            match error {
+                ExecError::Transaction { refusal, .. } => refusal.is_named(name),
+                // The header counts the blobs of all transactions.
+                ExecError::Header(HeaderError::BlobGasUsed { .. }) => {
+                    name == "TYPE_3_TX_MAX_BLOB_GAS_ALLOWANCE_EXCEEDED"
+                }
+                // Or their gas.
+                ExecError::Header(HeaderError::GasUsed { .. }) => name == "GAS_ALLOWANCE_EXCEEDED",
+                _ => false,
+            }
         }
         Fault::Block(ImportError::Execution(error)) => is_execution(error, name),
     }
 }
+
+/// Authorizations whose fields are out of their range.
+const AUTHORIZATIONS: &str = "TYPE_4_INVALID_AUTHORI";
 
 fn is_signature(error: SignatureError, name: &str) -> bool {
     use SignatureError as E;
@@ -84,6 +96,7 @@ fn is_tx_encoding(error: &TxDecodeError, name: &str) -> bool {
         TxDecodeError::Rlp(Rlp::Overflow) => {
             name.ends_with("_OVERFLOW")
                 || name.starts_with("RLP_LEADING_ZEROS_")
+                || name.starts_with(AUTHORIZATIONS)
                 || matches!(name, "INVALID_SIGNATURE_VRS" | "RLP_TOO_FEW_ELEMENTS")
         }
         TxDecodeError::Rlp(Rlp::LeadingZero) => name.contains("LEADING_ZEROS"),
@@ -96,9 +109,10 @@ fn is_tx_encoding(error: &TxDecodeError, name: &str) -> bool {
         | TxDecodeError::TrailingBytes { .. }
         | TxDecodeError::NotCanonical => {
             name.starts_with("RLP_")
+                || name.starts_with(AUTHORIZATIONS)
                 || matches!(name, "ADDRESS_TOO_SHORT" | "ADDRESS_TOO_LONG" | "TYPE_NOT_SUPPORTED")
-                // A blob transaction has a recipient by its encoding.
-                || name == "TYPE_3_TX_CONTRACT_CREATION"
+                // These types have a recipient by their encoding.
+                || matches!(name, "TYPE_3_TX_CONTRACT_CREATION" | "TYPE_4_TX_CONTRACT_CREATION")
         }
     }
 }
@@ -106,23 +120,18 @@ fn is_tx_encoding(error: &TxDecodeError, name: &str) -> bool {
 fn is_block_encoding(error: &BlockDecodeError, name: &str) -> bool {
     match error {
         BlockDecodeError::TooLarge { .. } => name == "RLP_BLOCK_LIMIT_EXCEEDED",
-        BlockDecodeError::Rlp(alloy_rlp::Error::Overflow) => {
-            matches!(name, "RLP_INVALID_FIELD_OVERFLOW_64" | "GASLIMIT_TOO_BIG")
-                || name.ends_with("_OVERFLOW")
-                || name == "RLP_STRUCTURES_ENCODING"
+        BlockDecodeError::Transaction { error, .. } => {
+            is_tx_encoding(error, name)
+                || matches!(name, "RLP_STRUCTURES_ENCODING" | "TYPE_3_TX_WITH_FULL_BLOBS")
         }
+        BlockDecodeError::Rlp(alloy_rlp::Error::Overflow) => matches!(
+            name,
+            "RLP_INVALID_FIELD_OVERFLOW_64" | "RLP_STRUCTURES_ENCODING" | "GASLIMIT_TOO_BIG"
+        ),
         BlockDecodeError::Rlp(_)
         | BlockDecodeError::TrailingBytes { .. }
         | BlockDecodeError::NotCanonical => {
-            name.starts_with("RLP_")
-                || matches!(
-                    name,
-                    "INCORRECT_BLOCK_FORMAT"
-                        | "TYPE_3_TX_WITH_FULL_BLOBS"
-                        | "TYPE_3_TX_CONTRACT_CREATION"
-                        | "ADDRESS_TOO_SHORT"
-                        | "ADDRESS_TOO_LONG"
-                )
+            name.starts_with("RLP_") || name == "INCORRECT_BLOCK_FORMAT"
         }
     }
 }
@@ -151,7 +160,9 @@ fn is_ommers(error: &OmmerError, name: &str) -> bool {
         OmmerError::Parent { .. } => {
             matches!(name, "UNCLE_PARENT_INCORRECT" | "UNCLE_UNKNOWN_PARENT")
         }
-        OmmerError::Header { error, .. } => is_header(error, name),
+        OmmerError::Header { error, .. } => {
+            name == "UNCLE_PARENT_INCORRECT" || is_header(error, name)
+        }
     }
 }
 
@@ -166,7 +177,10 @@ fn is_header(error: &HeaderError, name: &str) -> bool {
         E::GasLimit { .. } => matches!(name, "INVALID_GASLIMIT" | "GASLIMIT_TOO_BIG"),
         E::GasLimitStep { .. } => name == "INVALID_GASLIMIT",
         E::GasUsed { .. } => {
-            matches!(name, "INVALID_GAS_USED_ABOVE_LIMIT" | "INVALID_GAS_USED" | "GAS_USED_OVERFLOW")
+            matches!(
+                name,
+                "INVALID_GAS_USED_ABOVE_LIMIT" | "INVALID_GAS_USED" | "GAS_USED_OVERFLOW"
+            )
         }
         E::Derived { field: "baseFeePerGas", .. } => name == "INVALID_BASEFEE_PER_GAS",
         E::Derived { .. } => name == "INCORRECT_EXCESS_BLOB_GAS",
@@ -178,7 +192,9 @@ fn is_header(error: &HeaderError, name: &str) -> bool {
             matches!(name, "IMPORT_IMPOSSIBLE_DIFFICULTY_OVER_PARIS" | "INVALID_DIFFICULTY")
         }
         E::Nonce { .. } => name == "INVALID_NONCE_OVER_PARIS",
-        E::Ommers { .. } => name == "IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS",
+        E::Ommers { .. } => {
+            matches!(name, "IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS" | "INVALID_UNCLES_HASH")
+        }
         // By the fields that are there a header is one of another fork.
         E::Missing { .. } | E::Unexpected { .. } => {
             name == "INCORRECT_BLOCK_FORMAT" || name.starts_with("IMPORT_IMPOSSIBLE_")

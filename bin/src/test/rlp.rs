@@ -113,7 +113,9 @@ fn encode(item: &Item, out: &mut Vec<u8>) {
         Item::String(bytes) => bytes.as_slice().encode(out),
         Item::List(items) => {
             let mut payload = Vec::new();
-            items.iter().for_each(|item| encode(item, &mut payload));
+            for item in items {
+                encode(item, &mut payload);
+            }
             Header { list: true, payload_length: payload.len() }.encode(out);
             out.extend_from_slice(&payload);
         }

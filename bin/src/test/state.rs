@@ -37,17 +37,25 @@ struct StateTest {
     config: FixtureConfig,
 }
 
+/// The block around the transaction.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Env {
-    current_coinbase: Address,
-    current_gas_limit: U256,
-    current_number: U256,
-    current_timestamp: U256,
-    current_difficulty: Option<U256>,
-    current_random: Option<B256>,
-    current_base_fee: Option<U256>,
-    current_excess_blob_gas: Option<U256>,
+    #[serde(rename = "currentCoinbase")]
+    coinbase: Address,
+    #[serde(rename = "currentGasLimit")]
+    gas_limit: U256,
+    #[serde(rename = "currentNumber")]
+    number: U256,
+    #[serde(rename = "currentTimestamp")]
+    timestamp: U256,
+    #[serde(rename = "currentDifficulty")]
+    difficulty: Option<U256>,
+    #[serde(rename = "currentRandom")]
+    random: Option<B256>,
+    #[serde(rename = "currentBaseFee")]
+    base_fee: Option<U256>,
+    #[serde(rename = "currentExcessBlobGas")]
+    excess_blob_gas: Option<U256>,
 }
 
 #[derive(Deserialize)]
@@ -180,14 +188,14 @@ fn execute(case: &Case<'_>) -> Result<Arc<ExecutedBlock>, Fault> {
 
 fn header(env: &Env) -> Header {
     Header {
-        beneficiary: env.current_coinbase,
-        gas_limit: env.current_gas_limit.saturating_to(),
-        number: env.current_number.saturating_to(),
-        timestamp: env.current_timestamp.saturating_to(),
-        difficulty: env.current_difficulty.unwrap_or_default(),
-        mix_hash: env.current_random.unwrap_or_default(),
-        base_fee_per_gas: env.current_base_fee.map(|fee| fee.saturating_to()),
-        excess_blob_gas: env.current_excess_blob_gas.map(|gas| gas.saturating_to()),
+        beneficiary: env.coinbase,
+        gas_limit: env.gas_limit.saturating_to(),
+        number: env.number.saturating_to(),
+        timestamp: env.timestamp.saturating_to(),
+        difficulty: env.difficulty.unwrap_or_default(),
+        mix_hash: env.random.unwrap_or_default(),
+        base_fee_per_gas: env.base_fee.map(|fee| fee.saturating_to()),
+        excess_blob_gas: env.excess_blob_gas.map(|gas| gas.saturating_to()),
         ..Header::default()
     }
 }

@@ -96,6 +96,7 @@ impl<'a> Cases<'a> {
 }
 
 /// Compares what came out with what should have.
+#[expect(clippy::needless_pass_by_value, reason = "hashes and numbers, mostly from calls")]
 pub(super) fn expect<T: PartialEq + std::fmt::Display>(
     what: &str,
     found: T,

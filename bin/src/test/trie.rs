@@ -46,11 +46,13 @@ pub(super) fn run(bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
         cases.run(&name, None, || match test {
             TrieTest::InOrder { changes, root: expected } => {
                 let changes = changes.iter();
-                let changes = changes.map(|(key, value)| Ok((text(key)?, value_of(value)?)));
+                let changes =
+                    changes.map(|(key, value)| Ok((text(key)?, value_of(value.as_deref())?)));
                 expect("root", root(changes.collect::<Result<_, String>>()?, is_secure)?, expected)
             }
             TrieTest::AnyOrder { changes, root: expected } => {
-                let changes = changes.iter().map(|(key, value)| Ok((text(key)?, Some(text(value)?))));
+                let changes =
+                    changes.iter().map(|(key, value)| Ok((text(key)?, Some(text(value)?))));
                 let mut changes: Changes = changes.collect::<Result<_, String>>()?;
                 // Each as the first, both ways round.
                 for _ in 0..changes.len() {
@@ -105,8 +107,8 @@ fn neighbours(keys: &[String], tests: &[(String, String, String)]) -> Result<(),
     Ok(())
 }
 
-fn value_of(value: &Option<String>) -> Result<Option<Vec<u8>>, String> {
-    value.as_deref().map(text).transpose()
+fn value_of(value: Option<&str>) -> Result<Option<Vec<u8>>, String> {
+    value.map(text).transpose()
 }
 
 /// Bytes, if it says so; else the text itself.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use alloy_eips::{eip2718::Encodable2718, eip7685::Requests};
 use alloy_primitives::{B256, Bloom, Bytes, U256};
 use evenkeel_chain::{
-    BlockAttributes, ChainSpec, DAO_REFUND, Fork, Header, Height, Receipt, RecoveredTx, SealedBlock,
-    check_header,
+    BlockAttributes, ChainSpec, DAO_REFUND, Fork, Header, Height, Receipt, RecoveredTx,
+    SealedBlock, check_header,
 };
 use evenkeel_state::{ChangeSet, ExecutedBlock, Tip, Trie, TrieNodes, TrieStep, TrieUpdate};
 use revm::context::{
@@ -100,7 +100,10 @@ pub(super) enum Phase {
     Txs(Option<Current>),
     /// The root of the state after the last transaction.
     PostState(TrieUpdate),
-    After { calls: std::vec::IntoIter<(u8, TxEnv)>, current: Option<(u8, TxEnv)> },
+    After {
+        calls: std::vec::IntoIter<(u8, TxEnv)>,
+        current: Option<(u8, TxEnv)>,
+    },
     Changes(Changes),
     Trie(TrieUpdate),
     TxRoot(OrderedRoot),
