@@ -2,8 +2,8 @@
 //!
 //! Pure. What needs the body or its execution (roots, bloom, gas used, blob gas used) is checked
 //! where they are at hand; ommers in `ommers.rs`, what hangs on the total difficulty where the
-//! tree of blocks is. Source: yellow paper 4.4.4, EIP-779, 1559, 3675, 4399, 4788, 4844, 4895, 7685,
-//! 7691, 7918.
+//! tree of blocks is. Source: yellow paper 4.4.4, EIP-779, 1559, 3675, 4399, 4788, 4844, 4895,
+//! 7685, 7691, 7918.
 
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_eips::eip4844::DATA_GAS_PER_BLOB;

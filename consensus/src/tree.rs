@@ -1,8 +1,8 @@
 //! The tree of executed blocks, and which of its branches is the chain.
 //!
-//! Pure. Before Paris the branch with the greatest total difficulty is the chain, of equal ones that
-//! which was there first. Since Paris difficulty says nothing: whoever brings a block says by it
-//! which one is the head, and no mined block becomes it any more (EIP-3675).
+//! Pure. Before Paris the branch with the greatest total difficulty is the chain, of equal ones
+//! that which was there first. Since Paris difficulty says nothing: whoever brings a block says by
+//! it which one is the head, and no mined block becomes it any more (EIP-3675).
 //!
 //! # Invariants
 //!
@@ -129,8 +129,8 @@ impl<T> BlockTree<T> {
     }
 
     /// Checks what needs the blocks before: that the parent is there, on which side of the end of
-    /// proof of work the block stands, and its ommers. Returns what belongs to the parent. The rules
-    /// of the header itself are [`evenkeel_chain::check_header`]'s. O(log blocks).
+    /// proof of work the block stands, and its ommers. Returns what belongs to the parent. The
+    /// rules of the header itself are [`evenkeel_chain::check_header`]'s. O(log blocks).
     ///
     /// # Errors
     ///

@@ -78,8 +78,8 @@ impl Overlay {
         }
     }
 
-    /// From now on, what changes between two calls of [`take_recorded`](Self::take_recorded) is kept
-    /// beside what changes in all.
+    /// From now on, what changes between two calls of [`take_recorded`](Self::take_recorded) is
+    /// kept beside what changes in all.
     pub(crate) fn record(&mut self) {
         self.recorded = Some(ChangeSet::default());
     }
