@@ -9,6 +9,7 @@ mod difficulty;
 mod exception;
 mod fixture;
 mod network;
+mod precompile;
 mod rlp;
 mod state;
 mod tally;
@@ -40,7 +41,7 @@ pub(crate) struct TestArgs {
     /// What kind of tests the files hold.
     #[arg(value_enum)]
     kind: Kind,
-    /// Files, and folders that are searched for `.json` files.
+    /// Files, and folders that are searched for files that end in `.json` (`kzg`: `.yaml`).
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Run only tests of this fork, by its name in the files; the others are counted as skipped.
@@ -72,6 +73,10 @@ enum Kind {
     Rlp,
     /// Difficulty after a parent: `BasicTests/difficulty*.json`.
     Difficulty,
+    /// Calls of the precompiles of EIP-2537, in geth's format.
+    Precompile,
+    /// Proofs of points on blobs: `verify_kzg_proof` of consensus-specs.
+    Kzg,
 }
 
 /// What the runners of all kinds may be told.
@@ -81,6 +86,14 @@ struct Options {
 }
 
 impl Kind {
+    /// What its files end in.
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Kzg => "yaml",
+            _ => "json",
+        }
+    }
+
     /// Runs the tests of one file.
     fn run(self, options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
         match self {
@@ -90,6 +103,8 @@ impl Kind {
             Self::Trie => trie::run(bytes, cases),
             Self::Rlp => rlp::run(bytes, cases),
             Self::Difficulty => difficulty::run(bytes, cases),
+            Self::Precompile => precompile::run(options, bytes, cases),
+            Self::Kzg => precompile::run_kzg(options, bytes, cases),
         }
     }
 }
@@ -102,10 +117,12 @@ impl Kind {
 pub(crate) fn run(args: TestArgs) -> Result<()> {
     let mut files = Vec::new();
     for path in &args.paths {
-        find(path, &mut files).with_context(|| format!("cannot read {}", path.display()))?;
+        find(path, args.kind.extension(), &mut files)
+            .with_context(|| format!("cannot read {}", path.display()))?;
     }
     files.sort();
-    ensure!(!files.is_empty(), "no .json file in {}", shown(&args.paths));
+    let extension = args.kind.extension();
+    ensure!(!files.is_empty(), "no .{extension} file in {}", shown(&args.paths));
 
     let options = Options { fork: args.fork, slice: args.slice };
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -140,8 +157,8 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
     Ok(())
 }
 
-/// The files to run: `path` itself, or all `.json` files below it.
-fn find(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+/// The files to run: `path` itself, or all below it that end in `extension`.
+fn find(path: &Path, extension: &str, files: &mut Vec<PathBuf>) -> io::Result<()> {
     if fs::metadata(path)?.is_file() {
         files.push(path.to_owned());
         return Ok(());
@@ -154,7 +171,7 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
             let is_index = path.parent().is_some_and(|folder| folder.ends_with(".meta"));
             if path.is_dir() {
                 folders.push(path);
-            } else if !is_index && path.extension().is_some_and(|extension| extension == "json") {
+            } else if !is_index && path.extension().is_some_and(|ending| ending == extension) {
                 files.push(path);
             }
         }
