@@ -69,7 +69,7 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
     let tests: HashMap<String, BlockTest> = serde_json::from_slice(bytes)?;
     for (name, test) in tests {
         let network = test.network.clone();
-        if options.fork.as_deref().is_some_and(|asked| asked != network) {
+        if options.leaves_out(&network) {
             cases.skip();
             continue;
         }

@@ -8,6 +8,7 @@ mod block;
 mod difficulty;
 mod exception;
 mod fixture;
+mod genesis;
 mod network;
 mod precompile;
 mod rlp;
@@ -73,6 +74,8 @@ enum Kind {
     Rlp,
     /// Difficulty after a parent: `BasicTests/difficulty*.json`.
     Difficulty,
+    /// First blocks: `GenesisTests`.
+    Genesis,
     /// Calls of the precompiles of EIP-2537, in geth's format.
     Precompile,
     /// Proofs of points on blobs: `verify_kzg_proof` of consensus-specs.
@@ -83,6 +86,13 @@ enum Kind {
 struct Options {
     fork: Option<String>,
     slice: u64,
+}
+
+impl Options {
+    /// Whether tests of `fork` were not asked for.
+    fn leaves_out(&self, fork: &str) -> bool {
+        self.fork.as_deref().is_some_and(|asked| !asked.eq_ignore_ascii_case(fork))
+    }
 }
 
 impl Kind {
@@ -103,6 +113,7 @@ impl Kind {
             Self::Trie => trie::run(bytes, cases),
             Self::Rlp => rlp::run(bytes, cases),
             Self::Difficulty => difficulty::run(bytes, cases),
+            Self::Genesis => genesis::run(bytes, cases),
             Self::Precompile => precompile::run(options, bytes, cases),
             Self::Kzg => precompile::run_kzg(options, bytes, cases),
         }

@@ -84,7 +84,7 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
         let mut prestate = Prestate { accounts: Some(pre), tip: None };
         for (fork, posts) in &post {
             for post in posts {
-                if options.fork.as_deref().is_some_and(|asked| asked != fork) {
+                if options.leaves_out(fork) {
                     cases.skip();
                     continue;
                 }

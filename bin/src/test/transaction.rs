@@ -43,7 +43,7 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
     let nobody = nobody.map_err(|error| anyhow!("{error}"))?;
     for (name, test) in tests {
         for (fork, expected) in &test.result {
-            if options.fork.as_deref().is_some_and(|asked| asked != fork) {
+            if options.leaves_out(fork) {
                 cases.skip();
                 continue;
             }

@@ -51,6 +51,8 @@ pub struct BlockRun {
     pub(super) tip: Tip,
     pub(super) spec: Arc<ChainSpec>,
     pub(super) fork: Fork,
+    /// Whether EIP-7825 holds, where the fork has it.
+    pub(super) has_tx_gas_cap: bool,
     pub(super) source: Source,
     pub(super) header: Header,
     /// Taken when all that executes has executed.
@@ -184,6 +186,7 @@ impl BlockRun {
             tip,
             spec,
             fork,
+            has_tx_gas_cap: limits.tx_gas_cap,
             source,
             header,
             evm: Some(evm),

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use alloy_consensus::Transaction as _;
 use alloy_eips::{eip2718::Encodable2718 as _, eip4844::DATA_GAS_PER_BLOB};
-use evenkeel_chain::{Receipt, RecoveredTx, limits::BLOCK_SIZE_BYTES_MAX};
+use evenkeel_chain::{
+    Fork, Receipt, RecoveredTx,
+    limits::{BLOCK_SIZE_BYTES_MAX, TX_GAS_LIMIT_MAX},
+};
 use revm::context::{
     TxEnv,
     result::{EVMError, ExecutionResult, InvalidTransaction},
@@ -101,8 +104,15 @@ impl BlockRun {
         let facts = TxFacts::of(&env, self.header.base_fee_per_gas.unwrap_or(0));
         let gas_left = self.header.gas_limit - self.body.gas_used;
         if tx.gas_limit() > gas_left {
-            let error = InvalidTransaction::CallerGasLimitMoreThanBlock;
-            let is_hopeless = tx.gas_limit() > self.header.gas_limit;
+            // What is wrong with it in any block is named first (EIP-7825).
+            let is_capped = self.fork >= Fork::Osaka && self.has_tx_gas_cap;
+            let (gas_limit, cap) = (tx.gas_limit(), TX_GAS_LIMIT_MAX);
+            let error = if is_capped && gas_limit > cap {
+                InvalidTransaction::TxGasLimitGreaterThanCap { gas_limit, cap }
+            } else {
+                InvalidTransaction::CallerGasLimitMoreThanBlock
+            };
+            let is_hopeless = gas_limit > self.header.gas_limit || is_hopeless(&error);
             return self.refuse(tx, Refusal { error, tx: facts }, is_hopeless);
         }
         if let Some(error) = self.lacks_room(tx) {
