@@ -2,7 +2,8 @@
 
 use alloy_primitives::{B256, Bytes, U256, b256};
 use evenkeel_chain::{
-    ChainSpec, DAO_REFUND, Fork, GenesisError, Header, HeaderError, Height, check_header,
+    BodyError, ChainSpec, DAO_REFUND, Fork, GenesisError, Header, HeaderError, Height, RecoveredTx,
+    SealedBlock, TypedTransaction, check_header, limits::BLOCK_SIZE_BYTES_MAX,
 };
 
 fn genesis(config: &str, more: &str) -> Result<ChainSpec, GenesisError> {
@@ -194,4 +195,25 @@ fn genesis_files_of_besu_are_read() {
     assert_eq!(fix.fork_at(Height::new(7), 0), Fork::Petersburg);
     let error = genesis(r#","constantinopleFixBlock":"soon""#, "").expect_err("no number");
     assert_eq!(error.to_string(), "genesis: 'constantinopleFixBlock' is not a block number");
+}
+
+/// EIP-7934: since Osaka a block has at most 8 MiB; before, gas alone bounds it.
+#[test]
+fn blocks_are_bounded_since_osaka() {
+    let block = |len: usize| {
+        let tx = alloy_consensus::TxLegacy { input: vec![1; len].into(), ..Default::default() };
+        let tx = RecoveredTx::impersonated(TypedTransaction::Legacy(tx), DAO_REFUND);
+        SealedBlock::seal(Header::default(), vec![tx], Vec::new(), None)
+    };
+    let frame = block(BLOCK_SIZE_BYTES_MAX).encode_rlp().len() - BLOCK_SIZE_BYTES_MAX;
+    let (most, more) =
+        (block(BLOCK_SIZE_BYTES_MAX - frame), block(BLOCK_SIZE_BYTES_MAX - frame + 1));
+    assert_eq!(most.encode_rlp().len(), BLOCK_SIZE_BYTES_MAX);
+    assert_eq!(most.check_size(Fork::Osaka), Ok(()));
+    assert_eq!(more.check_size(Fork::Prague), Ok(()));
+    let error = BodyError::Size { found: BLOCK_SIZE_BYTES_MAX + 1, limit: BLOCK_SIZE_BYTES_MAX };
+    assert_eq!(more.check_size(Fork::Osaka), Err(error));
+    // It is still decoded: of which fork it is, only its header says.
+    let decoded = SealedBlock::decode_rlp(&more.encode_rlp()).expect("a block of Prague may be so");
+    assert_eq!(decoded.hash, more.hash);
 }

@@ -128,15 +128,13 @@ fn what_has_no_place_is_refused() {
     assert_eq!(chain.head().hash, first.hash);
 }
 
-/// Goal: a real chain of 54 blocks, a fork every third from Homestead to BPO2, with ommers, rewards
-/// and state roots in receipts. Without the suites the test says so and passes.
-#[test]
-fn the_chain_of_execution_apis_is_taken() {
-    let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/suites/execution-apis/tests");
+/// Imports a chain of third parties, if it is there; returns the import and how many receipts have
+/// a state root.
+fn taken(suite: &str) -> Option<(BlockImport, usize)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/suites").join(suite);
     let Ok(rlp) = fs::read(folder.join("chain.rlp")) else {
         eprintln!("SKIPPED: {} is not there", folder.display());
-        return;
+        return None;
     };
     let text = fs::read_to_string(folder.join("genesis.json")).expect("it lies beside the chain");
     let spec = Arc::new(ChainSpec::from_genesis_json(&text).expect("a genesis"));
@@ -154,6 +152,21 @@ fn the_chain_of_execution_apis_is_taken() {
         let executed = imported.executed.expect("it is new");
         with_roots += executed.receipts.iter().filter(|it| it.post_state.is_some()).count();
     }
+    Some((chain, with_roots))
+}
+
+/// Goal: a real chain with a fork every third block from Homestead to BPO2, with ommers, rewards
+/// and state roots in receipts. Without the suites the test says so and passes.
+#[test]
+fn the_chain_of_execution_apis_is_taken() {
+    let Some((chain, with_roots)) = taken("execution-apis/tests") else { return };
     assert_eq!(chain.head().header.number, 54);
     assert!(with_roots > 0, "its first blocks are from before Byzantium");
+}
+
+/// Goal: a long chain, with the same goal as above.
+#[test]
+fn the_chain_of_hive_is_taken() {
+    let Some((chain, _)) = taken("hive/sync-chain") else { return };
+    assert_eq!(chain.head().header.number, 3_000);
 }
