@@ -239,31 +239,55 @@ impl<T> BlockTree<T> {
         (down, up)
     }
 
-    /// Drops what lies deep below the head once the tree is half full, with the branches that begin
-    /// there (T1, T2). O(blocks · log).
+    /// Drops what lies deep below the head once the tree is half full (T2).
     fn forget(&mut self) {
         if self.blocks.len() < TREE_BLOCKS_MAX / 2 {
             return;
         }
         let head = self.blocks[&self.head].header.number;
-        let mut lowest = self.head;
-        while head - self.blocks[&lowest].header.number < TREE_DEPTH {
-            let parent = self.blocks[&lowest].header.parent_hash;
-            if !self.contains(parent) {
-                return;
-            }
-            lowest = parent;
+        let lowest = self.chain().take_while(|(header, ..)| head - header.number <= TREE_DEPTH);
+        if let Some((_, hash, _)) = lowest.last() {
+            self.settle(hash, |_| {});
         }
+    }
+
+    /// The blocks of the chain with what belongs to them, from the head down.
+    pub fn chain(&self) -> impl Iterator<Item = (&Header, B256, &T)> {
+        let mut next = self.head;
+        std::iter::from_fn(move || {
+            let block = self.blocks.get(&next)?;
+            let hash = std::mem::replace(&mut next, block.header.parent_hash);
+            Some((&*block.header, hash, &block.state))
+        })
+    }
+
+    /// Makes a block of the chain one that stays in it: what is not built on it is dropped, but for
+    /// the blocks below that ommers are measured by. Then `change` is made to the state of each
+    /// that is left. O(blocks · log).
+    ///
+    /// # Panics
+    ///
+    /// If the block is not of the chain.
+    pub fn settle(&mut self, hash: B256, mut change: impl FnMut(&mut T)) {
+        let from = self.blocks[&hash].header.number;
         let by_number = |(hash, block): (&B256, &Block<T>)| (block.header.number, *hash);
-        let mut all: Vec<_> = self.blocks.iter().map(by_number).collect();
-        all.sort_unstable();
-        let mut kept = BTreeSet::from([lowest]);
-        for (_, hash) in all {
+        let mut above: Vec<_> = self.blocks.iter().map(by_number).collect();
+        above.retain(|(number, _)| *number > from);
+        above.sort_unstable();
+        let mut kept = BTreeSet::from([hash]);
+        for (_, hash) in above {
             if kept.contains(&self.blocks[&hash].header.parent_hash) {
                 kept.insert(hash);
             }
         }
+        assert!(kept.contains(&self.head), "the head is built on what stays");
+        let mut below = hash;
+        for _ in 0..OMMER_DEPTH_MAX {
+            below = self.blocks.get(&below).map_or(below, |block| block.header.parent_hash);
+            kept.insert(below);
+        }
         self.blocks.retain(|hash, _| kept.contains(hash));
+        self.blocks.values_mut().for_each(|block| change(&mut block.state));
     }
 }
 

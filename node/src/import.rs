@@ -1,14 +1,14 @@
 //! Blocks from elsewhere: decoded, put to their parent, executed, given their place in the chain.
 //!
 //! Pure: the work is done on the caller's thread, in the slices that the node's actors use. What is
-//! executed stays in memory; the caller makes durable what it wants to keep.
+//! executed stays in memory until the caller has made it durable and says so.
 
 use std::sync::Arc;
 
 use alloy_primitives::B256;
 use evenkeel_chain::{BlockDecodeError, ChainSpec, SealedBlock, SignatureError};
 use evenkeel_consensus::{BlockTree, Placed, TreeError};
-use evenkeel_state::{ExecutedBlock, Tip};
+use evenkeel_state::{Durable, ExecutedBlock, Tip};
 use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, Limits, Step};
 
 /// Why a block is not taken.
@@ -23,6 +23,14 @@ pub enum ImportError {
     /// A transaction has no sender.
     #[error(transparent)]
     Signature(#[from] SignatureError),
+    /// It branches off below what is durable.
+    #[error("block {number} branches off below the durable block {durable}")]
+    Settled {
+        /// Number of the block.
+        number: u64,
+        /// Number of the last durable block.
+        durable: u64,
+    },
     /// It breaks a rule of its header or body, or its execution gives something else.
     #[error(transparent)]
     Execution(#[from] ExecError),
@@ -44,7 +52,17 @@ pub struct BlockImport {
     limits: Limits,
     /// Gas of a slice.
     slice: u64,
-    tree: BlockTree<Tip>,
+    tree: BlockTree<Held>,
+    /// Number of the last durable block.
+    durable: u64,
+}
+
+/// What is kept for a block.
+struct Held {
+    /// The state after it.
+    tip: Tip,
+    /// Its execution, until it is durable.
+    executed: Option<Arc<ExecutedBlock>>,
 }
 
 impl BlockImport {
@@ -53,14 +71,45 @@ impl BlockImport {
     #[must_use]
     pub fn new(spec: Arc<ChainSpec>, tip: Tip, limits: Limits, slice: u64) -> Self {
         let (first, hash) = (Arc::clone(&tip.header), tip.hash);
-        let tree = BlockTree::new(Arc::clone(&spec), first, hash, tip);
-        Self { spec, limits, slice, tree }
+        let durable = first.number;
+        let held = Held { tip, executed: None };
+        let tree = BlockTree::new(Arc::clone(&spec), first, hash, held);
+        Self { spec, limits, slice, tree, durable }
     }
 
     /// The head of the chain, with the state after it.
     #[must_use]
     pub fn head(&self) -> &Tip {
-        self.tree.head_state()
+        &self.tree.head_state().tip
+    }
+
+    /// The blocks of the chain that are not durable and at least `depth` below the head, oldest
+    /// first: what a writer may commit, if no branch of that length is to be expected.
+    #[must_use]
+    pub fn settled(&self, depth: u64) -> Vec<Arc<ExecutedBlock>> {
+        let head = self.head().header.number;
+        let chain = self.tree.chain().take_while(|(header, ..)| header.number > self.durable);
+        let deep = chain.filter(|(header, ..)| head - header.number >= depth);
+        let mut blocks: Vec<_> = deep.filter_map(|(.., held)| held.executed.clone()).collect();
+        blocks.reverse();
+        blocks
+    }
+
+    /// Reads from now on what `durable` holds from there instead of from memory, and forgets the
+    /// branches that are not built on it. O(blocks in memory · layers above it).
+    ///
+    /// # Panics
+    ///
+    /// If its head is not a block of this chain.
+    pub fn settle(&mut self, durable: &Durable) {
+        let number = durable.height().get();
+        self.durable = number;
+        self.tree.settle(durable.hash, |held| {
+            if held.tip.header.number <= number {
+                held.executed = None;
+            }
+            held.tip = held.tip.rebase(durable);
+        });
     }
 
     /// Takes the block with this RLP, if it is valid. Costs its execution.
@@ -74,14 +123,20 @@ impl BlockImport {
         if self.tree.contains(hash) {
             return Ok(Imported { hash, placed: Placed::Side, executed: None });
         }
-        let parent = self.tree.check(&block.header, &block.ommers)?.clone();
+        let parent = self.tree.check(&block.header, &block.ommers)?.tip.clone();
+        if parent.header.number < self.durable {
+            let (number, durable) = (block.header.number, self.durable);
+            return Err(ImportError::Settled { number, durable });
+        }
         let fork = self.spec.fork_of(&block.header);
         let block = Arc::new(block.recover_at(fork)?);
         let spec = Arc::clone(&self.spec);
         let run = BlockRun::validate(parent.clone(), spec, Arc::clone(&block), &self.limits)?;
         let executed = self.finish(run)?;
         let tip = parent.extend(&executed);
-        let placed = self.tree.insert(Arc::clone(&tip.header), hash, &block.ommers, tip);
+        let header = Arc::clone(&tip.header);
+        let held = Held { tip, executed: Some(Arc::clone(&executed)) };
+        let placed = self.tree.insert(header, hash, &block.ommers, held);
         Ok(Imported { hash, placed, executed: Some(executed) })
     }
 

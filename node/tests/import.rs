@@ -11,10 +11,20 @@ use evenkeel_vm::{BlockOutcome, BlockRun, BuildJob, Candidates, ExecError, Step}
 
 const SLICE: u64 = 10_000;
 
-fn import(spec: &Arc<ChainSpec>) -> (BlockImport, Tip) {
+/// How far below the head blocks are made durable, and how many at a time.
+const DEPTH: u64 = 16;
+const BATCH: usize = 32;
+
+fn import(spec: &Arc<ChainSpec>) -> (BlockImport, Database) {
     let database = Database::open(&Options::default(), spec).expect("memory is always there");
-    let tip = database.tip();
-    (BlockImport::new(Arc::clone(spec), tip.clone(), Limits::consensus(), SLICE), tip)
+    let limits = Limits::consensus();
+    (BlockImport::new(Arc::clone(spec), database.tip(), limits, SLICE), database)
+}
+
+/// Makes durable what is `depth` below the head.
+fn settle(chain: &mut BlockImport, database: &mut Database, depth: u64) {
+    let durable = database.commit(&chain.settled(depth)).expect("in order");
+    chain.settle(&durable);
 }
 
 /// Nothing to put in.
@@ -66,7 +76,8 @@ fn spec() -> Arc<ChainSpec> {
 #[test]
 fn the_heavier_branch_becomes_the_chain() {
     let spec = spec();
-    let (mut chain, first) = import(&spec);
+    let (mut chain, database) = import(&spec);
+    let first = database.tip();
     let slow = mined(&spec, &first, 40, 1);
     let fast = mined(&spec, &first, 5, 2);
     let take = |chain: &mut BlockImport, block: &ExecutedBlock| {
@@ -104,11 +115,54 @@ fn the_heavier_branch_becomes_the_chain() {
     assert_eq!(chain.head().hash, right.hash);
 }
 
+/// Goal: what is durable stays: its branches are forgotten, and none may begin below it; ommers
+/// from below are still known.
+#[test]
+fn what_is_durable_stays() {
+    let spec = spec();
+    let (mut chain, mut database) = import(&spec);
+    let first = database.tip();
+    let rival = mined(&spec, &first, 40, 2);
+    let mut tips = vec![first.clone()];
+    for _ in 0..4 {
+        let block = mined(&spec, chain.head(), 10, 1);
+        chain.import(&block.block.encode_rlp()).expect("it is valid");
+        tips.push(chain.head().clone());
+    }
+    chain.import(&rival.block.encode_rlp()).expect("it is valid");
+    assert_eq!(chain.settled(2).len(), 2);
+    settle(&mut chain, &mut database, 2);
+    assert_eq!(database.durable().height().get(), 2);
+    assert_eq!(chain.settled(0).len(), 2);
+
+    let low = mined(&spec, &tips[1], 40, 3);
+    let error = chain.import(&low.block.encode_rlp()).map(|_| ()).expect_err("too deep");
+    assert_eq!(error, ImportError::Settled { number: 2, durable: 2 });
+    let on_rival = mined(&spec, &first.extend(&rival), 10, 2);
+    let error = chain.import(&on_rival.block.encode_rlp()).map(|_| ()).expect_err("forgotten");
+    assert!(matches!(error, ImportError::Tree(TreeError::UnknownParent { .. })), "{error}");
+    // A branch above it is welcome, and executes on what is read from the store.
+    let side = mined(&spec, &tips[2], 40, 4);
+    let imported = chain.import(&side.block.encode_rlp()).expect("it is valid");
+    assert_eq!(imported.placed, Placed::Side);
+
+    let next = mined(&spec, chain.head(), 10, 1);
+    let ommers = vec![rival.block.header.clone()];
+    let mut header = next.block.header.clone();
+    header.ommers_hash = evenkeel_chain::ommers_hash(&ommers);
+    let block = SealedBlock::seal(header, vec![], ommers, None);
+    let error = chain.import(&block.encode_rlp()).map(|_| ()).expect_err("nobody was paid");
+    assert!(matches!(error, ImportError::Execution(ExecError::Field { .. })), "{error}");
+    settle(&mut chain, &mut database, 0);
+    assert_eq!(database.durable().hash, chain.head().hash);
+}
+
 /// Goal: bytes that are no block, and blocks without parent, say so and change nothing.
 #[test]
 fn what_has_no_place_is_refused() {
     let spec = spec();
-    let (mut chain, first) = import(&spec);
+    let (mut chain, database) = import(&spec);
+    let first = database.tip();
     let one = mined(&spec, &first, 10, 1);
     let two = mined(&spec, &first.extend(&one), 10, 1);
     let mut refused = |rlp: &[u8]| chain.import(rlp).map(|_| ()).expect_err("it has no place");
@@ -128,9 +182,9 @@ fn what_has_no_place_is_refused() {
     assert_eq!(chain.head().hash, first.hash);
 }
 
-/// Imports a chain of third parties, if it is there; returns the import and how many receipts have
-/// a state root.
-fn taken(suite: &str) -> Option<(BlockImport, usize)> {
+/// Imports a chain of third parties, if it is there, makes it durable on the way and all of it in
+/// the end; returns the database and how many receipts have a state root.
+fn taken(suite: &str) -> Option<(Database, usize)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/suites").join(suite);
     let Ok(rlp) = fs::read(folder.join("chain.rlp")) else {
         eprintln!("SKIPPED: {} is not there", folder.display());
@@ -138,7 +192,7 @@ fn taken(suite: &str) -> Option<(BlockImport, usize)> {
     };
     let text = fs::read_to_string(folder.join("genesis.json")).expect("it lies beside the chain");
     let spec = Arc::new(ChainSpec::from_genesis_json(&text).expect("a genesis"));
-    let (mut chain, _) = import(&spec);
+    let (mut chain, mut database) = import(&spec);
     let (mut rest, mut with_roots) = (rlp.as_slice(), 0);
     while !rest.is_empty() {
         let mut payload = rest;
@@ -151,22 +205,30 @@ fn taken(suite: &str) -> Option<(BlockImport, usize)> {
         assert!(matches!(imported.placed, Placed::Head { .. }), "block {number}");
         let executed = imported.executed.expect("it is new");
         with_roots += executed.receipts.iter().filter(|it| it.post_state.is_some()).count();
+        if chain.settled(DEPTH).len() >= BATCH {
+            settle(&mut chain, &mut database, DEPTH);
+        }
     }
-    Some((chain, with_roots))
+    settle(&mut chain, &mut database, 0);
+    assert_eq!(database.durable().hash, chain.head().hash);
+    assert!(chain.settled(0).is_empty());
+    Some((database, with_roots))
 }
 
 /// Goal: a real chain with a fork every third block from Homestead to BPO2, with ommers, rewards
 /// and state roots in receipts. Without the suites the test says so and passes.
 #[test]
 fn the_chain_of_execution_apis_is_taken() {
-    let Some((chain, with_roots)) = taken("execution-apis/tests") else { return };
-    assert_eq!(chain.head().header.number, 54);
+    let Some((database, with_roots)) = taken("execution-apis/tests") else { return };
+    assert_eq!(database.durable().height().get(), 54);
+    let report = database.verify(&mut |_| {}).expect("memory");
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
     assert!(with_roots > 0, "its first blocks are from before Byzantium");
 }
 
 /// Goal: a long chain, with the same goal as above.
 #[test]
 fn the_chain_of_hive_is_taken() {
-    let Some((chain, _)) = taken("hive/sync-chain") else { return };
-    assert_eq!(chain.head().header.number, 3_000);
+    let Some((database, _)) = taken("hive/sync-chain") else { return };
+    assert_eq!(database.durable().height().get(), 3_000);
 }

@@ -56,6 +56,8 @@ fn is_named(fault: &Fault, name: &str) -> bool {
         Fault::Block(ImportError::Decode(error)) => is_block_encoding(error, name),
         Fault::Block(ImportError::Tree(error)) => is_tree(error, name),
         Fault::Block(ImportError::Signature(error)) => is_signature(*error, name),
+        // Nothing is made durable.
+        Fault::Block(ImportError::Settled { .. }) => false,
         Fault::Block(ImportError::Execution(error)) if kind == "TransactionException" => {
             match error {
                 ExecError::Transaction { refusal, .. } => refusal.is_named(name),
@@ -209,7 +211,12 @@ fn is_execution(error: &ExecError, name: &str) -> bool {
         ExecError::Header(error) => is_header(error, name),
         ExecError::Body(BodyError::Transactions { .. }) => name == "INVALID_TRANSACTIONS_ROOT",
         ExecError::Body(BodyError::Ommers { .. }) => name == "INVALID_UNCLES_HASH",
-        ExecError::Body(BodyError::Withdrawals { .. }) => name == "INVALID_WITHDRAWALS_ROOT",
+        ExecError::Body(BodyError::Withdrawals { found, .. }) => {
+            let is_there = found.is_some();
+            name == "INVALID_WITHDRAWALS_ROOT"
+                || !is_there
+                    && matches!(name, "RLP_WITHDRAWALS_NOT_READ" | "INCORRECT_BLOCK_FORMAT")
+        }
         ExecError::Body(BodyError::Size { .. }) => name == "RLP_BLOCK_LIMIT_EXCEEDED",
         ExecError::Field { field, .. } => match *field {
             "gasUsed" => name == "INVALID_GAS_USED",
