@@ -9,6 +9,11 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use evenkeel_state::{ChangeSet, StateError, Tip, Trie, TrieStep, TrieUpdate};
 
+use super::{
+    ExecError,
+    run::{BlockRun, Phase, Progress, trie_nodes},
+};
+
 /// The tries between the transactions of a block.
 pub(super) struct PostState {
     trie: Trie,
@@ -44,5 +49,22 @@ impl PostState {
                 Some(root)
             }
         })
+    }
+}
+
+impl BlockRun {
+    /// Goes on with the root after the last transaction.
+    pub(super) fn step_post_state(
+        &mut self,
+        mut update: TrieUpdate,
+        left: &mut u64,
+    ) -> Result<Progress, ExecError> {
+        let state = self.post_state.as_mut().expect("before Byzantium it is there");
+        let root = state.step(&mut update, trie_nodes(left))?;
+        if root.is_none() {
+            return Ok(Progress::Phase(Phase::PostState(update)));
+        }
+        self.body.receipts.last_mut().expect("a transaction was applied").post_state = root;
+        Ok(Progress::Phase(Phase::Txs(None)))
     }
 }

@@ -250,7 +250,7 @@ impl BlockRun {
         match phase {
             Phase::Before(calls) => self.before(calls, left),
             Phase::Txs(current) => self.txs(current, left),
-            Phase::PostState(update) => self.post_state(update, left),
+            Phase::PostState(update) => self.step_post_state(update, left),
             Phase::After { calls, current } => self.after(calls, current, left),
             Phase::Changes(mut changes) => {
                 *left = left.saturating_sub(ITEM_FUEL);
@@ -416,20 +416,6 @@ impl BlockRun {
         Progress::Phase(Phase::Changes(Changes::new(overlay, &self.tip.diffs)))
     }
 
-    fn post_state(
-        &mut self,
-        mut update: TrieUpdate,
-        left: &mut u64,
-    ) -> Result<Progress, ExecError> {
-        let state = self.post_state.as_mut().expect("before Byzantium it is there");
-        let root = state.step(&mut update, trie_nodes(left))?;
-        if root.is_none() {
-            return Ok(Progress::Phase(Phase::PostState(update)));
-        }
-        self.body.receipts.last_mut().expect("a transaction was applied").post_state = root;
-        Ok(Progress::Phase(Phase::Txs(None)))
-    }
-
     fn trie(&mut self, mut update: TrieUpdate, left: &mut u64) -> Result<Progress, ExecError> {
         match update.step(trie_nodes(left))? {
             TrieStep::More => Ok(Progress::Phase(Phase::Trie(update))),
@@ -488,7 +474,7 @@ impl BlockRun {
 }
 
 /// Trie nodes that a slice with `left` fuel works on; charged.
-fn trie_nodes(left: &mut u64) -> usize {
+pub(super) fn trie_nodes(left: &mut u64) -> usize {
     let nodes = usize::try_from(*left / TRIE_FUEL_PER_NODE).unwrap_or(usize::MAX);
     let nodes = nodes.clamp(1, TRIE_NODES_PER_SLICE);
     *left = left.saturating_sub(nodes as u64 * TRIE_FUEL_PER_NODE);
