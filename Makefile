@@ -45,5 +45,5 @@ shuttle: setup ## The threads driver as a whole in orders that are drawn; SHUTTL
 bench-runtime: ## The scheduler beside tokio, ractor, kameo, actix, BEAM; ARGS="--quick" to try
 	@scripts/bench-runtime $(ARGS)
 
-conformance: setup ## State tests of the third-party suites, in slices of one instruction (SUITES=DIR)
+conformance: setup ## Third-party tests, all kinds; state tests also in slices of one instruction (SUITES=DIR)
 	@SUITES=$(SUITES) scripts/conformance

@@ -14,6 +14,8 @@ use evenkeel_chain::{
 use evenkeel_node::INTERVAL_MIN;
 use tracing_subscriber::filter::Targets;
 
+use crate::test::TestArgs;
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -40,6 +42,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DbCommand,
     },
+    /// Run third-party tests: Ethereum's own, in JSON files.
+    Test(TestArgs),
     /// Show what a running node's scheduler does.
     Top {
         /// Where the node listens.

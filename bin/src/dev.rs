@@ -64,6 +64,8 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
         let text = config_out(args, &accounts, &node).to_string();
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    // Before anybody is told where to send transactions.
+    let logging = log_blocks(Arc::clone(&node.api));
     if !args.display.quiet {
         let banner = banner(args, &accounts, &node, &listening)?;
         let text = if args.display.json { banner.json() } else { banner.text() };
@@ -71,7 +73,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
     let spawn = |name| Spawn::new(name, Class::Rpc);
-    drop(system.spawn_future(spawn("log blocks"), log_blocks(Arc::clone(&node.api))));
+    drop(system.spawn_future(spawn("log blocks"), logging));
     let printing = print_log(system.clone(), Arc::clone(&node.api));
     drop(system.spawn_future(spawn("log"), printing));
 

@@ -63,6 +63,11 @@ fn genesis_file(path: &Path, chain_id: Option<u64>) -> Result<ChainSpec> {
     let spec = ChainSpec::from_genesis_json(&text);
     let mut spec = spec.with_context(|| format!("{shown} is not a genesis file"))?;
     spec.chain_id = chain_id.unwrap_or(spec.chain_id);
+    ensure!(
+        spec.terminal_total_difficulty().is_none(),
+        "{shown}: terminalTotalDifficulty is above the difficulty of the genesis, and a devnet does \
+         not mine up to it; set mergeNetsplitBlock to the first proof-of-stake block"
+    );
     Ok(spec)
 }
 

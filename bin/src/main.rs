@@ -9,6 +9,7 @@ mod genesis;
 mod later;
 mod layers;
 mod log;
+mod test;
 mod top;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -44,6 +45,7 @@ fn run() -> Result<()> {
         None => dev::run(&cli.dev),
         Some(Command::Dev(args)) => dev::run(&args),
         Some(Command::Db { command: DbCommand::Verify { datadir } }) => db::verify(&datadir),
+        Some(Command::Test(args)) => test::run(args),
         Some(Command::Top { url, once }) => top::run(&url, once),
     }
 }

@@ -6,21 +6,20 @@
 use std::sync::Arc;
 
 use alloy_consensus::{
-    Header, TxReceipt,
-    constants::EMPTY_OMMER_ROOT_HASH,
-    proofs::{calculate_ommers_root, calculate_withdrawals_root},
+    Header, TxReceipt, constants::EMPTY_OMMER_ROOT_HASH, proofs::calculate_ommers_root,
 };
 use alloy_eips::{eip2718::Encodable2718, eip4895::Withdrawal};
 use alloy_primitives::{Address, B256, Bloom};
 use alloy_rlp::{Decodable, Encodable};
-use alloy_trie::root::ordered_trie_root_with_encoder;
 
 use crate::{
     Receipt,
+    fork::Fork,
     id::Height,
-    limits::BLOCK_SIZE_BYTES_MAX,
+    limits::{BLOCK_DECODE_BYTES_MAX, BLOCK_SIZE_BYTES_MAX},
     recover::SignatureError,
-    tx::{RecoveredTx, TxEnvelope, UnrecoveredTx},
+    root::list_root,
+    tx::{RecoveredTx, TxDecodeError, UnrecoveredTx},
 };
 
 /// Why bytes are not a block.
@@ -37,6 +36,14 @@ pub enum BlockDecodeError {
     /// Not the encoding of a block.
     #[error("rlp: {0}")]
     Rlp(#[from] alloy_rlp::Error),
+    /// A transaction is not the encoding of one.
+    #[error("transaction {index}: {error}")]
+    Transaction {
+        /// Its position.
+        index: usize,
+        /// What is wrong with it.
+        error: TxDecodeError,
+    },
     /// Something follows the block.
     #[error("rlp: {found} bytes after the block")]
     TrailingBytes {
@@ -66,6 +73,14 @@ pub enum BodyError {
         found: B256,
         /// Hash in the header.
         expected: B256,
+    },
+    /// Longer than a block of this fork may be (EIP-7934).
+    #[error("block of {found} bytes, limit {limit}")]
+    Size {
+        /// Bytes of its RLP.
+        found: usize,
+        /// Bytes allowed.
+        limit: usize,
     },
     /// Other withdrawals, or none where there should be, or the reverse.
     #[error("withdrawals root {found:?}, header says {expected:?}")]
@@ -144,28 +159,45 @@ impl SealedBlock {
     ///
     /// [`BlockDecodeError`].
     pub fn decode_rlp(bytes: &[u8]) -> Result<UnrecoveredBlock, BlockDecodeError> {
-        if bytes.len() > BLOCK_SIZE_BYTES_MAX {
+        if bytes.len() > BLOCK_DECODE_BYTES_MAX {
             return Err(BlockDecodeError::TooLarge {
                 found: bytes.len(),
-                limit: BLOCK_SIZE_BYTES_MAX,
+                limit: BLOCK_DECODE_BYTES_MAX,
             });
         }
         let mut rest = bytes;
-        let block = alloy_consensus::Block::<TxEnvelope>::decode(&mut rest)?;
+        let mut payload = alloy_rlp::Header::decode_bytes(&mut rest, true)?;
         if !rest.is_empty() {
             return Err(BlockDecodeError::TrailingBytes { found: rest.len() });
         }
-        if alloy_rlp::encode(&block) != bytes {
-            return Err(BlockDecodeError::NotCanonical);
+        let header: Header = decode_canonical(&mut payload)?;
+        let mut list = alloy_rlp::Header::decode_bytes(&mut payload, true)?;
+        let mut txs = Vec::new();
+        while !list.is_empty() {
+            let index = txs.len();
+            let error = |error| BlockDecodeError::Transaction { index, error };
+            txs.push(decode_tx(&mut list).map_err(error)?);
         }
-        let body = block.body;
-        Ok(UnrecoveredBlock {
-            hash: block.header.hash_slow(),
-            header: block.header,
-            txs: body.transactions.into_iter().map(UnrecoveredTx::new).collect(),
-            ommers: body.ommers,
-            withdrawals: body.withdrawals.map(|withdrawals| withdrawals.0),
-        })
+        let ommers: Vec<Header> = decode_canonical(&mut payload)?;
+        let withdrawals: Option<Vec<Withdrawal>> =
+            if payload.is_empty() { None } else { Some(decode_canonical(&mut payload)?) };
+        if !payload.is_empty() {
+            return Err(BlockDecodeError::Rlp(alloy_rlp::Error::UnexpectedLength));
+        }
+        Ok(UnrecoveredBlock { hash: header.hash_slow(), header, txs, ommers, withdrawals })
+    }
+
+    /// Checks that the block is not longer than one of `fork` may be; O(transactions).
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError::Size`].
+    pub fn check_size(&self, fork: Fork) -> Result<(), BodyError> {
+        if fork < Fork::Osaka {
+            return Ok(());
+        }
+        let (found, limit) = (self.size_bytes(), BLOCK_SIZE_BYTES_MAX);
+        if found > limit { Err(BodyError::Size { found, limit }) } else { Ok(()) }
     }
 
     /// Checks that transactions, ommers and withdrawals are those of the header.
@@ -220,13 +252,23 @@ pub struct UnrecoveredBlock {
 }
 
 impl UnrecoveredBlock {
-    /// Recovers all senders, one after the other.
+    /// Recovers all senders, one after the other, by the rules of today.
     ///
     /// # Errors
     ///
     /// That of the first transaction without a sender.
     pub fn recover(self) -> Result<SealedBlock, SignatureError> {
-        let txs = self.txs.into_iter().map(UnrecoveredTx::recover).collect::<Result<_, _>>()?;
+        self.recover_at(Fork::LATEST)
+    }
+
+    /// The same by the rules of `fork`.
+    ///
+    /// # Errors
+    ///
+    /// That of the first transaction without a sender.
+    pub fn recover_at(self, fork: Fork) -> Result<SealedBlock, SignatureError> {
+        let txs = self.txs.into_iter().map(|tx| tx.recover_at(fork));
+        let txs = txs.collect::<Result<_, _>>()?;
         Ok(SealedBlock {
             header: self.header,
             hash: self.hash,
@@ -255,22 +297,46 @@ impl UnrecoveredBlock {
     }
 }
 
+/// Decodes what encodes to the same bytes again (C1).
+fn decode_canonical<T: Decodable + Encodable>(from: &mut &[u8]) -> Result<T, BlockDecodeError> {
+    let before = *from;
+    let value = T::decode(from)?;
+    let read = &before[..before.len() - from.len()];
+    if alloy_rlp::encode(&value) == read { Ok(value) } else { Err(BlockDecodeError::NotCanonical) }
+}
+
+/// A transaction in the list of a block: of a type as a string, else the list it always was.
+fn decode_tx(list: &mut &[u8]) -> Result<UnrecoveredTx, TxDecodeError> {
+    let before = *list;
+    let header = alloy_rlp::Header::decode(list)?;
+    let payload = list.split_at_checked(header.payload_length);
+    let (payload, rest) = payload.ok_or(alloy_rlp::Error::InputTooShort)?;
+    let raw = if header.list { &before[..before.len() - rest.len()] } else { payload };
+    *list = rest;
+    match raw.first() {
+        Some(first) if !header.list && *first >= 0x80 => {
+            Err(TxDecodeError::UnknownType { found: *first })
+        }
+        _ => UnrecoveredTx::decode(raw),
+    }
+}
+
 /// Root of the trie of transactions by index.
 #[must_use]
 pub fn transactions_root(txs: &[Arc<RecoveredTx>]) -> B256 {
-    ordered_trie_root_with_encoder(txs, |tx, out| tx.tx().encode_2718(out))
+    list_root(txs, |tx, out| tx.tx().encode_2718(out))
 }
 
 /// Root of the trie of receipts, with their blooms, by index.
 #[must_use]
 pub fn receipts_root(receipts: &[Receipt]) -> B256 {
-    Receipt::calculate_receipt_root_no_memo(receipts)
+    list_root(receipts, |receipt, out| receipt.encode_2718(out))
 }
 
 /// Root of the trie of withdrawals by index.
 #[must_use]
 pub fn withdrawals_root(withdrawals: &[Withdrawal]) -> B256 {
-    calculate_withdrawals_root(withdrawals)
+    list_root(withdrawals, |withdrawal, out| withdrawal.encode(out))
 }
 
 /// Hash of the list of ommers.

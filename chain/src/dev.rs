@@ -95,6 +95,7 @@ impl ChainSpec {
                 ..Genesis::default()
             },
             deposit_contract: None,
+            dao: None,
             forks,
             blobs,
             alloc,

@@ -1,7 +1,8 @@
-//! Reads geth's `genesis.json`.
+//! Reads the `genesis.json` of geth and of Besu.
 //!
 //! Pure. Forks are switched on by block, by total difficulty (Paris) and by time, as geth does;
-//! what this node does not know is refused by name instead of ignored.
+//! what this node does not know is refused by name instead of ignored. Besu's format differs in two
+//! names and in that forks may be left out: a later one has the rules of all before it.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     chain_id::ChainIds,
+    dao::DaoFork,
     fork::Fork,
     limits::{
         BLOBS_MAX, EXTRA_DATA_BYTES_MAX, GAS_LIMIT_MAX, GAS_LIMIT_MIN, GENESIS_NUMBER_MAX,
@@ -22,6 +24,21 @@ use crate::{
     },
     spec::{Activation, ChainSpec, Genesis, Timestamps},
 };
+
+/// Keys of `config` by which a file is known to be Besu's.
+const BESU_KEYS: [&str; 11] = [
+    "qbft",
+    "ibft2",
+    "transitions",
+    "discovery",
+    "checkpoint",
+    "contractSizeLimit",
+    "evmStackSize",
+    "zeroBaseFee",
+    "fixedBaseFee",
+    "ecCurve",
+    "constantinopleFixBlock",
+];
 
 /// Why a genesis file makes no chain.
 #[derive(Debug, thiserror::Error)]
@@ -79,19 +96,20 @@ pub enum GenesisError {
         /// Its height or time, which is before.
         later_at: u64,
     },
+    /// Something else where the height of a fork should be.
+    #[error("genesis: '{0}' is not a block number")]
+    NotHeight(&'static str),
     /// A fork of which this node does not know the rules.
     #[error("genesis: {0} is set, but this fork is not supported")]
     UnsupportedFork(String),
-    /// When proof of stake starts cannot be told from the file.
+    /// Proof of stake would never start.
     #[error(
-        "genesis: terminalTotalDifficulty {ttd} is above the genesis difficulty {difficulty}; \
-         set mergeNetsplitBlock to the first proof-of-stake block"
+        "genesis: terminalTotalDifficulty {ttd} is never reached from difficulty 0; \
+         set mergeNetsplitBlock to the first proof-of-stake block, or the difficulty of the first"
     )]
     TerminalDifficulty {
         /// Difficulty in the file.
         ttd: U256,
-        /// Difficulty of the first block.
-        difficulty: U256,
     },
     /// A blob-parameter fork without its parameters.
     #[error("genesis: missing entry for fork \"{0}\" in blobSchedule")]
@@ -114,7 +132,7 @@ pub enum GenesisError {
 }
 
 impl ChainSpec {
-    /// Reads a genesis in geth's format.
+    /// Reads a genesis in geth's or Besu's format.
     ///
     /// # Errors
     ///
@@ -122,7 +140,15 @@ impl ChainSpec {
     pub fn from_genesis_json(text: &str) -> Result<Self, GenesisError> {
         // First: alloy's errors name types where this one says what is expected.
         serde_json::from_str::<Presence>(text)?.check()?;
-        let file: alloy_genesis::Genesis = serde_json::from_str(text)?;
+        Self::from_genesis(serde_json::from_str(text)?)
+    }
+
+    /// The chain of a genesis file that was read already.
+    ///
+    /// # Errors
+    ///
+    /// [`GenesisError`], which names the field at fault.
+    pub fn from_genesis(file: alloy_genesis::Genesis) -> Result<Self, GenesisError> {
         if !(GAS_LIMIT_MIN..=GAS_LIMIT_MAX).contains(&file.gas_limit) {
             return Err(GenesisError::GasLimit {
                 found: file.gas_limit,
@@ -156,6 +182,10 @@ impl ChainSpec {
                 excess_blob_gas: file.excess_blob_gas.unwrap_or(0),
             },
             deposit_contract: file.config.deposit_contract_address,
+            dao: file
+                .config
+                .dao_fork_block
+                .map(|height| DaoFork { height, is_supported: file.config.dao_fork_support }),
             forks,
             blobs,
             alloc: file.alloc,
@@ -212,7 +242,21 @@ fn fork_schedule(
     difficulty: U256,
 ) -> Result<BTreeMap<Fork, Activation>, GenesisError> {
     check_supported(config)?;
-    let heights = [
+    let netsplit = config.merge_netsplit_block.or(besu_height(config, "mergeNetSplitBlock")?);
+    let terminal = match config.terminal_total_difficulty {
+        Some(_) if netsplit.is_some() || config.terminal_total_difficulty_passed => None,
+        Some(ttd) if ttd > difficulty && difficulty.is_zero() => {
+            return Err(GenesisError::TerminalDifficulty { ttd });
+        }
+        terminal => terminal.filter(|ttd| *ttd > difficulty),
+    };
+    let paris = match terminal {
+        // Known by then: no fork needs it to have a height.
+        Some(_) => (Fork::Paris, None, Need::Optional),
+        None => (Fork::Paris, netsplit.or(paris_height(config)), Need::Required),
+    };
+    let petersburg = config.petersburg_block.or(besu_height(config, "constantinopleFixBlock")?);
+    let mut heights = [
         (Fork::Frontier, Some(0), Need::Required),
         (Fork::Homestead, config.homestead_block, Need::Required),
         (Fork::Tangerine, config.eip150_block, Need::Required),
@@ -220,16 +264,16 @@ fn fork_schedule(
         (Fork::Byzantium, config.byzantium_block, Need::Required),
         (Fork::Constantinople, config.constantinople_block, Need::Required),
         // geth: without a block of its own it comes with Constantinople.
-        (Fork::Petersburg, config.petersburg_block.or(config.constantinople_block), Need::Required),
+        (Fork::Petersburg, petersburg.or(config.constantinople_block), Need::Required),
         (Fork::Istanbul, config.istanbul_block, Need::Required),
         (Fork::MuirGlacier, config.muir_glacier_block, Need::Optional),
         (Fork::Berlin, config.berlin_block, Need::Required),
         (Fork::London, config.london_block, Need::Required),
         (Fork::ArrowGlacier, config.arrow_glacier_block, Need::Optional),
         (Fork::GrayGlacier, config.gray_glacier_block, Need::Optional),
-        (Fork::Paris, paris_height(config, difficulty)?, Need::Required),
+        paris,
     ];
-    let times = [
+    let mut times = [
         (Fork::Shanghai, config.shanghai_time, Need::Required),
         (Fork::Cancun, config.cancun_time, Need::Required),
         (Fork::Prague, config.prague_time, Need::Required),
@@ -237,12 +281,45 @@ fn fork_schedule(
         (Fork::Bpo1, config.bpo1_time, Need::Optional),
         (Fork::Bpo2, config.bpo2_time, Need::Optional),
     ];
-    check_order(&heights, config.shanghai_time.map(|time| (Fork::Shanghai, time)))?;
+    if is_besu(config) {
+        fill_gaps(&mut times, None);
+        let first_time = times.iter().find_map(|(_, at, _)| *at);
+        fill_gaps(&mut heights, first_time.map(|_| config.london_block.unwrap_or(0)));
+    }
+    let first_time = times.iter().find_map(|(fork, at, _)| Some((*fork, (*at)?)));
+    check_order(&heights, first_time)?;
     check_order(&times, None)?;
 
     let by_height = heights.into_iter().map(|(fork, at, _)| (fork, at.map(Activation::Height)));
     let by_time = times.into_iter().map(|(fork, at, _)| (fork, at.map(Activation::Timestamp)));
-    Ok(by_height.chain(by_time).filter_map(|(fork, at)| Some((fork, at?))).collect())
+    let by_difficulty = [(Fork::Paris, terminal.map(Activation::TotalDifficulty))];
+    let all = by_height.chain(by_difficulty).chain(by_time);
+    Ok(all.filter_map(|(fork, at)| Some((fork, at?))).collect())
+}
+
+/// A height under a name that only Besu has.
+fn besu_height(config: &ChainConfig, name: &'static str) -> Result<Option<u64>, GenesisError> {
+    match config.extra_fields.get(name) {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or(GenesisError::NotHeight(name)),
+    }
+}
+
+/// Whether the file is Besu's: it names one of the engines and limits that only Besu has.
+fn is_besu(config: &ChainConfig) -> bool {
+    BESU_KEYS.iter().any(|key| config.extra_fields.contains_key(*key))
+}
+
+/// Besu's reading of forks that are left out: they begin with the next one that is there, or with
+/// what comes after all of `forks`.
+fn fill_gaps(forks: &mut [(Fork, Option<u64>, Need)], after: Option<u64>) {
+    let mut next = after;
+    for (_, at, need) in forks.iter_mut().rev() {
+        if *need == Need::Required {
+            *at = at.or(next);
+        }
+        next = at.or(next);
+    }
 }
 
 /// Names what would change the rules and is not known here.
@@ -261,21 +338,14 @@ fn check_supported(config: &ChainConfig) -> Result<(), GenesisError> {
     }
 }
 
-/// First height under proof of stake, if the file says that there is one.
-fn paris_height(config: &ChainConfig, difficulty: U256) -> Result<Option<u64>, GenesisError> {
-    if let Some(height) = config.merge_netsplit_block {
-        return Ok(Some(height));
-    }
-    let is_merged_at_start = match config.terminal_total_difficulty {
-        Some(ttd) if ttd > difficulty && !config.terminal_total_difficulty_passed => {
-            return Err(GenesisError::TerminalDifficulty { ttd, difficulty });
-        }
-        Some(_) => true,
-        None => config.terminal_total_difficulty_passed || config.shanghai_time.is_some(),
-    };
+/// First height under proof of stake, if that is the whole chain.
+fn paris_height(config: &ChainConfig) -> Option<u64> {
+    let is_merged_at_start = config.terminal_total_difficulty.is_some()
+        || config.terminal_total_difficulty_passed
+        || config.shanghai_time.is_some();
     // From the first block on; but never before the forks it builds on.
     let latest = [config.london_block, config.arrow_glacier_block, config.gray_glacier_block];
-    Ok(is_merged_at_start.then(|| latest.into_iter().flatten().max().unwrap_or(0)))
+    is_merged_at_start.then(|| latest.into_iter().flatten().max().unwrap_or(0))
 }
 
 /// Checks that every fork comes after those it builds on; `next` is the first of the other kind.

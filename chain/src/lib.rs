@@ -10,19 +10,25 @@ mod attributes;
 mod block;
 mod chain_id;
 mod command;
+mod dao;
 mod dev;
 mod difference;
+mod difficulty;
 mod fork;
 mod genesis;
 mod id;
 mod intrinsic;
 pub mod limits;
+mod ommers;
+mod receipt;
 pub mod recover;
+mod root;
 mod rules;
 mod schedule;
 mod spec;
 mod spec_json;
 mod tx;
+mod wide;
 
 pub use accounts::{AccountsError, DERIVATION_PATH, DevAccounts, MNEMONIC};
 pub use alloy_consensus::Header;
@@ -36,17 +42,19 @@ pub use block::{
 };
 pub use chain_id::TooManyChainIds;
 pub use command::{Cheat, Command, CommandError, EngineStatus, Outcome};
+pub use dao::DAO_REFUND;
 pub use dev::{CREATE2_FACTORY, DevOptions};
 pub use difference::Difference;
 pub use fork::{Fork, UnknownFork};
 pub use genesis::GenesisError;
 pub use id::Height;
 pub use intrinsic::{IntrinsicGas, intrinsic_gas};
+pub use ommers::{Ancestor, OmmerError, check_ommers};
+pub use receipt::Receipt;
 pub use recover::{SignatureError, recover_all};
+pub use root::trie_root;
 pub use rules::{HeaderError, check_header};
 pub use schedule::Era;
 pub use spec::{ChainSpec, Genesis, Timestamps};
 pub use tx::{RecoveredTx, TxDecodeError, TxEnvelope, TypedTransaction, UnrecoveredTx};
-
-/// Outcome of a transaction; encoded with its type and bloom as Ethereum does.
-pub type Receipt = alloy_consensus::EthereumReceipt;
+pub use wide::WideTx;

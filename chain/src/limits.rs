@@ -1,13 +1,24 @@
 //! Every bound of this crate: value, unit, why.
 
+use alloy_primitives::U256;
+
 /// Bytes of one transaction in EIP-2718 form; geth's `txMaxSize` (4 slots of 32 KiB).
 pub const TX_SIZE_BYTES_MAX: usize = 128 * 1024;
 /// The same under the name the contracts between the crates use.
 pub const TX_SIZE_MAX: usize = TX_SIZE_BYTES_MAX;
-/// Bytes of RLP a block may have: EIP-7934 (10 MiB less 2 MiB for the consensus layer).
+/// Bytes of RLP a block may have since Osaka: EIP-7934 (10 MiB less 2 MiB for the consensus layer).
 pub const BLOCK_SIZE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes that are decoded as one block, whatever its fork. Before Osaka only gas bounds a block: at
+/// 4 gas a zero byte this is one of 256 Mgas.
+pub const BLOCK_DECODE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of `extra_data` on Ethereum chains (yellow paper, 4.4.4).
 pub const EXTRA_DATA_BYTES_MAX: usize = 32;
+/// Lowest difficulty of a mined block (yellow paper, 4.4.4: D0).
+pub const DIFFICULTY_MIN: U256 = U256::from_limbs([131_072, 0, 0, 0]);
+/// Ommers a block may name (yellow paper, 11.1).
+pub const OMMERS_MAX: usize = 2;
+/// Generations between a block and its ommer at most (yellow paper, 11.1).
+pub const OMMER_DEPTH_MAX: u64 = 6;
 /// Lowest gas limit of a block (geth `MinGasLimit`).
 pub const GAS_LIMIT_MIN: u64 = 5_000;
 /// Highest gas limit of a block (geth `MaxGasLimit`): it must fit a signed word.
@@ -38,6 +49,7 @@ pub const DIFFERENCE_CHARS_MAX: usize = 80;
 pub const MINE_BLOCKS_MAX: u64 = 1_000_000;
 
 const _: () = assert!(TX_SIZE_BYTES_MAX < BLOCK_SIZE_BYTES_MAX);
+const _: () = assert!(BLOCK_SIZE_BYTES_MAX < BLOCK_DECODE_BYTES_MAX);
 const _: () = assert!(INIT_CODE_BYTES_MAX < TX_SIZE_BYTES_MAX);
 const _: () = assert!(GAS_LIMIT_MIN < GAS_LIMIT_MAX);
 

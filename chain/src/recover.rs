@@ -8,10 +8,13 @@ use std::sync::{Arc, LazyLock};
 
 use ::k256::ecdsa;
 use ::secp256k1 as libsecp;
-use alloy_consensus::crypto::SECP256K1N_HALF;
+use alloy_consensus::{Transaction as _, crypto::SECP256K1N_HALF};
 use alloy_primitives::{Address, B256, Signature, U256, keccak256};
 
-use crate::tx::{RecoveredTx, UnrecoveredTx};
+use crate::{
+    fork::Fork,
+    tx::{RecoveredTx, TxEnvelope, UnrecoveredTx},
+};
 
 /// Tables of libsecp256k1; made at first use (about 1 ms), read-only afterwards.
 static CONTEXT: LazyLock<libsecp::Secp256k1<libsecp::VerifyOnly>> =
@@ -26,6 +29,9 @@ pub enum SignatureError {
     /// r or s is zero, or r is no scalar.
     #[error("invalid transaction v, r, s values")]
     OutOfRange,
+    /// The signature names a chain, which none did before Spurious Dragon.
+    #[error("invalid transaction v, r, s values: chain id before EIP-155")]
+    ChainId,
     /// There is no point with this r, or the key would be the point at infinity.
     #[error("recovery failed")]
     Unrecoverable,
@@ -36,7 +42,7 @@ impl SignatureError {
     #[must_use]
     pub const fn is_offence(&self) -> bool {
         match self {
-            Self::HighS | Self::OutOfRange | Self::Unrecoverable => true,
+            Self::HighS | Self::OutOfRange | Self::ChainId | Self::Unrecoverable => true,
         }
     }
 }
@@ -66,6 +72,18 @@ pub fn secp256k1_any_s(signature: &Signature, hash: &B256) -> Result<Address, Si
         .recover_ecdsa(libsecp::Message::from_digest(hash.0), &signature)
         .map_err(|_| SignatureError::Unrecoverable)?;
     Ok(address_of(&key.serialize_uncompressed()))
+}
+
+/// The signer of `tx`, whose signature is over `hash`, by the rules of `fork`: before Homestead a
+/// high s was no fault (EIP-2), before Spurious Dragon no signature named a chain (EIP-155).
+pub(crate) fn at(fork: Fork, tx: &TxEnvelope, hash: &B256) -> Result<Address, SignatureError> {
+    if fork < Fork::SpuriousDragon && tx.is_legacy() && tx.chain_id().is_some() {
+        return Err(SignatureError::ChainId);
+    }
+    if fork >= Fork::Homestead {
+        return secp256k1(tx.signature(), hash);
+    }
+    secp256k1_any_s(tx.signature(), hash)
 }
 
 /// The signer of `hash`, by k256.

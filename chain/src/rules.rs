@@ -1,15 +1,17 @@
 //! Whether a header may follow another.
 //!
 //! Pure. What needs the body or its execution (roots, bloom, gas used, blob gas used) is checked
-//! where they are at hand. Source: yellow paper 4.4.4, EIP-1559, 3675, 4399, 4788, 4844, 4895,
+//! where they are at hand; ommers in `ommers.rs`, what hangs on the total difficulty where the
+//! tree of blocks is. Source: yellow paper 4.4.4, EIP-779, 1559, 3675, 4399, 4788, 4844, 4895,
 //! 7685, 7691, 7918.
 
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
-use alloy_primitives::{B64, B256, U256};
+use alloy_primitives::{B64, B256, Bytes, U256};
 
 use crate::{
     Header,
+    dao::DaoExtra,
     fork::Fork,
     id::Height,
     limits::{GAS_LIMIT_BOUND_DIVISOR, GAS_LIMIT_MAX, GAS_LIMIT_MIN},
@@ -50,6 +52,28 @@ pub enum HeaderError {
         found: usize,
         /// Bytes allowed.
         limit: usize,
+    },
+    /// Another extra data than the chain prescribes at the DAO fork.
+    #[error("extra data {found}, the DAO fork prescribes {expected}")]
+    DaoExtraData {
+        /// In the header.
+        found: Bytes,
+        /// What it must be.
+        expected: Bytes,
+    },
+    /// The extra data of the other side of the DAO fork.
+    #[error("extra data {found} is that of the other side of the DAO fork")]
+    OtherDao {
+        /// In the header.
+        found: Bytes,
+    },
+    /// The difficulty does not follow from the parent.
+    #[error("difficulty {found}, expected {expected}")]
+    NextDifficulty {
+        /// In the header.
+        found: U256,
+        /// As the rules have it.
+        expected: U256,
     },
     /// No block may have this gas limit.
     #[error("gas limit {found} is not within {min}..={max}")]
@@ -164,11 +188,44 @@ pub fn check_header(spec: &ChainSpec, parent: &Header, header: &Header) -> Resul
             limit: spec.extra_data_max,
         });
     }
-    let fork = spec.fork_at(Height::new(header.number), header.timestamp);
+    check_dao(spec, header)?;
+    let fork = spec.fork_of(header);
+    // Before what tells the forks apart: where the gas limit doubles, it is what is wrong.
+    check_gas_limit(parent, header, fork)?;
     check_presence(fork, header)?;
-    check_gas(spec, parent, header, fork)?;
+    check_base_fee(spec, parent, header)?;
     check_blobs(spec, parent, header)?;
-    if fork >= Fork::Paris { check_proof_of_stake(header) } else { Ok(()) }
+    if fork >= Fork::Paris {
+        check_proof_of_stake(header)
+    } else {
+        check_work(spec, parent, header)
+    }
+}
+
+/// EIP-779: ten blocks say which side they are on.
+fn check_dao(spec: &ChainSpec, header: &Header) -> Result<(), HeaderError> {
+    let found = &header.extra_data;
+    match spec.dao_extra(Height::new(header.number)) {
+        DaoExtra::Must(expected) if found != expected => {
+            Err(HeaderError::DaoExtraData { found: found.clone(), expected: expected.clone() })
+        }
+        DaoExtra::MustNot(other) if found == other => {
+            Err(HeaderError::OtherDao { found: found.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The difficulty of a mined block; the seal of it is not looked at. A chain without proof of work
+/// has none, also before Paris.
+fn check_work(spec: &ChainSpec, parent: &Header, header: &Header) -> Result<(), HeaderError> {
+    let found = header.difficulty;
+    let expected = if spec.has_proof_of_work() {
+        spec.next_difficulty(parent, header.timestamp)
+    } else {
+        U256::ZERO
+    };
+    if found == expected { Ok(()) } else { Err(HeaderError::NextDifficulty { found, expected }) }
 }
 
 /// Every fork's fields are there, no later one's.
@@ -193,12 +250,7 @@ fn check_presence(fork: Fork, header: &Header) -> Result<(), HeaderError> {
     Ok(())
 }
 
-fn check_gas(
-    spec: &ChainSpec,
-    parent: &Header,
-    header: &Header,
-    fork: Fork,
-) -> Result<(), HeaderError> {
+fn check_gas_limit(parent: &Header, header: &Header, fork: Fork) -> Result<(), HeaderError> {
     let found = header.gas_limit;
     if !(GAS_LIMIT_MIN..=GAS_LIMIT_MAX).contains(&found) {
         return Err(HeaderError::GasLimit { found, min: GAS_LIMIT_MIN, max: GAS_LIMIT_MAX });
@@ -214,6 +266,10 @@ fn check_gas(
     if found.abs_diff(parent_limit) >= bound {
         return Err(HeaderError::GasLimitStep { found, parent: parent_limit, bound });
     }
+    Ok(())
+}
+
+fn check_base_fee(spec: &ChainSpec, parent: &Header, header: &Header) -> Result<(), HeaderError> {
     match (header.base_fee_per_gas, spec.next_base_fee(parent)) {
         (Some(found), Some(expected)) if found != expected => {
             Err(HeaderError::Derived { field: "baseFeePerGas", found, expected })

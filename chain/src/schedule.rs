@@ -40,6 +40,8 @@ impl ChainSpec {
             match *start {
                 Activation::Height(height) => heights.insert(height),
                 Activation::Timestamp(time) => times.insert(time),
+                // EIP-6122: the height was not known beforehand, so it is in no fork id.
+                Activation::TotalDifficulty(_) => false,
             };
         }
         let mut fork_hash = ForkHash::from(genesis);

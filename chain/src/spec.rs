@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //!
-//! - S1: forks are active in their order; a fork by time needs London by height, as in geth.
+//! - S1: forks are active in their order; a fork by time needs London by height, as in geth, and
+//!   Paris by total difficulty where that is how the chain came to it.
 //! - S2: blob parameters never divide by zero: fraction and maximum are positive.
 
 use std::collections::BTreeMap;
@@ -14,14 +15,23 @@ use alloy_consensus::{
     Header,
     constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_RECEIPTS, EMPTY_TRANSACTIONS, EMPTY_WITHDRAWALS},
 };
-use alloy_eips::{eip4844::DATA_GAS_PER_BLOB, eip7685::EMPTY_REQUESTS_HASH, eip7840::BlobParams};
+use alloy_eips::{
+    eip4844::DATA_GAS_PER_BLOB, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
+    eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, eip7685::EMPTY_REQUESTS_HASH,
+    eip7840::BlobParams,
+};
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256, keccak256};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    chain_id::ChainIds, dev::all_from_the_start, fork::Fork, id::Height, limits::BASE_FEE_INITIAL,
+    chain_id::ChainIds, dao::DaoFork, dev::all_from_the_start, fork::Fork, id::Height,
+    limits::BASE_FEE_INITIAL,
 };
+
+/// What every block since Prague calls after its transactions.
+const REQUEST_CONTRACTS: [Address; 2] =
+    [WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS];
 
 /// Base fee may change by an eighth per block (EIP-1559).
 const BASE_FEE_CHANGE_DENOMINATOR: u128 = 8;
@@ -72,6 +82,8 @@ pub struct Genesis {
 pub(crate) enum Activation {
     Height(u64),
     Timestamp(u64),
+    /// Paris only: after the first block that brings the sum of all difficulties up to this.
+    TotalDifficulty(U256),
 }
 
 /// The rules and the beginning of one chain.
@@ -90,6 +102,8 @@ pub struct ChainSpec {
     pub genesis: Genesis,
     /// Where validators deposit (EIP-6110); None: deposits are not looked for.
     pub deposit_contract: Option<Address>,
+    #[serde(default)]
+    pub(crate) dao: Option<DaoFork>,
     pub(crate) forks: BTreeMap<Fork, Activation>,
     /// By activation time, in order; at least one.
     #[serde(with = "crate::spec_json")]
@@ -99,23 +113,68 @@ pub struct ChainSpec {
 
 impl ChainSpec {
     /// The rules of the block at `height` and `timestamp`; O(number of forks).
+    ///
+    /// Where Paris comes by total difficulty the block is taken as mined until a fork by time is
+    /// active; [`fork_of`](Self::fork_of) knows better.
     #[must_use]
     pub fn fork_at(&self, height: Height, timestamp: u64) -> Fork {
-        let by_height = |fork: &Activation| match fork {
-            Activation::Height(start) => *start <= height.get(),
-            Activation::Timestamp(_) => false,
-        };
-        let newest = self.forks.iter().rev().find(|(_, start)| by_height(start));
-        let by_height = newest.map_or(Fork::Frontier, |(fork, _)| *fork);
+        let by_height = self.fork_by_height(height);
         // S1
         if by_height < Fork::London {
             return by_height;
         }
         let by_time = self.forks.iter().rev().find(|(_, start)| match start {
-            Activation::Height(_) => false,
+            Activation::Height(_) | Activation::TotalDifficulty(_) => false,
             Activation::Timestamp(start) => *start <= timestamp,
         });
         by_time.map_or(by_height, |(fork, _)| by_height.max(*fork))
+    }
+
+    /// The rules of the block with this header. Where Paris comes by total difficulty, a block
+    /// without difficulty is one of proof of stake and any other is not; whether it may be what it
+    /// is follows from the blocks before it.
+    #[must_use]
+    pub fn fork_of(&self, header: &Header) -> Fork {
+        let height = Height::new(header.number);
+        if self.terminal_total_difficulty().is_none() {
+            return self.fork_at(height, header.timestamp);
+        }
+        if !header.difficulty.is_zero() {
+            return self.fork_by_height(height);
+        }
+        let fork = self.fork_at(height, header.timestamp);
+        if fork < Fork::London { fork } else { fork.max(Fork::Paris) }
+    }
+
+    /// The sum of difficulties that ends proof of work, where that is how the chain comes to Paris.
+    #[must_use]
+    pub fn terminal_total_difficulty(&self) -> Option<U256> {
+        match self.forks.get(&Fork::Paris) {
+            Some(Activation::TotalDifficulty(terminal)) => Some(*terminal),
+            _ => None,
+        }
+    }
+
+    /// The newest fork that is active because of the height.
+    fn fork_by_height(&self, height: Height) -> Fork {
+        let newest = self.forks.keys().rev().find(|fork| self.is_active_at(**fork, height));
+        newest.copied().unwrap_or(Fork::Frontier)
+    }
+
+    /// Whether `fork` itself, and not just a later one, is active because of the height.
+    pub(crate) fn is_active_at(&self, fork: Fork, height: Height) -> bool {
+        matches!(self.forks.get(&fork), Some(Activation::Height(start)) if *start <= height.get())
+    }
+
+    /// Whether blocks since Prague need the contracts of EIP-7002 and EIP-7251, as on Ethereum. A
+    /// chain that begins at Prague without them could have no block at all; it does without.
+    #[must_use]
+    pub fn needs_request_contracts(&self) -> bool {
+        let is_there = |address| {
+            let account = self.alloc.get(address);
+            account.and_then(|account| account.code.as_ref()).is_some_and(|code| !code.is_empty())
+        };
+        self.genesis_fork() < Fork::Prague || REQUEST_CONTRACTS.iter().any(is_there)
     }
 
     /// This chain as it would be if `fork`, and all before it, had been active from the first block
@@ -209,6 +268,10 @@ impl ChainSpec {
         digest.number(self.genesis.blob_gas_used);
         digest.number(self.genesis.excess_blob_gas);
         digest.option(self.deposit_contract.map(|address| address.0.0));
+        if let Some(DaoFork { height, is_supported }) = self.dao {
+            digest.text(if is_supported { "dao" } else { "no dao" });
+            digest.number(height);
+        }
         self.digest_schedule(&mut digest);
         self.digest_alloc(&mut digest);
         keccak256(&digest.0)
@@ -263,6 +326,9 @@ impl ChainSpec {
             match start {
                 Activation::Height(height) => digest.bytes(&height.to_be_bytes()),
                 Activation::Timestamp(time) => digest.text(&time.to_string()),
+                Activation::TotalDifficulty(terminal) => {
+                    digest.bytes(&terminal.to_be_bytes::<32>());
+                }
             }
         }
         digest.number(self.blobs.len() as u64);

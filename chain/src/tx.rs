@@ -97,6 +97,35 @@ impl UnrecoveredTx {
         Self { tx, hash, size_bytes }
     }
 
+    /// Decodes the EIP-2718 form of every type, as it stands in a block: of a blob transaction
+    /// without its blobs, and as long as a block may be. O(n) in the length of `raw`.
+    ///
+    /// # Errors
+    ///
+    /// [`TxDecodeError`], but neither of size nor of blobs.
+    pub fn decode(raw: &[u8]) -> Result<Self, TxDecodeError> {
+        let Some(&first) = raw.first() else { return Err(TxDecodeError::Empty) };
+        let mut rest = raw;
+        let tx = match first {
+            // EIP-2718: type 0 is only written untagged, as the list it always was.
+            0 | 5..=0x7f => return Err(TxDecodeError::UnknownType { found: first }),
+            1..=4 => TxEnvelope::decode_2718(&mut rest).map_err(|error| match error {
+                Eip2718Error::RlpError(error) => TxDecodeError::Rlp(error),
+                _ => TxDecodeError::UnknownType { found: first },
+            })?,
+            0x80.. => TxEnvelope::Legacy(TxLegacy::rlp_decode_signed(&mut rest)?),
+        };
+        if !rest.is_empty() {
+            return Err(TxDecodeError::TrailingBytes { found: rest.len() });
+        }
+        let tx = UnrecoveredTx::new(tx);
+        // C1: checked by hash, which is at hand, instead of encoding once more.
+        if tx.hash != alloy_primitives::keccak256(raw) || tx.size_bytes != raw.len() {
+            return Err(TxDecodeError::NotCanonical);
+        }
+        Ok(tx)
+    }
+
     /// The transaction.
     #[must_use]
     pub const fn tx(&self) -> &TxEnvelope {
@@ -125,16 +154,15 @@ impl UnrecoveredTx {
         Ok(self.with_sender(sender))
     }
 
-    /// The same by the rules of `fork`: before Homestead a high s was no fault (EIP-2).
+    /// The same by the rules of `fork`: before Homestead a high s was no fault (EIP-2), before
+    /// Spurious Dragon no signature named a chain (EIP-155).
     ///
     /// # Errors
     ///
-    /// As [`recover::secp256k1()`], but [`SignatureError::HighS`] before Homestead.
+    /// As [`recover::secp256k1()`], but [`SignatureError::HighS`] before Homestead;
+    /// [`SignatureError::ChainId`] before Spurious Dragon.
     pub fn recover_at(self, fork: Fork) -> Result<Arc<RecoveredTx>, SignatureError> {
-        if fork >= Fork::Homestead {
-            return self.recover();
-        }
-        let sender = recover::secp256k1_any_s(self.tx.signature(), &self.tx.signature_hash())?;
+        let sender = recover::at(fork, &self.tx, &self.tx.signature_hash())?;
         Ok(self.with_sender(sender))
     }
 
@@ -167,27 +195,10 @@ impl RecoveredTx {
         if raw.len() > TX_SIZE_BYTES_MAX {
             return Err(TxDecodeError::TooLarge { found: raw.len(), limit: TX_SIZE_BYTES_MAX });
         }
-        let Some(&first) = raw.first() else { return Err(TxDecodeError::Empty) };
-        let mut rest = raw;
-        let tx = match first {
-            3 => return Err(TxDecodeError::Blob),
-            // EIP-2718: type 0 is only written untagged, as the list it always was.
-            0 | 5..=0x7f => return Err(TxDecodeError::UnknownType { found: first }),
-            1 | 2 | 4 => TxEnvelope::decode_2718(&mut rest).map_err(|error| match error {
-                Eip2718Error::RlpError(error) => TxDecodeError::Rlp(error),
-                _ => TxDecodeError::UnknownType { found: first },
-            })?,
-            0x80.. => TxEnvelope::Legacy(TxLegacy::rlp_decode_signed(&mut rest)?),
-        };
-        if !rest.is_empty() {
-            return Err(TxDecodeError::TrailingBytes { found: rest.len() });
+        if raw.first() == Some(&3) {
+            return Err(TxDecodeError::Blob);
         }
-        let tx = UnrecoveredTx::new(tx);
-        // C1: checked by hash, which is at hand, instead of encoding once more.
-        if tx.hash != alloy_primitives::keccak256(raw) || tx.size_bytes != raw.len() {
-            return Err(TxDecodeError::NotCanonical);
-        }
-        Ok(tx)
+        UnrecoveredTx::decode(raw)
     }
 
     /// A transaction of a sender whose key nobody here has; see C3.

@@ -25,6 +25,13 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 /// Latest second a clock may be set to: far from where adding to it could overflow.
 pub const TIMESTAMP_MAX: u64 = 1 << 62;
 
+/// Blocks that a tree of blocks holds, all branches together: a header each, and what the caller
+/// keeps for it.
+pub const TREE_BLOCKS_MAX: usize = 8_192;
+/// Blocks below the head that a tree keeps at least: a branch may begin there. A day of Ethereum's
+/// proof of work never went back by more than a few.
+pub const TREE_DEPTH: u64 = 1_024;
+
 /// Commands without an answer yet: waiting in the engine, being mined, or at the executor.
 pub const TICKETS_MAX: usize = 4_096;
 /// Items in the mailbox of the actor.
@@ -41,4 +48,5 @@ pub const COMMANDS_BYTES_MAX: usize = MAILBOX_BYTES_MAX / 2;
 pub const RESEND_DELAY: Duration = Duration::from_millis(1);
 
 const _: () = assert!(COMMANDS_WAITING_MAX + MINE_JOBS_MAX < TICKETS_MAX);
+const _: () = assert!(TREE_DEPTH < TREE_BLOCKS_MAX as u64 / 2);
 const _: () = assert!(TICKETS_MAX < MAILBOX_ITEMS_MAX);

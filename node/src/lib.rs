@@ -1,9 +1,11 @@
 //! Wires the processes of a node: the same topology on real threads and in the simulator.
 //!
 //! [`topology`] declares every process; [`start`] makes their mailboxes, connects the ports and
-//! spawns them; [`Config`] is what one process of the node may be told.
+//! spawns them; [`Config`] is what one process of the node may be told. [`BlockImport`] takes
+//! blocks from elsewhere, without processes.
 
 mod config;
+mod import;
 mod ports;
 pub mod topology;
 mod wire;
@@ -15,4 +17,5 @@ pub use evenkeel_rpc::{
     Api, Bound, Listeners, LogForm, RpcConfig, ServeError, bind, log_blocks, serve_on,
 };
 pub use evenkeel_vm::Limits;
+pub use import::{BlockImport, ImportError, Imported};
 pub use wire::{Node, start};

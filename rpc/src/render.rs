@@ -168,11 +168,11 @@ pub(crate) fn receipt(
 ) -> TransactionReceipt {
     let Place { header, hash, tx, index } = place;
     let PlacedReceipt { receipt, gas_before, logs_before } = placed;
-    let logs_bloom = receipt.bloom();
+    let (logs_bloom, status) = (receipt.bloom(), receipt.status_or_post_state());
     let logs = (logs_before..).zip(receipt.logs).map(|(nth, inner)| log(place, inner, nth));
     let inner = ReceiptWithBloom {
         receipt: alloy_consensus::Receipt {
-            status: receipt.success.into(),
+            status,
             cumulative_gas_used: receipt.cumulative_gas_used,
             logs: logs.collect(),
         },

@@ -108,6 +108,7 @@ fn execute(
     let receipts = (1..=transfers).map(|number| Receipt {
         tx_type: TxType::Eip1559,
         success: true,
+        post_state: None,
         cumulative_gas_used: 21_000 * number,
         logs: Vec::new(),
     });

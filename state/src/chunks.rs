@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
-use alloy_primitives::{Address, Log};
+use alloy_primitives::{Address, B256, Log};
 use alloy_rlp::{Decodable, Encodable, Header};
 use evenkeel_chain::{Height, Receipt, RecoveredTx, TxEnvelope};
 
@@ -110,7 +110,7 @@ fn decode_tx(row: &mut &[u8]) -> Option<Arc<RecoveredTx>> {
     Some(RecoveredTx::from_parts(tx, sender))
 }
 
-/// Index, gas and logs before the first; then type, success, cumulative gas and logs of each. The
+/// Index, gas and logs before the first; then type, outcome, cumulative gas and logs of each. The
 /// bloom is left out, it follows from the logs.
 pub(crate) fn put_receipts(batch: &mut Batch, height: Height, receipts: &[Receipt]) {
     let mut chunks = Chunks::new(batch, Family::Receipts, height);
@@ -119,7 +119,7 @@ pub(crate) fn put_receipts(batch: &mut Batch, height: Height, receipts: &[Receip
     for receipt in receipts {
         item.clear();
         u8::from(receipt.tx_type).encode(&mut item);
-        receipt.success.encode(&mut item);
+        put_outcome(receipt, &mut item);
         receipt.cumulative_gas_used.encode(&mut item);
         receipt.logs.encode(&mut item);
         chunks.push(&item, |row| {
@@ -172,10 +172,31 @@ pub(crate) fn decode_receipt_at(mut row: &[u8], index: u64) -> Option<PlacedRece
     Some(PlacedReceipt { receipt: decode_receipt(row)?, gas_before, logs_before })
 }
 
+/// Whether it succeeded; before Byzantium as one string with the root of the state after it.
+fn put_outcome(receipt: &Receipt, item: &mut Vec<u8>) {
+    let Some(root) = receipt.post_state else { return receipt.success.encode(item) };
+    let mut outcome = [0; 33];
+    outcome[0] = receipt.success.into();
+    outcome[1..].copy_from_slice(root.as_slice());
+    outcome.as_slice().encode(item);
+}
+
+fn decode_outcome(row: &mut &[u8]) -> Option<(bool, Option<B256>)> {
+    match Header::decode_bytes(row, false).ok()? {
+        [] => Some((false, None)),
+        [1] => Some((true, None)),
+        [success @ (0 | 1), root @ ..] => Some((*success == 1, Some(root.try_into().ok()?))),
+        _ => None,
+    }
+}
+
 fn decode_receipt(row: &mut &[u8]) -> Option<Receipt> {
+    let tx_type = u8::decode(row).ok()?.try_into().ok()?;
+    let (success, post_state) = decode_outcome(row)?;
     Some(Receipt {
-        tx_type: u8::decode(row).ok()?.try_into().ok()?,
-        success: bool::decode(row).ok()?,
+        tx_type,
+        success,
+        post_state,
         cumulative_gas_used: u64::decode(row).ok()?,
         logs: Vec::<Log>::decode(row).ok()?,
     })

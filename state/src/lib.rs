@@ -31,6 +31,6 @@ pub use error::{OpenError, StateError, StoreError};
 pub use reader::{ChainReader, MinedTx, TxLocation};
 pub use reading::{BlockReading, ReceiptsReading};
 pub use tip::{Durable, ExecutedBlock, Tip};
-pub use trie::{Trie, TrieNodes, TrieStep, TrieUpdate};
+pub use trie::{Trie, TrieNodes, TrieStep, TrieUpdate, secure_root};
 pub use view::{SlotSearch, View};
 pub use writer::{Committed, Synced, Writer, WriterMessage};

@@ -276,6 +276,7 @@ fn receipt(number: u64) -> Receipt {
     Receipt {
         tx_type: alloy_consensus::TxType::Eip1559,
         success: number == 1,
+        post_state: number.is_multiple_of(3).then(|| B256::repeat_byte(7)),
         cumulative_gas_used: 21_000 * number,
         logs: if number == 1 { vec![log] } else { Vec::new() },
     }

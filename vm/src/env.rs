@@ -34,14 +34,9 @@ pub const fn spec_id(fork: Fork) -> SpecId {
     }
 }
 
-/// The fork of the block with this header.
-pub(crate) fn fork_of(spec: &ChainSpec, header: &Header) -> Fork {
-    spec.fork_at(Height::new(header.number), header.timestamp)
-}
-
 /// The EVM for transactions of the block with this header.
 pub(crate) fn setup(spec: &ChainSpec, header: &Header, limits: &Limits) -> Setup {
-    let fork = fork_of(spec, header);
+    let fork = spec.fork_of(header);
     let blobs = spec.blob_params(header.timestamp);
     Setup {
         cfg: cfg(spec.chain_id_at(Height::new(header.number)), fork, &blobs, limits),

@@ -17,6 +17,7 @@ mod grow;
 mod heavy;
 pub mod limits;
 mod long;
+mod names;
 mod overlay;
 mod shadow;
 mod slice;
@@ -30,7 +31,7 @@ pub use actor::{
     HoldState, Progress, Reverted, Shadow, spawn_call, spawn_held_call, spawn_trace,
 };
 pub use block::{
-    BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError,
+    BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,
 };
 pub use call::{CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceJob, TraceRun, TraceStep};
 pub use collision::StorageSearch;

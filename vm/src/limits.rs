@@ -132,5 +132,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What Ethereum limits, and nothing else: for blocks that others made.
+    #[must_use]
+    pub fn consensus() -> Self {
+        Self { memory_bytes_max: usize::MAX, tx_gas_cap: true, ..Self::default() }
+    }
+}
+
 /// Divergences that a report of a canary keeps, about 100 bytes each; all are counted.
 pub const DIVERGENCES_KEPT: usize = 256;

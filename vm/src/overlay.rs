@@ -44,6 +44,8 @@ pub struct Overlay {
     /// Hashes that the caller made up for some heights, and those that were read: 256 at most, at
     /// a price (20 gas) that does not pay for reading them again.
     block_hashes: BTreeMap<u64, B256>,
+    /// What changed since it was last asked for; None: nobody asks.
+    recorded: Option<ChangeSet>,
 }
 
 struct Cached {
@@ -72,7 +74,19 @@ impl Overlay {
             codes: HashMap::default(),
             deployed: HashMap::default(),
             block_hashes: BTreeMap::new(),
+            recorded: None,
         }
+    }
+
+    /// From now on, what changes between two calls of [`take_recorded`](Self::take_recorded) is
+    /// kept beside what changes in all.
+    pub(crate) fn record(&mut self) {
+        self.recorded = Some(ChangeSet::default());
+    }
+
+    /// What changed since the last time, without code; nothing unless it is recorded.
+    pub(crate) fn take_recorded(&mut self) -> ChangeSet {
+        self.recorded.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The account as it is now.
@@ -109,20 +123,39 @@ impl Overlay {
         let cached = self.cached(address)?;
         let account = cached.now.get_or_insert_default();
         account.balance = account.balance.saturating_add(wei);
+        let now = *account;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.accounts.insert(address, Some(now));
+        }
+        Ok(())
+    }
+
+    /// Moves all wei of one account to another (the DAO fork); both exist afterwards.
+    pub(crate) fn move_balance(&mut self, from: Address, to: Address) -> Result<(), ReadError> {
+        let account = self.cached(from)?.now.get_or_insert_default();
+        let wei = std::mem::take(&mut account.balance);
+        let emptied = *account;
+        let account = self.cached(to)?.now.get_or_insert_default();
+        account.balance = account.balance.saturating_add(wei);
+        let filled = *account;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.accounts.extend([(from, Some(emptied)), (to, Some(filled))]);
+        }
         Ok(())
     }
 
     /// Takes over what transactions changed, as revm's `finalize` reports it.
     pub(crate) fn commit(&mut self, state: EvmState) -> Result<(), ReadError> {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.merge(&changes_of(&state));
+        }
         for (address, account) in state {
             if !account.is_touched() {
                 continue;
             }
             let info = &account.info;
             let cached = self.cached(address)?;
-            let is_dead =
-                account.is_selfdestructed() || (account.is_empty() && !account.is_created());
-            if is_dead {
+            if is_dead(&account) {
                 cached.now = None;
                 cached.wipe();
                 continue;
@@ -208,6 +241,32 @@ impl Overlay {
         }
         Ok(())
     }
+}
+
+/// Whether the account is none any more: it destroyed itself, or is empty (EIP-161; before it, revm
+/// marks empty accounts that stay).
+fn is_dead(account: &revm::state::Account) -> bool {
+    account.is_selfdestructed() || (account.is_empty() && !account.is_created())
+}
+
+/// What one transaction changed, without code.
+fn changes_of(state: &EvmState) -> ChangeSet {
+    let mut changes = ChangeSet::default();
+    for (&address, account) in state.iter().filter(|(_, account)| account.is_touched()) {
+        if is_dead(account) {
+            changes.accounts.insert(address, None);
+            continue;
+        }
+        let AccountInfo { nonce, balance, code_hash, .. } = account.info;
+        changes.accounts.insert(address, Some(Account { nonce, balance, code_hash }));
+        let set = account.storage.iter().filter(|(_, value)| value.is_changed());
+        let slots: BTreeMap<_, _> = set.map(|(slot, value)| (*slot, value.present_value)).collect();
+        let is_wiped = account.is_created();
+        if is_wiped || !slots.is_empty() {
+            changes.storage.insert(address, StorageChange { is_wiped, slots });
+        }
+    }
+    changes
 }
 
 impl StorageSearch for Overlay {

@@ -37,6 +37,26 @@ fn defaults_are_anvils_and_a_transfer_is_mined() {
     assert_eq!(node.terminate(), Some(0));
 }
 
+/// EIP-658: before Byzantium a receipt has the root of the state and no status, also when it is
+/// read from the database.
+#[test]
+fn receipts_before_byzantium_have_a_root() {
+    let data = folder("root");
+    let flags = ["--hardfork", "spuriousdragon", "--datadir", data.to_str().expect("a UTF-8 path")];
+    let mut node = Devnet::start(&flags);
+    let hash = node.call("eth_sendTransaction", &transfer("0x1"));
+    let receipt = node.receipt(&hash);
+    let block = node.call("eth_getBlockByNumber", &json!([receipt["blockNumber"], false]));
+    // Nothing comes after its only transaction: nobody is paid for a block without difficulty.
+    assert_eq!(receipt["root"], block["stateRoot"]);
+    assert!(receipt.get("status").is_none(), "{receipt}");
+    assert_eq!(node.terminate(), Some(0));
+    let mut node = Devnet::start(&flags);
+    assert_eq!(node.receipt(&hash), receipt);
+    assert_eq!(node.terminate(), Some(0));
+    std::fs::remove_dir_all(&data).expect("it is there");
+}
+
 /// Goal: what was served survives kill -9 unchanged, and the database verifies.
 #[test]
 fn served_receipts_survive_kill_minus_nine() {

@@ -1,7 +1,6 @@
 //! `debug_getRaw*`: consensus encodings.
 
-use alloy_consensus::TxReceipt as _;
-use alloy_eips::{BlockId, eip2718::Encodable2718 as _};
+use alloy_eips::BlockId;
 use alloy_primitives::Bytes;
 use evenkeel_chain::Height;
 use evenkeel_state::Durable;
@@ -35,7 +34,11 @@ pub(super) async fn raw_receipts(api: &Api, request: Request<'_>) -> Answered {
     let durable = api.durable.get();
     let height = height(api, &durable, request)?;
     let (_, receipts) = whole::executed(&durable, height).await?.ok_or_else(header_not_found)?;
-    let encoded = receipts.iter().map(|receipt| receipt.with_bloom_ref().encoded_2718().into());
+    let encoded = receipts.iter().map(|receipt| {
+        let mut out = Vec::new();
+        receipt.encode_2718(&mut out);
+        out.into()
+    });
     answer(&encoded.collect::<Vec<Bytes>>())
 }
 

@@ -29,22 +29,26 @@ struct Line {
     is_success: bool,
 }
 
-/// Writes every block that becomes durable into the log of `api`, for as long as the node runs.
+/// Writes every block that becomes durable from now on into the log of `api`, for as long as the
+/// node runs.
 ///
 /// Of more than [`LOG_BLOCKS_MAX`] blocks at once only the last ones are written.
-pub async fn log_blocks(api: Arc<Api>) {
+pub fn log_blocks(api: Arc<Api>) -> impl Future<Output = ()> + Send + 'static {
     let place = |durable: &Durable| (durable.generation, durable.header.number);
-    // Only its place: a whole `Durable` would pin a state for as long as no block comes.
+    // From the call on, and not from the first turn: a block may be faster than that. Only its
+    // place: a whole `Durable` would pin a state for as long as no block comes.
     let mut seen = place(&api.durable.get());
-    loop {
-        let (durable, version) = api.durable.get_versioned();
-        if let Err(error) = write_new(&api.log, seen, &durable).await {
-            tracing::warn!(%error, "blocks are not logged any more: the chain cannot be read");
-            return;
+    async move {
+        loop {
+            let (durable, version) = api.durable.get_versioned();
+            if let Err(error) = write_new(&api.log, seen, &durable).await {
+                tracing::warn!(%error, "blocks are not logged any more: the chain cannot be read");
+                return;
+            }
+            seen = place(&durable);
+            drop(durable);
+            api.durable.changed_since(version).await;
         }
-        seen = place(&durable);
-        drop(durable);
-        api.durable.changed_since(version).await;
     }
 }
 

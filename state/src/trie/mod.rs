@@ -19,11 +19,13 @@
 mod edit;
 mod hash;
 mod node;
+mod secure;
 mod source;
 mod trim;
 mod update;
 mod walk;
 
+pub use secure::secure_root;
 pub use update::{Trie, TrieNodes, TrieStep, TrieUpdate};
 
 pub(crate) use source::{Space, wiped_prefix};

@@ -22,10 +22,10 @@ pub enum ExecError {
     UnknownBlock(B256),
     /// The header breaks a rule that needs no execution.
     #[error("invalid header: {0}")]
-    Header(String),
+    Header(#[from] HeaderError),
     /// The body does not belong to the header.
     #[error("invalid body: {0}")]
-    Body(String),
+    Body(#[from] BodyError),
     /// A transaction cannot be in the block.
     #[error("could not apply tx {index} [{hash}]: {refusal}")]
     Transaction {
@@ -60,6 +60,12 @@ pub enum ExecError {
         /// The contract.
         address: Address,
     },
+    /// A system contract is not there (EIP-7002, EIP-7251).
+    #[error("system contract {address} has no code")]
+    SystemContract {
+        /// The contract.
+        address: Address,
+    },
     /// A deposit log does not have the form of EIP-6110.
     #[error("malformed deposit log of {len} bytes")]
     DepositLog {
@@ -80,18 +86,6 @@ pub enum ExecError {
     Busy,
 }
 
-impl From<HeaderError> for ExecError {
-    fn from(error: HeaderError) -> Self {
-        Self::Header(error.to_string())
-    }
-}
-
-impl From<BodyError> for ExecError {
-    fn from(error: BodyError) -> Self {
-        Self::Body(error.to_string())
-    }
-}
-
 impl ExecError {
     /// Returns true if the block itself is wrong, so that its proposer is to blame.
     #[must_use]
@@ -103,6 +97,7 @@ impl ExecError {
             | Self::Field { .. }
             | Self::ExtraData { .. }
             | Self::SystemCall { .. }
+            | Self::SystemContract { .. }
             | Self::DepositLog { .. } => true,
             Self::UnknownParent { .. }
             | Self::UnknownBlock(_)

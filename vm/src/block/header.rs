@@ -30,23 +30,28 @@ pub(super) fn child(
     tip: &Tip,
     attributes: &BlockAttributes,
 ) -> Result<Header, ExecError> {
-    let (found, limit) = (attributes.extra_data.len(), spec.extra_data_max);
+    let parent = &tip.header;
+    let height = Height::new(parent.number).next();
+    let extra_data = spec.prescribed_extra_data(height).unwrap_or(&attributes.extra_data);
+    let (found, limit) = (extra_data.len(), spec.extra_data_max);
     if found > limit {
         return Err(ExecError::ExtraData { found, limit });
     }
-    let parent = &tip.header;
-    let height = Height::new(parent.number).next();
     let fork = spec.fork_at(height, attributes.timestamp);
     let base_fee = spec.next_base_fee(parent);
     Ok(Header {
         parent_hash: tip.hash,
         ommers_hash: EMPTY_OMMER_ROOT_HASH,
         beneficiary: attributes.fee_recipient,
-        difficulty: U256::ZERO,
+        difficulty: if fork < Fork::Paris && spec.has_proof_of_work() {
+            spec.next_difficulty(parent, attributes.timestamp)
+        } else {
+            U256::ZERO
+        },
         number: height.get(),
         gas_limit: attributes.gas_limit,
         timestamp: attributes.timestamp,
-        extra_data: attributes.extra_data.clone(),
+        extra_data: extra_data.clone(),
         mix_hash: attributes.prev_randao,
         base_fee_per_gas: base_fee.map(|derived| attributes.base_fee.unwrap_or(derived)),
         withdrawals_root: (fork >= Fork::Shanghai)

@@ -1,8 +1,9 @@
 //! What a block is built from, and what it comes to. Pure.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use evenkeel_chain::{BlockAttributes, ChainSpec, RecoveredTx};
+use alloy_primitives::B256;
+use evenkeel_chain::{BlockAttributes, ChainSpec, Header, RecoveredTx};
 use evenkeel_state::{ExecutedBlock, Tip};
 
 use super::ExecError;
@@ -34,6 +35,23 @@ pub struct BuildJob {
     pub limits: Limits,
     /// What may be in it.
     pub candidates: Box<dyn Candidates + Send>,
+}
+
+/// One transaction in a block that is given by its header, in which nothing else happens: no system
+/// calls, rewards or withdrawals. What state tests are made of.
+pub struct SingleJob {
+    /// What it is executed on.
+    pub tip: Tip,
+    /// The chain's rules.
+    pub spec: Arc<ChainSpec>,
+    /// The block around it; what execution says is filled in at the end.
+    pub header: Header,
+    /// The transaction.
+    pub tx: Arc<RecoveredTx>,
+    /// What it may use.
+    pub limits: Limits,
+    /// What `BLOCKHASH` says at these heights.
+    pub block_hashes: BTreeMap<u64, B256>,
 }
 
 /// What a block came to.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use alloy_eips::{eip2718::Encodable2718, eip7685::Requests};
 use alloy_primitives::{B256, Bloom, Bytes, U256};
 use evenkeel_chain::{
-    BlockAttributes, ChainSpec, Fork, Header, Receipt, RecoveredTx, SealedBlock, check_header,
+    BlockAttributes, ChainSpec, DAO_REFUND, Fork, Header, Height, Receipt, RecoveredTx,
+    SealedBlock, check_header,
 };
 use evenkeel_state::{ChangeSet, ExecutedBlock, Tip, Trie, TrieNodes, TrieStep, TrieUpdate};
 use revm::context::{
@@ -22,9 +23,10 @@ use revm::context::{
 };
 
 use super::{
-    BlockOutcome, BlockStep, BuildJob, Candidates, ExecError,
+    BlockOutcome, BlockStep, BuildJob, Candidates, ExecError, SingleJob,
     changes::Changes,
     header::{self, Executed},
+    post_state::PostState,
     roots::OrderedRoot,
     system,
     txs::Current,
@@ -49,10 +51,14 @@ pub struct BlockRun {
     pub(super) tip: Tip,
     pub(super) spec: Arc<ChainSpec>,
     pub(super) fork: Fork,
+    /// Whether EIP-7825 holds, where the fork has it.
+    pub(super) has_tx_gas_cap: bool,
     pub(super) source: Source,
     pub(super) header: Header,
     /// Taken when all that executes has executed.
     pub(super) evm: Option<Suspended<Overlay>>,
+    /// Before Byzantium only.
+    pub(super) post_state: Option<PostState>,
     pub(super) phase: Phase,
     pub(super) body: Body,
     /// Candidates that no later block can use either, with the reason.
@@ -68,6 +74,10 @@ pub(super) enum Source {
     },
     Validate {
         block: Arc<SealedBlock>,
+    },
+    /// Until it is begun.
+    Single {
+        tx: Option<Arc<RecoveredTx>>,
     },
 }
 
@@ -90,7 +100,12 @@ pub(super) struct Body {
 pub(super) enum Phase {
     Before(std::vec::IntoIter<TxEnv>),
     Txs(Option<Current>),
-    After { calls: std::vec::IntoIter<(u8, TxEnv)>, current: Option<(u8, TxEnv)> },
+    /// The root of the state after the last transaction.
+    PostState(TrieUpdate),
+    After {
+        calls: std::vec::IntoIter<(u8, TxEnv)>,
+        current: Option<(u8, TxEnv)>,
+    },
     Changes(Changes),
     Trie(TrieUpdate),
     TxRoot(OrderedRoot),
@@ -134,9 +149,21 @@ impl BlockRun {
             return Err(ExecError::UnknownParent { height, parent });
         }
         check_header(&spec, &tip.header, &block.header)?;
+        block.check_size(spec.fork_of(&block.header))?;
         block.check_body()?;
         let header = block.header.clone();
         Ok(Self::new((tip, spec), Source::Validate { block }, header, limits))
+    }
+
+    /// One transaction in a block where nothing else happens; executes nothing yet. The header is
+    /// not checked.
+    #[must_use]
+    pub fn single(job: SingleJob) -> Self {
+        let SingleJob { tip, spec, header, tx, limits, block_hashes } = job;
+        let mut run = Self::new((tip, spec), Source::Single { tx: Some(tx) }, header, &limits);
+        run.phase = Phase::Txs(None);
+        run.evm().db_mut().override_block_hashes(block_hashes);
+        run
     }
 
     fn new(
@@ -146,16 +173,24 @@ impl BlockRun {
         limits: &Limits,
     ) -> Self {
         let setup = env::setup(&spec, &header, limits);
-        let evm = Suspended::new(setup, Overlay::new(tip.view.clone()), ());
         let phase = Phase::Before(system::before(&spec, &header).into_iter());
-        let fork = env::fork_of(&spec, &header);
+        let fork = spec.fork_of(&header);
+        let mut overlay = Overlay::new(tip.view.clone());
+        let has_roots = fork < Fork::Byzantium && !matches!(source, Source::Single { .. });
+        let post_state = has_roots.then(|| PostState::new(&tip));
+        if has_roots {
+            overlay.record();
+        }
+        let evm = Suspended::new(setup, overlay, ());
         Self {
             tip,
             spec,
             fork,
+            has_tx_gas_cap: limits.tx_gas_cap,
             source,
             header,
             evm: Some(evm),
+            post_state,
             phase,
             body: Body::default(),
             unexecutable: Vec::new(),
@@ -215,6 +250,7 @@ impl BlockRun {
         match phase {
             Phase::Before(calls) => self.before(calls, left),
             Phase::Txs(current) => self.txs(current, left),
+            Phase::PostState(update) => self.step_post_state(update, left),
             Phase::After { calls, current } => self.after(calls, current, left),
             Phase::Changes(mut changes) => {
                 *left = left.saturating_sub(ITEM_FUEL);
@@ -237,7 +273,7 @@ impl BlockRun {
             Phase::ReceiptRoot(mut root) => {
                 *left = left.saturating_sub(ITEM_FUEL);
                 let receipts = &self.body.receipts;
-                let step = root.step(|index, buffer| encode_receipt(&receipts[index], buffer));
+                let step = root.step(|index, buffer| receipts[index].encode_2718(buffer));
                 match step {
                     Some(root) => self.seal(root).map(Progress::Done),
                     None => Ok(Progress::Phase(Phase::ReceiptRoot(root))),
@@ -253,7 +289,10 @@ impl BlockRun {
         left: &mut u64,
     ) -> Result<Progress, ExecError> {
         if !self.evm().is_running() {
-            let Some(call) = calls.next() else { return Ok(Progress::Phase(Phase::Txs(None))) };
+            let Some(call) = calls.next() else {
+                self.drain_dao()?;
+                return Ok(Progress::Phase(Phase::Txs(None)));
+            };
             self.evm().begin_system(call).map_err(fatal)?;
         }
         match self.evm().resume(left).map_err(fatal)? {
@@ -267,8 +306,20 @@ impl BlockRun {
         }
     }
 
+    /// EIP-779: what the DAO held goes where it can be asked back from.
+    fn drain_dao(&mut self) -> Result<(), ExecError> {
+        for drained in self.spec.dao_drained(Height::new(self.header.number)) {
+            let moved = self.evm().db_mut().move_balance(*drained, DAO_REFUND);
+            moved.map_err(|error| ExecError::State(error.0))?;
+        }
+        Ok(())
+    }
+
     /// After the last transaction: rewards, deposits, withdrawals.
     pub(super) fn finish_txs(&mut self) -> Result<Progress, ExecError> {
+        if let Source::Single { .. } = &self.source {
+            return Ok(self.finish_calls());
+        }
         if let Source::Build { attributes, .. } = &self.source
             && attributes.must_have_txs
             && self.body.txs.is_empty()
@@ -281,12 +332,13 @@ impl BlockRun {
         }
         let ommers = match &self.source {
             Source::Validate { block } => &block.ommers[..],
-            Source::Build { .. } => &[],
+            Source::Build { .. } | Source::Single { .. } => &[],
         };
         let mut credits = system::rewards(self.fork, &self.header, ommers);
         let withdrawals = match &self.source {
             Source::Validate { block } => block.withdrawals.as_deref().unwrap_or_default(),
             Source::Build { attributes, .. } => &attributes.withdrawals,
+            Source::Single { .. } => &[],
         };
         if self.fork >= Fork::Shanghai {
             let gwei = U256::from(GWEI);
@@ -312,6 +364,10 @@ impl BlockRun {
         } else {
             let Some((kind, call)) = calls.next() else { return Ok(self.finish_calls()) };
             if !self.has_code(&call)? {
+                if self.spec.needs_request_contracts() {
+                    let address = call.kind.into_to().unwrap_or_default();
+                    return Err(ExecError::SystemContract { address });
+                }
                 // Dev chains may do without the contracts; nothing is requested then.
                 return Ok(Progress::Phase(Phase::After { calls, current: None }));
             }
@@ -361,10 +417,7 @@ impl BlockRun {
     }
 
     fn trie(&mut self, mut update: TrieUpdate, left: &mut u64) -> Result<Progress, ExecError> {
-        let nodes = usize::try_from(*left / TRIE_FUEL_PER_NODE).unwrap_or(usize::MAX);
-        let nodes = nodes.clamp(1, TRIE_NODES_PER_SLICE);
-        *left = left.saturating_sub(nodes as u64 * TRIE_FUEL_PER_NODE);
-        match update.step(nodes)? {
+        match update.step(trie_nodes(left))? {
             TrieStep::More => Ok(Progress::Phase(Phase::Trie(update))),
             TrieStep::Done { root, trie, nodes } => {
                 self.body.state_root = root;
@@ -389,6 +442,11 @@ impl BlockRun {
             Source::Validate { block } => {
                 header::compare(&block.header, self.fork, &executed)?;
                 Arc::clone(block)
+            }
+            Source::Single { .. } => {
+                let mut header = self.header.clone();
+                header::complete(&mut header, self.fork, &executed);
+                Arc::new(SealedBlock::seal(header, body.txs, Vec::new(), None))
             }
             Source::Build { attributes, .. } => {
                 let mut header = self.header.clone();
@@ -415,9 +473,12 @@ impl BlockRun {
     }
 }
 
-fn encode_receipt(receipt: &Receipt, buffer: &mut Vec<u8>) {
-    use alloy_consensus::TxReceipt as _;
-    receipt.with_bloom_ref().encode_2718(buffer);
+/// Trie nodes that a slice with `left` fuel works on; charged.
+pub(super) fn trie_nodes(left: &mut u64) -> usize {
+    let nodes = usize::try_from(*left / TRIE_FUEL_PER_NODE).unwrap_or(usize::MAX);
+    let nodes = nodes.clamp(1, TRIE_NODES_PER_SLICE);
+    *left = left.saturating_sub(nodes as u64 * TRIE_FUEL_PER_NODE);
+    nodes
 }
 
 pub(super) fn fatal(error: EVMError<ReadError>) -> ExecError {

@@ -13,7 +13,7 @@ use evenkeel_chain::{ChainSpec, Fork, Header, Receipt};
 use revm::{context::TxEnv, handler::SYSTEM_ADDRESS};
 
 use super::ExecError;
-use crate::{env::fork_of, limits::SYSTEM_CALL_GAS};
+use crate::limits::SYSTEM_CALL_GAS;
 
 /// Request type of deposits (EIP-6110).
 pub(super) const DEPOSIT_REQUEST: u8 = 0;
@@ -28,8 +28,9 @@ const DEPOSIT_TOPIC: B256 =
 /// Bytes of ABI-encoded event data.
 const DEPOSIT_DATA_BYTES: usize = 576;
 /// Where its five fields lie, and how long they are: public key, credentials, amount, signature,
-/// index. The word before each is its length.
+/// index. The word before each is its length; the data begin with the places of those words.
 const DEPOSIT_FIELDS: [(usize, usize); 5] = [(192, 48), (288, 32), (352, 8), (416, 96), (544, 8)];
+const WORD_BYTES: usize = 32;
 
 /// Wei of block reward before Byzantium, before Constantinople, before Paris.
 const REWARDS: [u64; 3] =
@@ -37,7 +38,7 @@ const REWARDS: [u64; 3] =
 
 /// The system calls before the first transaction.
 pub(crate) fn before(spec: &ChainSpec, header: &Header) -> Vec<TxEnv> {
-    let fork = fork_of(spec, header);
+    let fork = spec.fork_of(header);
     let mut calls = Vec::new();
     if header.number == 0 {
         return calls;
@@ -88,8 +89,10 @@ pub(super) fn deposits(spec: &ChainSpec, receipts: &[Receipt]) -> Result<Vec<u8>
         if data.len() != DEPOSIT_DATA_BYTES {
             return Err(malformed());
         }
-        for (at, len) in DEPOSIT_FIELDS {
-            if U256::from_be_slice(&data[at - 32..at]) != U256::from(len) {
+        let word = |at: usize| U256::from_be_slice(&data[at..at + WORD_BYTES]);
+        for (nth, (at, len)) in DEPOSIT_FIELDS.into_iter().enumerate() {
+            let len_at = at - WORD_BYTES;
+            if word(nth * WORD_BYTES) != U256::from(len_at) || word(len_at) != U256::from(len) {
                 return Err(malformed());
             }
             requests.extend_from_slice(&data[at..at + len]);

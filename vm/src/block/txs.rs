@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use alloy_consensus::Transaction as _;
 use alloy_eips::{eip2718::Encodable2718 as _, eip4844::DATA_GAS_PER_BLOB};
-use evenkeel_chain::{Receipt, RecoveredTx, limits::BLOCK_SIZE_BYTES_MAX};
+use evenkeel_chain::{
+    Fork, Receipt, RecoveredTx,
+    limits::{BLOCK_SIZE_BYTES_MAX, TX_GAS_LIMIT_MAX},
+};
 use revm::context::{
     TxEnv,
     result::{EVMError, ExecutionResult, InvalidTransaction},
@@ -69,8 +72,7 @@ impl BlockRun {
             match self.begin(&current.tx, *env)? {
                 Began::Running => {}
                 Began::Finished(result) => {
-                    self.applied(current.tx, result)?;
-                    return Ok(Progress::Phase(Phase::Txs(None)));
+                    return self.applied(current.tx, result).map(Progress::Phase);
                 }
                 Began::Skipped => return Ok(Progress::Phase(Phase::Txs(None))),
             }
@@ -78,10 +80,7 @@ impl BlockRun {
         match self.evm().resume(left).map_err(fatal)? {
             Slice::More => Ok(Progress::Phase(Phase::Txs(Some(current)))),
             Slice::Offload(call) => Ok(Progress::Offload(Phase::Txs(Some(current)), call)),
-            Slice::Done(result) => {
-                self.applied(current.tx, result)?;
-                Ok(Progress::Phase(Phase::Txs(None)))
-            }
+            Slice::Done(result) => self.applied(current.tx, result).map(Progress::Phase),
         }
     }
 
@@ -89,6 +88,7 @@ impl BlockRun {
         let gas_left = self.header.gas_limit - self.body.gas_used;
         match &mut self.source {
             Source::Validate { block } => block.txs.get(self.body.txs.len()).cloned(),
+            Source::Single { tx } => tx.take(),
             Source::Build { attributes, candidates, tried } => {
                 let is_full = attributes.txs_max.is_some_and(|max| self.body.txs.len() >= max);
                 if is_full || gas_left < TX_GAS_MIN || *tried >= CANDIDATES_MAX {
@@ -104,8 +104,15 @@ impl BlockRun {
         let facts = TxFacts::of(&env, self.header.base_fee_per_gas.unwrap_or(0));
         let gas_left = self.header.gas_limit - self.body.gas_used;
         if tx.gas_limit() > gas_left {
-            let error = InvalidTransaction::CallerGasLimitMoreThanBlock;
-            let is_hopeless = tx.gas_limit() > self.header.gas_limit;
+            // What is wrong with it in any block is named first (EIP-7825).
+            let is_capped = self.fork >= Fork::Osaka && self.has_tx_gas_cap;
+            let (gas_limit, cap) = (tx.gas_limit(), TX_GAS_LIMIT_MAX);
+            let error = if is_capped && gas_limit > cap {
+                InvalidTransaction::TxGasLimitGreaterThanCap { gas_limit, cap }
+            } else {
+                InvalidTransaction::CallerGasLimitMoreThanBlock
+            };
+            let is_hopeless = gas_limit > self.header.gas_limit || is_hopeless(&error);
             return self.refuse(tx, Refusal { error, tx: facts }, is_hopeless);
         }
         if let Some(error) = self.lacks_room(tx) {
@@ -154,7 +161,7 @@ impl BlockRun {
         is_hopeless: bool,
     ) -> Result<Began, ExecError> {
         match &mut self.source {
-            Source::Validate { .. } => Err(ExecError::Transaction {
+            Source::Validate { .. } | Source::Single { .. } => Err(ExecError::Transaction {
                 index: self.body.txs.len(),
                 hash: *tx.hash(),
                 refusal: Box::new(refusal),
@@ -169,7 +176,12 @@ impl BlockRun {
         }
     }
 
-    fn applied(&mut self, tx: Arc<RecoveredTx>, result: ExecutionResult) -> Result<(), ExecError> {
+    /// Takes in what a transaction did; returns what comes next.
+    fn applied(
+        &mut self,
+        tx: Arc<RecoveredTx>,
+        result: ExecutionResult,
+    ) -> Result<Phase, ExecError> {
         self.commit()?;
         let body = &mut self.body;
         body.gas_used += result.tx_gas_used();
@@ -178,6 +190,7 @@ impl BlockRun {
         let receipt = Receipt {
             tx_type: tx.tx_type(),
             success: result.is_success(),
+            post_state: None,
             cumulative_gas_used: body.gas_used,
             logs: result.into_logs(),
         };
@@ -186,7 +199,11 @@ impl BlockRun {
         }
         body.receipts.push(receipt);
         body.txs.push(tx);
-        Ok(())
+        let changes = self.evm().db_mut().take_recorded();
+        Ok(match &mut self.post_state {
+            Some(state) => Phase::PostState(state.begin(&changes)),
+            None => Phase::Txs(None),
+        })
     }
 }
 

@@ -184,6 +184,7 @@ impl World {
             receipts.push(Receipt {
                 tx_type: TxType::Eip1559,
                 success: true,
+                post_state: None,
                 cumulative_gas_used: 21_000 * recovered.len() as u64,
                 logs: events.iter().map(log_of).collect(),
             });

@@ -51,6 +51,7 @@ fn receipt(cumulative_gas_used: u64, item: &Item) -> Receipt {
     Receipt {
         tx_type: if item.0 { TxType::Eip1559 } else { TxType::Legacy },
         success: item.1,
+        post_state: (cumulative_gas_used % 2 == 1).then(|| B256::with_last_byte(5)),
         cumulative_gas_used,
         logs: item.3.iter().map(log).collect(),
     }

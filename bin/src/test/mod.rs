@@ -1,0 +1,196 @@
+//! `evenkeel test`: third-party tests through the node's own code.
+//!
+//! Every kind of suite has a module that runs the tests of one file; this one finds the files and
+//! splits them over threads. There is no list of tests to skip: what is not run is left out by
+//! `--fork`, and counted.
+
+mod block;
+mod difficulty;
+mod exception;
+mod fixture;
+mod genesis;
+mod network;
+mod precompile;
+mod rlp;
+mod state;
+mod tally;
+mod transaction;
+mod trie;
+
+use std::{
+    fs, io,
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use rustix::time::{ClockId, clock_gettime};
+use tally::{Cases, Tally};
+
+/// Gas of a slice when none is given: what a turn of the executor runs for, at most.
+const SLICE_GAS: u64 = 100_000;
+
+/// Flags of `evenkeel test`.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// What kind of tests the files hold.
+    #[arg(value_enum)]
+    kind: Kind,
+    /// Files, and folders that are searched for files that end in `.json` (`kzg`: `.yaml`).
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Run only tests of this fork, by its name in the files; the others are counted as skipped.
+    #[arg(long, value_name = "FORK")]
+    fork: Option<String>,
+    /// Gas of a slice of execution; 1 cuts after every instruction.
+    #[arg(long, value_name = "GAS", default_value_t = SLICE_GAS, value_parser = clap::value_parser!(u64).range(1..))]
+    slice: u64,
+    /// Files at a time; 0 means one per core.
+    #[arg(short, long, value_name = "NUM", default_value_t = 0)]
+    jobs: usize,
+    /// Print failures and the sum as one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A kind of suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// One transaction on a state: `state_tests`, `GeneralStateTests`.
+    State,
+    /// Blocks on a genesis, valid and not: `blockchain_tests`, `BlockchainTests`.
+    Block,
+    /// Encoded transactions: `TransactionTests`.
+    Transaction,
+    /// Keys, values and the root: `TrieTests`.
+    Trie,
+    /// Encoded items: `RLPTests`.
+    Rlp,
+    /// Difficulty after a parent: `BasicTests/difficulty*.json`.
+    Difficulty,
+    /// First blocks: `GenesisTests`.
+    Genesis,
+    /// Calls of the precompiles of EIP-2537, in geth's format.
+    Precompile,
+    /// Proofs of points on blobs: `verify_kzg_proof` of consensus-specs.
+    Kzg,
+}
+
+/// What the runners of all kinds may be told.
+struct Options {
+    fork: Option<String>,
+    slice: u64,
+}
+
+impl Options {
+    /// Whether tests of `fork` were not asked for.
+    fn leaves_out(&self, fork: &str) -> bool {
+        self.fork.as_deref().is_some_and(|asked| !asked.eq_ignore_ascii_case(fork))
+    }
+}
+
+impl Kind {
+    /// What its files end in.
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Kzg => "yaml",
+            _ => "json",
+        }
+    }
+
+    /// Runs the tests of one file.
+    fn run(self, options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+        match self {
+            Self::State => state::run(options, bytes, cases),
+            Self::Block => block::run(options, bytes, cases),
+            Self::Transaction => transaction::run(options, bytes, cases),
+            Self::Trie => trie::run(bytes, cases),
+            Self::Rlp => rlp::run(bytes, cases),
+            Self::Difficulty => difficulty::run(bytes, cases),
+            Self::Genesis => genesis::run(bytes, cases),
+            Self::Precompile => precompile::run(options, bytes, cases),
+            Self::Kzg => precompile::run_kzg(options, bytes, cases),
+        }
+    }
+}
+
+/// Runs all tests; ends with the sum.
+///
+/// # Errors
+///
+/// A path cannot be read, there are no tests, or some failed.
+pub(crate) fn run(args: TestArgs) -> Result<()> {
+    let mut files = Vec::new();
+    for path in &args.paths {
+        find(path, args.kind.extension(), &mut files)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+    }
+    files.sort();
+    let extension = args.kind.extension();
+    ensure!(!files.is_empty(), "no .{extension} file in {}", shown(&args.paths));
+
+    let options = Options { fork: args.fork, slice: args.slice };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let jobs = if args.jobs == 0 { cores } else { args.jobs };
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Tally::new(args.json));
+    let work = || {
+        while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut cases = Cases::new(path, &total);
+            let ran = fs::read(path).map_err(anyhow::Error::from);
+            let ran = ran.and_then(|bytes| args.kind.run(&options, &bytes, &mut cases));
+            if let Err(error) = ran {
+                cases.fail("", None, &format!("cannot be read: {error:#}"));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..jobs.min(files.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    // Exact to the nanosecond below 100 days.
+    #[expect(clippy::cast_precision_loss, reason = "shown to a tenth of a second")]
+    let cpu_seconds = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+    total.print(files.len(), cpu_seconds);
+    if total.failed > 0 {
+        bail!("{} tests failed", total.failed);
+    }
+    Ok(())
+}
+
+/// The files to run: `path` itself, or all below it that end in `extension`.
+fn find(path: &Path, extension: &str, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    if fs::metadata(path)?.is_file() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            // The index of a suite of execution-spec-tests lies beside the tests.
+            let is_index = path.parent().is_some_and(|folder| folder.ends_with(".meta"));
+            if path.is_dir() {
+                folders.push(path);
+            } else if !is_index && path.extension().is_some_and(|ending| ending == extension) {
+                files.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}

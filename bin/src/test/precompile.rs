@@ -1,0 +1,168 @@
+//! Vectors of precompiles: of EIP-2537 in geth's format, and of KZG proofs in consensus-specs'.
+//!
+//! Each is a call with just the gas that it says by a contract that logs what comes back, in a
+//! transaction that goes through the node's block execution; and once more with one gas less.
+
+use std::{collections::BTreeMap, str, sync::Arc};
+
+use alloy_consensus::TxLegacy;
+use alloy_eips::eip4844::{BYTES_PER_COMMITMENT, kzg_to_versioned_hash};
+use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
+use anyhow::{Context as _, Result, anyhow};
+use evenkeel_chain::{ChainSpec, GenesisAccount, Header, RecoveredTx, TypedTransaction};
+use evenkeel_node::Limits;
+use evenkeel_vm::{BlockOutcome, BlockRun, SingleJob, Step};
+use serde::Deserialize;
+
+use super::{
+    Options,
+    fixture::{FixtureConfig, genesis},
+    network,
+    tally::{Cases, expect},
+};
+
+/// Gas for a call that fails whatever it has.
+const GAS_ENOUGH: u64 = 10_000_000;
+/// Gas of a point evaluation (EIP-4844).
+const POINT_EVALUATION_GAS: u64 = 50_000;
+const POINT_EVALUATION: u16 = 0x0a;
+const CALLER: Address = Address::repeat_byte(0xca);
+const CONTRACT: Address = Address::repeat_byte(0xc0);
+
+/// A vector of geth's. A failure has no gas of its own.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Vector {
+    name: String,
+    input: Bytes,
+    expected: Option<Bytes>,
+    gas: Option<u64>,
+}
+
+/// The precompile of EIP-2537 that the vectors of a file are for.
+fn bls_address(file: &str) -> Option<u16> {
+    let operations = [
+        ("add_G1", 0x0b),
+        ("msm_G1", 0x0c),
+        // Of one pair.
+        ("mul_G1", 0x0c),
+        ("add_G2", 0x0d),
+        ("msm_G2", 0x0e),
+        ("mul_G2", 0x0e),
+        ("pairing_check", 0x0f),
+        ("map_fp_to_G1", 0x10),
+        ("map_fp2_to_G2", 0x11),
+    ];
+    operations.into_iter().find(|(name, _)| file.contains(name)).map(|(_, address)| address)
+}
+
+pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+    let file = cases.file_name();
+    let address = bls_address(file).with_context(|| format!("{file}: of which precompile?"))?;
+    let vectors: Vec<Vector> = serde_json::from_slice(bytes)?;
+    for vector in vectors {
+        cases.run(&vector.name, None, || {
+            let Vector { input, expected, gas, .. } = &vector;
+            let call = Call { address, input, slice: options.slice };
+            call.check(expected.as_ref(), gas.unwrap_or(GAS_ENOUGH))
+        });
+    }
+    Ok(())
+}
+
+/// A file `data.yaml` of `verify_kzg_proof`: keys and strings, one a line.
+pub(super) fn run_kzg(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+    let text = str::from_utf8(bytes)?;
+    let fields: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.trim().split_once(": "))
+        .map(|(key, value)| (key, value.trim_matches('\'')))
+        .collect();
+    let field = |key: &str| fields.get(key).copied().ok_or_else(|| anyhow!("no '{key}'"));
+    let bytes = |key: &str| Ok::<_, anyhow::Error>(hex::decode(field(key)?)?);
+    let (commitment, z, y, proof) =
+        (bytes("commitment")?, bytes("z")?, bytes("y")?, bytes("proof")?);
+    let is_valid = field("output")? == "true";
+    cases.run("", None, || {
+        // Of another length it has no hash; any will do, the call must fail.
+        let has_hash = commitment.len() == BYTES_PER_COMMITMENT;
+        let hash = if has_hash { kzg_to_versioned_hash(&commitment) } else { U256::ONE.into() };
+        let input = [hash.as_slice(), &z, &y, &commitment, &proof].concat().into();
+        // EIP-4844: field elements of a blob, and the modulus.
+        let fields = U256::from(4_096).to_be_bytes::<32>();
+        let modulus = hex!("73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001");
+        let output = Bytes::from([fields, modulus].concat());
+        let call = Call { address: POINT_EVALUATION, input: &input, slice: options.slice };
+        call.check(is_valid.then_some(&output), POINT_EVALUATION_GAS)
+    });
+    Ok(())
+}
+
+/// A call of a precompile.
+struct Call<'a> {
+    address: u16,
+    input: &'a Bytes,
+    slice: u64,
+}
+
+impl Call<'_> {
+    /// Compares what comes back; `None`: it must fail.
+    fn check(&self, expected: Option<&Bytes>, gas: u64) -> Result<(), String> {
+        let (is_success, output) = self.execute(gas)?;
+        expect("success", is_success, expected.is_some())?;
+        let Some(expected) = expected else { return Ok(()) };
+        expect("output", &output, expected)?;
+        expect("success with one gas less", self.execute(gas - 1)?.0, false)
+    }
+
+    /// Whether it succeeded, and what it returned.
+    fn execute(&self, gas: u64) -> Result<(bool, Bytes), String> {
+        let (address, gas) =
+            (hex::encode(self.address.to_be_bytes()), hex::encode(gas.to_be_bytes()));
+        // Call data to memory; STATICCALL; LOG1 of what is returned, with its success as topic.
+        let code = format!("3660006000376000600036600061{address}67{gas}fa3d600060003e3d6000a100");
+        let code = hex::decode(code).map_err(|error| error.to_string())?.into();
+        let contract = GenesisAccount { code: Some(code), ..GenesisAccount::default() };
+        let rich = GenesisAccount { balance: U256::MAX, ..GenesisAccount::default() };
+        let spec = ChainSpec::from_genesis(alloy_genesis::Genesis {
+            config: network::config("Prague", &FixtureConfig::default())?,
+            gas_limit: 30_000_000,
+            alloc: [(CALLER, rich), (CONTRACT, contract)].into(),
+            ..alloy_genesis::Genesis::default()
+        })
+        .map_err(|error| error.to_string())?;
+        let tx = TypedTransaction::Legacy(TxLegacy {
+            gas_limit: 1 << 32,
+            to: TxKind::Call(CONTRACT),
+            input: self.input.clone(),
+            ..TxLegacy::default()
+        });
+        let mut run = BlockRun::single(SingleJob {
+            tip: genesis(&spec)?,
+            spec: Arc::new(spec),
+            header: Header {
+                number: 1,
+                gas_limit: 1 << 32,
+                base_fee_per_gas: Some(0),
+                excess_blob_gas: Some(0),
+                ..Header::default()
+            },
+            tx: RecoveredTx::impersonated(tx, CALLER),
+            limits: Limits::consensus(),
+            block_hashes: BTreeMap::new(),
+        });
+        loop {
+            match run.step(self.slice) {
+                Step::More { .. } => {}
+                Step::Offload(call) => run.provide(call.run(&|| false)),
+                Step::Done(Ok(BlockOutcome::Executed(executed))) => {
+                    let log = executed.receipts[0].logs.first().ok_or("the contract failed")?;
+                    let is_success = log.topics().iter().any(|topic| !topic.is_zero());
+                    return Ok((is_success, log.data.data.clone()));
+                }
+                Step::Done(Ok(BlockOutcome::Empty)) => return Err("no transaction".to_owned()),
+                Step::Done(Err(error)) => return Err(error.to_string()),
+            }
+        }
+    }
+}

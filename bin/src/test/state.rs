@@ -1,0 +1,207 @@
+//! State tests: one transaction on a state, by the rules of each fork.
+//!
+//! The transaction is decoded, its sender recovered, and it goes through the node's block execution
+//! as the only one of a block in which nothing else happens.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use alloy_genesis::ChainConfig;
+use alloy_primitives::{Address, B256, Bytes, Log, U256, keccak256};
+use anyhow::Result;
+use evenkeel_chain::{ChainSpec, Header, UnrecoveredTx};
+use evenkeel_node::Limits;
+use evenkeel_state::{ExecutedBlock, Tip};
+use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, SingleJob, Step};
+use serde::Deserialize;
+
+use super::{
+    Options,
+    exception::{self, Fault},
+    fixture::{Accounts, FixtureConfig, alloc, check_accounts, genesis},
+    network,
+    tally::{Cases, expect},
+};
+
+/// Heights below its own that `BLOCKHASH` reaches.
+const BLOCK_HASHES: u64 = 256;
+
+#[derive(Deserialize)]
+struct StateTest {
+    env: Env,
+    pre: Accounts,
+    post: BTreeMap<String, Vec<Post>>,
+    #[serde(default)]
+    config: FixtureConfig,
+}
+
+/// The block around the transaction.
+#[derive(Deserialize)]
+struct Env {
+    #[serde(rename = "currentCoinbase")]
+    coinbase: Address,
+    #[serde(rename = "currentGasLimit")]
+    gas_limit: U256,
+    #[serde(rename = "currentNumber")]
+    number: U256,
+    #[serde(rename = "currentTimestamp")]
+    timestamp: U256,
+    #[serde(rename = "currentDifficulty")]
+    difficulty: Option<U256>,
+    #[serde(rename = "currentRandom")]
+    random: Option<B256>,
+    #[serde(rename = "currentBaseFee")]
+    base_fee: Option<U256>,
+    #[serde(rename = "currentExcessBlobGas")]
+    excess_blob_gas: Option<U256>,
+}
+
+#[derive(Deserialize)]
+struct Post {
+    hash: B256,
+    logs: B256,
+    txbytes: Bytes,
+    indexes: Indexes,
+    #[serde(rename = "expectException")]
+    expect_exception: Option<String>,
+    #[serde(default)]
+    state: Accounts,
+}
+
+#[derive(Deserialize)]
+struct Indexes {
+    data: usize,
+    gas: usize,
+    value: usize,
+}
+
+pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+    let tests: HashMap<String, StateTest> = serde_json::from_slice(bytes)?;
+    for (name, test) in tests {
+        let StateTest { env, pre, post, config } = test;
+        let mut prestate = Prestate { accounts: Some(pre), tip: None };
+        for (fork, posts) in &post {
+            for post in posts {
+                if options.leaves_out(fork) {
+                    cases.skip();
+                    continue;
+                }
+                let Indexes { data, gas, value } = post.indexes;
+                let name = format!("{name} data {data} gas {gas} value {value}");
+                cases.run(&name, Some(fork), || {
+                    let spec = spec(network::config(fork, &config)?, Accounts::default())?;
+                    let tip = prestate.tip()?;
+                    check(&Case { spec, tip, env: &env, post, slice: options.slice })
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The state before, written to a store when it is first asked for: it is the same at all forks.
+struct Prestate {
+    accounts: Option<Accounts>,
+    tip: Option<Tip>,
+}
+
+impl Prestate {
+    fn tip(&mut self) -> Result<Tip, String> {
+        if let Some(accounts) = self.accounts.take() {
+            let spec = spec(ChainConfig::default(), accounts)?;
+            self.tip = Some(genesis(&spec)?);
+        }
+        self.tip.clone().ok_or_else(|| "the state before could not be written".to_owned())
+    }
+}
+
+/// A chain with these rules from the first block on. That block itself is not looked at.
+fn spec(config: ChainConfig, accounts: Accounts) -> Result<Arc<ChainSpec>, String> {
+    let file = alloy_genesis::Genesis {
+        config,
+        gas_limit: 30_000_000,
+        alloc: alloc(accounts),
+        ..alloy_genesis::Genesis::default()
+    };
+    ChainSpec::from_genesis(file).map(Arc::new).map_err(|error| error.to_string())
+}
+
+struct Case<'a> {
+    spec: Arc<ChainSpec>,
+    tip: Tip,
+    env: &'a Env,
+    post: &'a Post,
+    slice: u64,
+}
+
+fn check(case: &Case<'_>) -> Result<(), String> {
+    let Case { tip, post, .. } = case;
+    let outcome = execute(case);
+    exception::check(outcome.as_ref().err(), post.expect_exception.as_deref())?;
+    let (root, logs) = match &outcome {
+        Ok(executed) => (executed.block.header.state_root, &executed.receipts[0].logs[..]),
+        // What is refused leaves no trace.
+        Err(_) => (tip.trie.root(), &[][..]),
+    };
+    expect("logs hash", logs_hash(logs), post.logs)?;
+    if let (Ok(executed), true) = (&outcome, root != post.hash) {
+        // Says more than two hashes do.
+        check_accounts(&post.state, &after(tip, executed))?;
+    }
+    expect("state root", root, post.hash)
+}
+
+fn after(tip: &Tip, executed: &ExecutedBlock) -> Tip {
+    tip.with_diff(Arc::clone(&executed.changes))
+}
+
+fn execute(case: &Case<'_>) -> Result<Arc<ExecutedBlock>, Fault> {
+    let header = header(case.env);
+    let fork = case.spec.fork_of(&header);
+    let tx = UnrecoveredTx::decode(&case.post.txbytes)?.recover_at(fork)?;
+    let first = header.number.saturating_sub(BLOCK_HASHES);
+    // State tests have no blocks before; this is what geth makes of it.
+    let hash = |number: u64| (number, keccak256(number.to_string()));
+    let mut run = BlockRun::single(SingleJob {
+        tip: case.tip.clone(),
+        spec: Arc::clone(&case.spec),
+        block_hashes: (first..header.number).map(hash).collect(),
+        header,
+        tx,
+        limits: Limits::consensus(),
+    });
+    loop {
+        match run.step(case.slice) {
+            Step::More { .. } => {}
+            Step::Offload(call) => run.provide(call.run(&|| false)),
+            Step::Done(Ok(BlockOutcome::Executed(executed))) => return Ok(executed),
+            Step::Done(Ok(BlockOutcome::Empty)) => {
+                let error = ExecError::Internal("the block has no transaction".to_owned());
+                return Err(Fault::from(error));
+            }
+            Step::Done(Err(error)) => return Err(Fault::from(error)),
+        }
+    }
+}
+
+fn header(env: &Env) -> Header {
+    Header {
+        beneficiary: env.coinbase,
+        gas_limit: env.gas_limit.saturating_to(),
+        number: env.number.saturating_to(),
+        timestamp: env.timestamp.saturating_to(),
+        difficulty: env.difficulty.unwrap_or_default(),
+        mix_hash: env.random.unwrap_or_default(),
+        base_fee_per_gas: env.base_fee.map(|fee| fee.saturating_to()),
+        excess_blob_gas: env.excess_blob_gas.map(|gas| gas.saturating_to()),
+        ..Header::default()
+    }
+}
+
+fn logs_hash(logs: &[Log]) -> B256 {
+    let mut encoded = vec![];
+    alloy_rlp::encode_list(logs, &mut encoded);
+    keccak256(encoded)
+}
