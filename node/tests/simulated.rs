@@ -337,8 +337,9 @@ fn receipt(world: &mut World, hash: &Value) -> Value {
     world.ask("eth_getTransactionReceipt", &json!([hash])).expect("an answer")
 }
 
-/// One life of process `victim` is ended `after` a burst of requests. Returns the run's hash.
-fn survives(seed: u64, order: Order, victim: usize, after: Duration) -> u64 {
+/// One life of process `victim` is ended `after` a burst of requests. Returns the run's hash, and how
+/// many of the operator's orders failed.
+fn survives(seed: u64, order: Order, victim: usize, after: Duration) -> (u64, usize) {
     let mut world = World::new(seed, order, Mining::Automine);
     let [alice, bob, carol] = [0, 1, 2].map(|index| dev_accounts().addresses()[index]);
     let transfer = |from| json!([{ "from": from, "to": bob, "value": "0x1" }]);
@@ -360,12 +361,11 @@ fn survives(seed: u64, order: Order, victim: usize, after: Duration) -> u64 {
     world.node.supervised[victim].kill();
 
     // Nothing hangs; what is not carried out is said to be so.
+    let mut failed = 0;
     for order in orders {
         if let Err(error) = world.simulation.run_until(order).expect("a request does not panic") {
-            assert!(
-                error.message.contains("engine") || error.message.contains("carried"),
-                "{error}"
-            );
+            assert!(error.message.contains("engine"), "{error}");
+            failed += 1;
         }
     }
     let mut accepted = Vec::new();
@@ -393,25 +393,28 @@ fn survives(seed: u64, order: Order, victim: usize, after: Duration) -> u64 {
     let restarts = status["restarts"].as_u64().expect("a number");
     let name = world.node.supervised[victim].name();
     assert_eq!(restarts, if name == "Pool" { 1 } else { 2 }, "{name}, alone or with its other");
-    world.simulation.event_hash()
+    (world.simulation.event_hash(), failed)
 }
 
 /// Goal: the end of a life of engine, executor or pool is not the end of the node, whenever it
 /// comes: blocks go on from the durable head, nothing served changes, nothing that waits hangs.
-/// Method: each of the three is killed at ten instants of a burst, in both orders of events.
+/// Method: each of the three is killed at 30 instants of a burst, in both orders of events.
 #[test]
 fn the_node_outlives_engine_executor_and_pool() {
     for victim in 0..3 {
-        for seed in 0..10 {
-            for order in [Order::Fair, Order::Chaos] {
-                let after = Duration::from_micros(seed * seed * 60);
-                println!("victim {victim}, seed {seed}, {order:?}");
-                let hash = survives(seed, order, victim, after);
-                if seed == 3 {
-                    assert_eq!(survives(seed, order, victim, after), hash, "one seed is one run");
-                }
+        let mut all_failed = 0;
+        for seed in 0..30 {
+            let order = if seed % 2 == 0 { Order::Fair } else { Order::Chaos };
+            let after = Duration::from_micros(seed * 25);
+            println!("victim {victim}, seed {seed}");
+            let run = survives(seed, order, victim, after);
+            all_failed += run.1;
+            if seed % 15 == 0 {
+                assert_eq!(survives(seed, order, victim, after), run, "one seed is one run");
             }
         }
+        // The pool has no orders; of the others some life ends with orders in hand.
+        assert_eq!(all_failed > 0, victim < 2, "victim {victim}: {all_failed} failed");
     }
 }
 
