@@ -6,13 +6,15 @@
 //! | `Command` | the same; the reply is kept under a ticket until the engine answers |
 //! | `Deadline` | the same, if the engine's deadline has come |
 //! | `Resend` | effects that found a full mailbox are tried again |
+//! | `Begin` | a later life makes its engine, and looks for what the pool has |
 //!
 //! No effect may be lost: one that finds the executor's mailbox full waits in the outbox, and all
 //! later ones behind it. The outbox is bounded by what the engine may have under way: one build, a
 //! barrier, and an effect for each ticket. An executor that is gone ends this actor.
 //!
-//! Not to be restarted alone: what the executor has built for a former engine is unknown to a new
-//! one. `node` lets its end stop the node.
+//! To be restarted together with the executor, its mailbox dropped: what was built for a former
+//! engine is unknown to a new one. A later life has no engine until the executor says on which head
+//! it stands; commands that come meanwhile are refused. Settings that commands had made are lost.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -49,6 +51,8 @@ pub enum ConsensusMessage {
         /// Told once.
         reply: CommandReply,
     },
+    /// From the executor, which began anew: what the engine of this life is to start from.
+    Begin(Head),
     /// To itself: the engine's deadline.
     Deadline {
         /// The deadline as it was.
@@ -64,7 +68,11 @@ impl Message for ConsensusMessage {
             Self::Command { command: Command::Cheat(Cheat::SetCode(_, code)), .. } => {
                 64 + code.len()
             }
-            Self::Event(_) | Self::Command { .. } | Self::Deadline { .. } | Self::Resend => 64,
+            Self::Event(_)
+            | Self::Command { .. }
+            | Self::Begin(_)
+            | Self::Deadline { .. }
+            | Self::Resend => 64,
         }
     }
 
@@ -72,6 +80,7 @@ impl Message for ConsensusMessage {
         match self {
             Self::Event(_) => "event",
             Self::Command { .. } => "command",
+            Self::Begin(_) => "begin",
             Self::Deadline { .. } => "deadline",
             Self::Resend => "resend",
         }
@@ -124,9 +133,18 @@ pub fn command_port(consensus: &Address<ConsensusMessage>) -> Port<(Command, Com
     })
 }
 
+/// Makes the engine of a later life.
+type Make<E> = Box<dyn FnOnce(Head, Now) -> E + Send>;
+
+enum Mind<E> {
+    Engine(E),
+    /// Taken when the head is there.
+    Waits(Option<Make<E>>),
+}
+
 /// Runs an engine.
 pub struct Consensus<E: Engine> {
-    engine: E,
+    mind: Mind<E>,
     ports: ConsensusPorts,
     tickets: BTreeMap<u64, CommandReply>,
     next_ticket: u64,
@@ -140,12 +158,26 @@ pub struct Consensus<E: Engine> {
 
 impl<E: Engine> Consensus<E> {
     /// Runs `engine`, whose effects go to `ports`.
-    pub fn new(engine: E, ports: ConsensusPorts) -> Self {
+    pub const fn new(engine: E, ports: ConsensusPorts) -> Self {
+        Self::with(Mind::Engine(engine), ports, 0)
+    }
+
+    /// Life number `life`, from 1: makes its engine when the executor has told the head. What was
+    /// ordered by another life is answered to nobody.
+    pub fn anew(
+        life: u32,
+        make: impl FnOnce(Head, Now) -> E + Send + 'static,
+        ports: ConsensusPorts,
+    ) -> Self {
+        Self::with(Mind::Waits(Some(Box::new(make))), ports, u64::from(life) << u32::BITS)
+    }
+
+    const fn with(mind: Mind<E>, ports: ConsensusPorts, next_ticket: u64) -> Self {
         Self {
-            engine,
+            mind,
             ports,
             tickets: BTreeMap::new(),
-            next_ticket: 0,
+            next_ticket,
             outbox: VecDeque::new(),
             is_resend_set: false,
             deadline: None,
@@ -154,15 +186,50 @@ impl<E: Engine> Consensus<E> {
     }
 
     fn step(&mut self, event: Event, ctx: &mut Ctx<'_, ConsensusMessage>) {
+        // What comes before the head is of a former life, or asked again when the head is there.
+        let Mind::Engine(engine) = &mut self.mind else { return };
         let now = Now { at: ctx.now(), wall: ctx.wall_clock() };
         let mut effects = mem::take(&mut self.effects);
-        self.engine.step(now, event, &mut effects);
+        engine.step(now, event, &mut effects);
         self.outbox.extend(effects.drain(..));
         self.effects = effects;
     }
 
+    /// The executor stands on `head`.
+    fn begin(&mut self, head: Head, ctx: &mut Ctx<'_, ConsensusMessage>) {
+        let Mind::Waits(make) = &mut self.mind else { return };
+        let Some(make) = make.take() else { return };
+        let now = Now { at: ctx.now(), wall: ctx.wall_clock() };
+        self.mind = Mind::Engine(make(head, now));
+        // What the pool told the former engine it does not tell again. If there is nothing, a
+        // build that needs a transaction finds none.
+        self.step(Event::PoolReady { pending: 1 }, ctx);
+    }
+
+    /// Whether a command of this life waits for it, or nobody has to.
+    fn is_awaited(&self, event: &Event) -> bool {
+        match event {
+            Event::CheatDone { ticket, .. }
+            | Event::Marked { ticket, .. }
+            | Event::Reverted { ticket, .. } => self.tickets.contains_key(ticket),
+            Event::PoolReady { .. }
+            | Event::Built { .. }
+            | Event::Empty { .. }
+            | Event::BuildFailed { .. }
+            | Event::Verdict { .. }
+            | Event::Applied { .. }
+            | Event::Deadline
+            | Event::Command { .. } => true,
+        }
+    }
+
     /// Keeps the reply and returns its ticket; without room for it answers at once.
     fn issue(&mut self, reply: CommandReply) -> Option<u64> {
+        if matches!(self.mind, Mind::Waits(_)) {
+            let reason = "the engine begins anew after a failure; ask again".to_owned();
+            reply.send(Err(CommandError::Failed { reason }));
+            return None;
+        }
         if self.tickets.len() >= TICKETS_MAX {
             reply.send(Err(CommandError::Busy));
             return None;
@@ -238,7 +305,8 @@ impl<E: Engine> Consensus<E> {
     }
 
     fn set_timer(&mut self, ctx: &mut Ctx<'_, ConsensusMessage>) {
-        let wanted = self.engine.next_deadline();
+        let Mind::Engine(engine) = &self.mind else { return };
+        let wanted = engine.next_deadline();
         if self.deadline.as_ref().map(|(at, _)| *at) == wanted {
             return;
         }
@@ -305,8 +373,11 @@ impl<E: Engine> Actor for Consensus<E> {
         match message {
             ConsensusMessage::Event(event) => {
                 log_failure(&event);
-                self.step(event, ctx);
+                if self.is_awaited(&event) {
+                    self.step(event, ctx);
+                }
             }
+            ConsensusMessage::Begin(head) => self.begin(head, ctx),
             ConsensusMessage::Command { command, reply } => {
                 if let Some(ticket) = self.issue(reply) {
                     self.step(Event::Command { command, ticket }, ctx);

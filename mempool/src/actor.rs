@@ -8,11 +8,14 @@
 //! | `Query` | the reply, from the machine itself, not from what is published |
 //!
 //! A burst is published once: the first change sends `Flush` to the end of the own mailbox.
+//!
+//! A pool may be restarted by itself: its next life has no transactions, says so to those who read,
+//! and goes on numbering arrivals where the last one stopped.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -39,12 +42,26 @@ pub struct PoolPorts {
     pub announce: Port<Arc<RecoveredTx>>,
 }
 
-/// What the pool writes for others to read.
-pub struct PoolBoards {
-    /// What the builder chooses from.
-    pub best: Publisher<BestTxs>,
-    /// What filters and subscriptions read.
-    pub feed: Publisher<PendingFeed>,
+/// What the pool writes for others to read. A clone is for its next life.
+#[derive(Clone)]
+pub struct PoolBoards(Arc<Mutex<Boards>>);
+
+struct Boards {
+    best: Publisher<BestTxs>,
+    feed: Publisher<PendingFeed>,
+}
+
+impl PoolBoards {
+    /// `best` is what the builder chooses from, `feed` what filters and subscriptions read.
+    #[must_use]
+    pub fn new(best: Publisher<BestTxs>, feed: Publisher<PendingFeed>) -> Self {
+        Self(Arc::new(Mutex::new(Boards { best, feed })))
+    }
+
+    /// One life writes at a time, so nobody ever waits; what it writes is whole or not there.
+    fn lock(&self) -> MutexGuard<'_, Boards> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Accounts for View {
@@ -114,7 +131,7 @@ pub struct PoolActor {
 }
 
 impl PoolActor {
-    /// An empty pool over the durable head.
+    /// An empty pool over the durable head; arrivals are numbered from where `boards` are.
     #[must_use]
     pub fn new(
         config: PoolConfig,
@@ -124,13 +141,14 @@ impl PoolActor {
         ports: PoolPorts,
     ) -> Self {
         let base_fee = base_fee_after(&spec, &durable.get().header);
+        let feed = PendingFeed::clone(&boards.lock().feed.get());
         Self {
             pool: Pool::new(config, base_fee),
             spec,
             durable,
             boards,
             ports,
-            feed: PendingFeed::default(),
+            feed,
             recheck: None,
             unpublished: 0,
             is_flush_sent: false,
@@ -197,7 +215,7 @@ impl PoolActor {
     /// Publishes what has changed and tells who should know.
     fn publish(&mut self, ctx: &mut Ctx<'_, PoolMessage>) {
         self.unpublished = 0;
-        self.boards.best.set(self.pool.best());
+        self.boards.lock().best.set(self.pool.best());
         let arrivals = self.pool.take_arrivals();
         let arrived = arrivals.len();
         for tx in arrivals {
@@ -205,7 +223,7 @@ impl PoolActor {
             let _may_be_lost = self.ports.announce.send(tx);
         }
         if arrived > 0 {
-            self.boards.feed.set(self.feed.clone());
+            self.boards.lock().feed.set(self.feed.clone());
         }
         let (pending, _) = self.pool.status();
         if pending == 0 || (arrived == 0 && !self.is_ready_due) {
@@ -236,6 +254,12 @@ impl PoolActor {
 
 impl Actor for PoolActor {
     type Message = PoolMessage;
+
+    fn start(&mut self, _ctx: &mut Ctx<'_, PoolMessage>) -> Flow {
+        // What a former life offered is not in this pool.
+        self.boards.lock().best.set(self.pool.best());
+        Flow::Next
+    }
 
     fn handle(&mut self, message: PoolMessage, ctx: &mut Ctx<'_, PoolMessage>) -> Flow {
         assert!(self.recheck.is_none(), "no message comes before the last head is dealt with");

@@ -76,7 +76,7 @@ fn house(seed: u64, deaf: usize) -> House {
         PoolConfig::default(),
         Arc::clone(&spec),
         durable_reader.clone(),
-        PoolBoards { best: best_board, feed: feed_board },
+        PoolBoards::new(best_board, feed_board),
         PoolPorts { ready, announce: Port::null() },
     ));
     let make = move || actor.take().expect("it does not panic");
@@ -198,7 +198,7 @@ fn a_burst_is_published_once() {
     }
     assert_eq!(house.best.version(), 0);
     house.simulation.run_until_idle();
-    assert_eq!(house.best.version(), 1);
+    assert_eq!(house.best.version(), 2, "empty at the start, and then all of them");
     let signals = house.signals.lock().expect("not poisoned").clone();
     assert_eq!(signals, [PoolReady { pending: 200, arrived: 200 }]);
     assert_eq!(house.status(), (200, 0));

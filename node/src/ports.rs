@@ -108,6 +108,10 @@ pub(crate) fn executor_events(consensus: &Address<ConsensusMessage>) -> Port<Exe
     let consensus = consensus.clone();
     Port::new(move |event| {
         let event = match event {
+            ExecutorEvent::BegunAnew { header, hash } => {
+                let begin = ConsensusMessage::Begin(Head { header, hash });
+                return delivered(consensus.insist(begin));
+            }
             ExecutorEvent::Built { id, block } => Event::Built { id, block },
             ExecutorEvent::Empty { id } => Event::Empty { id },
             ExecutorEvent::BuildFailed { id, error } => {

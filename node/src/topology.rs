@@ -3,7 +3,8 @@
 //! Reading this file is knowing the node. `docs/ARCHITECTURE.md` prints the same table; a test
 //! compares them. [`start`](crate::start) makes the mailboxes first and the processes second, so
 //! no constructor needs a process that does not exist yet. Not in the table: processes at the edge
-//! (one per connection, subscription or signal, the log) and futures that carry one answer or job.
+//! (one per connection, subscription or signal, the log), supervisors, and futures that carry one
+//! answer or job.
 
 use std::fmt::Write as _;
 
@@ -25,6 +26,8 @@ pub struct Process {
     pub messages: &'static str,
     /// Whom it tells.
     pub sends_to: &'static str,
+    /// What its panic leads to.
+    pub at_panic: &'static str,
     /// Its mailbox; none for a process that lives for one request and is started with its work.
     pub mailbox: Option<Mailbox>,
 }
@@ -69,6 +72,7 @@ pub const ADMISSION: Process = Process {
     class: Class::Mempool,
     messages: "Raw, Known, Gossip",
     sends_to: "Pool",
+    at_panic: "restarted",
     mailbox: Some(Mailbox {
         items_max: 16_384,
         bytes_max: 64 * MIB,
@@ -85,6 +89,7 @@ pub const POOL: Process = Process {
     class: Class::Mempool,
     messages: "Admit, Committed, Unexecutable, Remove, Query, Flush, SetMinGasPrice, SetNextBaseFee",
     sends_to: "Consensus",
+    at_panic: "restarted, empty",
     mailbox: Some(Mailbox {
         items_max: 65_536,
         bytes_max: 256 * MIB,
@@ -99,8 +104,9 @@ pub const CONSENSUS: Process = Process {
     room: "consensus",
     count: "1",
     class: Class::Consensus,
-    messages: "Event, Command, done-messages of its commands",
+    messages: "Event, Command, Begin, done-messages of its commands",
     sends_to: "Executor, Pool",
+    at_panic: "restarted with Executor",
     mailbox: Some(Mailbox {
         items_max: consensus::MAILBOX_ITEMS_MAX,
         bytes_max: consensus::MAILBOX_BYTES_MAX,
@@ -117,6 +123,7 @@ pub const EXECUTOR: Process = Process {
     class: Class::Exec,
     messages: "Build, Validate, Finalize, Discard, Cheat, Mark, Revert",
     sends_to: "Consensus, Writer, Pool",
+    at_panic: "restarted with Consensus",
     mailbox: Some(Mailbox {
         items_max: 1_024,
         bytes_max: 256 * MIB,
@@ -131,8 +138,9 @@ pub const WRITER: Process = Process {
     room: "state",
     count: "1",
     class: Class::Exec,
-    messages: "Commit, Diff, Mark, Revert",
+    messages: "Commit, Diff, Mark, Revert, Tip",
     sends_to: "Pool, Consensus, Executor",
+    at_panic: "the node stops",
     mailbox: Some(Mailbox {
         items_max: 64,
         bytes_max: 1_024 * MIB,
@@ -149,6 +157,7 @@ pub const SHADOW: Process = Process {
     class: Class::Prove,
     messages: "LiveBlock",
     sends_to: "none; publishes its report",
+    at_panic: "restarted",
     mailbox: Some(Mailbox {
         items_max: 8,
         bytes_max: 256 * MIB,
@@ -165,6 +174,7 @@ pub const CALL: Process = Process {
     class: Class::Call,
     messages: "started with its job",
     sends_to: "its reply",
+    at_panic: "the request fails",
     mailbox: None,
 };
 
@@ -176,6 +186,7 @@ pub const REQUEST: Process = Process {
     class: Class::Rpc,
     messages: "none",
     sends_to: "Admission, Pool, Consensus, Call",
+    at_panic: "the request fails",
     mailbox: None,
 };
 
@@ -186,8 +197,8 @@ pub const PROCESSES: [Process; 8] =
 /// The table of `docs/ARCHITECTURE.md`, in Markdown.
 pub fn table() -> String {
     let mut table = String::from(
-        "| process (crate) | class | messages in | sends to | mailbox, when full |\n\
-         |---|---|---|---|---|\n",
+        "| process (crate) | class | messages in | sends to | after a panic | mailbox, when full |\n\
+         |---|---|---|---|---|---|\n",
     );
     for p in PROCESSES {
         let mailbox = p.mailbox.map_or_else(
@@ -195,11 +206,11 @@ pub fn table() -> String {
             |m| format!("{} items, {} MiB; {}", m.items_max, m.bytes_max / MIB, m.when_full),
         );
         let class = format!("{:?}", p.class).to_lowercase();
-        let row = (p.name, p.room, p.count, class, p.messages, p.sends_to, mailbox);
+        let row = (p.name, p.room, p.count, class, p.messages, p.sends_to, p.at_panic, mailbox);
         writeln!(
             table,
-            "| `{}` ({}) x{} | {} | {} | {} | {} |",
-            row.0, row.1, row.2, row.3, row.4, row.5, row.6
+            "| `{}` ({}) x{} | {} | {} | {} | {} | {} |",
+            row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7
         )
         .expect("writing to a String cannot fail");
     }

@@ -5,28 +5,31 @@
 use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{B256, Bytes};
-use evenkeel_chain::ChainSpec;
-use evenkeel_consensus::{ConfigError, Consensus, Head, Solo, SoloConfig};
+use evenkeel_chain::{ChainSpec, Timestamps};
+use evenkeel_consensus::{
+    ConfigError, Consensus, ConsensusMessage, ConsensusPorts, Head, Mining, Now, Solo, SoloConfig,
+};
 use evenkeel_mempool::{
     Admission, AdmissionConfig, Admissions, BestTxs, PendingFeed, PoolActor, PoolBoards,
     PoolMessage,
 };
 use evenkeel_rpc::{Accounts, Api, Executions, Filters, Flags, PlaceLimits, Places, RequestLog};
 use evenkeel_runtime::{
-    Actor, Address, Entropy, Mailbox, Published, Restart, Spawn, System, published,
+    ActorHandle, Address, AtRestart, Child, Entropy, Mailbox, Published, Restart, Spawn, Strategy,
+    Supervisor, SupervisorSpec, System, published,
 };
-use evenkeel_state::{Database, Durable, Writer};
-use evenkeel_vm::{Executor, ExecutorConfig, ExecutorPorts, LiveBlock, Shadow};
+use evenkeel_state::{Database, Durable, Tip, Writer};
+use evenkeel_vm::{Executor, ExecutorConfig, ExecutorPorts, LiveBlock, Shadow, Writing};
 use rand_core::RngCore as _;
 
 use crate::{
     config::Config,
     ports::{self, BestCandidates},
-    topology::{ADMISSION, CONSENSUS, EXECUTOR, POOL, Process, SHADOW, WRITER},
+    topology::{ADMISSION, CONSENSUS, EXECUTOR, POOL, SHADOW, WRITER},
 };
 
-/// A process whose state cannot be made anew: its panic ends the node with its name and reason.
-/// What it knew is in the database, from which the next start goes on.
+/// Of the writer: its panic ends the node with its name and reason. Whether what it was writing is
+/// on the disk nobody knows then but the disk, from which the next start of the node goes on.
 const ESSENTIAL: Restart =
     Restart::Always { max: 0, window: Duration::from_mins(1), backoff: Duration::ZERO };
 
@@ -38,6 +41,8 @@ pub struct Node {
     pub durable: Published<Durable>,
     /// The rules of the chain.
     pub spec: Arc<ChainSpec>,
+    /// The processes that a supervisor begins anew: consensus, executor, pool.
+    pub supervised: [ActorHandle; 3],
 }
 
 /// Starts all processes of a node on `system`.
@@ -66,37 +71,61 @@ pub fn start(
     let (writer, writer_mailbox) = system.mailbox(WRITER.spec());
 
     let head = Head { header: Arc::clone(&tip.header), hash: tip.hash };
-    let solo_config = solo_config(system, &config, &spec, head);
-    let (gas_limit_board, gas_limit) = published(solo_config.gas_limit);
-    let solo = Solo::new(solo_config, system.now())?;
-    let consensus_ports = ports::of_consensus(system, &executor, &pool, gas_limit_board);
-    essential(system, &CONSENSUS, consensus_mailbox, Consensus::new(solo, consensus_ports));
+    let engines = Engines::new(system, &config, &spec);
+    let (gas_limit_board, gas_limit) = published(engines.gas_limit(&head));
+    let solo = engines.solo(head, Now { at: system.now(), wall: system.wall_clock() })?;
 
     let committed = ports::committed(&pool, &consensus);
-    essential(system, &WRITER, writer_mailbox, Writer::new(database, durable_board, committed));
+    let mut only_writer = Some(Writer::new(database, durable_board, committed));
+    let essential = Spawn::new(WRITER.name, WRITER.class).restart(ESSENTIAL);
+    system.spawn(essential, writer_mailbox, move || {
+        only_writer.take().expect("its first panic stops the system")
+    });
+
+    // What one has built the other has ordered: neither goes on without the other. The engine
+    // begins first, and so hears when the executor has begun.
+    let chain = system.supervisor(SupervisorSpec::new("chain", Strategy::RestartAll));
+    let consensus_ports = ports::of_consensus(system, &executor, &pool, gas_limit_board);
+    let engine_handle = engine(&chain, consensus_mailbox, solo, engines, consensus_ports);
 
     let (live_blocks, shadow) = canary(system, &config, &spec).unzip();
-    let executor_ports = ExecutorPorts {
-        events: ports::executor_events(&consensus),
-        writer,
-        unexecutable: pool.port(PoolMessage::Unexecutable),
-        candidates: Box::new(BestCandidates(best.clone())),
-        shadow: live_blocks,
+    let writing = Writing::new(writer);
+    let executors = {
+        let (spec, limits, durable) = (Arc::clone(&spec), config.limits.clone(), durable.clone());
+        let (consensus, pool, best) = (consensus.clone(), pool.clone(), best.clone());
+        move |tip: Option<Tip>| ExecutorConfig {
+            spec: Arc::clone(&spec),
+            limits: limits.clone(),
+            tip,
+            durable: durable.clone(),
+            ports: ExecutorPorts {
+                events: ports::executor_events(&consensus),
+                writer: writing.clone(),
+                unexecutable: pool.port(PoolMessage::Unexecutable),
+                candidates: Box::new(BestCandidates(best.clone())),
+                shadow: live_blocks.clone(),
+            },
+        }
     };
-    let executing = ExecutorConfig {
-        spec: Arc::clone(&spec),
-        limits: config.limits.clone(),
-        tip,
-        durable: durable.clone(),
-        ports: executor_ports,
-    };
-    essential(system, &EXECUTOR, executor_mailbox, Executor::new(executing));
+    let mut first_tip = Some(tip);
+    let child = Child::new(EXECUTOR.name, EXECUTOR.class).at_restart(AtRestart::Drop);
+    let executor_handle = chain
+        .spawn(child, executor_mailbox, move || Executor::new(executors(first_tip.take())))
+        .expect(JUST_STARTED);
 
-    let boards = PoolBoards { best: best_board, feed: feed_board };
-    let pool_ports = ports::of_pool(&consensus);
-    let pooling =
-        PoolActor::new(config.pool.clone(), Arc::clone(&spec), durable.clone(), boards, pool_ports);
-    essential(system, &POOL, pool_mailbox, pooling);
+    let boards = PoolBoards::new(best_board, feed_board);
+    let pools = {
+        let (rules, spec, durable) = (config.pool.clone(), Arc::clone(&spec), durable.clone());
+        let pool_ports = ports::of_pool(&consensus);
+        move || {
+            let (spec, durable) = (Arc::clone(&spec), durable.clone());
+            PoolActor::new(rules.clone(), spec, durable, boards.clone(), pool_ports.clone())
+        }
+    };
+    let pool_handle = system
+        .supervisor(SupervisorSpec::new("pool", Strategy::Restart))
+        .spawn(Child::new(POOL.name, POOL.class), pool_mailbox, pools)
+        .expect(JUST_STARTED);
 
     let reads = (durable.clone(), gas_limit);
     let rules = (config.admission.clone(), Arc::clone(&spec));
@@ -123,7 +152,37 @@ pub fn start(
         log: RequestLog::new(config.log_form, config.is_logging),
         config: config.rpc,
     });
-    Ok(Node { api, durable, spec })
+    let supervised = [engine_handle, executor_handle, pool_handle];
+    Ok(Node { api, durable, spec, supervised })
+}
+
+/// Why a supervisor takes a child: it has room, and nothing has ended it.
+const JUST_STARTED: &str = "a supervisor that was just started takes its children";
+
+/// The engine under `chain`: `first`, and those that come after a failure.
+fn engine(
+    chain: &Supervisor,
+    mailbox: Mailbox<ConsensusMessage>,
+    first: Solo,
+    engines: Engines,
+    ports: ConsensusPorts,
+) -> ActorHandle {
+    let (mut first, mut life) = (Some(first), 0);
+    let factory = move || {
+        if let Some(solo) = first.take() {
+            return Consensus::new(solo, ports.clone());
+        }
+        life += 1;
+        let (engines, gas_limit) = (engines.clone(), ports.gas_limit.clone());
+        let make = move |head: Head, now| {
+            // What an order had set is forgotten: admissions are told so.
+            let _nobody_refuses = gas_limit.send(engines.gas_limit(&head));
+            engines.solo(head, now).expect("the same settings were good at the start")
+        };
+        Consensus::anew(life, make, ports.clone())
+    };
+    let child = Child::new(CONSENSUS.name, CONSENSUS.class).at_restart(AtRestart::Drop);
+    chain.spawn(child, mailbox, factory).expect(JUST_STARTED)
 }
 
 /// A canary, if one is wanted, and where it takes final blocks.
@@ -158,37 +217,59 @@ fn admissions(
     Admissions::new(admissions.collect())
 }
 
-fn solo_config(system: &System, config: &Config, spec: &ChainSpec, head: Head) -> SoloConfig {
-    let random = |mut entropy: Entropy| {
-        let mut seed = B256::ZERO;
-        entropy.fill_bytes(seed.as_mut_slice());
-        seed
-    };
-    SoloConfig {
-        mode: config.mining,
-        timestamps: spec.timestamps,
-        gas_limit: config.gas_limit.unwrap_or(head.header.gas_limit),
-        coinbase: head.header.beneficiary,
-        prev_randao_seed: random(system.entropy("prevrandao")),
-        txs_max: config.txs_per_block_max,
-        time_offset_secs: time_offset(system.wall_clock(), head.header.timestamp, config),
-        extra_data: Bytes::new(),
-        head,
+/// What every life of the engine is made from.
+#[derive(Clone)]
+struct Engines {
+    mining: Mining,
+    txs_max: Option<usize>,
+    gas_limit: Option<u64>,
+    is_clock_from_head: bool,
+    timestamps: Timestamps,
+    prev_randao_seed: B256,
+}
+
+impl Engines {
+    fn new(system: &System, config: &Config, spec: &ChainSpec) -> Self {
+        let random = |mut entropy: Entropy| {
+            let mut seed = B256::ZERO;
+            entropy.fill_bytes(seed.as_mut_slice());
+            seed
+        };
+        Self {
+            mining: config.mining,
+            txs_max: config.txs_per_block_max,
+            gas_limit: config.gas_limit,
+            is_clock_from_head: config.is_clock_from_head,
+            timestamps: spec.timestamps,
+            prev_randao_seed: random(system.entropy("prevrandao")),
+        }
     }
-}
 
-/// What the chain's clock is ahead of the machine's, in seconds. A head from the future goes on
-/// from there, as after time was moved: its blocks would all have one timestamp otherwise.
-fn time_offset(now: Duration, head: u64, config: &Config) -> i64 {
-    let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-    let offset = seconds(head) - seconds(now.as_secs());
-    if config.is_clock_from_head { offset } else { offset.max(0) }
-}
+    /// Gas limit of the blocks on `head`.
+    fn gas_limit(&self, head: &Head) -> u64 {
+        self.gas_limit.unwrap_or(head.header.gas_limit)
+    }
 
-/// Spawns a process that is made once.
-fn essential<A: Actor>(system: &System, process: &Process, mailbox: Mailbox<A::Message>, actor: A) {
-    let mut actor = Some(actor);
-    system.spawn(Spawn::new(process.name, process.class).restart(ESSENTIAL), mailbox, move || {
-        actor.take().expect("made once: its first panic stops the system")
-    });
+    fn solo(&self, head: Head, now: Now) -> Result<Solo, ConfigError> {
+        let config = SoloConfig {
+            mode: self.mining,
+            timestamps: self.timestamps,
+            gas_limit: self.gas_limit(&head),
+            coinbase: head.header.beneficiary,
+            prev_randao_seed: self.prev_randao_seed,
+            txs_max: self.txs_max,
+            time_offset_secs: self.time_offset(now.wall, head.header.timestamp),
+            extra_data: Bytes::new(),
+            head,
+        };
+        Solo::new(config, now.at)
+    }
+
+    /// What the chain's clock is ahead of the machine's, in seconds. A head from the future goes on
+    /// from there, as after time was moved: its blocks would all have one timestamp otherwise.
+    fn time_offset(&self, now: Duration, head: u64) -> i64 {
+        let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        let offset = seconds(head) - seconds(now.as_secs());
+        if self.is_clock_from_head { offset } else { offset.max(0) }
+    }
 }

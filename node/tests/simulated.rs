@@ -313,3 +313,123 @@ fn the_head_has_its_wall_time() {
     let last = last.as_u64().expect("a number");
     assert!(mined - 100 < last && last <= mined && last + 5_000 <= now, "{mined}, {last}, {now}");
 }
+
+/// A block as `eth_getBlockByNumber` gives it; `Null` if there is none.
+fn block(world: &mut World, number: u64) -> Value {
+    let params = json!([format!("{number:#x}"), false]);
+    world.ask("eth_getBlockByNumber", &params).expect("an answer")
+}
+
+/// Blocks 0 to the head, each the child of the one before. Returns the head's number.
+fn unbroken(world: &mut World) -> u64 {
+    let head = world.head().0;
+    let mut parent = block(world, 0)["hash"].clone();
+    for number in 1..=head {
+        let block = block(world, number);
+        assert_eq!(block["number"], format!("{number:#x}"));
+        assert_eq!(block["parentHash"], parent, "block {number}");
+        parent = block["hash"].clone();
+    }
+    head
+}
+
+fn receipt(world: &mut World, hash: &Value) -> Value {
+    world.ask("eth_getTransactionReceipt", &json!([hash])).expect("an answer")
+}
+
+/// One life of process `victim` is ended `after` a burst of requests. Returns the run's hash, and how
+/// many of the operator's orders failed.
+fn survives(seed: u64, order: Order, victim: usize, after: Duration) -> (u64, usize) {
+    let mut world = World::new(seed, order, Mining::Automine);
+    let [alice, bob, carol] = [0, 1, 2].map(|index| dev_accounts().addresses()[index]);
+    let transfer = |from| json!([{ "from": from, "to": bob, "value": "0x1" }]);
+    let served = world.ask("eth_sendTransaction", &transfer(alice)).expect("it is good");
+    world.simulation.run_for(Duration::from_secs(1));
+    let before = receipt(&mut world, &served);
+    assert_eq!(before["status"], "0x1");
+
+    let sent: Vec<_> = (0..8)
+        .map(|_| world.send(&Share::new(), "eth_sendTransaction", &transfer(alice)))
+        .collect();
+    let orders = [
+        world.send(&Share::new(), "anvil_setBalance", &json!([carol, "0x56bc75e2d63100000"])),
+        world.send(&Share::new(), "evm_snapshot", &json!([])),
+        world.send(&Share::new(), "anvil_mine", &json!(["0x4"])),
+    ];
+    world.simulation.run_for(after);
+    let durable = world.head().0;
+    world.node.supervised[victim].kill();
+
+    // Nothing hangs; what is not carried out is said to be so.
+    let mut failed = 0;
+    for order in orders {
+        if let Err(error) = world.simulation.run_until(order).expect("a request does not panic") {
+            assert!(error.message.contains("engine"), "{error}");
+            failed += 1;
+        }
+    }
+    let mut accepted = Vec::new();
+    for sent in sent {
+        if let Ok(hash) = world.simulation.run_until(sent).expect("a request does not panic") {
+            accepted.push(serde_json::from_str::<Value>(hash.get()).expect("an answer is JSON"));
+        }
+    }
+    world.simulation.run_for(Duration::from_secs(1));
+    assert_eq!(receipt(&mut world, &served), before, "what was served stays");
+    if world.node.supervised[victim].name() != "Pool" {
+        for hash in &accepted {
+            assert_eq!(receipt(&mut world, hash)["status"], "0x1", "the pool has kept it");
+        }
+    }
+    let head = unbroken(&mut world);
+    assert!(head >= durable, "no durable block is lost");
+
+    let next = world.ask("eth_sendTransaction", &transfer(carol)).expect("it is good");
+    world.simulation.run_for(Duration::from_secs(1));
+    assert_eq!(receipt(&mut world, &next)["status"], "0x1", "blocks go on");
+    world.ask("evm_mine", &json!([])).expect("the engine takes orders");
+    assert!(unbroken(&mut world) >= head + 2);
+    let status = world.ask("sched_status", &json!([])).expect("an answer");
+    let restarts = status["restarts"].as_u64().expect("a number");
+    let name = world.node.supervised[victim].name();
+    assert_eq!(restarts, if name == "Pool" { 1 } else { 2 }, "{name}, alone or with its other");
+    (world.simulation.event_hash(), failed)
+}
+
+/// Goal: the end of a life of engine, executor or pool is not the end of the node, whenever it
+/// comes: blocks go on from the durable head, nothing served changes, nothing that waits hangs.
+/// Method: each of the three is killed at 30 instants of a burst, in both orders of events.
+#[test]
+fn the_node_outlives_engine_executor_and_pool() {
+    for victim in 0..3 {
+        let mut all_failed = 0;
+        for seed in 0..30 {
+            let order = if seed % 2 == 0 { Order::Fair } else { Order::Chaos };
+            let after = Duration::from_micros(seed * 25);
+            println!("victim {victim}, seed {seed}");
+            let run = survives(seed, order, victim, after);
+            all_failed += run.1;
+            if seed % 15 == 0 {
+                assert_eq!(survives(seed, order, victim, after), run, "one seed is one run");
+            }
+        }
+        // The pool has no orders; of the others some life ends with orders in hand.
+        assert_eq!(all_failed > 0, victim < 2, "victim {victim}: {all_failed} failed");
+    }
+}
+
+/// Goal: a life that ends again and again ends the node, with the name of who failed.
+#[test]
+fn what_fails_without_end_stops_the_node() {
+    for victim in 0..3 {
+        let mut world = World::new(1, Order::Fair, Mining::Automine);
+        let name = world.node.supervised[victim].name();
+        for _ in 0..6 {
+            assert_eq!(world.simulation.system().stop_reason(), None);
+            world.node.supervised[victim].kill();
+            world.simulation.run_for(Duration::from_secs(1));
+        }
+        let reason = world.simulation.system().stop_reason().expect("it has stopped");
+        assert!(format!("{reason:?}").contains(name), "{reason:?}");
+    }
+}

@@ -5,6 +5,7 @@
 //! | `Commit` | publishes [`Durable`], sends [`Committed`] |
 //! | `Diff`, `Mark` | the same, then the reply |
 //! | `Revert` | the same, with `reverted`, then the reply with the new tip |
+//! | `Tip` | the reply, when all that came before is durable |
 //! | `Synced` | none: its own job came back |
 //!
 //! Work is done in the order it came, off the worker, one job at a time. Commits that wait while a
@@ -51,6 +52,11 @@ pub enum WriterMessage {
         /// Gets what to execute on from now on; `None` if there is no such mark.
         reply: Reply<Option<Tip>>,
     },
+    /// For a sender that begins anew, and knows nothing of what it had sent.
+    Tip {
+        /// Gets what to execute on, once all that came before is durable.
+        reply: Reply<Tip>,
+    },
     /// The job in flight came back. Sent by the writer to itself.
     Synced(Synced),
 }
@@ -74,7 +80,7 @@ impl Message for WriterMessage {
         match self {
             Self::Commit(executed) => executed.size_bytes(),
             Self::Diff { changes, .. } => changes.size_bytes(),
-            Self::Mark { .. } | Self::Revert { .. } | Self::Synced(_) => 64,
+            Self::Mark { .. } | Self::Revert { .. } | Self::Tip { .. } | Self::Synced(_) => 64,
         }
     }
 
@@ -84,6 +90,7 @@ impl Message for WriterMessage {
             Self::Diff { .. } => "diff",
             Self::Mark { .. } => "mark",
             Self::Revert { .. } => "revert",
+            Self::Tip { .. } => "tip",
             Self::Synced(_) => "synced",
         }
     }
@@ -95,6 +102,7 @@ enum Work {
     Diff(Arc<ChangeSet>, Reply<()>),
     Mark(Reply<u64>),
     Revert(u64, Reply<Option<Tip>>),
+    Tip(Reply<Tip>),
 }
 
 /// Work that is done, with what there is to tell.
@@ -103,6 +111,7 @@ enum Told {
     Diff(Reply<()>),
     Mark(u64, Reply<u64>),
     Revert(Option<Box<Tip>>, Reply<Option<Tip>>),
+    Tip(Box<Tip>, Reply<Tip>),
 }
 
 struct Done {
@@ -184,10 +193,10 @@ impl Writer {
         self.published.set(Arc::clone(&durable));
         let (blocks, reverted) = match &told {
             Told::Blocks(blocks) => (blocks.clone(), false),
-            Told::Diff(_) | Told::Mark(..) => (Vec::new(), false),
+            Told::Diff(_) | Told::Mark(..) | Told::Tip(..) => (Vec::new(), false),
             Told::Revert(tip, _) => (Vec::new(), tip.is_some()),
         };
-        let is_news = !matches!(told, Told::Mark(..) | Told::Revert(None, _));
+        let is_news = !matches!(told, Told::Mark(..) | Told::Revert(None, _) | Told::Tip(..));
         if is_news {
             // Lost only when the receivers are gone, and then the node is going down.
             let _has_come = self.committed.send(Committed { blocks, durable, reverted });
@@ -197,6 +206,7 @@ impl Writer {
             Told::Diff(reply) => reply.send(()),
             Told::Mark(mark, reply) => reply.send(mark),
             Told::Revert(tip, reply) => reply.send(tip.map(|tip| *tip)),
+            Told::Tip(tip, reply) => reply.send(*tip),
         }
     }
 }
@@ -215,6 +225,9 @@ impl Work {
                 Some((durable, tip)) => Ok((durable, Told::Revert(Some(Box::new(tip)), reply))),
                 None => Ok((database.durable(), Told::Revert(None, reply))),
             },
+            Self::Tip(reply) => {
+                Ok((database.durable(), Told::Tip(Box::new(database.tip()), reply)))
+            }
         }
     }
 }
@@ -232,6 +245,7 @@ impl Actor for Writer {
             WriterMessage::Revert { mark, reply } => {
                 self.waiting.push_back(Work::Revert(mark, reply));
             }
+            WriterMessage::Tip { reply } => self.waiting.push_back(Work::Tip(reply)),
             WriterMessage::Synced(synced) => {
                 if !self.finish_job(synced, ctx) {
                     return Flow::Stop;

@@ -28,7 +28,7 @@ mod tracer;
 
 pub use actor::{
     BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
-    HoldState, Progress, Reverted, Shadow, spawn_call, spawn_held_call, spawn_trace,
+    HoldState, Progress, Reverted, Shadow, Writing, spawn_call, spawn_held_call, spawn_trace,
 };
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,

@@ -20,7 +20,7 @@ use evenkeel_runtime::{
 use evenkeel_state::{Durable, Writer};
 use evenkeel_vm::{
     BuildRequest, CandidateSource, Candidates, ExecError, Executor, ExecutorConfig, ExecutorEvent,
-    ExecutorMessage, ExecutorPorts, Limits,
+    ExecutorMessage, ExecutorPorts, Limits, Writing,
 };
 use revm::bytecode::opcode as op;
 
@@ -70,14 +70,14 @@ impl Node {
         let mut config = Some(ExecutorConfig {
             spec: Arc::clone(&spec),
             limits: Limits::default(),
-            tip,
+            tip: Some(tip),
             durable: durable.clone(),
             ports: ExecutorPorts {
                 events: Port::new(move |event| {
                     sink.lock().expect("no panic under it").push(event);
                     Ok(())
                 }),
-                writer,
+                writer: Writing::new(writer),
                 unexecutable: Port::new(move |report| {
                     complaints.lock().expect("no panic under it").extend::<Vec<_>>(report);
                     Ok(())

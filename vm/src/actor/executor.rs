@@ -12,14 +12,17 @@
 //! While a block runs no message is taken; a heavy precompile parks the executor, and so does a
 //! writer whose mailbox is full. What is executed but not final is kept by hash, so that blocks
 //! can be executed on blocks.
+//!
+//! A later life has no tip of its own: it asks the writer for the durable one, behind all that the
+//! former life made final, and tells the engine, which begins anew with it.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use alloy_primitives::B256;
 use evenkeel_chain::{ChainSpec, Cheat, SealedBlock};
 use evenkeel_runtime::{
-    Actor, Address, Answer, Class, Completion, Ctx, Flow, Port, Published, Reply, SendError, Spawn,
-    System, reply,
+    Actor, Address, Answer, Class, Completion, Ctx, Flow, Port, Published, Reply, Spawn, System,
+    reply,
 };
 use evenkeel_state::{Durable, ExecutedBlock, Tip, WriterMessage};
 
@@ -28,6 +31,7 @@ use super::{
     message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted},
     slot::{Slot, slot},
     turn::{Turn, slices},
+    writing::Writing,
 };
 use crate::{
     block::{BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError},
@@ -41,7 +45,7 @@ pub struct ExecutorPorts {
     /// The engine.
     pub events: Port<ExecutorEvent>,
     /// The writer.
-    pub writer: Address<WriterMessage>,
+    pub writer: Writing,
     /// The pool: transactions that no block can take, with the reason.
     pub unexecutable: Port<Vec<(B256, String)>>,
     /// The pool's best transactions.
@@ -56,8 +60,8 @@ pub struct ExecutorConfig {
     pub spec: Arc<ChainSpec>,
     /// What the transactions of a block may use.
     pub limits: Limits,
-    /// The head of the database.
-    pub tip: Tip,
+    /// The head of the database; `None` for a life that has to ask for it.
+    pub tip: Option<Tip>,
     /// What is durable; overlays below it are dropped.
     pub durable: Published<Durable>,
     /// Whom it talks to.
@@ -68,7 +72,8 @@ pub struct ExecutorConfig {
 pub struct Executor {
     spec: Arc<ChainSpec>,
     limits: Limits,
-    tip: Tip,
+    /// Absent until the writer has told it.
+    tip: Option<Tip>,
     durable: Published<Durable>,
     ports: ExecutorPorts,
     /// Executed, not final; oldest first.
@@ -85,6 +90,8 @@ struct Candidate {
 
 enum Work {
     Nothing,
+    /// Parked until the writer has told the tip.
+    Beginning(Slot<Tip>),
     Running(Box<BlockRun>, Purpose),
     /// Parked until the pool has run a precompile.
     Offloaded(Box<BlockRun>, Purpose, Slot<HeavyResult>),
@@ -101,6 +108,15 @@ enum Purpose {
 impl Actor for Executor {
     type Message = ExecutorMessage;
 
+    fn start(&mut self, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
+        if self.tip.is_some() {
+            return Flow::Next;
+        }
+        let (ticket, completion) = ctx.ticket();
+        self.work = Work::Beginning(self.ports.writer.ask_tip(completion, ctx));
+        Flow::Park(ticket)
+    }
+
     fn handle(&mut self, message: ExecutorMessage, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
         assert!(matches!(self.work, Work::Nothing), "no message is taken while work runs");
         match message {
@@ -115,7 +131,7 @@ impl Actor for Executor {
             ExecutorMessage::Mark { reply: to } => {
                 let (reply, answer) = reply();
                 forward(ctx.system(), answer, to);
-                self.write(WriterMessage::Mark { reply }, ctx)
+                self.ports.writer.send(WriterMessage::Mark { reply }, ctx)
             }
             ExecutorMessage::Revert { mark, reply } => self.revert(mark, reply, ctx),
         }
@@ -124,6 +140,7 @@ impl Actor for Executor {
     fn resume(&mut self, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
         match std::mem::replace(&mut self.work, Work::Nothing) {
             Work::Nothing => Flow::Next,
+            Work::Beginning(slot) => self.begun(slot),
             Work::Running(run, purpose) => self.run(run, purpose, ctx),
             Work::Offloaded(mut run, purpose, slot) => match slot.take() {
                 Some(result) if !result.is_stopped() => {
@@ -145,7 +162,7 @@ impl Actor for Executor {
 }
 
 impl Executor {
-    /// An executor on the head of the database.
+    /// An executor on the tip of `config`.
     #[must_use]
     pub fn new(config: ExecutorConfig) -> Self {
         let ExecutorConfig { spec, limits, tip, durable, ports } = config;
@@ -153,11 +170,24 @@ impl Executor {
         Self { spec, limits, tip, durable, ports, executed, work: Work::Nothing }
     }
 
+    /// The writer has told the tip, or is gone and the node with it.
+    fn begun(&mut self, slot: Slot<Tip>) -> Flow {
+        let Some(tip) = slot.take() else { return Flow::Stop };
+        let (header, hash) = (Arc::clone(&tip.header), tip.hash);
+        self.tip = Some(tip);
+        self.report(ExecutorEvent::BegunAnew { header, hash });
+        Flow::Next
+    }
+
+    const fn tip(&self) -> &Tip {
+        self.tip.as_ref().expect("no message is taken before the tip is there")
+    }
+
     fn build(&mut self, request: BuildRequest) -> Flow {
         let BuildRequest { id, attributes } = request;
         self.rebase();
         let run = BlockRun::build(BuildJob {
-            tip: self.tip.clone(),
+            tip: self.tip().clone(),
             spec: Arc::clone(&self.spec),
             attributes,
             limits: self.limits.clone(),
@@ -170,8 +200,8 @@ impl Executor {
         let hash = block.hash;
         self.rebase();
         let parent = block.header.parent_hash;
-        let tip = if parent == self.tip.hash {
-            Some(&self.tip)
+        let tip = if parent == self.tip().hash {
+            Some(self.tip())
         } else {
             self.executed.iter().find(|one| one.block.block.hash == parent).map(|one| &one.tip)
         };
@@ -184,7 +214,7 @@ impl Executor {
 
     /// Lets go of what the database holds by now.
     fn rebase(&mut self) {
-        self.tip = self.tip.rebase(&self.durable.get());
+        self.tip = Some(self.tip().rebase(&self.durable.get()));
     }
 
     fn begin(&mut self, run: Result<BlockRun, ExecError>, purpose: Purpose) -> Flow {
@@ -258,6 +288,10 @@ impl Executor {
                 ExecutorEvent::Verdict { hash, result: result.map(drop) }
             }
         };
+        self.report(event);
+    }
+
+    fn report(&self, event: ExecutorEvent) {
         if let Err(error) = self.ports.events.send(event) {
             // It is gone, and the node with it.
             tracing::error!(%error, "the engine took no event of the executor");
@@ -271,11 +305,12 @@ impl Executor {
             return Flow::Next;
         };
         assert_eq!(
-            block.block.header.parent_hash, self.tip.hash,
+            block.block.header.parent_hash,
+            self.tip().hash,
             "blocks are finalized in order: nothing else is final at this height"
         );
-        let parent = std::mem::replace(&mut self.tip, tip);
-        if let Some(shadow) = &self.ports.shadow {
+        let parent = self.tip.replace(tip);
+        if let (Some(shadow), Some(parent)) = (&self.ports.shadow, parent) {
             // It drops the oldest when it is behind, and has its own restarts: the chain goes on.
             let executed = Arc::clone(&block);
             drop(shadow.send(LiveBlock { parent, executed }));
@@ -289,7 +324,7 @@ impl Executor {
             }
             is_alive
         });
-        self.write(WriterMessage::Commit(block), ctx)
+        self.ports.writer.send(WriterMessage::Commit(block), ctx)
     }
 
     fn cheat(
@@ -303,7 +338,7 @@ impl Executor {
             to.send(Err(ExecError::Busy));
             return Flow::Next;
         }
-        let changes = match cheat::change_set(&self.tip.view, cheat) {
+        let changes = match cheat::change_set(&self.tip().view, cheat) {
             Ok(changes) => Arc::new(changes),
             Err(error) => {
                 to.send(Err(ExecError::State(error)));
@@ -316,8 +351,8 @@ impl Executor {
         }
         let (reply, answer) = reply();
         forward(ctx.system(), answer, to);
-        self.tip = self.tip.with_diff(Arc::clone(&changes));
-        self.write(WriterMessage::Diff { changes, reply }, ctx)
+        self.tip = Some(self.tip().with_diff(Arc::clone(&changes)));
+        self.ports.writer.send(WriterMessage::Diff { changes, reply }, ctx)
     }
 
     fn revert(
@@ -328,7 +363,7 @@ impl Executor {
     ) -> Flow {
         let (reply, answer) = reply();
         // Parked until the answer comes in any case, which is behind the message.
-        let _until_sent = self.write(WriterMessage::Revert { mark, reply }, ctx);
+        let _until_sent = self.ports.writer.send(WriterMessage::Revert { mark, reply }, ctx);
         let (ticket, completion) = ctx.ticket();
         let slot = wait_for(ctx.system(), answer, completion);
         self.work = Work::Reverting(slot, to);
@@ -344,30 +379,12 @@ impl Executor {
             Some(Some(tip)) => {
                 self.executed.clear();
                 let reverted = Reverted { header: Arc::clone(&tip.header), hash: tip.hash };
-                self.tip = tip;
+                self.tip = Some(tip);
                 Ok(Some(reverted))
             }
             Some(None) => Ok(None),
             None => Err(ExecError::WriterGone),
         });
-    }
-
-    /// Sends to the writer. While its mailbox has no room the executor takes no message, so it runs
-    /// ahead of the disk by that much at most, and what it has done is never lost.
-    fn write(&self, message: WriterMessage, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
-        let message = match self.ports.writer.send(message) {
-            // One that is gone loses the answer, which tells who waits; the node is going down.
-            Ok(()) | Err(SendError::Closed(_)) => return Flow::Next,
-            Err(SendError::Full(message)) => message,
-        };
-        let (ticket, completion) = ctx.ticket();
-        let writer = self.ports.writer.clone();
-        let wait = async move {
-            let _has_come = writer.send_when_room(message).await;
-            completion.complete();
-        };
-        drop(ctx.system().spawn_future(Spawn::new("executor-wait", Class::Exec), wait));
-        Flow::Park(ticket)
     }
 }
 

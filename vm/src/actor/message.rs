@@ -94,6 +94,13 @@ pub enum ExecutorEvent {
         /// Whether it is valid.
         result: Result<(), ExecError>,
     },
+    /// It began anew, knows no block and no order of before, and executes on this head.
+    BegunAnew {
+        /// The head: all that was final before is durable.
+        header: Arc<Header>,
+        /// Its hash.
+        hash: B256,
+    },
 }
 
 impl Message for ExecutorMessage {

@@ -8,9 +8,11 @@ mod message;
 mod shadow;
 mod slot;
 mod turn;
+mod writing;
 
 pub use call::{spawn_call, spawn_held_call, spawn_trace};
 pub use executor::{Executor, ExecutorConfig, ExecutorPorts};
 pub use hold::{Hold, HoldState, Progress};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};
 pub use shadow::Shadow;
+pub use writing::Writing;

@@ -30,7 +30,7 @@ pub(super) fn spawn(
 ) -> Pooling {
     let (best_board, best) = published(Pool::new(PoolConfig::default(), 0).best());
     let (feed_board, feed) = published(PendingFeed::default());
-    let boards = PoolBoards { best: best_board, feed: feed_board };
+    let boards = PoolBoards::new(best_board, feed_board);
     let ports = PoolPorts { ready: Port::null(), announce: Port::null() };
     let actor =
         PoolActor::new(PoolConfig::default(), Arc::clone(spec), durable.clone(), boards, ports);
