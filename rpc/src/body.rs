@@ -68,6 +68,11 @@ impl<D: Dispatch> Calls<D> {
         &self.limits
     }
 
+    /// Bytes of finished answers that all bodies hold now; B4 bounds them.
+    pub(crate) fn answers_bytes(&self) -> usize {
+        self.answers.used()
+    }
+
     /// Who answers them.
     pub fn dispatch(&self) -> &D {
         &self.dispatch

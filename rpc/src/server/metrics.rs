@@ -126,7 +126,7 @@ fn executions(to: &mut Exposition, gauge: PlaceGauge) {
     .value(gauge.refused);
 }
 
-fn server<D>(to: &mut Exposition, door: &Door<D>) {
+fn server<D: Dispatch>(to: &mut Exposition, door: &Door<D>) {
     to.metric(Gauge, "evenkeel_rpc_connections", "Open connections.")
         .value(door.connections.used());
     to.metric(Gauge, "evenkeel_rpc_clients", "Clients that are remembered.")
@@ -137,6 +137,10 @@ fn server<D>(to: &mut Exposition, door: &Door<D>) {
         "Bytes of large request bodies that are read or worked.",
     )
     .value(door.bodies.used());
+    to.metric(Gauge, "evenkeel_rpc_answer_bytes", "Bytes of answers that wait to be written.")
+        .value(door.calls.answers_bytes());
+    to.metric(Gauge, "evenkeel_rpc_answer_bytes_max", "Bytes of answers that may wait.")
+        .value(door.calls.limits().answers_bytes_max);
     to.metric(Gauge, "evenkeel_rpc_outbox_bytes", "Bytes that wait for WebSockets.")
         .value(door.outboxes.bytes());
 }

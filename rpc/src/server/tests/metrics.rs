@@ -56,6 +56,8 @@ fn metrics_tell_of_the_work_and_never_fall() {
         ("evenkeel_sched_workers", 2),
         ("evenkeel_rpc_connections", 1),
         ("evenkeel_rpc_clients", 1),
+        ("evenkeel_rpc_answer_bytes", 0),
+        ("evenkeel_rpc_answer_bytes_max", rules().body.answers_bytes_max as u128),
     ] {
         assert_eq!(value(&before, name), expected * ONE, "{name}");
     }
