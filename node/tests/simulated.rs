@@ -337,8 +337,8 @@ fn receipt(world: &mut World, hash: &Value) -> Value {
     world.ask("eth_getTransactionReceipt", &json!([hash])).expect("an answer")
 }
 
-/// One life of process `victim` is ended `after` a burst of requests. Returns the run's hash, and how
-/// many of the operator's orders failed.
+/// One life of process `victim` is ended `after` a burst of requests. Returns the run's hash, and
+/// how many of the operator's orders failed.
 fn survives(seed: u64, order: Order, victim: usize, after: Duration) -> (u64, usize) {
     let mut world = World::new(seed, order, Mining::Automine);
     let [alice, bob, carol] = [0, 1, 2].map(|index| dev_accounts().addresses()[index]);

@@ -109,7 +109,8 @@ pub(crate) struct Identity {
     pub(crate) class: Class,
     /// Until when it goes before others of its class; never if [`Time::MAX`].
     pub(crate) deadline: Time,
-    pub(crate) share: Option<Share>,
+    /// Boxed, because most have none.
+    pub(crate) share: Option<Box<Share>>,
     /// Place in the registry.
     pub(crate) spot: u32,
 }
@@ -279,7 +280,7 @@ impl Header {
     /// What this turn may spend.
     #[inline]
     pub(crate) fn quantum(&self) -> u32 {
-        self.identity().share.as_ref().map_or(crate::limits::QUANTUM_REDUCTIONS, Share::quantum)
+        self.identity().share.as_deref().map_or(crate::limits::QUANTUM_REDUCTIONS, Share::quantum)
     }
 
     /// What is left of the quantum since the process was woken.

@@ -95,7 +95,7 @@ impl<'a, M: Message> Ctx<'a, M> {
         into: impl FnOnce(Result<T, Panicked>) -> M + Send + 'static,
     ) -> JobHandle {
         let (address, generation) = self.life();
-        let share = self.me.task().identity().share.as_ref();
+        let share = self.me.task().identity().share.as_deref();
         self.system().start_compute(share, job, move |result| {
             address.deliver(generation, into(result));
         })

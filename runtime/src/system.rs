@@ -309,6 +309,7 @@ impl System {
         assert!(process.system.is_same(self), "a mailbox belongs to the system that made it");
         let spot = self.0.registry.enter(id, process.downgrade());
         let Spawn { name, class, share, deadline, restart: _ } = spec;
+        let share = share.map(Box::new);
         let deadline = deadline.unwrap_or(Time::MAX);
         cell::give_birth(process, Identity { id, name, class, deadline, share, spot });
         if self.0.stop.is_set() {

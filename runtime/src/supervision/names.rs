@@ -180,12 +180,15 @@ impl System {
         let Some(id) = living(process) else {
             return Err(NameError::NoProcess);
         };
+        // Declared first, so dropped after the lock is given back: it may be the last holder.
+        let holder;
         let mut tables = self.names().write();
-        if let Some(named) = tables.names.get(&name) {
-            if named.id == id {
-                return Ok(());
-            }
-            return Err(NameError::Taken { name: name.to_string(), holder: named.id });
+        holder = tables.names.get(&name).and_then(|named| named.process.upgrade());
+        // One that has ended and is just about to give its name up has none.
+        match holder.as_ref().and_then(living) {
+            Some(holder) if holder == id => return Ok(()),
+            Some(holder) => return Err(NameError::Taken { name: name.to_string(), holder }),
+            None => {}
         }
         if tables.names.len() >= NAMES_MAX {
             return Err(NameError::Full);
