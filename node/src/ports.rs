@@ -108,7 +108,7 @@ pub(crate) fn executor_events(consensus: &Address<ConsensusMessage>) -> Port<Exe
     let consensus = consensus.clone();
     Port::new(move |event| {
         let event = match event {
-            ExecutorEvent::BegunAnew { header, hash } => {
+            ExecutorEvent::Begun { header, hash } => {
                 let begin = ConsensusMessage::Begin(Head { header, hash });
                 return delivered(consensus.insist(begin));
             }

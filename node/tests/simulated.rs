@@ -418,6 +418,22 @@ fn the_node_outlives_engine_executor_and_pool() {
     }
 }
 
+/// Goal: the same while the node begins: the engine may have had its first turn and the executor
+/// none, whose first life then knows no other engine than the one that has ended.
+#[test]
+fn the_node_outlives_them_while_it_begins() {
+    for (victim, turns) in (0..3).flat_map(|victim| (0..24).map(move |turns| (victim, turns))) {
+        for order in [Order::Fair, Order::Chaos] {
+            let mut world = World::new(turns, order, Mining::Automine);
+            world.simulation.run_for(Duration::from_nanos(turns * 25));
+            world.node.supervised[victim].kill();
+            world.simulation.run_for(Duration::from_secs(1));
+            let mined = world.ask("evm_mine", &json!([]));
+            assert!(mined.is_ok(), "victim {victim} after {turns} turns, {order:?}: {mined:?}");
+        }
+    }
+}
+
 /// Goal: a life that ends again and again ends the node, with the name of who failed.
 #[test]
 fn what_fails_without_end_stops_the_node() {

@@ -50,7 +50,7 @@ const MAILBOX: MailboxSpec =
 
 impl Node {
     fn new(seed: u64) -> Self {
-        let simulation = System::simulated(seed, Faults::default());
+        let mut simulation = System::simulated(seed, Faults::default());
         let system = simulation.system().clone();
         let spec = spec(Fork::Osaka);
         let database = database(&spec);
@@ -89,7 +89,11 @@ impl Node {
         system.spawn(Spawn::new("executor", Class::Exec), executor_mailbox, move || {
             Executor::new(config.take().expect("it is not restarted"))
         });
-        Self { simulation, spec, executor, durable, pool, events, reported }
+        simulation.run_until_idle();
+        let world = Self { simulation, spec, executor, durable, pool, events, reported };
+        let genesis = world.durable.get().header.hash_slow();
+        assert!(matches!(world.event(), ExecutorEvent::Begun { hash, .. } if hash == genesis));
+        world
     }
 
     fn send(&mut self, message: ExecutorMessage) {

@@ -109,7 +109,9 @@ impl Actor for Executor {
     type Message = ExecutorMessage;
 
     fn start(&mut self, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
+        // Said in a first life too: the engine may have begun anew before it.
         if self.tip.is_some() {
+            self.begun();
             return Flow::Next;
         }
         let (ticket, completion) = ctx.ticket();
@@ -140,7 +142,15 @@ impl Actor for Executor {
     fn resume(&mut self, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
         match std::mem::replace(&mut self.work, Work::Nothing) {
             Work::Nothing => Flow::Next,
-            Work::Beginning(slot) => self.begun(slot),
+            Work::Beginning(slot) => match slot.take() {
+                Some(tip) => {
+                    self.tip = Some(tip);
+                    self.begun();
+                    Flow::Next
+                }
+                // The writer is gone, and the node with it.
+                None => Flow::Stop,
+            },
             Work::Running(run, purpose) => self.run(run, purpose, ctx),
             Work::Offloaded(mut run, purpose, slot) => match slot.take() {
                 Some(result) if !result.is_stopped() => {
@@ -170,13 +180,10 @@ impl Executor {
         Self { spec, limits, tip, durable, ports, executed, work: Work::Nothing }
     }
 
-    /// The writer has told the tip, or is gone and the node with it.
-    fn begun(&mut self, slot: Slot<Tip>) -> Flow {
-        let Some(tip) = slot.take() else { return Flow::Stop };
-        let (header, hash) = (Arc::clone(&tip.header), tip.hash);
-        self.tip = Some(tip);
-        self.report(ExecutorEvent::BegunAnew { header, hash });
-        Flow::Next
+    /// Says on which head this life begins.
+    fn begun(&self) {
+        let (header, hash) = (Arc::clone(&self.tip().header), self.tip().hash);
+        self.report(ExecutorEvent::Begun { header, hash });
     }
 
     const fn tip(&self) -> &Tip {
@@ -293,7 +300,7 @@ impl Executor {
 
     fn report(&self, event: ExecutorEvent) {
         if let Err(error) = self.ports.events.send(event) {
-            // It is gone, and the node with it.
+            // It has ended, and whoever keeps both begins both anew, or stops the node.
             tracing::error!(%error, "the engine took no event of the executor");
         }
     }

@@ -94,8 +94,9 @@ pub enum ExecutorEvent {
         /// Whether it is valid.
         result: Result<(), ExecError>,
     },
-    /// It began anew, knows no block and no order of before, and executes on this head.
-    BegunAnew {
+    /// It began, knows no block and no order of before, and executes on this head. An engine that
+    /// has begun with it already knows.
+    Begun {
         /// The head: all that was final before is durable.
         header: Arc<Header>,
         /// Its hash.
