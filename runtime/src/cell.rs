@@ -20,7 +20,6 @@
 
 use std::{
     any::TypeId,
-    collections::VecDeque,
     mem::{self, ManuallyDrop},
     ptr::{self, NonNull},
     sync::PoisonError,
@@ -37,7 +36,7 @@ use crate::{
     reply::Reply,
     share::Share,
     status::Exit,
-    supervision::{actor::Signal, bonds::Bonds},
+    supervision::actor::Signal,
     sync::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, OnceLock, Ordering,
         UnsafeCell, fence,
@@ -53,7 +52,7 @@ mod turn;
 
 use self::task::{Counts, memory};
 pub(crate) use self::{
-    task::{Order, Task, TaskStack, WeakTask, quietly},
+    task::{Extras, Order, Task, TaskStack, WeakTask, quietly},
     turn::{Turn, current_turn},
 };
 
@@ -113,15 +112,6 @@ pub(crate) struct Identity {
     pub(crate) share: Option<Box<Share>>,
     /// Place in the registry.
     pub(crate) spot: u32,
-}
-
-/// What most processes never need.
-#[derive(Default)]
-pub(crate) struct Extras {
-    /// Who is told when the process ends.
-    pub(crate) exits: Vec<Reply<Exit>>,
-    pub(crate) orders: VecDeque<Order>,
-    pub(crate) bonds: Bonds,
 }
 
 struct VTable {

@@ -4,6 +4,7 @@
 
 use std::{
     any::Any,
+    collections::VecDeque,
     mem::ManuallyDrop,
     ops::Deref,
     process::abort,
@@ -14,7 +15,9 @@ use std::{
 use super::{After, Header};
 use crate::{
     mailbox::Load,
+    reply::Reply,
     status::Exit,
+    supervision::bonds::Bonds,
     sync::{Alive, AtomicPtr, AtomicU32, Ordering, fence},
 };
 
@@ -40,6 +43,15 @@ pub(crate) enum Order {
     End,
     /// Show the state, if there is one, to this. Nothing of the user's may panic in it.
     Visit(Visit),
+}
+
+/// What most processes never need.
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// Who is told when the process ends.
+    pub(crate) exits: Vec<Reply<Exit>>,
+    pub(crate) orders: VecDeque<Order>,
+    pub(crate) bonds: Bonds,
 }
 
 /// How many hold a cell (C3).
