@@ -6,11 +6,14 @@
 use std::sync::Arc;
 
 use alloy_consensus::{
-    Header, TxReceipt, constants::EMPTY_OMMER_ROOT_HASH, proofs::calculate_ommers_root,
+    Header, TxReceipt,
+    constants::EMPTY_OMMER_ROOT_HASH,
+    proofs::{calculate_ommers_root, calculate_withdrawals_root},
 };
 use alloy_eips::{eip2718::Encodable2718, eip4895::Withdrawal};
 use alloy_primitives::{Address, B256, Bloom};
 use alloy_rlp::{Decodable, Encodable};
+use alloy_trie::root::ordered_trie_root_with_encoder;
 
 use crate::{
     Receipt,
@@ -18,7 +21,6 @@ use crate::{
     id::Height,
     limits::{BLOCK_DECODE_BYTES_MAX, BLOCK_SIZE_BYTES_MAX},
     recover::SignatureError,
-    root::list_root,
     tx::{RecoveredTx, TxDecodeError, UnrecoveredTx},
 };
 
@@ -324,19 +326,19 @@ fn decode_tx(list: &mut &[u8]) -> Result<UnrecoveredTx, TxDecodeError> {
 /// Root of the trie of transactions by index.
 #[must_use]
 pub fn transactions_root(txs: &[Arc<RecoveredTx>]) -> B256 {
-    list_root(txs, |tx, out| tx.tx().encode_2718(out))
+    ordered_trie_root_with_encoder(txs, |tx, out| tx.tx().encode_2718(out))
 }
 
 /// Root of the trie of receipts, with their blooms, by index.
 #[must_use]
 pub fn receipts_root(receipts: &[Receipt]) -> B256 {
-    list_root(receipts, |receipt, out| receipt.encode_2718(out))
+    ordered_trie_root_with_encoder(receipts, |receipt, out| receipt.encode_2718(out))
 }
 
 /// Root of the trie of withdrawals by index.
 #[must_use]
 pub fn withdrawals_root(withdrawals: &[Withdrawal]) -> B256 {
-    list_root(withdrawals, |withdrawal, out| withdrawal.encode(out))
+    calculate_withdrawals_root(withdrawals)
 }
 
 /// Hash of the list of ommers.

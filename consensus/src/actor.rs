@@ -6,7 +6,7 @@
 //! | `Command` | the same; the reply is kept under a ticket until the engine answers |
 //! | `Deadline` | the same, if the engine's deadline has come |
 //! | `Resend` | effects that found a full mailbox are tried again |
-//! | `Begin` | a later life makes its engine, and looks for what the pool has |
+//! | `Begin` | a later life makes its engine, and looks for what the pool has; else none |
 //!
 //! No effect may be lost: one that finds the executor's mailbox full waits in the outbox, and all
 //! later ones behind it. The outbox is bounded by what the engine may have under way: one build, a
@@ -51,7 +51,7 @@ pub enum ConsensusMessage {
         /// Told once.
         reply: CommandReply,
     },
-    /// From the executor, which began anew: what the engine of this life is to start from.
+    /// From the executor, which has begun: what an engine that has none yet is to start from.
     Begin(Head),
     /// To itself: the engine's deadline.
     Deadline {

@@ -9,7 +9,7 @@ use alloy_primitives::B256;
 use evenkeel_chain::{BlockDecodeError, ChainSpec, SealedBlock, SignatureError};
 use evenkeel_consensus::{BlockTree, Placed, TreeError};
 use evenkeel_state::{Durable, ExecutedBlock, Tip};
-use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, Limits, Step};
+use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, Limits};
 
 /// Why a block is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,25 +132,13 @@ impl BlockImport {
         let block = Arc::new(block.recover_at(fork)?);
         let spec = Arc::clone(&self.spec);
         let run = BlockRun::validate(parent.clone(), spec, Arc::clone(&block), &self.limits)?;
-        let executed = self.finish(run)?;
+        let BlockOutcome::Executed(executed) = run.finish(self.slice)? else {
+            unreachable!("only a block that is built may be refused for being empty")
+        };
         let tip = parent.extend(&executed);
         let header = Arc::clone(&tip.header);
         let held = Held { tip, executed: Some(Arc::clone(&executed)) };
         let placed = self.tree.insert(header, hash, &block.ommers, held);
         Ok(Imported { hash, placed, executed: Some(executed) })
-    }
-
-    fn finish(&self, mut run: BlockRun) -> Result<Arc<ExecutedBlock>, ExecError> {
-        loop {
-            match run.step(self.slice) {
-                Step::More { .. } => {}
-                Step::Offload(call) => run.provide(call.run(&|| false)),
-                Step::Done(Ok(BlockOutcome::Executed(executed))) => return Ok(executed),
-                Step::Done(Ok(BlockOutcome::Empty)) => {
-                    unreachable!("only a block that is built may be refused for being empty")
-                }
-                Step::Done(Err(error)) => return Err(error),
-            }
-        }
     }
 }

@@ -174,7 +174,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
                 return Verdict::Done(Exit::Stopped);
             }
             // It need not be made only to end, but what came before the stop is handled.
-            Phase::New | Phase::Anew if is_stopping && turn.me().queued() == 0 => {
+            Phase::New | Phase::Anew if is_stopping && !turn.has_letters() => {
                 return Verdict::Done(Exit::Stopped);
             }
             Phase::Down(_) => return Verdict::Parked,

@@ -156,6 +156,7 @@ pub(crate) struct Header {
     extras: OnceLock<Box<Mutex<Extras>>>,
 }
 
+/// Wherever the cell lies, these are on two cache lines.
 #[cfg(not(evenkeel_loom))]
 const _: () = {
     let queue_ends = mem::offset_of!(Header, queue) + size_of::<Queue>();

@@ -102,6 +102,7 @@ impl Taken {
     }
 }
 
+/// What the owner of the turn knows of what was taken, and of the room that came free by it.
 struct Own {
     /// The oldest letter.
     first: *mut Link,
@@ -343,6 +344,17 @@ impl Queue {
             }
             Some((message, weight))
         })
+    }
+
+    /// True if a letter waits, whether it counts or not.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the turn, and `taken` is this queue's.
+    pub(crate) unsafe fn has_letters(&self, taken: &Taken) -> bool {
+        // SAFETY: only the owner of the turn touches it.
+        let is_taken = taken.0.with_mut(|own| !unsafe { &*own }.first.is_null());
+        is_taken || !untagged(self.head.load(Ordering::Acquire)).is_null()
     }
 
     /// Gives back all room that is owed, at the end of a turn. Says how many letters' that was.

@@ -167,24 +167,29 @@ fn a_parked_actor_takes_nothing_and_a_stopped_one_refuses() {
     assert_eq!(system.status().actors_live, 0);
 }
 
-/// Goal: a stop that comes before an actor's first turn does not lose what was sent before it.
+/// Goal: a stop that comes before an actor's first turn does not lose what was sent before it,
+/// within the bounds or beyond them, whatever the mailbox's rule.
 /// Found by shuttle (`a_long_turn_hands_over_what_it_has_woken`): such an actor ended unmade.
 #[test]
 fn a_stop_before_the_first_turn_handles_what_was_sent() {
-    let mut simulation = System::simulated(1, Faults::default());
-    let system = simulation.system().clone();
-    let (address, mailbox) = system.mailbox(spec(3, 1_000, Overflow::Reject));
-    let (done, answer) = reply();
-    let mut done = Some(done);
-    let make = move || Collector { numbers: Vec::new(), count: 3, done: done.take() };
-    let handle = system.spawn(Spawn::new("collector", Class::Rpc), mailbox, make);
-    for number in 0..3 {
-        address.send(Parcel { number, bytes: 1 }).unwrap();
+    let rules = [Overflow::Reject, Overflow::Await, Overflow::DropOld];
+    for (rule, insists) in rules.into_iter().flat_map(|rule| [(rule, false), (rule, true)]) {
+        let mut simulation = System::simulated(1, Faults::default());
+        let system = simulation.system().clone();
+        let (address, mailbox) = system.mailbox(spec(3, 1_000, rule));
+        let (done, answer) = reply();
+        let mut done = Some(done);
+        let make = move || Collector { numbers: Vec::new(), count: 3, done: done.take() };
+        let handle = system.spawn(Spawn::new("collector", Class::Rpc), mailbox, make);
+        for number in 0..3 {
+            let parcel = Parcel { number, bytes: 1 };
+            assert!(if insists { address.insist(parcel) } else { address.send(parcel).is_ok() });
+        }
+        handle.stop();
+        assert_eq!(simulation.run_until(answer), Ok(vec![0, 1, 2]), "{rule:?}, {insists}");
+        simulation.run_until_idle();
+        assert!(handle.is_finished() && system.status().dead_letters == 0);
     }
-    handle.stop();
-    assert_eq!(simulation.run_until(answer), Ok(vec![0, 1, 2]));
-    simulation.run_until_idle();
-    assert!(handle.is_finished() && system.status().dead_letters == 0);
 }
 
 struct Sum {

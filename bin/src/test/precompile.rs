@@ -11,7 +11,7 @@ use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
 use anyhow::{Context as _, Result, anyhow};
 use evenkeel_chain::{ChainSpec, GenesisAccount, Header, RecoveredTx, TypedTransaction};
 use evenkeel_node::Limits;
-use evenkeel_vm::{BlockOutcome, BlockRun, SingleJob, Step};
+use evenkeel_vm::{BlockOutcome, BlockRun, SingleJob};
 use serde::Deserialize;
 
 use super::{
@@ -137,7 +137,7 @@ impl Call<'_> {
             input: self.input.clone(),
             ..TxLegacy::default()
         });
-        let mut run = BlockRun::single(SingleJob {
+        let run = BlockRun::single(SingleJob {
             tip: genesis(&spec)?,
             spec: Arc::new(spec),
             header: Header {
@@ -151,18 +151,13 @@ impl Call<'_> {
             limits: Limits::consensus(),
             block_hashes: BTreeMap::new(),
         });
-        loop {
-            match run.step(self.slice) {
-                Step::More { .. } => {}
-                Step::Offload(call) => run.provide(call.run(&|| false)),
-                Step::Done(Ok(BlockOutcome::Executed(executed))) => {
-                    let log = executed.receipts[0].logs.first().ok_or("the contract failed")?;
-                    let is_success = log.topics().iter().any(|topic| !topic.is_zero());
-                    return Ok((is_success, log.data.data.clone()));
-                }
-                Step::Done(Ok(BlockOutcome::Empty)) => return Err("no transaction".to_owned()),
-                Step::Done(Err(error)) => return Err(error.to_string()),
+        match run.finish(self.slice).map_err(|error| error.to_string())? {
+            BlockOutcome::Executed(executed) => {
+                let log = executed.receipts[0].logs.first().ok_or("the contract failed")?;
+                let is_success = log.topics().iter().any(|topic| !topic.is_zero());
+                Ok((is_success, log.data.data.clone()))
             }
+            BlockOutcome::Empty => Err("no transaction".to_owned()),
         }
     }
 }

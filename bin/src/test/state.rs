@@ -14,7 +14,7 @@ use anyhow::Result;
 use evenkeel_chain::{ChainSpec, Header, UnrecoveredTx};
 use evenkeel_node::Limits;
 use evenkeel_state::{ExecutedBlock, Tip};
-use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, SingleJob, Step};
+use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, SingleJob};
 use serde::Deserialize;
 
 use super::{
@@ -164,7 +164,7 @@ fn execute(case: &Case<'_>) -> Result<Arc<ExecutedBlock>, Fault> {
     let first = header.number.saturating_sub(BLOCK_HASHES);
     // State tests have no blocks before; this is what geth makes of it.
     let hash = |number: u64| (number, keccak256(number.to_string()));
-    let mut run = BlockRun::single(SingleJob {
+    let run = BlockRun::single(SingleJob {
         tip: case.tip.clone(),
         spec: Arc::clone(&case.spec),
         block_hashes: (first..header.number).map(hash).collect(),
@@ -172,16 +172,10 @@ fn execute(case: &Case<'_>) -> Result<Arc<ExecutedBlock>, Fault> {
         tx,
         limits: Limits::consensus(),
     });
-    loop {
-        match run.step(case.slice) {
-            Step::More { .. } => {}
-            Step::Offload(call) => run.provide(call.run(&|| false)),
-            Step::Done(Ok(BlockOutcome::Executed(executed))) => return Ok(executed),
-            Step::Done(Ok(BlockOutcome::Empty)) => {
-                let error = ExecError::Internal("the block has no transaction".to_owned());
-                return Err(Fault::from(error));
-            }
-            Step::Done(Err(error)) => return Err(Fault::from(error)),
+    match run.finish(case.slice)? {
+        BlockOutcome::Executed(executed) => Ok(executed),
+        BlockOutcome::Empty => {
+            Err(ExecError::Internal("the block has no transaction".to_owned()).into())
         }
     }
 }

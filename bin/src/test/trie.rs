@@ -1,5 +1,5 @@
 //! Trie tests: keys, values, the root. Where keys are hashed, through the trie of the state; else
-//! through that of lists.
+//! through one for keys of any length, which only these tests have.
 
 use std::collections::BTreeMap;
 

@@ -206,6 +206,18 @@ impl<M: Message> Turn<'_, M> {
         }
     }
 
+    /// True if anything waits, also beyond the bounds.
+    pub(crate) fn has_letters(&self) -> bool {
+        let front = self.me.front();
+        match &front.rule {
+            Rule::Locked(locked) => locked.len() > 0,
+            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
+                // SAFETY: a `Turn` is held by the owner of the turn.
+                unsafe { front.header.queue.has_letters(&front.header.taken) }
+            }
+        }
+    }
+
     /// Gives back, at the end of the turn, all room of what was taken.
     #[inline]
     pub(crate) fn settle(&self) {
