@@ -286,6 +286,25 @@ pub(crate) struct DisplayArgs {
     /// `evenkeel_runtime=trace` shows every turn and message with its time.
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub(crate) log: Targets,
+    /// Send spans to this OpenTelemetry collector, as OTLP over HTTP.
+    #[arg(
+        long = "tracing-otlp",
+        value_name = "URL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "http://127.0.0.1:4318/v1/traces"
+    )]
+    pub(crate) tracing_otlp: Option<String>,
+    /// Which spans are sent, as for --log; the default is every turn and message.
+    #[arg(
+        long = "tracing-otlp.filter",
+        value_name = "FILTER",
+        default_value = "evenkeel_runtime=trace"
+    )]
+    pub(crate) tracing_otlp_filter: Targets,
+    /// Part of all traces that is sent, 0 to 1.
+    #[arg(long = "tracing-otlp.sample-ratio", value_name = "RATIO", default_value_t = 1.0)]
+    pub(crate) tracing_otlp_sample_ratio: f64,
     /// Changes nothing: only tables would be Markdown, and there are none.
     #[arg(long, conflicts_with = "json")]
     pub(crate) md: bool,

@@ -46,7 +46,7 @@ const LOG_REST: Duration = Duration::from_millis(20);
 ///
 /// What is wrong with the settings, the genesis, the database or the port; nothing is written then.
 pub(crate) fn run(args: &DevArgs) -> Result<()> {
-    log::start(args.display.log.clone())?;
+    let _flushed_when_dropped = log::start(&args.display)?;
     let system = System::threads(threads(args)).context("cannot start the scheduler")?;
     let signals = signals(&system)?;
     let accounts = dev_accounts(&args.wallet, args.node.seed)?;

@@ -1,4 +1,5 @@
-//! The node's own log: warnings and errors on stderr, and whatever `--log` asks for.
+//! The node's own log: warnings and errors on stderr, and whatever `--log` asks for; and its spans
+//! for a collector (`otlp`). What goes where is filtered for each by itself.
 //!
 //! A terminal that takes nothing must not hold up a worker: lines go through a bounded queue to a
 //! thread of their own, and what does not fit is dropped and counted in the next line. What still
@@ -16,21 +17,26 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use tracing_subscriber::{
-    filter::Targets,
+    Layer as _,
     fmt::{MakeWriter, format::FmtSpan},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
+use crate::{args::DisplayArgs, otlp::Exporter};
+
 /// Lines that wait for the terminal, of about 200 bytes each.
 const LINES_MAX: usize = 4_096;
 
-/// Sends everything that `filter` lets through to stderr, from here on.
+/// Sends what the filters let through to stderr and to the collector, from here on. The exporter is
+/// to be dropped when the node has ended.
 ///
 /// # Errors
 ///
-/// The machine refuses a thread, or a log was started before.
-pub(crate) fn start(filter: Targets) -> Result<()> {
+/// The machine refuses a thread, a log was started before, or as [`Exporter::to`].
+pub(crate) fn start(args: &DisplayArgs) -> Result<Option<Exporter>> {
+    let ratio = args.tracing_otlp_sample_ratio;
+    let exporter = args.tracing_otlp.as_deref().map(|url| Exporter::to(url, ratio)).transpose()?;
     let (lines, waiting) = sync_channel(LINES_MAX);
     let dropped = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&dropped);
@@ -41,9 +47,17 @@ pub(crate) fn start(filter: Targets) -> Result<()> {
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_span_events(FmtSpan::CLOSE)
-        .with_writer(Lines { lines, dropped });
-    let registry = tracing_subscriber::registry().with(filter).with(layer);
-    registry.try_init().context("cannot start the log")
+        .with_writer(Lines { lines, dropped })
+        .with_filter(args.log.clone());
+    let spans = exporter.as_ref().map(|exporter| {
+        tracing_opentelemetry::layer()
+            .with_tracer(exporter.tracer())
+            .with_location(false)
+            .with_filter(args.tracing_otlp_filter.clone())
+    });
+    let registry = tracing_subscriber::registry().with(layer).with(spans);
+    registry.try_init().context("cannot start the log")?;
+    Ok(exporter)
 }
 
 fn print(waiting: &Receiver<Vec<u8>>, dropped: &AtomicU64) {

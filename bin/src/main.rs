@@ -9,6 +9,7 @@ mod genesis;
 mod later;
 mod layers;
 mod log;
+mod otlp;
 mod test;
 mod top;
 

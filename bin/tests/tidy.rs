@@ -32,7 +32,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("k256", &["chain"]),
     ("secp256k1", &["chain"]),
     ("sha3", &["chain"]),
-    ("hyper", &["rpc"]),
+    ("hyper", &["rpc", "bin"]),
     ("clap", &["bin", "benches"]),
     ("anyhow", &["bin", "benches"]),
     ("ratatui", &["bin"]),

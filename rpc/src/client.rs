@@ -182,7 +182,7 @@ mod tests {
         let id = client.id;
         let held = executions
             .hold(&client, (crate::executions::Method::Call, Hold::new(true), Time::ZERO))
-            .map(|held| held.id)
+            .map(|held| held.0.id)
             .expect("there is room");
         executions.set_weight(id, 32).expect("it holds an execution");
         drop(client);

@@ -88,6 +88,8 @@ pub(crate) struct Held {
     pub(crate) client: Client,
     pub(crate) deadline: Time,
     end: Mutex<Option<End>>,
+    /// Calls off the future that sees it to its end, wherever that waits.
+    call_off: Mutex<Option<Reply<()>>>,
 }
 
 /// How a held execution ended.
@@ -212,7 +214,7 @@ impl Executions {
 
     // --- held ones -------------------------------------------------------------------------
 
-    /// Enters an execution that is held.
+    /// Enters an execution that is held. The answer comes when it is cancelled.
     ///
     /// # Errors
     ///
@@ -221,7 +223,7 @@ impl Executions {
         &self,
         client: &Client,
         (method, hold, deadline): (Method, Hold, Time),
-    ) -> Result<Arc<Held>, RpcError> {
+    ) -> Result<(Arc<Held>, Answer<()>), RpcError> {
         let mut state = self.lock();
         let own = state.held.values().filter(|held| held.client.id == client.id).count();
         if own >= EXECS_PER_CLIENT_MAX || state.held.len() >= EXECS_MAX {
@@ -230,6 +232,7 @@ impl Executions {
             )));
         }
         state.count += 1;
+        let (call_off, cancelled) = reply();
         let entered = Arc::new(Held {
             id: state.count,
             method,
@@ -237,9 +240,10 @@ impl Executions {
             client: client.clone(),
             deadline,
             end: Mutex::default(),
+            call_off: Mutex::new(Some(call_off)),
         });
         state.held.insert(entered.id, Arc::clone(&entered));
-        Ok(entered)
+        Ok((entered, cancelled))
     }
 
     /// The held execution of this number, if it is this client's.
@@ -301,5 +305,9 @@ impl Held {
     pub(crate) fn cancel(&self, now: Time, error: RpcError) {
         self.ended(now, Err(error));
         self.hold.cancel();
+        let call_off = self.call_off.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(call_off) = call_off {
+            call_off.send(());
+        }
     }
 }

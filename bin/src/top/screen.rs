@@ -1,10 +1,15 @@
 //! The terminal of `evenkeel top`: shows the view, reads keys, and leaves the terminal as it was.
 //!
-//! The node is asked from a thread of its own, so that keys are answered while it is slow.
+//! The node is asked from a thread of its own, so that keys are answered while it is slow. A signal
+//! that ends a process ends this one too, after the terminal has been given back.
 
 use std::{
     io,
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+    },
     time::Duration,
 };
 
@@ -12,6 +17,11 @@ use anyhow::{Context, Result, bail};
 use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event},
+};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+    low_level::emulate_default_handler,
 };
 
 use super::{
@@ -62,10 +72,16 @@ pub(super) fn run(node: Node, mut view: View) -> Result<()> {
     let (orders, to_do) = sync_channel(1);
     let (reports, news) = sync_channel(1);
     start(move || ask(&node, &to_do, &reports));
+    let signals = Signals::listen().context("cannot listen for signals")?;
     let mut screen = Screen::enter().context("the terminal does not take orders")?;
     loop {
         screen.0.draw(|frame| draw(frame, &view)).context("the terminal has failed")?;
-        match next(&news)? {
+        match next(&news, &signals)? {
+            Next::Signal(signal) => {
+                drop(screen);
+                // Whoever waits for this process is to see what ended it.
+                return emulate_default_handler(signal).context("the signal does not end us");
+            }
             Next::Input(Event::Key(key)) if key.is_press() => match view.pressed(key) {
                 None => {}
                 Some(Action::Quit) => return Ok(()),
@@ -83,14 +99,37 @@ pub(super) fn run(node: Node, mut view: View) -> Result<()> {
     }
 }
 
+/// Which signal asked this process to end.
+struct Signals(Arc<AtomicUsize>);
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let arrived = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            let number = usize::try_from(signal).expect("signals have positive numbers");
+            flag::register_usize(signal, Arc::clone(&arrived), number)?;
+        }
+        Ok(Self(arrived))
+    }
+
+    fn arrived(&self) -> Option<i32> {
+        let signal = self.0.load(Ordering::Relaxed);
+        (signal != 0).then(|| i32::try_from(signal).expect("it was one of three small numbers"))
+    }
+}
+
 enum Next {
+    Signal(i32),
     Input(Event),
     Report(Result<Report>),
 }
 
-/// Waits for a key or a report.
-fn next(news: &Receiver<Result<Report>>) -> Result<Next> {
+/// Waits for a signal, a key or a report; a signal may wait for as long as a report.
+fn next(news: &Receiver<Result<Report>>, signals: &Signals) -> Result<Next> {
     loop {
+        if let Some(signal) = signals.arrived() {
+            return Ok(Next::Signal(signal));
+        }
         match news.try_recv() {
             Ok(report) => return Ok(Next::Report(report)),
             Err(TryRecvError::Empty) => {}

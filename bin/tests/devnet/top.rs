@@ -1,11 +1,18 @@
 //! The scheduler of the real node as its operator sees it, and an execution that is held.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    fs::File,
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::unix::process::ExitStatusExt as _,
     process::{Command, Stdio},
 };
 
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 use serde_json::json;
 
 use super::process::Devnet;
@@ -63,9 +70,46 @@ fn a_loaded_node_is_seen_and_held() {
     let killed = node.call("sched_executions", &json!([]))[0]["id"].take();
     assert_eq!(node.call("sched_kill", &json!([killed])), true);
     prints_pages(&url);
+    gives_the_terminal_back(&url);
     drop(load);
     assert_eq!(node.terminate(), Some(0));
     fails_top(&url);
+}
+
+/// A signal ends the picture as it ends any process, but for the terminal, which is left as it was.
+fn gives_the_terminal_back(url: &str) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).expect("a terminal");
+    unlockpt(&master).expect("a terminal");
+    let path = ptsname(&master, Vec::new()).expect("it has a name").into_string();
+    let slave = File::options().read(true).write(true).open(path.expect("text")).expect("it opens");
+    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&slave, size).expect("a terminal has a size");
+    let stdio = || Stdio::from(slave.try_clone().expect("it can be shared"));
+    let mut top = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["top", url])
+        .stdin(stdio())
+        .stdout(stdio())
+        .stderr(stdio())
+        .spawn()
+        .expect("the binary runs");
+    drop(slave);
+    let mut screen = File::from(master);
+    let mut read_to = |sequence: &[u8]| {
+        let mut seen = Vec::new();
+        while !seen.ends_with(sequence) {
+            let mut byte = [0];
+            screen.read_exact(&mut byte).expect("it writes more");
+            seen.push(byte[0]);
+        }
+    };
+    // The alternate screen is entered, something is drawn, and it is left.
+    read_to(b"\x1b[?1049h");
+    read_to(b"evenkeel");
+    kill_process(Pid::from_child(&top), Signal::TERM).expect("it runs");
+    read_to(b"\x1b[?1049l");
+    let status = top.wait().expect("it is our child");
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
 }
 
 /// A node that is gone is one clear line.

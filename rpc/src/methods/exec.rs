@@ -5,9 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evenkeel_runtime::{Class, Spawn, Time};
+use evenkeel_runtime::{Answer, Class, Spawn, Time};
 use evenkeel_vm::{CallKind, CallOutcome, Hold, HoldState, Limits, spawn_held_call};
-use futures_util::FutureExt as _;
+use futures_util::{
+    FutureExt as _,
+    future::{Either, select},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -53,7 +56,7 @@ pub(super) fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let method = if matches!(kind, CallKind::Call) { Method::Call } else { Method::TraceCall };
     let hold = Hold::new(options.paused);
     let entered = api.executions.hold(request.client, (method, hold, deadline))?;
-    let id = entered.id;
+    let id = entered.0.id;
     let limits = Limits { deadline: Some(deadline), timeout, ..api.limits(request.client) };
     let spawn = Spawn::new("exec", Class::Rpc).share(request.client.share.clone());
     let driver = drive(Arc::clone(api), entered, (asked, kind, limits));
@@ -63,9 +66,16 @@ pub(super) fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
 }
 
 /// Sees an execution to its end, keeps its result for a while, and forgets it.
-async fn drive(api: Arc<Api>, held: Arc<Held>, work: (Asked, CallKind, Limits)) {
-    let result = run(&api, &held, work).await;
-    held.ended(api.system.now(), kept(result));
+async fn drive(
+    api: Arc<Api>,
+    (held, cancelled): (Arc<Held>, Answer<()>),
+    work: (Asked, CallKind, Limits),
+) {
+    // One that is cancelled leaves at once, also the line for a place; it has its end already.
+    let running = run(&api, &held, work).boxed();
+    if let Either::Left((result, _)) = select(running, cancelled).await {
+        held.ended(api.system.now(), kept(result));
+    }
     if api.executions.is_held(held.id) {
         api.system.sleep(EXEC_KEPT).await;
         api.executions.forget(held.id);

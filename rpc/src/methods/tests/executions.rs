@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use evenkeel_runtime::{Class, Share};
 use serde_json::{Value, json};
 
-use super::world::World;
+use super::world::{Setup, World};
 use crate::{
-    ClientId, Member, RpcConfig, Session,
+    ClientId, Member, PlaceLimits, RpcConfig, Session,
     session::{Line, Outboxes},
 };
 
@@ -156,6 +156,28 @@ fn executions_are_held() {
     assert_eq!(world.err("exec_status", &json!([ids[0]]).to_string()).0, -32_001);
     let (_, text) = world.err("exec_start", r#"["eth_sendTransaction",[]]"#);
     assert!(text.contains("expected eth_call or debug_traceCall"), "{text}");
+}
+
+/// Goal: a held execution that is cancelled or killed while it waits for a place leaves the line.
+/// Method: one place, and it is taken; two more in line.
+#[test]
+fn one_that_waits_for_a_place_leaves_the_line_when_cancelled() {
+    let places = PlaceLimits { running_max: 1, ..PlaceLimits::default() };
+    let mut world = World::with(65, Setup { places, ..Setup::default() });
+    let ids = [(); 3].map(|()| start(&mut world, ENDLESS, &json!({ "paused": true })));
+    world.sim.run_for(Duration::from_millis(1));
+    let counts = |world: &World| {
+        let gauge = world.api.places.gauge();
+        (gauge.running, gauge.waiting)
+    };
+    assert_eq!(counts(&world), (1, 2));
+    assert_eq!(world.ok("exec_cancel", &json!([ids[1]]).to_string()), true);
+    assert_eq!(world.ok("sched_kill", &json!([ids[2]]).to_string()), true);
+    world.sim.run_for(Duration::from_millis(1));
+    assert_eq!(counts(&world), (1, 0));
+    let status = world.ok("exec_status", &json!([ids[2]]).to_string());
+    assert_eq!(status["error"]["message"], "execution killed");
+    assert_eq!(world.ok("exec_status", &json!([ids[0]]).to_string())["state"], "paused");
 }
 
 /// Goal: subscribers are told how an execution goes and how it ends, ten times a second at most.
