@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Why bytes are not a block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BlockDecodeError {
     /// Longer than any block may be.
     #[error("block of {found} bytes, limit {limit}")]

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod attributes;
+mod blobs;
 mod block;
 mod chain_id;
 mod command;
@@ -36,6 +37,7 @@ pub use alloy_eips::eip4895::Withdrawal;
 pub use alloy_eips::eip7840::BlobParams;
 pub use alloy_genesis::GenesisAccount;
 pub use attributes::BlockAttributes;
+pub use blobs::{BlobError, BlobSidecar, check_blob_hashes, kzg_settings, prove_blobs};
 pub use block::{
     BlockDecodeError, BodyError, SealedBlock, UnrecoveredBlock, logs_bloom, ommers_hash,
     receipts_root, transactions_root, withdrawals_root,

@@ -6,6 +6,11 @@ use alloy_primitives::U256;
 pub const TX_SIZE_BYTES_MAX: usize = 128 * 1024;
 /// The same under the name the contracts between the crates use.
 pub const TX_SIZE_MAX: usize = TX_SIZE_BYTES_MAX;
+/// Blobs of one transaction, whatever its block may have (EIP-7594, `MAX_BLOBS_PER_TX`): what comes
+/// with them stays below [`BLOB_TX_SIZE_BYTES_MAX`].
+pub const TX_BLOBS_MAX: u64 = 6;
+/// Bytes of one blob transaction with its blobs; geth's `txMaxSize` of its blob pool.
+pub const BLOB_TX_SIZE_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of RLP a block may have since Osaka: EIP-7934 (10 MiB less 2 MiB for the consensus layer).
 pub const BLOCK_SIZE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes that are decoded as one block, whatever its fork. Before Osaka only gas bounds a block: at

@@ -12,15 +12,25 @@
 use std::sync::Arc;
 
 use alloy_consensus::{
-    EthereumTxEnvelope, EthereumTypedTransaction, Transaction, TxEip4844, TxLegacy, TxType,
-    transaction::RlpEcdsaDecodableTx,
+    EthereumTxEnvelope, EthereumTypedTransaction, Signed, Transaction, TxEip4844,
+    TxEip4844WithSidecar, TxLegacy, TxType, transaction::RlpEcdsaDecodableTx,
 };
-use alloy_eips::eip2718::{Decodable2718, Eip2718Error, Encodable2718};
+use alloy_eips::{
+    eip2718::{Decodable2718, Eip2718Error, Encodable2718},
+    eip7594::Encodable7594 as _,
+};
 use alloy_primitives::{Address, B256, Bytes, ChainId, Signature, TxKind, U256};
+use alloy_rlp::{EMPTY_LIST_CODE, Header};
 
-use crate::{fork::Fork, limits::TX_SIZE_BYTES_MAX, recover, recover::SignatureError};
+use crate::{
+    blobs::{BlobError, BlobSidecar},
+    fork::Fork,
+    limits::{BLOB_TX_SIZE_BYTES_MAX, TX_SIZE_BYTES_MAX},
+    recover,
+    recover::SignatureError,
+};
 
-/// A signed transaction; blob sidecars are never in it.
+/// A signed transaction; blobs are never in it.
 pub type TxEnvelope = EthereumTxEnvelope<TxEip4844>;
 /// The same without its signature.
 pub type TypedTransaction = EthereumTypedTransaction<TxEip4844>;
@@ -28,7 +38,7 @@ pub type TypedTransaction = EthereumTypedTransaction<TxEip4844>;
 const IMPERSONATED_S: U256 = U256::from_limbs([1, 0, 0, 0]);
 
 /// Why bytes are not a transaction we take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TxDecodeError {
     /// Nothing was sent.
     #[error("typed transaction too short")]
@@ -41,9 +51,9 @@ pub enum TxDecodeError {
         /// Bytes a transaction may have.
         limit: usize,
     },
-    /// A blob transaction: this chain carries no blobs.
-    #[error("transaction type not supported: tx type 3 (blob) not supported by this pool")]
-    Blob,
+    /// A blob transaction without its blobs.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
     /// No such type of transaction.
     #[error("transaction type not supported")]
     UnknownType {
@@ -69,9 +79,10 @@ impl TxDecodeError {
     #[must_use]
     pub const fn is_offence(&self) -> bool {
         match self {
-            // A peer may know newer types, or have blobs on its chain.
-            Self::Blob | Self::UnknownType { .. } => false,
+            // A peer may know newer types.
+            Self::UnknownType { .. } => false,
             Self::Empty
+            | Self::Blobs(_)
             | Self::TooLarge { .. }
             | Self::Rlp(_)
             | Self::TrailingBytes { .. }
@@ -86,6 +97,7 @@ pub struct UnrecoveredTx {
     tx: TxEnvelope,
     hash: B256,
     size_bytes: usize,
+    sidecar: Option<Arc<BlobSidecar>>,
 }
 
 impl UnrecoveredTx {
@@ -94,7 +106,41 @@ impl UnrecoveredTx {
     pub fn new(tx: TxEnvelope) -> Self {
         let hash = *tx.tx_hash();
         let size_bytes = tx.encode_2718_len();
-        Self { tx, hash, size_bytes }
+        Self { tx, hash, size_bytes, sidecar: None }
+    }
+
+    /// Decodes a blob transaction as it travels: with its blobs, in the forms of EIP-4844 and
+    /// EIP-7594. Nothing is proven. O(n).
+    fn decode_with_blobs(raw: &[u8]) -> Result<Self, TxDecodeError> {
+        type Pooled = EthereumTxEnvelope<TxEip4844WithSidecar<BlobSidecar>>;
+        let (found, limit) = (raw.len(), BLOB_TX_SIZE_BYTES_MAX);
+        if found > limit {
+            return Err(TxDecodeError::TooLarge { found, limit });
+        }
+        // What is in blocks begins with a number, what travels with the list that is in blocks.
+        let mut rest = &raw[1..];
+        Header::decode(&mut rest)?;
+        if rest.first().is_some_and(|first| *first < EMPTY_LIST_CODE) {
+            return Err(BlobError::Missing.into());
+        }
+        let mut rest = raw;
+        let tx = Pooled::decode_2718(&mut rest).map_err(|error| match error {
+            Eip2718Error::RlpError(error) => TxDecodeError::Rlp(error),
+            _ => TxDecodeError::UnknownType { found: raw[0] },
+        })?;
+        if !rest.is_empty() {
+            return Err(TxDecodeError::TrailingBytes { found: rest.len() });
+        }
+        if tx.encode_2718_len() != raw.len() {
+            return Err(TxDecodeError::NotCanonical);
+        }
+        let Pooled::Eip4844(signed) = tx else {
+            return Err(TxDecodeError::UnknownType { found: raw[0] });
+        };
+        let (tx, signature, hash) = signed.into_parts();
+        let (tx, sidecar) = tx.into_parts();
+        let tx = Self::new(TxEnvelope::Eip4844(Signed::new_unchecked(tx, signature, hash)));
+        Ok(Self { sidecar: Some(Arc::new(sidecar)), ..tx })
     }
 
     /// Decodes the EIP-2718 form of every type, as it stands in a block: of a blob transaction
@@ -169,8 +215,8 @@ impl UnrecoveredTx {
     /// Takes the caller's word for who signed it (a cache by hash, our own database).
     #[must_use]
     pub fn with_sender(self, sender: Address) -> Arc<RecoveredTx> {
-        let Self { tx, hash, size_bytes } = self;
-        Arc::new(RecoveredTx { tx, hash, sender, size_bytes })
+        let Self { tx, hash, size_bytes, sidecar } = self;
+        Arc::new(RecoveredTx { tx, hash, sender, size_bytes, sidecar })
     }
 }
 
@@ -181,22 +227,25 @@ pub struct RecoveredTx {
     hash: B256,
     sender: Address,
     size_bytes: usize,
+    /// While it waits to be mined.
+    sidecar: Option<Arc<BlobSidecar>>,
 }
 
 impl RecoveredTx {
-    /// Decodes the EIP-2718 network form of types 0, 1, 2 and 4.
+    /// Decodes the EIP-2718 form in which transactions travel: with its blobs if it has some, of
+    /// which nothing is proven yet.
     ///
     /// O(n) in the length of `raw`, which is bounded first.
     ///
     /// # Errors
     ///
-    /// [`TxDecodeError`]; a blob transaction is refused by name.
+    /// [`TxDecodeError`].
     pub fn decode(raw: &[u8]) -> Result<UnrecoveredTx, TxDecodeError> {
+        if raw.first() == Some(&(TxType::Eip4844 as u8)) {
+            return UnrecoveredTx::decode_with_blobs(raw);
+        }
         if raw.len() > TX_SIZE_BYTES_MAX {
             return Err(TxDecodeError::TooLarge { found: raw.len(), limit: TX_SIZE_BYTES_MAX });
-        }
-        if raw.first() == Some(&3) {
-            return Err(TxDecodeError::Blob);
         }
         UnrecoveredTx::decode(raw)
     }
@@ -235,10 +284,37 @@ impl RecoveredTx {
         self.sender
     }
 
-    /// Length of its EIP-2718 encoding.
+    /// Length of its EIP-2718 encoding, without blobs.
     #[must_use]
     pub const fn size_bytes(&self) -> usize {
         self.size_bytes
+    }
+
+    /// The same with its blobs: what it takes while it waits.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.size_bytes + self.sidecar.as_ref().map_or(0, |sidecar| sidecar.encode_7594_len())
+    }
+
+    /// Its blobs, if it is a blob transaction on its way into a block.
+    #[must_use]
+    pub const fn sidecar(&self) -> Option<&Arc<BlobSidecar>> {
+        self.sidecar.as_ref()
+    }
+
+    /// The same transaction with these blobs.
+    #[must_use]
+    pub fn with_sidecar(self: &Arc<Self>, sidecar: Arc<BlobSidecar>) -> Arc<Self> {
+        Arc::new(Self { sidecar: Some(sidecar), ..Self::clone(self) })
+    }
+
+    /// The same transaction as it stands in a block: without blobs.
+    #[must_use]
+    pub fn without_sidecar(self: Arc<Self>) -> Arc<Self> {
+        if self.sidecar.is_none() {
+            return self;
+        }
+        Arc::new(Self { sidecar: None, ..Self::clone(&self) })
     }
 
     /// Whether the signature is made up (C3).
@@ -323,11 +399,14 @@ impl RecoveredTx {
         self.max_fee_per_gas().min(base_fee.saturating_add(self.max_priority_fee_per_gas()))
     }
 
-    /// Wei the sender must have: value and all gas at the highest price. None: above 2^256.
+    /// Wei the sender must have: value, all gas and blob gas at the highest prices. None: above
+    /// 2^256.
     #[must_use]
     pub fn cost_max(&self) -> Option<U256> {
-        U256::from(self.gas_limit())
-            .checked_mul(U256::from(self.max_fee_per_gas()))?
+        let price = |gas: u64, fee: u128| U256::from(gas).checked_mul(U256::from(fee));
+        let blob_gas = self.tx.blob_gas_used().unwrap_or(0);
+        price(self.gas_limit(), self.max_fee_per_gas())?
+            .checked_add(price(blob_gas, self.tx.max_fee_per_blob_gas().unwrap_or(0))?)?
             .checked_add(self.value())
     }
 

@@ -26,6 +26,7 @@ use evenkeel_state::{Committed, Durable, ExecutedBlock, View};
 
 use crate::{
     best::BestTxs,
+    blobs::Blobs,
     config::PoolConfig,
     feed::PendingFeed,
     limits::{LOOKUP_REDUCTIONS, PLACE_REDUCTIONS, REASONS_MAX, RETRY_MS, UNPUBLISHED_MAX},
@@ -128,6 +129,7 @@ pub struct PoolActor {
     /// The engine is to be told, though nothing has arrived.
     is_ready_due: bool,
     reasons: Reasons,
+    blobs: Blobs,
 }
 
 impl PoolActor {
@@ -140,10 +142,12 @@ impl PoolActor {
         boards: PoolBoards,
         ports: PoolPorts,
     ) -> Self {
-        let base_fee = base_fee_after(&spec, &durable.get().header);
+        let head = Arc::clone(&durable.get().header);
+        let mut pool = Pool::new(config, base_fee_after(&spec, &head));
+        pool.set_blob_fee(blob_fee_after(&spec, &head));
         let feed = PendingFeed::clone(&boards.lock().feed.get());
         Self {
-            pool: Pool::new(config, base_fee),
+            pool,
             spec,
             durable,
             boards,
@@ -154,12 +158,17 @@ impl PoolActor {
             is_flush_sent: false,
             is_ready_due: false,
             reasons: Reasons::default(),
+            blobs: Blobs::default(),
         }
     }
 
     fn admit(&mut self, tx: Arc<RecoveredTx>, reply: Option<AdmitReply>) {
         let hash = *tx.hash();
+        let with_blobs = tx.sidecar().is_some().then(|| Arc::clone(&tx));
         let result = self.pool.admit(tx, &self.durable.get().view);
+        if let Some(tx) = with_blobs.filter(|_| result.is_ok()) {
+            self.blobs.keep(&tx);
+        }
         self.unpublished += usize::from(result.is_ok());
         if let Some(reply) = reply {
             reply.send(result.map(|_| hash));
@@ -175,6 +184,7 @@ impl PoolActor {
         // A cheat leaves the next block, and what was ordered for it, as it was.
         if has_blocks || committed.reverted {
             self.pool.set_base_fee(base_fee_after(&self.spec, &durable.header));
+            self.pool.set_blob_fee(blob_fee_after(&self.spec, &durable.header));
         }
         let are_blocks_all = has_blocks && !committed.reverted;
         let blocks = are_blocks_all.then(|| committed.blocks.iter().cloned().collect());
@@ -208,6 +218,8 @@ impl PoolActor {
             Query::PendingNonce { sender, reply } => reply.send(self.pool.pending_nonce(sender)),
             Query::Status { reply } => reply.send(self.pool.status()),
             Query::Content { sender, reply } => reply.send(self.pool.content(sender)),
+            Query::Blob { hash, reply } => reply.send(self.blobs.blob(&hash)),
+            Query::Blobs { tx, reply } => reply.send(self.blobs.of_tx(&tx)),
             Query::Dropped { hash, reply } => reply.send(self.reasons.get(&hash)),
         }
     }
@@ -219,7 +231,8 @@ impl PoolActor {
         let arrivals = self.pool.take_arrivals();
         let arrived = arrivals.len();
         for tx in arrivals {
-            self.feed.push(Arc::clone(&tx));
+            // The feed is long, and nobody reads blobs there.
+            self.feed.push(Arc::clone(&tx).without_sidecar());
             let _may_be_lost = self.ports.announce.send(tx);
         }
         if arrived > 0 {
@@ -325,6 +338,12 @@ impl Actor for PoolActor {
 /// Base fee of the block after `head`; zero before London, where every price pays it.
 fn base_fee_after(spec: &ChainSpec, head: &Header) -> u64 {
     spec.next_base_fee(head).unwrap_or(0)
+}
+
+/// Wei per blob gas in the block after `head`; zero where there are no blobs.
+fn blob_fee_after(spec: &ChainSpec, head: &Header) -> u128 {
+    let excess = spec.next_excess_blob_gas(head, head.timestamp);
+    excess.map_or(0, |excess| spec.blob_params(head.timestamp).calc_blob_fee(excess))
 }
 
 /// Why the last dropped transactions were dropped; bounded.

@@ -3,14 +3,16 @@
 //! | message | sends |
 //! |---|---|
 //! | `Raw`, `Known` | `Admit` to the pool with the reply, or answers it with the refusal |
+//! | the same with blobs | `Proven` to itself, when the compute pool has looked at them |
+//! | `Proven` | `Admit` or the refusal |
 //! | `Gossip` | `Admit` for each, one slice per transaction |
 //!
 //! Recovering a sender is the dearest step of admission, so there is one of these per worker.
 
-use std::{fmt, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use alloy_primitives::{B256, Bytes};
-use evenkeel_chain::{ChainSpec, RecoveredTx};
+use evenkeel_chain::{BlobError, BlobSidecar, ChainSpec, Fork, RecoveredTx, prove_blobs};
 use evenkeel_runtime::{Actor, Address, Answer, Ctx, Flow, Published, SendError, reply};
 use evenkeel_state::Durable;
 
@@ -18,7 +20,7 @@ use crate::{
     checks::{NextBlock, check_stateless},
     config::AdmissionConfig,
     error::PoolError,
-    limits::RECOVER_REDUCTIONS,
+    limits::{PROOFS_WAITING_MAX, RECOVER_REDUCTIONS},
     message::{AdmissionMessage, AdmitReply, PoolMessage},
 };
 
@@ -31,6 +33,9 @@ pub struct Admission {
     pool: Address<PoolMessage>,
     /// What is left of a gossip message, last first.
     gossip: Vec<Bytes>,
+    /// Transactions whose blobs are to be proven after those that are at work.
+    unproven: VecDeque<(Arc<RecoveredTx>, Option<AdmitReply>)>,
+    is_proving: bool,
 }
 
 impl Admission {
@@ -44,11 +49,20 @@ impl Admission {
         gas_limit: Published<u64>,
         pool: Address<PoolMessage>,
     ) -> Self {
-        Self { config, spec, durable, gas_limit, pool, gossip: Vec::new() }
+        Self {
+            config,
+            spec,
+            durable,
+            gas_limit,
+            pool,
+            gossip: Vec::new(),
+            unproven: VecDeque::new(),
+            is_proving: false,
+        }
     }
 
     fn offer_raw(
-        &self,
+        &mut self,
         raw: &Bytes,
         reply: Option<AdmitReply>,
         ctx: &mut Ctx<'_, AdmissionMessage>,
@@ -58,16 +72,52 @@ impl Admission {
             Ok(tx.recover()?)
         });
         match tx {
-            Ok(tx) => self.offer(tx, reply),
+            Ok(tx) => self.offer(tx, reply, ctx),
             Err(error) => answer(reply, error),
         }
     }
 
-    fn offer(&self, tx: Arc<RecoveredTx>, reply: Option<AdmitReply>) {
-        let next = NextBlock::after(&self.spec, &self.durable.get().header, *self.gas_limit.get());
-        if let Err(error) = check_stateless(&tx, &next, &self.config) {
+    fn next_block(&self) -> NextBlock {
+        NextBlock::after(&self.spec, &self.durable.get().header, *self.gas_limit.get())
+    }
+
+    fn offer(
+        &mut self,
+        tx: Arc<RecoveredTx>,
+        reply: Option<AdmitReply>,
+        ctx: &mut Ctx<'_, AdmissionMessage>,
+    ) {
+        if let Err(error) = check_stateless(&tx, &self.next_block(), &self.config) {
             return answer(reply, error);
         }
+        if tx.sidecar().is_none() {
+            return self.admit(tx, reply);
+        }
+        if self.unproven.len() >= PROOFS_WAITING_MAX {
+            return answer(reply, PoolError::Busy);
+        }
+        self.unproven.push_back((tx, reply));
+        self.prove_next(ctx);
+    }
+
+    /// Has the blobs of the next transaction looked at, if those of another are not being.
+    fn prove_next(&mut self, ctx: &mut Ctx<'_, AdmissionMessage>) {
+        if self.is_proving {
+            return;
+        }
+        let Some((tx, reply)) = self.unproven.pop_front() else { return };
+        let fork = self.next_block().fork;
+        self.is_proving = true;
+        let _runs_to_its_end = ctx.compute(
+            move |_| proven(&tx, fork),
+            move |proven| AdmissionMessage::Proven {
+                proven: proven.unwrap_or(Err(PoolError::Busy)),
+                reply,
+            },
+        );
+    }
+
+    fn admit(&self, tx: Arc<RecoveredTx>, reply: Option<AdmitReply>) {
         let error = match self.pool.send(PoolMessage::Admit { tx, reply }) {
             Ok(()) => return,
             Err(error) => error,
@@ -85,7 +135,15 @@ impl Actor for Admission {
     fn handle(&mut self, message: AdmissionMessage, ctx: &mut Ctx<'_, AdmissionMessage>) -> Flow {
         match message {
             AdmissionMessage::Raw { raw, reply } => self.offer_raw(&raw, Some(reply), ctx),
-            AdmissionMessage::Known { tx, reply } => self.offer(tx, Some(reply)),
+            AdmissionMessage::Known { tx, reply } => self.offer(tx, Some(reply), ctx),
+            AdmissionMessage::Proven { proven, reply } => {
+                self.is_proving = false;
+                match proven {
+                    Ok(tx) => self.admit(tx, reply),
+                    Err(error) => answer(reply, error),
+                }
+                self.prove_next(ctx);
+            }
             AdmissionMessage::Gossip { raws } => {
                 self.gossip = raws;
                 self.gossip.reverse();
@@ -104,6 +162,15 @@ impl Actor for Admission {
         }
         Flow::Next
     }
+}
+
+/// The transaction with its blobs as `fork` wants them, all proven.
+fn proven(tx: &Arc<RecoveredTx>, fork: Fork) -> Result<Arc<RecoveredTx>, PoolError> {
+    let blobs = tx.tx().as_eip4844().zip(tx.sidecar());
+    let (signed, sidecar) = blobs.ok_or(BlobError::Missing)?;
+    let sidecar = BlobSidecar::clone(sidecar);
+    let sidecar = prove_blobs(sidecar, &signed.tx().blob_versioned_hashes, fork)?;
+    Ok(tx.with_sidecar(Arc::new(sidecar)))
 }
 
 /// All admission actors; what is sent goes to the one with the shortest queue.
@@ -132,7 +199,7 @@ impl Admissions {
             AdmissionMessage::Raw { reply, .. } | AdmissionMessage::Known { reply, .. } => {
                 answer(Some(reply), reason);
             }
-            AdmissionMessage::Gossip { .. } => {}
+            AdmissionMessage::Proven { .. } | AdmissionMessage::Gossip { .. } => {}
         }
     }
 

@@ -3,8 +3,8 @@
 //! Pure. Source: geth's `ValidateTransaction`, in its order, so that the same fault is named first.
 
 use evenkeel_chain::{
-    ChainSpec, Fork, Header, Height, RecoveredTx, TxDecodeError, intrinsic_gas,
-    limits::TX_GAS_LIMIT_MAX, limits::TX_SIZE_BYTES_MAX,
+    BlobError, BlobParams, ChainSpec, Fork, Header, Height, RecoveredTx, TxDecodeError,
+    check_blob_hashes, intrinsic_gas, limits::TX_GAS_LIMIT_MAX, limits::TX_SIZE_BYTES_MAX,
 };
 
 use crate::{config::AdmissionConfig, error::PoolError};
@@ -18,6 +18,8 @@ pub struct NextBlock {
     pub fork: Fork,
     /// Gas it has.
     pub gas_limit: u64,
+    /// How many blobs it takes.
+    pub blobs: BlobParams,
 }
 
 impl NextBlock {
@@ -26,7 +28,8 @@ impl NextBlock {
     #[must_use]
     pub fn after(spec: &ChainSpec, head: &Header, gas_limit: u64) -> Self {
         let fork = spec.fork_at(Height::new(head.number).next(), head.timestamp);
-        Self { chain_id: spec.chain_id_now(), fork, gas_limit }
+        let blobs = spec.blob_params(head.timestamp);
+        Self { chain_id: spec.chain_id_now(), fork, gas_limit, blobs }
     }
 }
 
@@ -41,6 +44,12 @@ pub fn check_stateless(
     config: &AdmissionConfig,
 ) -> Result<(), PoolError> {
     check_form(tx, next.fork, config)?;
+    if let Some(blobs) = tx.tx().as_eip4844() {
+        check_blob_hashes(&blobs.tx().blob_versioned_hashes, &next.blobs)?;
+        if tx.sidecar().is_none() {
+            return Err(BlobError::Missing.into());
+        }
+    }
     let gas = tx.gas_limit();
     if config.check_tx_gas_limit && next.fork >= Fork::Osaka && gas > TX_GAS_LIMIT_MAX {
         return Err(PoolError::GasLimitTooHigh { cap: TX_GAS_LIMIT_MAX, found: gas });
@@ -78,7 +87,7 @@ fn check_form(tx: &RecoveredTx, fork: Fork, config: &AdmissionConfig) -> Result<
         0 => (Fork::Frontier, "Frontier"),
         1 => (Fork::Berlin, "Berlin"),
         2 => (Fork::London, "London"),
-        3 => return Err(TxDecodeError::Blob.into()),
+        3 => (Fork::Cancun, "Cancun"),
         _ => (Fork::Prague, "Prague"),
     };
     let (found, limit) = (tx.size_bytes(), TX_SIZE_BYTES_MAX);

@@ -3,7 +3,7 @@
 //! Source: go-ethereum `core/txpool`, `core/error.go`, `core/types`.
 
 use alloy_primitives::{Address, U256};
-use evenkeel_chain::{SignatureError, TxDecodeError};
+use evenkeel_chain::{BlobError, SignatureError, TxDecodeError};
 
 /// Why a transaction is not in the pool.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -11,6 +11,9 @@ pub enum PoolError {
     /// The bytes are no transaction we take.
     #[error(transparent)]
     Decode(#[from] TxDecodeError),
+    /// Its blobs are not the ones it names, or too many.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
     /// Nobody has signed it.
     #[error("invalid sender: {0}")]
     InvalidSender(#[from] SignatureError),
@@ -99,6 +102,16 @@ pub enum PoolError {
         found: u128,
         /// Of the next block, in wei per gas.
         base_fee: u64,
+    },
+    /// The next block would not take its blobs.
+    #[error(
+        "max fee per blob gas less than block blob gas fee: maxFeePerBlobGas: {found}, blobBaseFee: {blob_fee}"
+    )]
+    BlobFeeCapBelowBaseFee {
+        /// Fee cap, in wei per blob gas.
+        found: u128,
+        /// Of the next block, in wei per blob gas.
+        blob_fee: u128,
     },
     /// The sender has used this nonce.
     #[error("nonce too low: next nonce {next}, tx nonce {found}")]
@@ -192,7 +205,8 @@ impl PoolError {
         match self {
             Self::Decode(error) => error.is_offence(),
             Self::InvalidSender(error) => error.is_offence(),
-            Self::TipAboveFeeCap
+            Self::Blobs(_)
+            | Self::TipAboveFeeCap
             | Self::NonceMax
             | Self::IntrinsicGas { .. }
             | Self::NoAuthorizations => true,
@@ -205,6 +219,7 @@ impl PoolError {
             | Self::FloorDataGas { .. }
             | Self::GasPriceTooLow { .. }
             | Self::FeeCapBelowBaseFee { .. }
+            | Self::BlobFeeCapBelowBaseFee { .. }
             | Self::NonceTooLow { .. }
             | Self::InsufficientFunds { .. }
             | Self::Overdraft { .. }

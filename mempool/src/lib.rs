@@ -5,6 +5,7 @@
 mod actor;
 mod admission;
 mod best;
+mod blobs;
 mod checks;
 mod config;
 mod error;

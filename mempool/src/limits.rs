@@ -1,6 +1,6 @@
 //! Every bound of this crate: value, unit, why.
 
-use evenkeel_chain::limits::TX_SIZE_BYTES_MAX;
+use evenkeel_chain::limits::{BLOB_TX_SIZE_BYTES_MAX, TX_SIZE_BYTES_MAX};
 
 /// Transactions in the pool: three blocks' worth of the fastest sender we know (20,000 a second).
 pub const POOL_COUNT_MAX: usize = 65_536;
@@ -10,6 +10,13 @@ pub const POOL_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const PER_SENDER_MAX: usize = POOL_COUNT_MAX / 2;
 /// Percent by which a replacement must pay more (geth's `PriceBump`).
 pub const PRICE_BUMP_PERCENT: u64 = 10;
+/// Percent by which what replaces a blob transaction must pay more (geth's, of its blob pool).
+pub const BLOB_PRICE_BUMP_PERCENT: u64 = 100;
+/// Blob transactions of which one admission actor keeps the blobs until they are proven, one after
+/// the other: 64 MiB at most, 3 s at 50 ms each.
+pub const PROOFS_WAITING_MAX: usize = 64;
+/// Bytes of blobs that are kept for who asks, mined ones too: 512 or more.
+pub const BLOBS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Newest arrivals that filters and subscriptions may still read.
 pub const FEED_MAX: usize = 16_384;
 /// Dropped transactions of which the reason is remembered, for the one who asks what became of it.
@@ -25,5 +32,6 @@ pub const LOOKUP_REDUCTIONS: u32 = 4;
 /// Milliseconds after which a signal that the engine had no room for is sent again.
 pub const RETRY_MS: u64 = 5;
 
-const _: () = assert!(POOL_BYTES_MAX > TX_SIZE_BYTES_MAX);
+const _: () = assert!(POOL_BYTES_MAX > TX_SIZE_BYTES_MAX + BLOB_TX_SIZE_BYTES_MAX);
+const _: () = assert!(BLOBS_BYTES_MAX > BLOB_TX_SIZE_BYTES_MAX);
 const _: () = assert!(PER_SENDER_MAX <= POOL_COUNT_MAX);

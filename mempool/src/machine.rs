@@ -17,6 +17,8 @@
 //!   none pushes out another of its own sender, as in geth.
 //! - A transaction that does not pay the base fee of the next block may be refused
 //!   ([`PoolConfig::check_base_fee`]); one that stops paying it waits among the ready ones.
+//! - Blob transactions are in the same pool, under the same limits; their blobs count as bytes. A
+//!   sender may have both kinds.
 
 use std::{
     cmp::Reverse,
@@ -25,6 +27,7 @@ use std::{
     sync::Arc,
 };
 
+use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, U256};
 use evenkeel_chain::RecoveredTx;
 use imbl::OrdMap;
@@ -79,6 +82,8 @@ type Rank = (i128, Reverse<u64>, Address, u64);
 pub struct Pool {
     config: PoolConfig,
     base_fee: u64,
+    /// Wei per blob gas in the next block.
+    blob_fee: u128,
     senders: OrdMap<Address, Chain>,
     by_hash: BTreeMap<B256, (Address, u64)>,
     /// The effective tip is the lesser of the tip cap and what the fee cap leaves above the base
@@ -98,6 +103,7 @@ impl Pool {
         Self {
             config,
             base_fee,
+            blob_fee: 0,
             senders: OrdMap::new(),
             by_hash: BTreeMap::new(),
             by_tip: BTreeSet::new(),
@@ -180,6 +186,11 @@ impl Pool {
         self.base_fee = base_fee;
     }
 
+    /// The blob base fee of the next block, in wei per blob gas; zero until it is set.
+    pub fn set_blob_fee(&mut self, blob_fee: u128) {
+        self.blob_fee = blob_fee;
+    }
+
     /// The lowest tip cap from now on, in wei per gas; what is in the pool stays.
     pub fn set_min_gas_price(&mut self, price: Option<u128>) {
         self.config.min_gas_price = price;
@@ -211,8 +222,8 @@ impl Pool {
     /// Removes everything; returns how many.
     pub fn clear(&mut self) -> usize {
         let count = self.by_hash.len();
-        let stamp = self.stamp;
-        *self = Self { stamp, ..Self::new(self.config.clone(), self.base_fee) };
+        let (stamp, blob_fee) = (self.stamp, self.blob_fee);
+        *self = Self { blob_fee, stamp, ..Self::new(self.config.clone(), self.base_fee) };
         count
     }
 
@@ -287,6 +298,12 @@ impl Pool {
             let sender = tx.sender();
             return Err(PoolError::FeeCapBelowBaseFee { sender, found, base_fee });
         }
+        if let Some(found) = tx.tx().max_fee_per_blob_gas() {
+            let blob_fee = self.blob_fee;
+            if self.config.check_base_fee && found < blob_fee {
+                return Err(PoolError::BlobFeeCapBelowBaseFee { found, blob_fee });
+            }
+        }
         Ok(())
     }
 
@@ -298,7 +315,7 @@ impl Pool {
         is_pending: bool,
     ) -> Result<Vec<(Address, u64)>, PoolError> {
         let mut count = self.by_hash.len() + usize::from(old.is_none());
-        let mut bytes = self.bytes + tx.size_bytes() - old.map_or(0, |old| old.size_bytes());
+        let mut bytes = self.bytes + tx.waiting_bytes() - old.map_or(0, |old| old.waiting_bytes());
         let mut victims = Vec::new();
         let mut worst = self.worst_first();
         while count > self.config.count_max || bytes > self.config.bytes_max {
@@ -319,7 +336,7 @@ impl Pool {
                 return Err(PoolError::FutureReplacesPending);
             }
             count -= 1;
-            bytes -= chain.txs[&nonce].tx.size_bytes();
+            bytes -= chain.txs[&nonce].tx.waiting_bytes();
             victims.push((sender, nonce));
         }
         Ok(victims)
@@ -359,7 +376,7 @@ impl Pool {
     fn insert(&mut self, tx: Arc<RecoveredTx>, next: u64) {
         let (sender, nonce, stamp) = (tx.sender(), tx.nonce(), self.stamp);
         self.stamp += 1;
-        self.bytes += tx.size_bytes();
+        self.bytes += tx.waiting_bytes();
         self.by_hash.insert(*tx.hash(), (sender, nonce));
         let [by_tip, by_fee] = ranks(&tx, stamp);
         self.by_tip.insert(by_tip);
@@ -384,7 +401,7 @@ impl Pool {
             self.senders.remove(&sender);
         }
         let hash = *entry.tx.hash();
-        self.bytes -= entry.tx.size_bytes();
+        self.bytes -= entry.tx.waiting_bytes();
         self.by_hash.remove(&hash);
         for (index, rank) in
             [&mut self.by_tip, &mut self.by_fee].into_iter().zip(ranks(&entry.tx, entry.stamp))

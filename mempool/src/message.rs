@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes};
-use evenkeel_chain::RecoveredTx;
+use evenkeel_chain::{BlobSidecar, RecoveredTx};
 use evenkeel_runtime::{Message, Reply};
 use evenkeel_state::Committed;
 
@@ -28,6 +28,13 @@ pub enum AdmissionMessage {
         /// Told what came of it.
         reply: AdmitReply,
     },
+    /// The blobs of one have been looked at. Sent by the actor to itself.
+    Proven {
+        /// The transaction with its blobs in the form of the fork, or what is wrong with them.
+        proven: Result<Arc<RecoveredTx>, PoolError>,
+        /// Told what came of it.
+        reply: Option<AdmitReply>,
+    },
     /// As `Raw` for each; nobody waits for an answer.
     Gossip {
         /// EIP-2718 bytes of each.
@@ -39,7 +46,8 @@ impl Message for AdmissionMessage {
     fn size_bytes(&self) -> usize {
         match self {
             Self::Raw { raw, .. } => 128 + raw.len(),
-            Self::Known { tx, .. } => tx_bytes(tx),
+            Self::Known { tx, .. } | Self::Proven { proven: Ok(tx), .. } => tx_bytes(tx),
+            Self::Proven { proven: Err(_), .. } => 256,
             Self::Gossip { raws } => raws.iter().map(|raw| 32 + raw.len()).sum(),
         }
     }
@@ -48,6 +56,7 @@ impl Message for AdmissionMessage {
         match self {
             Self::Raw { .. } => "Raw",
             Self::Known { .. } => "Known",
+            Self::Proven { .. } => "Proven",
             Self::Gossip { .. } => "Gossip",
         }
     }
@@ -122,6 +131,20 @@ pub enum Query {
         /// Gets a snapshot.
         reply: Reply<PoolContent>,
     },
+    /// A blob that the pool has seen lately.
+    Blob {
+        /// Its versioned hash.
+        hash: B256,
+        /// Gets the blobs it came with, and its place among them.
+        reply: Reply<Option<(Arc<BlobSidecar>, usize)>>,
+    },
+    /// All blobs of a transaction that the pool has seen lately.
+    Blobs {
+        /// Hash of the transaction.
+        tx: B256,
+        /// Gets them.
+        reply: Reply<Option<Arc<BlobSidecar>>>,
+    },
     /// Why the builder could not run a transaction.
     Dropped {
         /// Its hash.
@@ -171,5 +194,5 @@ pub struct PoolReady {
 }
 
 fn tx_bytes(tx: &RecoveredTx) -> usize {
-    256 + tx.size_bytes()
+    256 + tx.waiting_bytes()
 }

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use alloy_consensus::Transaction as _;
 use alloy_primitives::{U256, U512};
 use evenkeel_chain::RecoveredTx;
 use imbl::OrdMap;
 
-use crate::error::PoolError;
+use crate::{error::PoolError, limits::BLOB_PRICE_BUMP_PERCENT};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -106,12 +107,20 @@ pub(crate) fn check_funds(
     Ok(())
 }
 
-/// Whether `new` pays enough more than `old`, in fee cap and in tip.
+/// Whether `new` pays enough more than `old`, in fee cap and in tip; twice as much, and in the fee
+/// cap of blobs too, if `old` has blobs, which were dear to spread.
 pub(crate) fn is_bumped(old: &RecoveredTx, new: &RecoveredTx, percent: u64) -> bool {
+    let blob_fee = old.tx().max_fee_per_blob_gas();
+    let percent = if blob_fee.is_some() { percent.max(BLOB_PRICE_BUMP_PERCENT) } else { percent };
     let enough = |old: u128, new: u128| {
         let threshold = U256::from(old) * U256::from(100 + percent) / U256::from(100);
         new > old && U256::from(new) >= threshold
     };
-    enough(old.max_fee_per_gas(), new.max_fee_per_gas())
+    let has_blob_fee = match (blob_fee, new.tx().max_fee_per_blob_gas()) {
+        (Some(old), Some(new)) => enough(old, new),
+        _ => true,
+    };
+    has_blob_fee
+        && enough(old.max_fee_per_gas(), new.max_fee_per_gas())
         && enough(old.max_priority_fee_per_gas(), new.max_priority_fee_per_gas())
 }

@@ -2,14 +2,14 @@
 
 use alloy_consensus::{TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy};
 use alloy_eips::eip7702::{Authorization, SignedAuthorization};
-use alloy_primitives::{Address, Bytes, Signature, TxKind, U256};
-use evenkeel_chain::{Fork, RecoveredTx, TypedTransaction};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
+use evenkeel_chain::{BlobParams, Fork, RecoveredTx, TypedTransaction};
 use evenkeel_mempool::{AdmissionConfig, NextBlock, PoolError, check_stateless};
 
 const TO: TxKind = TxKind::Call(Address::ZERO);
 
 fn at(fork: Fork, tx: impl Into<TypedTransaction>) -> Result<(), PoolError> {
-    let next = NextBlock { chain_id: 1, fork, gas_limit: 30_000_000 };
+    let next = NextBlock { chain_id: 1, fork, gas_limit: 30_000_000, blobs: BlobParams::osaka() };
     let tx = RecoveredTx::impersonated(tx.into(), Address::repeat_byte(1));
     check_stateless(&tx, &next, &AdmissionConfig::default())
 }
@@ -75,10 +75,32 @@ fn every_rule_has_geths_text() {
         refused(Istanbul, transfer()),
         "transaction type not supported: type 2 rejected, pool not yet in Berlin"
     );
-    assert_eq!(
-        refused(Osaka, TxEip4844::default()),
-        "transaction type not supported: tx type 3 (blob) not supported by this pool"
-    );
+}
+
+/// Goal: a blob transaction names one to six blobs by hashes of the known version, and brings them
+/// along.
+#[test]
+fn blobs_are_named_and_brought_along() {
+    let hash = |version: u8| {
+        let mut hash = B256::repeat_byte(9);
+        hash[0] = version;
+        hash
+    };
+    let named = |hashes: Vec<B256>| TxEip4844 {
+        chain_id: 1,
+        gas_limit: 21_000,
+        blob_versioned_hashes: hashes,
+        ..TxEip4844::default()
+    };
+    let later = "transaction type not supported: type 3 rejected, pool not yet in Cancun";
+    assert_eq!(refused(Fork::Shanghai, named(vec![hash(1)])), later);
+    let missing = "missing sidecar in blob transaction";
+    assert_eq!(refused(Fork::Osaka, named(vec![hash(1); 6])), missing);
+    assert_eq!(refused(Fork::Osaka, named(Vec::new())), "blobless blob transaction");
+    let many = "too many blobs in transaction: have 7, permitted 6";
+    assert_eq!(refused(Fork::Osaka, named(vec![hash(1); 7])), many);
+    let odd = "blob 1 has invalid hash version";
+    assert_eq!(refused(Fork::Osaka, named(vec![hash(1), hash(2)])), odd);
 }
 
 /// Goal: each type begins with its fork; legacy goes always, without a chain id too.

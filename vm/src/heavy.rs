@@ -65,6 +65,10 @@ impl HeavyCall {
                 None => HeavyResult(Outcome::Stopped),
             };
         }
+        if matches!(self.precompile.id(), PrecompileId::KzgPointEvaluation) {
+            // Before revm, which would load tables that only proofs of cells use.
+            evenkeel_chain::kzg_settings();
+        }
         let result = self.precompile.execute(&self.input, self.gas_limit, self.reservoir);
         HeavyResult(Outcome::Ran(result))
     }

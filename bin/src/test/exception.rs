@@ -91,7 +91,7 @@ fn is_signature(error: SignatureError, name: &str) -> bool {
 fn is_tx_encoding(error: &TxDecodeError, name: &str) -> bool {
     use alloy_rlp::Error as Rlp;
     match error {
-        TxDecodeError::Empty | TxDecodeError::UnknownType { .. } | TxDecodeError::Blob => {
+        TxDecodeError::Empty | TxDecodeError::UnknownType { .. } | TxDecodeError::Blobs(_) => {
             matches!(name, "TYPE_NOT_SUPPORTED" | "RLP_INVALID_HEADER")
         }
         // A number that is too long: too big, behind zeros, or in the place of another.

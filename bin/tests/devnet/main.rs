@@ -1,5 +1,6 @@
 //! The real binary as its users meet it: started, asked, killed, restarted, misused.
 
+mod blobs;
 mod otlp;
 mod process;
 mod top;

@@ -25,6 +25,7 @@ fn a_collector_gets_turns_and_messages() {
     let place = listener.local_addr().expect("it has an address");
     let url = format!("--tracing-otlp=http://{place}/v1/traces");
     let mut node = Devnet::start(&[&url, "--tracing-otlp.sample-ratio", "1"]);
+    #[expect(clippy::disallowed_methods, reason = "the collector is no part of the node")]
     let collector = thread::spawn(move || collect(&listener));
     node.call("evm_mine", &json!([]));
     assert_eq!(node.terminate(), Some(0));

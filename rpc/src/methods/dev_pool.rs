@@ -1,8 +1,8 @@
-//! What the operator orders of the pool: drop transactions, set a price floor.
+//! What the operator orders of the pool: drop transactions, set a price floor, show blobs.
 
 use alloy_primitives::{Address, B256, U256};
-use evenkeel_mempool::{PoolMessage, Remove};
-use evenkeel_runtime::reply;
+use evenkeel_mempool::{PoolMessage, Query, Remove};
+use evenkeel_runtime::{Reply, reply};
 
 use crate::{
     api::{Api, Request},
@@ -46,6 +46,26 @@ pub(super) fn set_min_gas_price(api: &Api, wei: U256) -> Answered {
     let wei = u128::try_from(wei).map_err(|_| refuse(0, "a price of more than 128 bits"))?;
     tell(api, PoolMessage::SetMinGasPrice(wei))?;
     null()
+}
+
+/// `anvil_getBlobByHash`: a blob that came in lately, mined or not, by its versioned hash; or null.
+pub(super) async fn blob(api: &Api, request: Request<'_>) -> Answered {
+    let hash = Params::new(request.params, 1)?.required::<B256>(0)?;
+    let found = ask(api, |reply| Query::Blob { hash, reply }).await?;
+    answer(&found.as_ref().and_then(|(sidecar, index)| sidecar.blobs().get(*index)))
+}
+
+/// `anvil_getBlobsByTransactionHash`: all blobs of a transaction that came in lately; or null.
+pub(super) async fn blobs(api: &Api, request: Request<'_>) -> Answered {
+    let tx = Params::new(request.params, 1)?.required::<B256>(0)?;
+    let found = ask(api, |reply| Query::Blobs { tx, reply }).await?;
+    answer(&found.as_ref().map(|sidecar| sidecar.blobs()))
+}
+
+async fn ask<T: Send>(api: &Api, query: impl FnOnce(Reply<T>) -> Query) -> Result<T, RpcError> {
+    let (reply, found) = reply();
+    tell(api, PoolMessage::Query(query(reply)))?;
+    found.await.map_err(|lost| RpcError::internal(format!("pool: {lost}")))
 }
 
 fn tell(api: &Api, message: PoolMessage) -> Result<(), RpcError> {

@@ -221,6 +221,8 @@ methods! { api, request:
     "anvil_dropAllTransactions" | "hardhat_dropAllTransactions" =>
         dev_pool::drop_all(api, request).await;
     "anvil_removePoolTransactions" => dev_pool::drop_sender(api, request).await;
+    "anvil_getBlobByHash" => dev_pool::blob(api, request).await;
+    "anvil_getBlobsByTransactionHash" => dev_pool::blobs(api, request).await;
     "anvil_setMinGasPrice" | "hardhat_setMinGasPrice" => dev::set_min_gas_price(api, request);
     "anvil_setLoggingEnabled" | "hardhat_setLoggingEnabled" => dev::set_logging(api, request);
     "anvil_setChainId" => dev::set_chain_id(api, request);

@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_rpc_types_eth::TransactionRequest;
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
-use evenkeel_chain::{RecoveredTx, TypedTransaction};
+use evenkeel_chain::{BlobSidecar, RecoveredTx, TypedTransaction};
 use evenkeel_mempool::PoolError;
 use evenkeel_runtime::Answer;
 
@@ -19,7 +19,7 @@ use crate::{
     error::RpcError,
     params::{Object, Params},
     position,
-    render::{Answered, answer},
+    render::{Answered, answer, blob_price},
 };
 
 /// `eth_sendRawTransaction`
@@ -51,7 +51,7 @@ pub(super) async fn sign(api: &Api, request: Request<'_>) -> Answered {
     if filled.nonce.is_none() {
         filled.nonce = Some(next_nonce(api, from).await?);
     }
-    answer(&signed(unsigned(filled)?, signer)?.encoded())
+    answer(&signed(unsigned(filled)?.0, signer)?.encoded())
 }
 
 /// geth's error for an address whose key this node does not hold.
@@ -83,12 +83,15 @@ async fn send_as(
         turn = Some(api.accounts.turn(from).lock().await);
         filled.nonce = Some(next_nonce(api, from).await?);
     }
-    let unsigned = unsigned(filled)?;
-    let tx = match authority {
+    let (unsigned, sidecar) = unsigned(filled)?;
+    let mut tx = match authority {
         Authority::Key(signer) => signed(unsigned, signer)?,
         Authority::Impersonated => RecoveredTx::impersonated(unsigned, from),
         Authority::None => return Err(unknown_account()),
     };
+    if let Some(sidecar) = sidecar {
+        tx = tx.with_sidecar(Arc::new(sidecar));
+    }
     let hash = admitted(api.admissions.known(tx)).await;
     drop(turn);
     answer(&hash?)
@@ -122,8 +125,15 @@ async fn fill(
     if call.to == Some(TxKind::Create) && !has_input {
         return Err(RpcError::server("contract creation without any data provided"));
     }
-    let base_fee = position::next_base_fee(api, &api.durable.get().header);
+    let head = Arc::clone(&api.durable.get().header);
+    let base_fee = position::next_base_fee(api, &head);
     fill_fees(&mut call, base_fee, api.config.priority_fee)?;
+    if call.sidecar.is_some() || call.blob_versioned_hashes.is_some() {
+        call.populate_blob_hashes();
+        // geth's default: it holds while the fee doubles.
+        let blob_fee = blob_price(&api.spec, &head).unwrap_or(1);
+        call.max_fee_per_blob_gas.get_or_insert(blob_fee.saturating_mul(2));
+    }
     if call.gas.is_none() {
         call.gas = Some(call::estimate_for(api, client, call.clone()).await?);
     }
@@ -175,16 +185,23 @@ fn fill_fees(
     Ok(())
 }
 
-fn unsigned(filled: TransactionRequest) -> Result<TypedTransaction, RpcError> {
+/// The transaction, and the blobs that it takes along.
+fn unsigned(
+    filled: TransactionRequest,
+) -> Result<(TypedTransaction, Option<BlobSidecar>), RpcError> {
     use alloy_consensus::EthereumTypedTransaction as Typed;
     let built = filled.build_consensus_tx();
-    Ok(match built.map_err(|error| RpcError::invalid_params(error.error))? {
+    let tx = match built.map_err(|error| RpcError::invalid_params(error.error))? {
         Typed::Legacy(tx) => Typed::Legacy(tx),
         Typed::Eip2930(tx) => Typed::Eip2930(tx),
         Typed::Eip1559(tx) => Typed::Eip1559(tx),
         Typed::Eip7702(tx) => Typed::Eip7702(tx),
-        Typed::Eip4844(_) => return Err(RpcError::server("blob transactions are not supported")),
-    })
+        Typed::Eip4844(tx) => {
+            let (tx, sidecar) = tx.strip_sidecar();
+            return Ok((Typed::Eip4844(tx.into()), sidecar));
+        }
+    };
+    Ok((tx, None))
 }
 
 fn signed(tx: TypedTransaction, signer: &PrivateKeySigner) -> Result<Arc<RecoveredTx>, RpcError> {

@@ -198,7 +198,7 @@ impl BlockRun {
             body.bloom.accrue_log(log);
         }
         body.receipts.push(receipt);
-        body.txs.push(tx);
+        body.txs.push(tx.without_sidecar());
         let changes = self.evm().db_mut().take_recorded();
         Ok(match &mut self.post_state {
             Some(state) => Phase::PostState(state.begin(&changes)),
