@@ -9,6 +9,7 @@ mod difficulty;
 mod exception;
 mod fixture;
 mod genesis;
+mod kzg;
 mod network;
 mod precompile;
 mod rlp;
@@ -78,7 +79,7 @@ enum Kind {
     Genesis,
     /// Calls of the precompiles of EIP-2537, in geth's format.
     Precompile,
-    /// Proofs of points on blobs: `verify_kzg_proof` of consensus-specs.
+    /// Commitments and proofs of blobs: `verify_kzg_proof` and the others of consensus-specs.
     Kzg,
 }
 
@@ -115,7 +116,7 @@ impl Kind {
             Self::Difficulty => difficulty::run(bytes, cases),
             Self::Genesis => genesis::run(bytes, cases),
             Self::Precompile => precompile::run(options, bytes, cases),
-            Self::Kzg => precompile::run_kzg(options, bytes, cases),
+            Self::Kzg => kzg::run(options, bytes, cases),
         }
     }
 }

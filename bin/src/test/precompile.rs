@@ -1,14 +1,13 @@
-//! Vectors of precompiles: of EIP-2537 in geth's format, and of KZG proofs in consensus-specs'.
+//! Vectors of precompiles: of EIP-2537, in geth's format.
 //!
 //! Each is a call with just the gas that it says by a contract that logs what comes back, in a
 //! transaction that goes through the node's block execution; and once more with one gas less.
 
-use std::{collections::BTreeMap, str, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_consensus::TxLegacy;
-use alloy_eips::eip4844::{BYTES_PER_COMMITMENT, kzg_to_versioned_hash};
 use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use evenkeel_chain::{ChainSpec, GenesisAccount, Header, RecoveredTx, TypedTransaction};
 use evenkeel_node::Limits;
 use evenkeel_vm::{BlockOutcome, BlockRun, SingleJob};
@@ -23,9 +22,6 @@ use super::{
 
 /// Gas for a call that fails whatever it has.
 const GAS_ENOUGH: u64 = 10_000_000;
-/// Gas of a point evaluation (EIP-4844).
-const POINT_EVALUATION_GAS: u64 = 50_000;
-const POINT_EVALUATION: u16 = 0x0a;
 const CALLER: Address = Address::repeat_byte(0xca);
 const CONTRACT: Address = Address::repeat_byte(0xc0);
 
@@ -70,44 +66,16 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
     Ok(())
 }
 
-/// A file `data.yaml` of `verify_kzg_proof`: keys and strings, one a line.
-pub(super) fn run_kzg(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
-    let text = str::from_utf8(bytes)?;
-    let fields: BTreeMap<&str, &str> = text
-        .lines()
-        .filter_map(|line| line.trim().split_once(": "))
-        .map(|(key, value)| (key, value.trim_matches('\'')))
-        .collect();
-    let field = |key: &str| fields.get(key).copied().ok_or_else(|| anyhow!("no '{key}'"));
-    let bytes = |key: &str| Ok::<_, anyhow::Error>(hex::decode(field(key)?)?);
-    let (commitment, z, y, proof) =
-        (bytes("commitment")?, bytes("z")?, bytes("y")?, bytes("proof")?);
-    let is_valid = field("output")? == "true";
-    cases.run("", None, || {
-        // Of another length it has no hash; any will do, the call must fail.
-        let has_hash = commitment.len() == BYTES_PER_COMMITMENT;
-        let hash = if has_hash { kzg_to_versioned_hash(&commitment) } else { U256::ONE.into() };
-        let input = [hash.as_slice(), &z, &y, &commitment, &proof].concat().into();
-        // EIP-4844: field elements of a blob, and the modulus.
-        let fields = U256::from(4_096).to_be_bytes::<32>();
-        let modulus = hex!("73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001");
-        let output = Bytes::from([fields, modulus].concat());
-        let call = Call { address: POINT_EVALUATION, input: &input, slice: options.slice };
-        call.check(is_valid.then_some(&output), POINT_EVALUATION_GAS)
-    });
-    Ok(())
-}
-
 /// A call of a precompile.
-struct Call<'a> {
-    address: u16,
-    input: &'a Bytes,
-    slice: u64,
+pub(super) struct Call<'a> {
+    pub(super) address: u16,
+    pub(super) input: &'a Bytes,
+    pub(super) slice: u64,
 }
 
 impl Call<'_> {
     /// Compares what comes back; `None`: it must fail.
-    fn check(&self, expected: Option<&Bytes>, gas: u64) -> Result<(), String> {
+    pub(super) fn check(&self, expected: Option<&Bytes>, gas: u64) -> Result<(), String> {
         let (is_success, output) = self.execute(gas)?;
         expect("success", is_success, expected.is_some())?;
         let Some(expected) = expected else { return Ok(()) };
