@@ -172,6 +172,15 @@ pub(crate) struct ServerArgs {
     /// Accept request bodies of any size (up to 1 GiB).
     #[arg(long)]
     pub(crate) no_request_size_limit: bool,
+    /// Listen on this Unix socket too.
+    #[arg(
+        long,
+        visible_alias = "ipcpath",
+        value_name = "PATH",
+        num_args = 0..=1,
+        default_missing_value = "/tmp/anvil.ipc"
+    )]
+    pub(crate) ipc: Option<PathBuf>,
     /// Longest a call, estimate or trace may take from its arrival: 5s, 500ms, 0 for no limit.
     #[arg(long = "rpc.evmtimeout", id = "rpc.evmtimeout", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) evm_timeout: Duration,
@@ -289,6 +298,7 @@ pub(crate) struct DisplayArgs {
     /// Send spans to this OpenTelemetry collector, as OTLP over HTTP.
     #[arg(
         long = "tracing-otlp",
+        id = "tracing-otlp",
         value_name = "URL",
         num_args = 0..=1,
         require_equals = true,
@@ -298,12 +308,18 @@ pub(crate) struct DisplayArgs {
     /// Which spans are sent, as for --log; the default is every turn and message.
     #[arg(
         long = "tracing-otlp.filter",
+        id = "tracing-otlp.filter",
         value_name = "FILTER",
         default_value = "evenkeel_runtime=trace"
     )]
     pub(crate) tracing_otlp_filter: Targets,
     /// Part of all traces that is sent, 0 to 1.
-    #[arg(long = "tracing-otlp.sample-ratio", value_name = "RATIO", default_value_t = 1.0)]
+    #[arg(
+        long = "tracing-otlp.sample-ratio",
+        id = "tracing-otlp.sample-ratio",
+        value_name = "RATIO",
+        default_value_t = 1.0
+    )]
     pub(crate) tracing_otlp_sample_ratio: f64,
     /// Changes nothing: only tables would be Markdown, and there are none.
     #[arg(long, conflicts_with = "json")]

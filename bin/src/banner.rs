@@ -1,6 +1,6 @@
 //! What the devnet prints when it is up, in anvil's layout.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
 use alloy_primitives::{Address, B256, U256, hex, utils::format_ether};
 use serde_json::json;
@@ -19,6 +19,7 @@ pub(crate) struct Banner<'a> {
     pub(crate) head: u64,
     pub(crate) database: String,
     pub(crate) listening: &'a [SocketAddr],
+    pub(crate) ipc: Option<&'a Path>,
 }
 
 const LOGO: &str = r"
@@ -50,7 +51,7 @@ impl Banner<'_> {
             "mnemonic": mnemonic, "derivationPath": derivation_path,
             "baseFee": self.base_fee, "gasLimit": self.gas_limit,
             "genesisTimestamp": self.timestamp, "genesisNumber": self.number, "head": self.head,
-            "database": self.database,
+            "database": self.database, "ipc": self.ipc,
         });
         format!("{line}\n")
     }
@@ -87,6 +88,9 @@ impl Banner<'_> {
             ("Database", self.database.clone()),
         ] {
             writeln!(out, "\n{title}\n==================\n\n{value}")?;
+        }
+        if let Some(path) = self.ipc {
+            writeln!(out, "\nIPC path: {}", path.display())?;
         }
         let listening: Vec<_> = self.listening.iter().map(ToString::to_string).collect();
         writeln!(out, "\nListening on {}", listening.join(", "))

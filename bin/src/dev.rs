@@ -56,7 +56,10 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
         args.server.host.iter().map(|ip| SocketAddr::new(*ip, args.server.port)).collect();
 
     // The port before the database: a busy one must leave nothing behind.
-    let listeners = bind(&addresses)?;
+    let mut listeners = bind(&addresses)?;
+    if let Some(path) = &args.server.ipc {
+        listeners = listeners.with_ipc(path)?;
+    }
     let database = Database::open(&options, &spec)?;
     let node = start(&system, config(args, &accounts), spec, database)?;
     let listening = serve_on(&system, Arc::clone(&node.api), listeners)?.local;
@@ -252,6 +255,7 @@ fn banner<'a>(
         head: durable.header.number,
         database: database.map_or_else(|| "memory".to_owned(), |path| path.display().to_string()),
         listening,
+        ipc: args.server.ipc.as_deref(),
     })
 }
 

@@ -66,6 +66,8 @@ pub enum ClientKey {
     ApiKey(Box<[u8]>),
     /// Where the connection comes from.
     Address(IpAddr),
+    /// The machine itself, over a Unix socket.
+    Local,
 }
 
 impl ClientKey {

@@ -73,6 +73,9 @@ pub const API_KEY_BYTES_MAX: usize = 256;
 /// that TCP pushes back.
 pub const SOCKET_CALLS_MAX: usize = 64;
 
+/// Bytes that are read from a Unix socket at once, where there are so many.
+pub const IPC_READ_BYTES: usize = 16 * 1024;
+
 /// Subscriptions of one WebSocket.
 pub const SUBSCRIPTIONS_MAX: usize = 1_024;
 

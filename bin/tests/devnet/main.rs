@@ -260,7 +260,7 @@ fn flags_of_anvil_work_or_are_refused_by_name() {
     fails(&["--fork-url", "http://127.0.0.1:1"], "--fork-url is not supported yet");
     fails(&["dev", "--fork-block-number", "-5"], "--fork-block-number is not supported yet");
     fails(&["-f", "http://127.0.0.1:1"], "--fork-url is not supported yet");
-    fails(&["--ipc"], "--ipc is not supported yet");
+    fails(&["--ipc", "/dev/null/ipc"], "cannot listen on /dev/null/ipc");
     fails(&["--load-state", "state.json"], "--load-state is not supported yet");
     fails(&["--network", "optimism"], "optimism");
     fails(&["--mnemonic-random", "13"], "13");

@@ -7,6 +7,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -22,6 +23,7 @@ use crate::{
     server::{
         cors::{BadOrigin, Cors},
         http::{self, Door, Visit},
+        ipc,
         wire::Gauge,
     },
     session::Outboxes,
@@ -52,6 +54,14 @@ pub enum ServeError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// The path is in use, or cannot be written.
+    #[error("cannot listen on {}: {source}", path.display())]
+    Ipc {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// A bound socket cannot be used.
     #[error("cannot use a bound socket: {0}")]
     Register(io::Error),
@@ -69,7 +79,22 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 
 /// Sockets that listen; nobody is answered before [`serve_on`].
 #[derive(Debug)]
-pub struct Listeners(Vec<StdListener>);
+pub struct Listeners {
+    tcp: Vec<StdListener>,
+    ipc: Option<ipc::Socket>,
+}
+
+impl Listeners {
+    /// The same and a Unix socket at `path`, for the node's user alone. The file is removed when
+    /// the server ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Ipc`]: somebody listens there, or something else lies there.
+    pub fn with_ipc(self, path: &Path) -> Result<Self, ServeError> {
+        Ok(Self { ipc: Some(ipc::Socket::bind(path)?), ..self })
+    }
+}
 
 /// Binds all addresses, so that a busy port is known before anything is started.
 ///
@@ -84,7 +109,7 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Listeners, ServeError> {
         });
         listener.map_err(|source| ServeError::Bind { address, source })
     });
-    bound.collect::<Result<_, _>>().map(Listeners)
+    Ok(Listeners { tcp: bound.collect::<Result<_, _>>()?, ipc: None })
 }
 
 /// Binds all addresses, then serves `dispatch` on them until the system stops.
@@ -125,11 +150,19 @@ pub fn serve_on<D: Dispatch>(
         sockets: AtomicU64::new(0),
     });
 
-    let mut local = Vec::with_capacity(listeners.0.len());
-    let mut registered = Vec::with_capacity(listeners.0.len());
-    for listener in listeners.0 {
+    let mut local = Vec::with_capacity(listeners.tcp.len());
+    let mut registered = Vec::with_capacity(listeners.tcp.len());
+    for listener in listeners.tcp {
         local.push(listener.local_addr().map_err(ServeError::Register)?);
         registered.push(TcpListener::from_std(listener).map_err(ServeError::Register)?);
+    }
+    let ipc = match listeners.ipc {
+        Some(socket) => Some((ipc::register(&socket).map_err(ServeError::Register)?, socket)),
+        None => None,
+    };
+    if let Some((listener, socket)) = ipc {
+        let accepting = ipc::accept(listener, socket, Arc::clone(&door));
+        drop(system.spawn_future(Spawn::new("ipc accept", Class::Net), accepting));
     }
     for listener in registered {
         let accepting = accept(listener, Arc::clone(&door));

@@ -5,6 +5,7 @@
 
 mod cors;
 mod http;
+mod ipc;
 mod listen;
 mod metrics;
 mod wire;

@@ -3,12 +3,14 @@
 //! Nothing here sleeps: a test waits for bytes, or for a report of the methods.
 
 mod http;
+mod ipc;
 mod metrics;
 mod peer;
 mod ws;
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -26,7 +28,7 @@ use crate::{
     envelope::EnvelopeLimits,
     error::RpcError,
     places::PlaceGauge,
-    server::{ServerConfig, serve},
+    server::{ServerConfig, bind, serve, serve_on},
     session::SubscriptionId,
 };
 
@@ -175,6 +177,11 @@ struct Bench {
 
 impl Bench {
     fn new(rules: Rules) -> Self {
+        Self::with(rules, None)
+    }
+
+    /// The same with a Unix socket.
+    fn with(rules: Rules, ipc: Option<&Path>) -> Self {
         let config =
             ThreadsConfig { workers: 2, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
         let system = System::threads(config).expect("threads can be started");
@@ -188,8 +195,11 @@ impl Bench {
             wait: Mutex::new(Some(wait)),
         });
         let addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        let bound = serve(&system, Arc::clone(&methods), &ServerConfig { addresses })
-            .expect("a port is free");
+        let mut listeners = bind(&addresses).expect("a port is free");
+        if let Some(path) = ipc {
+            listeners = listeners.with_ipc(path).expect("nobody listens there");
+        }
+        let bound = serve_on(&system, Arc::clone(&methods), listeners).expect("threads");
         Self { system, address: bound.local[0], methods, news }
     }
 

@@ -56,10 +56,10 @@ impl Gauge {
 
 /// A timer that is made when it is first needed.
 #[derive(Default)]
-struct Alarm(Option<BoxFuture<'static, ()>>);
+pub(super) struct Alarm(Option<BoxFuture<'static, ()>>);
 
 impl Alarm {
-    fn poll(&mut self, system: &System, at: Time, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, system: &System, at: Time, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| {
             let system = system.clone();
             Box::pin(async move { system.sleep_until(at).await })
@@ -153,7 +153,7 @@ impl Wire {
     }
 }
 
-fn timed_out(what: &str, after: Duration) -> io::Error {
+pub(super) fn timed_out(what: &str, after: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("{what} for {after:?}"))
 }
 

@@ -1,4 +1,5 @@
-//! WebSocket: requests are worked at the same time, answers and notifications share one queue.
+//! WebSocket, and the conversation that IPC has in common with it: requests are worked at the same
+//! time, answers and notifications share one queue.
 //!
 //! One process per connection, with two halves: the reader starts a process per message and queues
 //! the answers as they are ready (in any order, as the protocol allows); the writer empties the
@@ -17,13 +18,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use evenkeel_runtime::{Class, Spawn, System, checkpoint};
 use futures_util::{
     FutureExt, Sink, SinkExt, Stream, StreamExt,
-    future::{Either, select},
+    future::{Either, pending, select},
     stream::FuturesUnordered,
 };
 use hyper::{
@@ -121,15 +123,15 @@ impl Drop for Hold {
 }
 
 /// What the reader tells the writer about the peer.
-#[derive(Default)]
 struct Pulse {
     /// Something came since the last ping, or we were not listening.
     is_heard: AtomicBool,
+    /// How often it is asked for a sign of life; none: never.
+    ping_every: Option<Duration>,
 }
 
 async fn serve<D: Dispatch>(door: &Door<D>, client: Member, io: Upgraded) {
-    let Door { calls, system, bodies, .. } = door;
-    let bytes_max = calls.limits().envelope.bytes_max;
+    let bytes_max = door.calls.limits().envelope.bytes_max;
     let config = WebSocketConfig::default()
         .read_buffer_size(8 * 1024)
         .write_buffer_size(32 * 1024)
@@ -138,31 +140,48 @@ async fn serve<D: Dispatch>(door: &Door<D>, client: Member, io: Upgraded) {
     let socket: Socket =
         WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
     let (mut sink, mut stream) = socket.split();
+    let ping_every = Some(door.patience.ping_every);
+    let farewell = converse(door, client, (&mut sink, &mut stream), ping_every).await;
+    if let Some((code, reason)) = farewell {
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+        let deadline = door.system.now().saturating_add(CLOSE_MAX);
+        let closing = pin!(sink.send(Message::Close(Some(frame))));
+        // The peer may be the very one that does not read: it gets a moment, no more.
+        drop(select(closing, pin!(door.system.sleep_until(deadline))).await);
+    }
+}
 
+/// Works what comes over a connection until either side ends it. Without pings its peer may be
+/// silent for ever.
+pub(super) async fn converse<D, W, R>(
+    door: &Door<D>,
+    client: Member,
+    (sink, stream): (&mut W, &mut R),
+    ping_every: Option<Duration>,
+) -> Farewell
+where
+    D: Dispatch,
+    W: Sink<Message, Error = WsError> + Unpin,
+    R: Stream<Item = Result<Message, WsError>> + Unpin,
+{
+    let Door { calls, system, bodies, .. } = door;
     let number = door.sockets.fetch_add(1, Ordering::Relaxed);
     let ids = system.entropy(&format!("subscriptions of socket {number}"));
     let line = Line::new(system.clone(), client.share.clone(), ids, door.outboxes.clone());
     let hold = Hold(Arc::clone(&line));
-    let pulse = Pulse::default();
+    let pulse = Pulse { is_heard: AtomicBool::default(), ping_every };
     let farewell = {
         let reader = Reader { calls, system, client, line: &line, pulse: &pulse, bodies };
-        let reading = pin!(reader.run(&mut stream));
-        let writing = pin!(write(&mut sink, door, &line, &pulse));
+        let reading = pin!(reader.run(stream));
+        let writing = pin!(write(sink, system, &line, &pulse));
         select(reading, writing).await.factor_first().0
     };
     drop(hold);
-
-    if let Some((code, reason)) = farewell {
-        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-        let deadline = system.now().saturating_add(CLOSE_MAX);
-        let closing = pin!(sink.send(Message::Close(Some(frame))));
-        // The peer may be the very one that does not read: it gets a moment, no more.
-        drop(select(closing, pin!(system.sleep_until(deadline))).await);
-    }
+    farewell
 }
 
 /// How we take leave, if the peer is to be told.
-type Farewell = Option<(CloseCode, &'static str)>;
+pub(super) type Farewell = Option<(CloseCode, &'static str)>;
 
 struct Reader<'a, D> {
     calls: &'a Calls<D>,
@@ -273,7 +292,7 @@ impl<D: Dispatch> Reader<'_, D> {
 }
 
 /// An answer to a message whose id is not known.
-fn refusal(error: RpcError) -> Bytes {
+pub(super) fn refusal(error: RpcError) -> Bytes {
     Bytes::from(Refused { id: None, error, is_array: false }.render())
 }
 
@@ -287,13 +306,13 @@ fn farewell(error: &WsError) -> Farewell {
     }
 }
 
-async fn write<S, D>(sink: &mut S, door: &Door<D>, line: &Line, pulse: &Pulse) -> Farewell
+async fn write<S>(sink: &mut S, system: &System, line: &Line, pulse: &Pulse) -> Farewell
 where
     S: Sink<Message, Error = WsError> + Unpin,
 {
-    let sleep = || {
-        let at = door.system.now().saturating_add(door.patience.ping_every);
-        Box::pin(door.system.sleep_until(at))
+    let sleep = || match pulse.ping_every {
+        Some(after) => system.sleep(after).boxed(),
+        None => pending().boxed(),
     };
     let mut ping = sleep();
     loop {
