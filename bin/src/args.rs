@@ -42,6 +42,33 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DbCommand,
     },
+    /// Put the blocks of files into a database: their RLP, one after the other, as geth exports it.
+    Import {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The genesis file (geth's or Besu's format); to be given if there is no database yet.
+        #[arg(long, value_name = "FILE", visible_alias = "init")]
+        chain: Option<PathBuf>,
+        /// The database's folder.
+        #[arg(long, value_name = "DIR")]
+        datadir: PathBuf,
+    },
+    /// Write the blocks of a database that no node has open to a file, as `import` reads them.
+    Export {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The first block; the genesis unless given.
+        #[arg(value_name = "FIRST")]
+        first: Option<u64>,
+        /// The last block; the head unless given.
+        #[arg(value_name = "LAST")]
+        last: Option<u64>,
+        /// The database's folder.
+        #[arg(long, value_name = "DIR")]
+        datadir: PathBuf,
+    },
     /// Run third-party tests: Ethereum's own, in JSON files.
     Test(TestArgs),
     /// Show what a running node's scheduler does.

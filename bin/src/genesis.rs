@@ -38,6 +38,13 @@ pub(crate) fn chain_spec(
         let (Some(mut spec), Some(path)) = (asked, file) else {
             return dev_chain(args, accounts, now);
         };
+        ensure!(
+            spec.terminal_total_difficulty().is_none(),
+            "{}: terminalTotalDifficulty is above the difficulty of the genesis, and a devnet does \
+             not mine up to it; set mergeNetsplitBlock to the first proof-of-stake block, or \
+             import the blocks up to it",
+            path.display()
+        );
         let whose = format!("the genesis in {}", path.display());
         refuse_other_chain(&args.chain, &spec, &whose)?;
         fund(&args.wallet, accounts, &mut spec, &whose)?;
@@ -63,11 +70,6 @@ fn genesis_file(path: &Path, chain_id: Option<u64>) -> Result<ChainSpec> {
     let spec = ChainSpec::from_genesis_json(&text);
     let mut spec = spec.with_context(|| format!("{shown} is not a genesis file"))?;
     spec.chain_id = chain_id.unwrap_or(spec.chain_id);
-    ensure!(
-        spec.terminal_total_difficulty().is_none(),
-        "{shown}: terminalTotalDifficulty is above the difficulty of the genesis, and a devnet does \
-         not mine up to it; set mergeNetsplitBlock to the first proof-of-stake block"
-    );
     Ok(spec)
 }
 

@@ -3,6 +3,7 @@
 
 mod args;
 mod banner;
+mod chain_file;
 mod db;
 mod dev;
 mod genesis;
@@ -46,6 +47,12 @@ fn run() -> Result<()> {
         None => dev::run(&cli.dev),
         Some(Command::Dev(args)) => dev::run(&args),
         Some(Command::Db { command: DbCommand::Verify { datadir } }) => db::verify(&datadir),
+        Some(Command::Import { files, chain, datadir }) => {
+            chain_file::import(&files, chain.as_deref(), &datadir)
+        }
+        Some(Command::Export { file, first, last, datadir }) => {
+            chain_file::export(&file, &datadir, (first, last))
+        }
         Some(Command::Test(args)) => test::run(args),
         Some(Command::Top { url, once }) => top::run(&url, once),
     }

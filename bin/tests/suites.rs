@@ -1,4 +1,4 @@
-//! `evenkeel test`: what it prints, how it ends, and what it refuses.
+//! `evenkeel test`: what it prints, how it ends, and what it refuses; and chains of others.
 
 use std::{
     env, fs,
@@ -136,4 +136,31 @@ fn transitions_of_ethereum_tests_pass() {
     assert!(output.status.success(), "{lines:?}");
     let sum = lines.last().expect("a sum");
     assert!(!sum.starts_with("0 passed") && !sum.ends_with(" 0 skipped"), "{sum}");
+}
+
+/// Goal: hive's chains import up to the heads that hive names: one of every fork from Frontier to
+/// the last with ommers and proof of work, and one of 3,000 blocks.
+#[test]
+#[ignore = "needs the suites: make conformance"]
+fn chains_of_hive_import() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/suites");
+    let folder = Folder::new("hive");
+    for (name, chain) in [("apis", "execution-apis/tests"), ("sync", "hive/sync-chain")] {
+        let chain = root.join(chain);
+        let head = fs::read_to_string(chain.join("headfcu.json")).expect("hive names the head");
+        let head: Value = serde_json::from_str(&head).expect("JSON");
+        let head = head["params"][0]["headBlockHash"].as_str().expect("a hash").to_owned();
+        let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .arg("import")
+            .arg(chain.join("chain.rlp"))
+            .arg("--chain")
+            .arg(chain.join("genesis.json"))
+            .arg("--datadir")
+            .arg(folder.0.join(name))
+            .output()
+            .expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        println!("{said}");
+        assert!(output.status.success() && said.contains(&head), "{output:?}");
+    }
 }

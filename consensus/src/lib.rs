@@ -14,4 +14,4 @@ mod tree;
 pub use actor::{Consensus, ConsensusMessage, ConsensusPorts, OrderReply, command_port};
 pub use engine::{Effect, Engine, Event, Head, Now};
 pub use solo::{ConfigError, Mining, Solo, SoloConfig};
-pub use tree::{BlockTree, Placed, TreeError};
+pub use tree::{BlockTree, Placed, SealedAncestor, TreeError};

@@ -81,6 +81,16 @@ pub struct BlockTree<T> {
     head: B256,
 }
 
+/// A block that the chain had before the tree began.
+pub struct SealedAncestor {
+    /// Its header.
+    pub header: Arc<Header>,
+    /// Its hash.
+    pub hash: B256,
+    /// The hashes of the ommers that it named.
+    pub ommers: Vec<B256>,
+}
+
 struct Block<T> {
     header: Arc<Header>,
     ommers: Vec<B256>,
@@ -96,6 +106,25 @@ impl<T> BlockTree<T> {
         let total_difficulty = first.difficulty;
         let block = Block { header: first, ommers: Vec::new(), total_difficulty, state };
         Self { spec, blocks: BTreeMap::from([(hash, block)]), head: hash }
+    }
+
+    /// Remembers the blocks below the lowest one, by which ommers are measured, and the sum of
+    /// difficulties up to it: for a chain that goes on where it was left. `past` is the nearest
+    /// first, each with the hash and the ommers of its block.
+    ///
+    /// # Panics
+    ///
+    /// If the tree has more than its first block.
+    pub fn resume(&mut self, past: Vec<(SealedAncestor, T)>, total_difficulty: U256) {
+        assert_eq!(self.blocks.len(), 1, "a tree goes on from its first block");
+        let first = self.blocks.get_mut(&self.head).expect("the head is in the tree");
+        first.total_difficulty = total_difficulty;
+        for (ancestor, state) in past {
+            let SealedAncestor { header, hash, ommers } = ancestor;
+            // Nothing is built on it any more, so nothing asks for its own sum.
+            let total_difficulty = U256::ZERO;
+            self.blocks.insert(hash, Block { header, ommers, total_difficulty, state });
+        }
     }
 
     /// Hash of the head.

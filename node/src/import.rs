@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::B256;
-use evenkeel_chain::{BlockDecodeError, ChainSpec, SealedBlock, SignatureError};
-use evenkeel_consensus::{BlockTree, Placed, TreeError};
-use evenkeel_state::{Durable, ExecutedBlock, Tip};
+use alloy_primitives::{B256, U256};
+use evenkeel_chain::{
+    BlockDecodeError, ChainSpec, Header, Height, SealedBlock, SignatureError,
+    limits::OMMER_DEPTH_MAX,
+};
+use evenkeel_consensus::{BlockTree, Placed, SealedAncestor, TreeError};
+use evenkeel_state::{ChainReader, Durable, ExecutedBlock, StateError, Tip};
 use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, Limits};
 
 /// Why a block is not taken.
@@ -59,8 +62,8 @@ pub struct BlockImport {
 
 /// What is kept for a block.
 struct Held {
-    /// The state after it.
-    tip: Tip,
+    /// The state after it; none below what is durable, where no block may be put.
+    tip: Option<Tip>,
     /// Its execution, until it is durable.
     executed: Option<Arc<ExecutedBlock>>,
 }
@@ -72,15 +75,69 @@ impl BlockImport {
     pub fn new(spec: Arc<ChainSpec>, tip: Tip, limits: Limits, slice: u64) -> Self {
         let (first, hash) = (Arc::clone(&tip.header), tip.hash);
         let durable = first.number;
-        let held = Held { tip, executed: None };
+        let held = Held { tip: Some(tip), executed: None };
         let tree = BlockTree::new(Arc::clone(&spec), first, hash, held);
         Self { spec, limits, slice, tree, durable }
+    }
+
+    /// Goes on where `chain`, whose head is the first block here, was left: with the blocks that
+    /// ommers are measured by, and the difficulty so far where a sum of it ends proof of work.
+    /// O([`OMMER_DEPTH_MAX`]), and O(height) while that sum is not reached.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    ///
+    /// # Panics
+    ///
+    /// If a block was imported already.
+    pub fn resume(&mut self, chain: &ChainReader) -> Result<(), StateError> {
+        let (genesis, head) = (chain.genesis(), chain.head());
+        let mut past = Vec::new();
+        let mut below = head;
+        while below > genesis && head.get() - below.get() < OMMER_DEPTH_MAX {
+            below = below.prev().expect("above the first block");
+            let Some(block) = chain.block(below)? else { break };
+            let header = Arc::new(block.header.clone());
+            let ommers = block.ommers.iter().map(Header::hash_slow).collect();
+            let ancestor = SealedAncestor { header, hash: block.hash, ommers };
+            past.push((ancestor, Held { tip: None, executed: None }));
+        }
+        let total_difficulty = self.total_difficulty(chain)?;
+        self.tree.resume(past, total_difficulty);
+        Ok(())
+    }
+
+    /// The difficulty up to the head of `chain`, as far as somebody asks for it.
+    fn total_difficulty(&self, chain: &ChainReader) -> Result<U256, StateError> {
+        let head = self.head().header.difficulty;
+        match self.spec.terminal_total_difficulty() {
+            // Branches are compared by what they have above the head.
+            None => Ok(head),
+            // Proof of work is over.
+            Some(terminal) if head.is_zero() => Ok(terminal),
+            Some(_) => {
+                let mut sum = U256::ZERO;
+                for height in chain.genesis().get()..=chain.head().get() {
+                    if let Some(sealed) = chain.header(Height::new(height))? {
+                        sum = sum.saturating_add(sealed.header.difficulty);
+                    }
+                }
+                Ok(sum)
+            }
+        }
     }
 
     /// The head of the chain, with the state after it.
     #[must_use]
     pub fn head(&self) -> &Tip {
-        &self.tree.head_state().tip
+        self.tree.head_state().tip.as_ref().expect("the head is not below what is durable")
+    }
+
+    /// Number of the last durable block.
+    #[must_use]
+    pub const fn durable(&self) -> u64 {
+        self.durable
     }
 
     /// The blocks of the chain that are not durable and at least `depth` below the head, oldest
@@ -105,10 +162,12 @@ impl BlockImport {
         let number = durable.height().get();
         self.durable = number;
         self.tree.settle(durable.hash, |held| {
-            if held.tip.header.number <= number {
+            let is_at_or_below = held.tip.as_ref().is_none_or(|tip| tip.header.number <= number);
+            if is_at_or_below {
                 held.executed = None;
             }
-            held.tip = held.tip.rebase(durable);
+            let tip = held.tip.take().filter(|tip| tip.header.number >= number);
+            held.tip = tip.map(|tip| tip.rebase(durable));
         });
     }
 
@@ -123,11 +182,7 @@ impl BlockImport {
         if self.tree.contains(hash) {
             return Ok(Imported { hash, placed: Placed::Side, executed: None });
         }
-        let parent = self.tree.check(&block.header, &block.ommers)?.tip.clone();
-        if parent.header.number < self.durable {
-            let (number, durable) = (block.header.number, self.durable);
-            return Err(ImportError::Settled { number, durable });
-        }
+        let parent = self.parent(&block.header, &block.ommers)?;
         let fork = self.spec.fork_of(&block.header);
         let block = Arc::new(block.recover_at(fork)?);
         let spec = Arc::clone(&self.spec);
@@ -137,8 +192,15 @@ impl BlockImport {
         };
         let tip = parent.extend(&executed);
         let header = Arc::clone(&tip.header);
-        let held = Held { tip, executed: Some(Arc::clone(&executed)) };
+        let held = Held { tip: Some(tip), executed: Some(Arc::clone(&executed)) };
         let placed = self.tree.insert(header, hash, &block.ommers, held);
         Ok(Imported { hash, placed, executed: Some(executed) })
+    }
+
+    /// The state that a block is to be executed on.
+    fn parent(&self, header: &Header, ommers: &[Header]) -> Result<Tip, ImportError> {
+        let parent = self.tree.check(header, ommers)?;
+        let settled = ImportError::Settled { number: header.number, durable: self.durable };
+        parent.tip.clone().ok_or(settled)
     }
 }

@@ -1,6 +1,7 @@
 //! The real binary as its users meet it: started, asked, killed, restarted, misused.
 
 mod blobs;
+mod chain_file;
 mod otlp;
 mod process;
 mod top;

@@ -127,7 +127,7 @@ async fn serve<D: Dispatch>(door: Arc<Door<D>>, stream: UnixStream, _seat: Taken
     }
 }
 
-/// Messages over a byte stream, in the types of WebSockets.
+/// Messages over a byte stream, in the types of a WebSocket.
 struct Pipe {
     stream: UnixStream,
     system: System,
