@@ -38,12 +38,14 @@ pub(crate) enum Method {
     TraceCall,
     /// `debug_traceTransaction`
     TraceTransaction,
+    /// `eth_simulateV1`
+    Simulate,
 }
 
 impl Method {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Call, Self::EstimateGas, Self::TraceCall, Self::TraceTransaction];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Call, Self::EstimateGas, Self::TraceCall, Self::TraceTransaction, Self::Simulate];
 
     /// The JSON-RPC method.
     pub(crate) const fn name(self) -> &'static str {
@@ -52,6 +54,7 @@ impl Method {
             Self::EstimateGas => "eth_estimateGas",
             Self::TraceCall => "debug_traceCall",
             Self::TraceTransaction => "debug_traceTransaction",
+            Self::Simulate => "eth_simulateV1",
         }
     }
 }

@@ -19,7 +19,9 @@ pub mod limits;
 mod long;
 mod names;
 mod overlay;
+mod overrides;
 mod shadow;
+mod simulate;
 mod slice;
 mod step;
 mod suspended;
@@ -28,7 +30,8 @@ mod tracer;
 
 pub use actor::{
     BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
-    HoldState, Progress, Reverted, Shadow, Writing, spawn_call, spawn_held_call, spawn_trace,
+    HoldState, Progress, Reverted, Shadow, Writing, spawn_call, spawn_held_call, spawn_simulation,
+    spawn_trace,
 };
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,
@@ -37,10 +40,14 @@ pub use call::{CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceJob, Trac
 pub use collision::StorageSearch;
 pub use env::spec_id;
 pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
-pub use heavy::{HeavyCall, HeavyResult};
+pub use heavy::{HeavyCall, HeavyResult, MovedPrecompiles};
 pub use limits::Limits;
 pub use overlay::{Overlay, ReadError};
 pub use shadow::{Difference, Divergence, LiveBlock, ShadowReport};
+pub use simulate::{
+    NumberedLog, SimulateBase, SimulateError, SimulateJob, SimulateRun, SimulateStep,
+    SimulatedBlock, SimulatedCall, SimulatedInput, check_sizes,
+};
 pub use slice::{ExecutionError, Slice};
 pub use step::Step;
 pub use suspended::{Setup, Suspended, Whereabouts};

@@ -18,6 +18,7 @@ mod sched;
 mod send;
 mod shadow;
 mod sign;
+mod simulate;
 mod state_reads;
 mod subscribe;
 #[cfg(test)]
@@ -82,6 +83,7 @@ methods! { api, request:
 
     "eth_call" => call::call(api, request).await;
     "eth_estimateGas" => call::estimate_gas(api, request).await;
+    "eth_simulateV1" => simulate::simulate(api, request).await;
     "eth_sendRawTransaction" => send::send_raw(api, request).await;
     "eth_sendTransaction" => send::send(api, request).await;
     "eth_sendUnsignedTransaction" => send::send_unsigned(api, request).await;

@@ -27,6 +27,7 @@ use crate::{
     error::CallError,
     heavy::HeavyResult,
     limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits},
+    simulate::{SimulateJob, SimulateRun, SimulatedBlock},
     step::Step,
     suspended::Whereabouts,
 };
@@ -70,7 +71,16 @@ pub fn spawn_trace(
     spawn::<TraceRun>(system, share, job, None)
 }
 
-/// What the actor drives: a [`CallRun`] or a [`TraceRun`].
+/// The same for a simulation.
+pub fn spawn_simulation(
+    system: &System,
+    share: &Share,
+    job: SimulateJob,
+) -> Answer<Result<Vec<SimulatedBlock>, CallError>> {
+    spawn::<SimulateRun>(system, share, job, None)
+}
+
+/// What the actor drives: a [`CallRun`], a [`TraceRun`] or a [`SimulateRun`].
 trait Run: Sized + Send + 'static {
     type Job: Send + 'static;
     type Outcome: Send + 'static;
@@ -126,6 +136,30 @@ impl Run for TraceRun {
     }
     fn whereabouts(&mut self) -> Whereabouts {
         unreachable!("nobody holds the trace of a transaction")
+    }
+}
+
+impl Run for SimulateRun {
+    type Job = SimulateJob;
+    type Outcome = Vec<SimulatedBlock>;
+    fn limits(job: &SimulateJob) -> &Limits {
+        &job.limits
+    }
+    fn new(job: SimulateJob) -> Result<Self, CallError> {
+        Self::new(job)
+    }
+    fn step(&mut self, fuel: u64) -> Step<Result<Vec<SimulatedBlock>, CallError>> {
+        self.step(fuel)
+    }
+    fn provide(&mut self, result: HeavyResult) {
+        self.provide(result);
+    }
+    fn step_instruction(&mut self) -> Step<Result<Vec<SimulatedBlock>, CallError>> {
+        unreachable!("nobody holds a simulation")
+    }
+    fn whereabouts(&mut self) -> Whereabouts {
+        // Nobody holds it.
+        Whereabouts::default()
     }
 }
 
