@@ -19,8 +19,8 @@ use alloy_eips::{
     eip2718::{Decodable2718, Eip2718Error, Encodable2718},
     eip7594::Encodable7594 as _,
 };
-use alloy_primitives::{Address, B256, Bytes, ChainId, Signature, TxKind, U256};
-use alloy_rlp::{EMPTY_LIST_CODE, Header};
+use alloy_primitives::{Address, B256, Bytes, ChainId, Signature, TxKind, U256, keccak256};
+use alloy_rlp::{EMPTY_LIST_CODE, EMPTY_STRING_CODE, Header};
 
 use crate::{
     blobs::{BlobError, BlobSidecar},
@@ -166,7 +166,7 @@ impl UnrecoveredTx {
         }
         let tx = UnrecoveredTx::new(tx);
         // C1: checked by hash, which is at hand, instead of encoding once more.
-        if tx.hash != alloy_primitives::keccak256(raw) || tx.size_bytes != raw.len() {
+        if tx.hash != keccak256(raw) || tx.size_bytes != raw.len() {
             return Err(TxDecodeError::NotCanonical);
         }
         Ok(tx)
@@ -266,6 +266,18 @@ impl RecoveredTx {
         UnrecoveredTx::new(tx).with_sender(sender)
     }
 
+    /// A transaction that nobody signed, as simulations show it: `v`, `r` and `s` are zero, which
+    /// no signature is.
+    #[must_use]
+    pub fn unsigned(unsigned: TypedTransaction, sender: Address) -> Arc<Self> {
+        let signature = Signature::new(U256::ZERO, U256::ZERO, false);
+        let tx = unsigned.into_envelope(signature);
+        let size_bytes = tx.encode_2718_len();
+        let mut tx = Self { tx, hash: B256::ZERO, sender, size_bytes, sidecar: None };
+        tx.hash = keccak256(tx.encoded());
+        Arc::new(tx)
+    }
+
     /// The transaction.
     #[must_use]
     pub const fn tx(&self) -> &TxEnvelope {
@@ -323,6 +335,12 @@ impl RecoveredTx {
         let signature = self.tx.signature();
         signature.s() == IMPERSONATED_S
             && signature.r() == U256::from_be_bytes(self.sender.into_word().0)
+    }
+
+    /// Whether nobody signed it.
+    #[must_use]
+    pub fn is_unsigned(&self) -> bool {
+        self.tx.signature().r().is_zero() && self.tx.signature().s().is_zero()
     }
 
     /// Its EIP-2718 type.
@@ -414,9 +432,19 @@ impl RecoveredTx {
     #[must_use]
     pub fn encoded(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.size_bytes);
-        self.tx.encode_2718(&mut out);
+        self.encode_into(&mut out);
         assert_eq!(out.len(), self.size_bytes, "C1: the encoding of a transaction never changes");
         out.into()
+    }
+
+    /// Appends its EIP-2718 encoding to `out`.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        self.tx.encode_2718(out);
+        if self.tx_type() == TxType::Legacy && self.is_unsigned() {
+            // The last three bytes are v, r and s; the type knows no v below 27.
+            let v = out.len() - 3;
+            out[v] = EMPTY_STRING_CODE;
+        }
     }
 
     /// Takes the transaction out.

@@ -38,12 +38,22 @@ pub(crate) enum Method {
     TraceCall,
     /// `debug_traceTransaction`
     TraceTransaction,
+    /// `eth_simulateV1`
+    Simulate,
+    /// `testing_buildBlockV1`
+    BuildPayload,
 }
 
 impl Method {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Call, Self::EstimateGas, Self::TraceCall, Self::TraceTransaction];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Call,
+        Self::EstimateGas,
+        Self::TraceCall,
+        Self::TraceTransaction,
+        Self::Simulate,
+        Self::BuildPayload,
+    ];
 
     /// The JSON-RPC method.
     pub(crate) const fn name(self) -> &'static str {
@@ -52,6 +62,8 @@ impl Method {
             Self::EstimateGas => "eth_estimateGas",
             Self::TraceCall => "debug_traceCall",
             Self::TraceTransaction => "debug_traceTransaction",
+            Self::Simulate => "eth_simulateV1",
+            Self::BuildPayload => "testing_buildBlockV1",
         }
     }
 }

@@ -17,6 +17,7 @@ use alloy_primitives::B256;
 use evenkeel_chain::{Command, EngineStatus, Fork, Header, Height, Outcome, Timestamps};
 use evenkeel_runtime::reply;
 use evenkeel_state::{Durable, View};
+use evenkeel_vm::Ground;
 
 use crate::{
     api::{Api, EngineCall},
@@ -114,6 +115,16 @@ pub(crate) async fn environment(
             Ok((view_at(durable, height)?, header))
         }
     }
+}
+
+/// The block that `id` names, as something to build on; the head for `pending`.
+pub(crate) fn ground(api: &Api, durable: &Durable, id: BlockId) -> Result<Ground, RpcError> {
+    let height = match locate(api, durable, id)?.ok_or_else(header_not_found)? {
+        At::Block(height) if height != head(durable) => height,
+        At::Block(_) | At::Pending => return Ok(Ground::Tip(Box::new(durable.tip()))),
+    };
+    let rewind = durable.rewind(height).ok_or_else(header_not_found)?;
+    Ok(Ground::Former(Box::new(rewind)))
 }
 
 /// Carries out a command of the operator.

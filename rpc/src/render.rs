@@ -13,7 +13,7 @@ use alloy_rpc_types_eth::{Block, Header as RpcHeader, Log, Transaction, Transact
 use evenkeel_chain::{ChainSpec, Header, Receipt, RecoveredTx, SealedBlock, TxEnvelope};
 use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::{MinedTx, PlacedReceipt};
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{error::RpcError, methods::limits::ITEM_REDUCTIONS};
@@ -104,6 +104,24 @@ pub(crate) fn header(header: &Header, hash: B256) -> RpcHeader {
     RpcHeader::from_sealed(Sealed::new_unchecked(header.clone(), hash))
 }
 
+/// A transaction as shown in its block, which may be a simulated one.
+struct ShownTx<'a>(Place<'a>);
+
+impl Serialize for ShownTx<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Place { tx, .. } = self.0;
+        let shown = transaction(tx, Some(self.0));
+        if !tx.is_unsigned() || !tx.tx().is_legacy() {
+            return shown.serialize(serializer);
+        }
+        // The type knows no v below 27; nobody signed this one, so v is 0.
+        let mut shown = serde_json::to_value(shown).map_err(S::Error::custom)?;
+        shown["v"] = "0x0".into();
+        shown["hash"] = tx.hash().to_string().into();
+        shown.serialize(serializer)
+    }
+}
+
 /// A block around its already shown transactions.
 #[derive(Serialize)]
 struct ShownBlock<T> {
@@ -113,21 +131,44 @@ struct ShownBlock<T> {
     transactions: T,
     #[serde(skip_serializing_if = "Option::is_none")]
     withdrawals: Option<Withdrawals>,
+    /// Of a simulated block only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calls: Option<Vec<Box<RawValue>>>,
 }
 
 /// A block with its transactions' hashes, or with the whole transactions.
 pub(crate) async fn block(block: &SealedBlock, is_full: bool) -> Answered {
+    block_with(block, is_full, None).await
+}
+
+/// The same of a simulated block, with what came of its calls.
+pub(crate) async fn simulated_block(
+    block: &SealedBlock,
+    is_full: bool,
+    calls: Vec<Box<RawValue>>,
+) -> Answered {
+    block_with(block, is_full, Some(calls)).await
+}
+
+async fn block_with(
+    block: &SealedBlock,
+    is_full: bool,
+    calls: Option<Vec<Box<RawValue>>>,
+) -> Answered {
     if is_full {
         let places = (0..block.txs.len()).map(|index| Place::of(block, index));
-        let txs = pieces(places.map(|place| transaction(place.tx, Some(place)))).await?;
-        answer(&shown_block(block, txs))
+        answer(&shown_block(block, pieces(places.map(ShownTx)).await?, calls))
     } else {
         let hashes: Vec<&B256> = block.txs.iter().map(|tx| tx.hash()).collect();
-        answer(&shown_block(block, hashes))
+        answer(&shown_block(block, hashes, calls))
     }
 }
 
-fn shown_block<T>(block: &SealedBlock, transactions: T) -> ShownBlock<T> {
+fn shown_block<T>(
+    block: &SealedBlock,
+    transactions: T,
+    calls: Option<Vec<Box<RawValue>>>,
+) -> ShownBlock<T> {
     let mut header = header(&block.header, block.hash);
     header.size = Some(U256::from(block.size_bytes()));
     ShownBlock {
@@ -135,6 +176,7 @@ fn shown_block<T>(block: &SealedBlock, transactions: T) -> ShownBlock<T> {
         uncles: block.ommers.iter().map(Header::hash_slow).collect(),
         transactions,
         withdrawals: block.withdrawals.clone().map(Withdrawals::new),
+        calls,
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use alloy_primitives::{Address, B256};
 use evenkeel_chain::Height;
 
+use crate::limits::REWIND_VALUES_MAX;
+
 /// A failure of the ordered store below.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -102,6 +104,14 @@ pub enum StateError {
         /// Root in the header.
         expected: B256,
     },
+    /// Too much changed since an earlier height for its trie to be found.
+    #[error(
+        "state of block {height} is too old: more than {REWIND_VALUES_MAX} values changed since"
+    )]
+    TooFar {
+        /// The height asked for.
+        height: Height,
+    },
 }
 
 impl StateError {
@@ -117,7 +127,7 @@ impl StateError {
             | Self::OrphanStorage { .. }
             | Self::RootMismatch { .. } => true,
             // The caller's mistake; nothing was written.
-            Self::OutOfOrder { .. } => false,
+            Self::OutOfOrder { .. } | Self::TooFar { .. } => false,
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod limits;
 mod reader;
 mod reading;
 mod recent;
+mod rewind;
 mod rows;
 pub mod store;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use database::{Database, Options, VerifyFault, VerifyReport};
 pub use error::{OpenError, StateError, StoreError};
 pub use reader::{ChainReader, MinedTx, TxLocation};
 pub use reading::{BlockReading, ReceiptsReading};
+pub use rewind::Rewind;
 pub use tip::{Durable, ExecutedBlock, Tip};
 pub use trie::{Trie, TrieNodes, TrieStep, TrieUpdate, secure_root};
 pub use view::{SlotSearch, View};

@@ -33,6 +33,13 @@ pub const SCAN_ROWS_MAX: usize = 1_024;
 /// none of them is in a cache (guess).
 pub const SEARCH_SLOTS: usize = 8;
 
+/// Values that are set back to find the trie of an earlier height; who asks for an older one is
+/// refused. About 100 bytes each, so 100 MB at most (guess).
+pub const REWIND_VALUES_MAX: usize = 1_000_000;
+
+/// Values set back in one step: a read each, some 100 us when none of them is in a cache (guess).
+pub const REWIND_VALUES_STEP: usize = 64;
+
 /// Bytes of a row that holds several transactions or receipts of a block. Reading one of them reads
 /// that row: about 70 transfers, a few microseconds, and as much as a slice should decode.
 pub const CHUNK_BYTES: usize = 8 << 10;

@@ -231,6 +231,13 @@ impl View {
         found
     }
 
+    /// What was put on top of the last block, oldest first.
+    pub(crate) fn diffs(&self) -> Vec<Arc<ChangeSet>> {
+        let blocks = self.layers.iter().rposition(|layer| layer.block.is_some());
+        let first = blocks.map_or(0, |last| last + 1);
+        self.layers[first..].iter().map(|layer| Arc::clone(&layer.changes)).collect()
+    }
+
     /// The state without what was put on top of the last block.
     pub(crate) fn without_diffs(&self) -> Self {
         let blocks = self.layers.iter().rposition(|layer| layer.block.is_some());

@@ -92,7 +92,13 @@ fn database(code: Vec<u8>) -> InMemoryDB {
 fn setup() -> Setup {
     let mut cfg = CfgEnv::new_with_spec(SpecId::OSAKA);
     cfg.tx_gas_limit_cap = Some(u64::MAX);
-    Setup { cfg, block: BlockEnv::default(), heavy_gas: 100_000, is_net_metered: false }
+    Setup {
+        cfg,
+        block: BlockEnv::default(),
+        heavy_gas: 100_000,
+        is_net_metered: false,
+        precompiles: None,
+    }
 }
 
 fn tx() -> TxEnv {

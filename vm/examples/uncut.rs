@@ -84,8 +84,13 @@ fn longest_slice(code: &[u8], input: &Bytes) -> (f64, u32) {
     let mut cfg = CfgEnv::new_with_spec(SpecId::OSAKA);
     cfg.tx_gas_limit_cap = Some(u64::MAX);
     cfg.memory_limit = MEMORY_BYTES_MAX as u64;
-    let setup =
-        Setup { cfg, block: BlockEnv::default(), heavy_gas: HEAVY_GAS, is_net_metered: false };
+    let setup = Setup {
+        cfg,
+        block: BlockEnv::default(),
+        heavy_gas: HEAVY_GAS,
+        is_net_metered: false,
+        precompiles: None,
+    };
     let mut evm = Suspended::new(setup, db, ());
     let tx = TxEnv {
         caller: CALLER,
@@ -119,8 +124,13 @@ fn begin(tx: &TxEnv) -> f64 {
         let balance = U256::from(10).pow(U256::from(30));
         db.insert_account_info(CALLER, AccountInfo { balance, ..AccountInfo::default() });
         let cfg = CfgEnv::new_with_spec(SpecId::PRAGUE);
-        let setup =
-            Setup { cfg, block: BlockEnv::default(), heavy_gas: HEAVY_GAS, is_net_metered: false };
+        let setup = Setup {
+            cfg,
+            block: BlockEnv::default(),
+            heavy_gas: HEAVY_GAS,
+            is_net_metered: false,
+            precompiles: None,
+        };
         let mut evm = Suspended::new(setup, db, ());
         let start = millis();
         assert_eq!(evm.begin(tx.clone()), Ok(None));

@@ -43,6 +43,7 @@ pub(crate) fn setup(spec: &ChainSpec, header: &Header, limits: &Limits) -> Setup
         block: block_env(header, fork, &blobs),
         heavy_gas: limits.heavy_gas,
         is_net_metered: fork == Fork::Constantinople,
+        precompiles: None,
     }
 }
 

@@ -15,7 +15,7 @@ use revm::{
     interpreter::STACK_LIMIT,
 };
 
-use crate::{long::Fault, overlay::ReadError};
+use crate::{long::Fault, overlay::ReadError, simulate::SimulateError};
 
 /// JSON-RPC code of a revert.
 const CODE_REVERTED: i64 = 3;
@@ -53,6 +53,9 @@ pub enum CallError {
     /// Something that this node does not do.
     #[error("{0}")]
     Unsupported(Unsupported),
+    /// A simulation, not one of its calls, is wrong.
+    #[error(transparent)]
+    Simulation(Box<SimulateError>),
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -67,6 +70,7 @@ impl CallError {
     pub const fn code(&self) -> i64 {
         match self {
             Self::Reverted { .. } => CODE_REVERTED,
+            Self::Simulation(error) => error.code(),
             Self::Halted(_)
             | Self::Timeout(_)
             | Self::Cancelled
@@ -111,9 +115,6 @@ pub enum Unsupported {
     /// Only `callTracer` is there.
     #[error("tracer not supported yet: {0}")]
     Tracer(String),
-    /// `movePrecompileToAddress`.
-    #[error("state override not supported yet: movePrecompileToAddress")]
-    MovedPrecompile,
     /// The trace holds too much call data.
     #[error("trace records more than {0} bytes of call data")]
     TraceBytes(usize),
@@ -167,6 +168,29 @@ pub enum InvalidCall {
     /// The same account is overridden twice.
     #[error("account {0} has both 'state' and 'stateDiff'")]
     BothStates(Address),
+    /// What is to be moved is no precompile.
+    #[error("account {0} is not a precompile")]
+    NotPrecompile(Address),
+    /// A precompile is to be moved to where another account is pretended.
+    #[error("account {0} is already overridden")]
+    AlreadyOverridden(Address),
+    /// An account is pretended where a precompile was moved to.
+    #[error("account {0} has already been overridden by a precompile")]
+    MovedHere(Address),
+    /// A block to be built is not later than its parent.
+    #[error("invalid timestamp, parent {parent} given {time}")]
+    PayloadTime {
+        /// Its time.
+        time: u64,
+        /// That of its parent.
+        parent: u64,
+    },
+    /// Not all transactions fit into the block that is to have them.
+    #[error("gas limit reached")]
+    PayloadGas,
+    /// A transaction cannot be in the block that is to have it.
+    #[error(transparent)]
+    PayloadTx(Box<Refusal>),
     /// A block override does not fit the type of the field.
     #[error("block override {0} is too large")]
     BlockOverride(&'static str),

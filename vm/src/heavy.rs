@@ -9,7 +9,12 @@
 //! - H1: output, gas and errors are those of the call run in place.
 //! - H2: a call that fails before its precompile would run (depth, funds) is not offloaded.
 
-use alloy_primitives::{Address, Bytes, map::AddressSet};
+use std::sync::Arc;
+
+use alloy_primitives::{
+    Address, Bytes,
+    map::{AddressMap, AddressSet},
+};
 use revm::{
     Database,
     context::{Cfg, ContextTr, JournalTr},
@@ -18,7 +23,10 @@ use revm::{
     interpreter::{
         CallInputs, CallValue, FrameInput, InterpreterResult, interpreter_action::FrameInit,
     },
-    precompile::{Precompile, PrecompileHalt, PrecompileId, PrecompileOutput, PrecompileResult},
+    precompile::{
+        Precompile, PrecompileHalt, PrecompileId, PrecompileOutput, PrecompileResult,
+        PrecompileSpecId, Precompiles,
+    },
     primitives::{constants::CALL_STACK_LIMIT, hardfork::SpecId},
 };
 
@@ -80,10 +88,35 @@ impl HeavyCall {
     }
 }
 
+/// The precompiles of a fork, some of them moved elsewhere or covered by an account.
+#[derive(Clone, Debug)]
+pub struct MovedPrecompiles(AddressMap<Precompile>);
+
+impl MovedPrecompiles {
+    /// Where the fork has them.
+    pub(crate) fn of(spec: SpecId) -> Self {
+        let all = Precompiles::new(PrecompileSpecId::from_spec_id(spec));
+        let all = all.addresses().filter_map(|at| Some((*at, all.get(at)?.clone())));
+        Self(all.collect())
+    }
+
+    /// Removes the one at `address`; None: there is none.
+    pub(crate) fn take(&mut self, address: Address) -> Option<Precompile> {
+        self.0.remove(&address)
+    }
+
+    /// Puts one at `address`, in place of what is there.
+    pub(crate) fn put(&mut self, address: Address, precompile: Precompile) {
+        self.0.insert(address, precompile);
+    }
+}
+
 /// The precompiles of the fork, one of which may have run already.
 #[derive(Debug)]
 pub(crate) struct SlicedPrecompiles {
     inner: EthPrecompiles,
+    /// Those that are there instead. What is warm stays what it is on the fork, as in geth.
+    moved: Option<Arc<MovedPrecompiles>>,
     /// The highest address of a precompile: nearly all calls go above it.
     highest: Address,
     heavy_gas: u64,
@@ -92,10 +125,21 @@ pub(crate) struct SlicedPrecompiles {
 }
 
 impl SlicedPrecompiles {
-    pub(crate) fn new(spec: SpecId, heavy_gas: u64) -> Self {
+    pub(crate) fn new(spec: SpecId, heavy_gas: u64, moved: Option<Arc<MovedPrecompiles>>) -> Self {
         let inner = EthPrecompiles::new(spec);
-        let highest = inner.warm_addresses().iter().max().copied().unwrap_or_default();
-        Self { inner, highest, heavy_gas, ready: None }
+        let highest = match &moved {
+            Some(moved) => moved.0.keys().max(),
+            None => inner.warm_addresses().iter().max(),
+        };
+        let highest = highest.copied().unwrap_or_default();
+        Self { inner, moved, highest, heavy_gas, ready: None }
+    }
+
+    fn get(&self, address: &Address) -> Option<&Precompile> {
+        match &self.moved {
+            Some(moved) => moved.0.get(address),
+            None => self.inner.precompiles.get(address),
+        }
     }
 
     /// Takes over what an offloaded call came to.
@@ -132,11 +176,12 @@ impl SlicedPrecompiles {
         if self.ready.is_some() {
             return None;
         }
-        let precompile = self.inner.precompiles.get(&inputs.bytecode_address)?;
+        let precompile = self.get(&inputs.bytecode_address)?;
         if !reaches_precompile(context, init.depth, inputs) {
             return None;
         }
         let input = inputs.input.as_bytes(context);
+        let precompile = precompile.clone();
         let result = precompile.execute(&input, self.heavy_gas, inputs.reservoir);
         let halt = result.as_ref().ok().and_then(PrecompileOutput::halt_reason);
         let is_heavy = halt.is_some_and(PrecompileHalt::is_oog);
@@ -145,7 +190,7 @@ impl SlicedPrecompiles {
             return None;
         }
         Some(HeavyCall {
-            precompile: precompile.clone(),
+            precompile,
             input: Bytes::copy_from_slice(&input),
             gas_limit: inputs.gas_limit,
             reservoir: inputs.reservoir,
@@ -183,8 +228,14 @@ impl<DB: Database> PrecompileProvider<VmContext<DB>> for SlicedPrecompiles {
         context: &mut VmContext<DB>,
         inputs: &CallInputs,
     ) -> Result<Option<InterpreterResult>, String> {
-        let Some(ready) = self.ready.take() else {
-            return self.inner.run(context, inputs);
+        let ready = match (self.ready.take(), &self.moved) {
+            (Some(ready), _) => ready,
+            (None, None) => return self.inner.run(context, inputs),
+            (None, Some(_)) => {
+                let Some(precompile) = self.get(&inputs.bytecode_address) else { return Ok(None) };
+                let input = inputs.input.as_bytes(context);
+                precompile.execute(&input, inputs.gas_limit, inputs.reservoir)
+            }
         };
         // From here as `EthPrecompiles::run`.
         let output = ready.map_err(|error| error.to_string())?;
@@ -202,6 +253,6 @@ impl<DB: Database> PrecompileProvider<VmContext<DB>> for SlicedPrecompiles {
     }
 
     fn contains(&self, address: &Address) -> bool {
-        self.inner.contains(address)
+        self.get(address).is_some()
     }
 }

@@ -19,7 +19,10 @@ pub mod limits;
 mod long;
 mod names;
 mod overlay;
+mod overrides;
+mod payload;
 mod shadow;
+mod simulate;
 mod slice;
 mod step;
 mod suspended;
@@ -28,7 +31,8 @@ mod tracer;
 
 pub use actor::{
     BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
-    HoldState, Progress, Reverted, Shadow, Writing, spawn_call, spawn_held_call, spawn_trace,
+    HoldState, Progress, Reverted, Shadow, Writing, spawn_call, spawn_held_call, spawn_payload,
+    spawn_simulation, spawn_trace,
 };
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,
@@ -37,10 +41,15 @@ pub use call::{CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceJob, Trac
 pub use collision::StorageSearch;
 pub use env::spec_id;
 pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
-pub use heavy::{HeavyCall, HeavyResult};
+pub use heavy::{HeavyCall, HeavyResult, MovedPrecompiles};
 pub use limits::Limits;
 pub use overlay::{Overlay, ReadError};
+pub use payload::{Ground, Payload, PayloadJob, PayloadRun, PayloadStep};
 pub use shadow::{Difference, Divergence, LiveBlock, ShadowReport};
+pub use simulate::{
+    NumberedLog, SimulateError, SimulateJob, SimulateRun, SimulateStep, SimulatedBlock,
+    SimulatedCall, SimulatedInput, check_sizes,
+};
 pub use slice::{ExecutionError, Slice};
 pub use step::Step;
 pub use suspended::{Setup, Suspended, Whereabouts};

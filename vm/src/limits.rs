@@ -79,6 +79,35 @@ pub const TX_FUEL: u64 = 4_000;
 /// Fuel (in gas) charged per authorization of EIP-7702 whose signer is recovered: about 50 us.
 pub const AUTHORITY_FUEL: u64 = 50_000;
 
+/// Blocks that one simulation makes, those that fill gaps among them; geth's value.
+pub const SIMULATED_BLOCKS_MAX: usize = 256;
+
+/// Calls in one simulated block; geth's value.
+pub const SIMULATED_CALLS_PER_BLOCK_MAX: usize = 5_000;
+
+/// Gas that all calls of a simulation may use unless the node says otherwise; geth's `RPCGasCap`.
+/// It is in the answer: a call that names no gas is shown with what is left of this.
+pub const SIMULATED_GAS_MAX: u64 = 50_000_000;
+/// Calls of one simulation; geth's value.
+pub const SIMULATED_CALLS_MAX: usize = 10_000;
+
+/// Withdrawals in one simulated block: all are credited in one step (about 1 us each, a guess). A
+/// block of Ethereum has 16.
+pub const WITHDRAWALS_PER_BLOCK_MAX: usize = 256;
+
+/// Bytes that the results of one simulation may hold. As JSON they are twice as long, which is what
+/// an answer may have.
+pub const SIMULATED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+const _: () = assert!(SIMULATED_CALLS_PER_BLOCK_MAX <= SIMULATED_CALLS_MAX);
+
+/// Slots that are overridden in one step: a read each, some 100 us when none of them is in a cache
+/// (guess).
+pub const OVERRIDE_SLOTS_PER_STEP: usize = 64;
+
+/// Fuel (in gas) charged for such a step (guess).
+pub const OVERRIDE_FUEL: u64 = 20_000;
+
 /// Calls that one trace may hold; beyond it the trace is refused. A call takes about 1 KB.
 pub const TRACE_CALLS_MAX: usize = 100_000;
 

@@ -15,7 +15,7 @@ use alloy_primitives::{
         hash_map::{self, Entry},
     },
 };
-use alloy_rpc_types_eth::state::{AccountOverride, StateOverride};
+use alloy_rpc_types_eth::state::AccountOverride;
 use evenkeel_chain::Height;
 use evenkeel_state::{Account, ChangeSet, SlotSearch, StateError, StorageChange, View};
 use revm::{
@@ -198,46 +198,79 @@ impl Overlay {
         self.block_hashes = hashes;
     }
 
-    /// Applies the state overrides of a call.
-    pub(crate) fn apply_overrides(&mut self, overrides: StateOverride) -> Result<(), ReadError> {
-        for (address, change) in overrides {
-            self.apply_override(address, change)?;
-        }
-        Ok(())
-    }
-
-    fn apply_override(
+    /// Sets an account to what the caller pretends; storage aside. One of which nothing is
+    /// pretended (its precompile moves) stays as it is, also absent.
+    pub(crate) fn pretend(
         &mut self,
         address: Address,
-        change: AccountOverride,
+        change: &AccountOverride,
     ) -> Result<(), ReadError> {
-        let code = change.code.map(|bytes| {
+        let untouched =
+            AccountOverride { move_precompile_to: change.move_precompile_to, ..Default::default() };
+        if *change == untouched {
+            return Ok(());
+        }
+        let code = change.code.as_ref().map(|bytes| {
             let code = Bytecode::new_raw_checked(bytes.clone())
-                .unwrap_or_else(|_| Bytecode::new_legacy(bytes));
+                .unwrap_or_else(|_| Bytecode::new_legacy(bytes.clone()));
             (code.hash_slow(), code)
         });
         let cached = self.cached(address)?;
         let account = cached.now.get_or_insert_default();
-        if let Some(balance) = change.balance {
-            account.balance = balance;
-        }
-        if let Some(nonce) = change.nonce {
-            account.nonce = nonce;
-        }
+        account.balance = change.balance.unwrap_or(account.balance);
+        account.nonce = change.nonce.unwrap_or(account.nonce);
         if let Some((hash, _)) = &code {
             account.code_hash = *hash;
         }
+        let now = *account;
         if change.state.is_some() {
             cached.wipe();
-            cached.is_wiped = true;
         }
-        for (slot, value) in change.state.into_iter().chain(change.state_diff).flatten() {
-            let value = Slot { before: U256::ZERO, now: value.into() };
-            cached.is_written = true;
-            cached.slots.insert(slot.into(), value);
+        if let Some(recorded) = &mut self.recorded {
+            recorded.accounts.insert(address, Some(now));
+            if change.state.is_some() {
+                let wiped = StorageChange { is_wiped: true, slots: BTreeMap::new() };
+                recorded.storage.insert(address, wiped);
+            }
         }
         if let Some((hash, code)) = code {
+            if hash != KECCAK256_EMPTY {
+                self.deployed.insert(hash, code.original_bytes());
+            }
             self.codes.insert(hash, code);
+        }
+        Ok(())
+    }
+
+    /// Sets a slot of an account that is there to what the caller pretends.
+    pub(crate) fn pretend_slot(
+        &mut self,
+        address: Address,
+        slot: U256,
+        value: U256,
+    ) -> Result<(), ReadError> {
+        // O1: what it was is read first.
+        self.storage(address, slot)?;
+        let cached = self.cached(address)?;
+        cached.is_written = true;
+        if let Some(slot) = cached.slots.get_mut(&slot) {
+            slot.now = value;
+        }
+        if let Some(recorded) = &mut self.recorded {
+            recorded.storage.entry(address).or_default().slots.insert(slot, value);
+        }
+        Ok(())
+    }
+
+    /// Sets the nonce of an account that is there.
+    pub(crate) fn set_nonce(&mut self, address: Address, nonce: u64) -> Result<(), ReadError> {
+        let cached = self.cached(address)?;
+        if let Some(account) = &mut cached.now {
+            account.nonce = nonce;
+            let now = *account;
+            if let Some(recorded) = &mut self.recorded {
+                recorded.accounts.insert(address, Some(now));
+            }
         }
         Ok(())
     }

@@ -72,7 +72,8 @@ pub enum Slice {
 /// What follows when a frame has something to say: the call that it makes, or its end.
 pub(crate) type Said = ItemOrResult<FrameInit, FrameResult>;
 
-/// The two ways to run a frame: plain, and observed by an inspector (`trace.rs`).
+/// The ways to run a frame: plain, observed by the tracer (`trace.rs`), or watched from outside
+/// (`simulate/logs.rs`).
 pub(crate) trait Frames<DB: Database> {
     /// Pushes the frame; `Some` if it ended at once (precompile, no code, not enough funds).
     fn push(&mut self, init: FrameInit) -> Result<Option<FrameResult>, ExecutionError<DB>>;
@@ -92,13 +93,7 @@ impl<DB: Database> Frames<DB> for Machine<DB, ()> {
     }
 
     fn run(&mut self, fuel: &mut u64) -> Option<InterpreterAction> {
-        run_fuel(
-            &mut self.frame_stack.get().interpreter,
-            self.instruction.instruction_table(),
-            self.instruction.gas_table(),
-            &mut self.ctx,
-            fuel,
-        )
+        run_plain(self, fuel)
     }
 
     fn carry_out(&mut self, action: InterpreterAction) -> Result<Said, ExecutionError<DB>> {
@@ -109,6 +104,20 @@ impl<DB: Database> Frames<DB> for Machine<DB, ()> {
             }
         })
     }
+}
+
+/// Runs the frame on top as nobody observes its instructions.
+pub(crate) fn run_plain<DB: Database, I>(
+    evm: &mut Machine<DB, I>,
+    fuel: &mut u64,
+) -> Option<InterpreterAction> {
+    run_fuel(
+        &mut evm.frame_stack.get().interpreter,
+        evm.instruction.instruction_table(),
+        evm.instruction.gas_table(),
+        &mut evm.ctx,
+        fuel,
+    )
 }
 
 /// Runs instructions until the frame has something to say, or the fuel is used up (`None`).

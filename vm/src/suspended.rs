@@ -7,6 +7,8 @@
 //! - M2: a panic in a slice drops the whole EVM; the value left behind answers nothing more.
 #![allow(unsafe_code, reason = "one `unsafe impl Send`; style.md C9 names this file")]
 
+use std::sync::Arc;
+
 use revm::{
     Database, Journal, MainContext,
     bytecode::opcode,
@@ -28,7 +30,7 @@ use crate::{
     collision::StorageSearch,
     constantinople,
     grow::{self, growing},
-    heavy::{HeavyResult, SlicedPrecompiles},
+    heavy::{HeavyResult, MovedPrecompiles, SlicedPrecompiles},
     long::{self, Fault, Progress},
     overlay::Overlay,
     slice::{ExecutionError, Frames, Machine, Slice, Sliced, VmContext},
@@ -92,6 +94,8 @@ pub struct Setup {
     pub heavy_gas: u64,
     /// `SSTORE` by EIP-1283: Constantinople, as which revm knows only Petersburg.
     pub is_net_metered: bool,
+    /// The precompiles, if they are not those of the fork.
+    pub precompiles: Option<Arc<MovedPrecompiles>>,
 }
 
 impl<DB: Database, I> Suspended<DB, I> {
@@ -139,7 +143,7 @@ impl<DB: Database, I> Suspended<DB, I> {
             .with_block(setup.block)
             .with_chain(Progress::default())
             .with_local(LocalContext::default());
-        let precompiles = SlicedPrecompiles::new(spec, setup.heavy_gas);
+        let precompiles = SlicedPrecompiles::new(spec, setup.heavy_gas, setup.precompiles);
         // Eight preallocated frames would take 50 KiB per execution.
         let frame_stack = FrameStack::new();
         let evm = Evm { ctx, inspector, instruction, precompiles, frame_stack };
@@ -263,6 +267,11 @@ impl<DB: Database, I> Suspended<DB, I> {
         self.get_mut().evm.ctx.cfg.disable_eip3607 = is_allowed;
     }
 
+    /// Whether the next transactions may offer less than the base fee.
+    pub(crate) fn allow_any_fee(&mut self, is_allowed: bool) {
+        self.get_mut().evm.ctx.cfg.disable_base_fee = is_allowed;
+    }
+
     /// What stopped the last frame that failed.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.get().evm.ctx.chain.fault
@@ -271,6 +280,10 @@ impl<DB: Database, I> Suspended<DB, I> {
     /// Who observes.
     pub(crate) fn inspector(&self) -> &I {
         &self.get().evm.inspector
+    }
+
+    pub(crate) fn inspector_mut(&mut self) -> &mut I {
+        &mut self.get_mut().evm.inspector
     }
 
     pub(crate) fn db_mut(&mut self) -> &mut DB {

@@ -234,6 +234,7 @@ fn is_execution(error: &ExecError, name: &str) -> bool {
         ExecError::Transaction { .. }
         | ExecError::UnknownParent { .. }
         | ExecError::UnknownBlock(_)
+        | ExecError::Call(_)
         | ExecError::ExtraData { .. }
         | ExecError::State(_)
         | ExecError::Internal(_)

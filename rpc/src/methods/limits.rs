@@ -101,3 +101,13 @@ pub(crate) const TYPE_NAME_BYTES_MAX: usize = 256;
 
 /// Divergences in one answer of `shadow_report`.
 pub(crate) const SHADOW_NEWEST: usize = 64;
+
+/// Gas limit that a block built by `testing_buildBlockV1` moves towards; geth's default.
+pub(crate) const PAYLOAD_GAS_LIMIT_TARGET: u64 = 60_000_000;
+
+/// Transactions that one `testing_buildBlockV1` is given at most: finding out who signed them takes
+/// 50 us each, so half of the deadline.
+pub(crate) const PAYLOAD_TXS_MAX: usize = 50_000;
+
+/// See [`CHUNK_REDUCTIONS`]: the signer of one transaction (50 us).
+pub(crate) const RECOVER_REDUCTIONS: u32 = 2_000;

@@ -13,11 +13,13 @@ mod filters;
 pub(crate) mod limits;
 mod logs;
 mod misc;
+mod payload;
 mod pending;
 mod sched;
 mod send;
 mod shadow;
 mod sign;
+mod simulate;
 mod state_reads;
 mod subscribe;
 #[cfg(test)]
@@ -37,7 +39,10 @@ use chain_reads::By;
 
 /// Whether the namespace exists only on dev chains.
 fn is_dev_namespace(name: &str) -> bool {
-    matches!(name, "evm" | "anvil" | "hardhat" | "tenderly" | "sched" | "exec" | "shadow")
+    matches!(
+        name,
+        "evm" | "anvil" | "hardhat" | "tenderly" | "sched" | "exec" | "shadow" | "testing"
+    )
 }
 
 /// Whether the method exists only on dev chains: its namespace does, or it sends in the name of
@@ -82,6 +87,8 @@ methods! { api, request:
 
     "eth_call" => call::call(api, request).await;
     "eth_estimateGas" => call::estimate_gas(api, request).await;
+    "eth_simulateV1" => simulate::simulate(api, request).await;
+    "testing_buildBlockV1" => payload::build(api, request).await;
     "eth_sendRawTransaction" => send::send_raw(api, request).await;
     "eth_sendTransaction" => send::send(api, request).await;
     "eth_sendUnsignedTransaction" => send::send_unsigned(api, request).await;

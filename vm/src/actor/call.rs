@@ -27,6 +27,8 @@ use crate::{
     error::CallError,
     heavy::HeavyResult,
     limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits},
+    payload::{Payload, PayloadJob, PayloadRun},
+    simulate::{SimulateJob, SimulateRun, SimulatedBlock},
     step::Step,
     suspended::Whereabouts,
 };
@@ -70,7 +72,25 @@ pub fn spawn_trace(
     spawn::<TraceRun>(system, share, job, None)
 }
 
-/// What the actor drives: a [`CallRun`] or a [`TraceRun`].
+/// The same for a simulation.
+pub fn spawn_simulation(
+    system: &System,
+    share: &Share,
+    job: SimulateJob,
+) -> Answer<Result<Vec<SimulatedBlock>, CallError>> {
+    spawn::<SimulateRun>(system, share, job, None)
+}
+
+/// The same for a block beside the chain.
+pub fn spawn_payload(
+    system: &System,
+    share: &Share,
+    job: PayloadJob,
+) -> Answer<Result<Payload, CallError>> {
+    spawn::<PayloadRun>(system, share, job, None)
+}
+
+/// What the actor drives.
 trait Run: Sized + Send + 'static {
     type Job: Send + 'static;
     type Outcome: Send + 'static;
@@ -126,6 +146,54 @@ impl Run for TraceRun {
     }
     fn whereabouts(&mut self) -> Whereabouts {
         unreachable!("nobody holds the trace of a transaction")
+    }
+}
+
+impl Run for SimulateRun {
+    type Job = SimulateJob;
+    type Outcome = Vec<SimulatedBlock>;
+    fn limits(job: &SimulateJob) -> &Limits {
+        &job.limits
+    }
+    fn new(job: SimulateJob) -> Result<Self, CallError> {
+        Self::new(job)
+    }
+    fn step(&mut self, fuel: u64) -> Step<Result<Vec<SimulatedBlock>, CallError>> {
+        self.step(fuel)
+    }
+    fn provide(&mut self, result: HeavyResult) {
+        self.provide(result);
+    }
+    fn step_instruction(&mut self) -> Step<Result<Vec<SimulatedBlock>, CallError>> {
+        unreachable!("nobody holds a simulation")
+    }
+    fn whereabouts(&mut self) -> Whereabouts {
+        // Nobody holds it.
+        Whereabouts::default()
+    }
+}
+
+impl Run for PayloadRun {
+    type Job = PayloadJob;
+    type Outcome = Payload;
+    fn limits(job: &PayloadJob) -> &Limits {
+        &job.limits
+    }
+    fn new(job: PayloadJob) -> Result<Self, CallError> {
+        Ok(Self::new(job))
+    }
+    fn step(&mut self, fuel: u64) -> Step<Result<Payload, CallError>> {
+        self.step(fuel)
+    }
+    fn provide(&mut self, result: HeavyResult) {
+        self.provide(result);
+    }
+    fn step_instruction(&mut self) -> Step<Result<Payload, CallError>> {
+        unreachable!("nobody holds a payload")
+    }
+    fn whereabouts(&mut self) -> Whereabouts {
+        // Nobody holds it.
+        Whereabouts::default()
     }
 }
 

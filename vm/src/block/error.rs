@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256};
 use evenkeel_chain::{BodyError, HeaderError, Height};
 use evenkeel_state::StateError;
 
-use crate::error::Refusal;
+use crate::error::{CallError, Refusal};
 
 /// Why a block cannot be built, is not valid, or a change of the tip failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,9 @@ pub enum ExecError {
         /// The rule it breaks.
         refusal: Box<Refusal>,
     },
+    /// A simulated call is not valid, or one too many.
+    #[error(transparent)]
+    Call(Box<CallError>),
     /// A header field is not what execution gives.
     #[error("invalid {field}: header says {found}, execution gives {expected}")]
     Field {
@@ -101,6 +104,7 @@ impl ExecError {
             | Self::DepositLog { .. } => true,
             Self::UnknownParent { .. }
             | Self::UnknownBlock(_)
+            | Self::Call(_)
             | Self::State(_)
             | Self::Internal(_)
             | Self::WriterGone

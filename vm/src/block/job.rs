@@ -15,6 +15,10 @@ pub trait Candidates {
     fn next(&mut self) -> Option<Arc<RecoveredTx>>;
     /// The last one could not be used: skip its sender.
     fn skip_sender(&mut self);
+    /// Whether one that cannot be used is a fault of the whole block.
+    fn is_binding(&self) -> bool {
+        false
+    }
 }
 
 /// Where candidates come from.

@@ -1,15 +1,21 @@
-//! Blocks, built and validated on one path, in slices. Pure.
+//! Blocks, built, validated and simulated on one path, in slices. Pure.
+#![allow(private_bounds, reason = "an observer is `()` or what watches simulated calls")]
 
 mod changes;
 mod error;
 mod header;
 mod job;
+mod observer;
 mod post_state;
+mod requests;
 mod roots;
 mod run;
+mod simulated;
 pub(crate) mod system;
 mod txs;
 
 pub use error::ExecError;
 pub use job::{BlockOutcome, BlockStep, BuildJob, CandidateSource, Candidates, SingleJob};
+pub(crate) use observer::Observer;
 pub use run::BlockRun;
+pub(crate) use simulated::SimulatedBlockJob;

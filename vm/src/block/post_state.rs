@@ -11,7 +11,12 @@ use evenkeel_state::{ChangeSet, StateError, Tip, Trie, TrieStep, TrieUpdate};
 
 use super::{
     ExecError,
+    observer::Observer,
     run::{BlockRun, Phase, Progress, trie_nodes},
+};
+use crate::{
+    overlay::Overlay,
+    slice::{Frames, Machine},
 };
 
 /// The tries between the transactions of a block.
@@ -52,7 +57,10 @@ impl PostState {
     }
 }
 
-impl BlockRun {
+impl<I: Observer> BlockRun<I>
+where
+    Machine<Overlay, I>: Frames<Overlay>,
+{
     /// Goes on with the root after the last transaction.
     pub(super) fn step_post_state(
         &mut self,

@@ -10,22 +10,20 @@
 
 use std::sync::Arc;
 
-use alloy_eips::{eip2718::Encodable2718, eip7685::Requests};
-use alloy_primitives::{B256, Bloom, Bytes, U256};
+use alloy_eips::eip7685::Requests;
+use alloy_primitives::{B256, Bloom, U256};
 use evenkeel_chain::{
     BlockAttributes, ChainSpec, DAO_REFUND, Fork, Header, Height, Receipt, RecoveredTx,
-    SealedBlock, check_header,
+    SealedBlock, Withdrawal, check_header,
 };
 use evenkeel_state::{ChangeSet, ExecutedBlock, Tip, Trie, TrieNodes, TrieStep, TrieUpdate};
-use revm::context::{
-    TxEnv,
-    result::{EVMError, ExecutionResult},
-};
+use revm::context::{TxEnv, result::EVMError};
 
 use super::{
     BlockOutcome, BlockStep, BuildJob, Candidates, ExecError, SingleJob,
     changes::Changes,
     header::{self, Executed},
+    observer::Observer,
     post_state::PostState,
     roots::OrderedRoot,
     system,
@@ -36,9 +34,11 @@ use crate::{
     heavy::{HeavyCall, HeavyResult},
     limits::{Limits, TRIE_FUEL_PER_NODE, TRIE_NODES_PER_SLICE},
     overlay::{Overlay, ReadError},
-    slice::Slice,
+    overrides::Overrides,
+    simulate::Calls,
+    slice::{Frames, Machine, Slice},
     step::Step,
-    suspended::Suspended,
+    suspended::{Setup, Suspended},
 };
 
 /// Fuel charged per account of the change set, per item of an ordered root: about a microsecond.
@@ -46,8 +46,8 @@ const ITEM_FUEL: u64 = 1_000;
 /// Wei in the unit of withdrawals.
 const GWEI: u64 = 1_000_000_000;
 
-/// A block in the middle of its execution.
-pub struct BlockRun {
+/// A block in the middle of its execution; `I` observes it.
+pub struct BlockRun<I = ()> {
     pub(super) tip: Tip,
     pub(super) spec: Arc<ChainSpec>,
     pub(super) fork: Fork,
@@ -56,13 +56,15 @@ pub struct BlockRun {
     pub(super) source: Source,
     pub(super) header: Header,
     /// Taken when all that executes has executed.
-    pub(super) evm: Option<Suspended<Overlay>>,
+    pub(super) evm: Option<Suspended<Overlay, I>>,
     /// Before Byzantium only.
     pub(super) post_state: Option<PostState>,
     pub(super) phase: Phase,
     pub(super) body: Body,
     /// Candidates that no later block can use either, with the reason.
     pub(super) unexecutable: Vec<(B256, String)>,
+    /// What the block requests, once it is over.
+    requests: Requests,
 }
 
 pub(super) enum Source {
@@ -79,6 +81,17 @@ pub(super) enum Source {
     Single {
         tx: Option<Arc<RecoveredTx>>,
     },
+    Simulate(Box<Calls>),
+}
+
+impl Source {
+    fn take_withdrawals(&mut self) -> Vec<Withdrawal> {
+        match self {
+            Self::Build { attributes, .. } => std::mem::take(&mut attributes.withdrawals),
+            Self::Simulate(calls) => std::mem::take(&mut calls.withdrawals),
+            Self::Validate { .. } | Self::Single { .. } => Vec::new(),
+        }
+    }
 }
 
 /// What the transactions so far gave.
@@ -98,6 +111,8 @@ pub(super) struct Body {
 }
 
 pub(super) enum Phase {
+    /// What the caller of a simulation pretends.
+    Overrides(Overrides),
     Before(std::vec::IntoIter<TxEnv>),
     Txs(Option<Current>),
     /// The root of the state after the last transaction.
@@ -188,6 +203,22 @@ impl BlockRun {
         limits: &Limits,
     ) -> Self {
         let setup = env::setup(&spec, &header, limits);
+        let mut run = Self::assemble((tip, spec), source, header, (setup, ()));
+        run.has_tx_gas_cap = limits.tx_gas_cap;
+        run
+    }
+}
+
+impl<I: Observer> BlockRun<I>
+where
+    Machine<Overlay, I>: Frames<Overlay>,
+{
+    pub(super) fn assemble(
+        (tip, spec): (Tip, Arc<ChainSpec>),
+        source: Source,
+        header: Header,
+        (setup, observer): (Setup, I),
+    ) -> Self {
         let phase = Phase::Before(system::before(&spec, &header).into_iter());
         let fork = spec.fork_of(&header);
         let mut overlay = Overlay::new(tip.view.clone());
@@ -196,12 +227,12 @@ impl BlockRun {
         if has_roots {
             overlay.record();
         }
-        let evm = Suspended::new(setup, overlay, ());
+        let evm = Suspended::new(setup, overlay, observer);
         Self {
             tip,
             spec,
             fork,
-            has_tx_gas_cap: limits.tx_gas_cap,
+            has_tx_gas_cap: false,
             source,
             header,
             evm: Some(evm),
@@ -209,6 +240,7 @@ impl BlockRun {
             phase,
             body: Body::default(),
             unexecutable: Vec::new(),
+            requests: Requests::default(),
         }
     }
 
@@ -257,12 +289,18 @@ impl BlockRun {
         std::mem::take(&mut self.unexecutable)
     }
 
-    pub(super) fn evm(&mut self) -> &mut Suspended<Overlay> {
+    /// What the block requests (EIP-7685), once it is over.
+    pub fn take_requests(&mut self) -> Requests {
+        std::mem::take(&mut self.requests)
+    }
+
+    pub(super) fn evm(&mut self) -> &mut Suspended<Overlay, I> {
         self.evm.as_mut().expect("the EVM stays until the last system call")
     }
 
     fn advance(&mut self, phase: Phase, left: &mut u64) -> Result<Progress, ExecError> {
         match phase {
+            Phase::Overrides(overrides) => self.pretend(overrides, left),
             Phase::Before(calls) => self.before(calls, left),
             Phase::Txs(current) => self.txs(current, left),
             Phase::PostState(update) => self.step_post_state(update, left),
@@ -279,7 +317,7 @@ impl BlockRun {
             Phase::TxRoot(mut root) => {
                 *left = left.saturating_sub(ITEM_FUEL);
                 let txs = &self.body.txs;
-                let step = root.step(|index, buffer| txs[index].tx().encode_2718(buffer));
+                let step = root.step(|index, buffer| txs[index].encode_into(buffer));
                 let Some(done) = step else { return Ok(Progress::Phase(Phase::TxRoot(root))) };
                 self.body.transactions_root = done;
                 let root = OrderedRoot::new(self.body.receipts.len());
@@ -347,12 +385,13 @@ impl BlockRun {
         }
         let ommers = match &self.source {
             Source::Validate { block } => &block.ommers[..],
-            Source::Build { .. } | Source::Single { .. } => &[],
+            Source::Build { .. } | Source::Single { .. } | Source::Simulate(_) => &[],
         };
         let mut credits = system::rewards(self.fork, &self.header, ommers);
         let withdrawals = match &self.source {
             Source::Validate { block } => block.withdrawals.as_deref().unwrap_or_default(),
             Source::Build { attributes, .. } => &attributes.withdrawals,
+            Source::Simulate(calls) => &calls.withdrawals,
             Source::Single { .. } => &[],
         };
         if self.fork >= Fork::Shanghai {
@@ -368,66 +407,9 @@ impl BlockRun {
         Ok(Progress::Phase(Phase::After { calls, current: None }))
     }
 
-    fn after(
-        &mut self,
-        mut calls: std::vec::IntoIter<(u8, TxEnv)>,
-        current: Option<(u8, TxEnv)>,
-        left: &mut u64,
-    ) -> Result<Progress, ExecError> {
-        let (kind, call) = if let Some(current) = current {
-            current
-        } else {
-            let Some((kind, call)) = calls.next() else { return Ok(self.finish_calls()) };
-            if !self.has_code(&call)? {
-                if self.spec.needs_request_contracts() {
-                    let address = call.kind.into_to().unwrap_or_default();
-                    return Err(ExecError::SystemContract { address });
-                }
-                // Dev chains may do without the contracts; nothing is requested then.
-                return Ok(Progress::Phase(Phase::After { calls, current: None }));
-            }
-            self.evm().begin_system(call.clone()).map_err(fatal)?;
-            (kind, call)
-        };
-        match self.evm().resume(left).map_err(fatal)? {
-            Slice::More => Ok(Progress::Phase(Phase::After { calls, current: Some((kind, call)) })),
-            Slice::Offload(heavy) => {
-                let phase = Phase::After { calls, current: Some((kind, call)) };
-                Ok(Progress::Offload(phase, heavy))
-            }
-            Slice::Done(ExecutionResult::Success { output, .. }) => {
-                self.commit()?;
-                self.request(kind, output.data());
-                Ok(Progress::Phase(Phase::After { calls, current: None }))
-            }
-            Slice::Done(_) => {
-                let address = call.kind.into_to().unwrap_or_default();
-                Err(ExecError::SystemCall { address })
-            }
-        }
-    }
-
-    fn has_code(&mut self, call: &TxEnv) -> Result<bool, ExecError> {
-        let address = call.kind.into_to().unwrap_or_default();
-        let account = self.evm().db_mut().account(address);
-        let account = account.map_err(|error| ExecError::State(error.0))?;
-        Ok(account.is_some_and(|account| account.has_code()))
-    }
-
-    /// EIP-7685: requests without data are left out.
-    fn request(&mut self, kind: u8, data: &[u8]) {
-        if data.is_empty() {
-            return;
-        }
-        let mut request = Vec::with_capacity(1 + data.len());
-        request.push(kind);
-        request.extend_from_slice(data);
-        self.body.requests.push_request(Bytes::from(request));
-    }
-
-    fn finish_calls(&mut self) -> Progress {
+    pub(super) fn finish_calls(&mut self) -> Progress {
         let evm = self.evm.take().expect("the EVM stays until the last system call");
-        let (overlay, ()) = evm.into_parts();
+        let (overlay, _) = evm.into_parts();
         Progress::Phase(Phase::Changes(Changes::new(overlay, &self.tip.diffs)))
     }
 
@@ -463,14 +445,15 @@ impl BlockRun {
                 header::complete(&mut header, self.fork, &executed);
                 Arc::new(SealedBlock::seal(header, body.txs, Vec::new(), None))
             }
-            Source::Build { attributes, .. } => {
+            Source::Build { .. } | Source::Simulate(_) => {
+                let withdrawals = self.source.take_withdrawals();
                 let mut header = self.header.clone();
                 header::complete(&mut header, self.fork, &executed);
-                let withdrawals = std::mem::take(&mut attributes.withdrawals);
                 let withdrawals = (self.fork >= Fork::Shanghai).then_some(withdrawals);
                 Arc::new(SealedBlock::seal(header, body.txs, Vec::new(), withdrawals))
             }
         };
+        self.requests = executed.requests;
         let (trie, nodes) = body.trie.expect("the root of the state was computed");
         Ok(BlockOutcome::Executed(Arc::new(ExecutedBlock {
             block,

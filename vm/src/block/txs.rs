@@ -15,13 +15,15 @@ use revm::context::{
 
 use super::{
     ExecError,
+    observer::Observer,
     run::{BlockRun, Phase, Progress, Source, fatal},
 };
 use crate::{
     env,
     error::{Refusal, TxFacts},
     limits::{AUTHORITY_FUEL, CANDIDATES_MAX, TX_FUEL},
-    slice::Slice,
+    overlay::Overlay,
+    slice::{Frames, Machine, Slice},
 };
 
 /// Bytes of a block beside its transactions and withdrawals: the header (about 600, and extra data)
@@ -46,7 +48,10 @@ pub(super) struct Current {
     env: Option<Box<TxEnv>>,
 }
 
-impl BlockRun {
+impl<I: Observer> BlockRun<I>
+where
+    Machine<Overlay, I>: Frames<Overlay>,
+{
     /// Goes on with `current`, or takes the next.
     pub(super) fn txs(
         &mut self,
@@ -57,9 +62,8 @@ impl BlockRun {
             current
         } else {
             *left = left.saturating_sub(TX_FUEL);
-            let Some(tx) = self.next_tx() else { return self.finish_txs() };
-            let env = Some(Box::new(env::tx_env(&tx)));
-            Current { tx, env }
+            let Some((tx, env)) = self.next()? else { return self.finish_txs() };
+            Current { tx, env: Some(Box::new(env)) }
         };
         if let Some(mut env) = current.env.take() {
             while env::recover_authority(&mut env) {
@@ -84,11 +88,22 @@ impl BlockRun {
         }
     }
 
+    fn next(&mut self) -> Result<Option<(Arc<RecoveredTx>, TxEnv)>, ExecError> {
+        if let Source::Simulate(_) = &self.source {
+            return self.next_call();
+        }
+        Ok(self.next_tx().map(|tx| {
+            let env = env::tx_env(&tx);
+            (tx, env)
+        }))
+    }
+
     fn next_tx(&mut self) -> Option<Arc<RecoveredTx>> {
         let gas_left = self.header.gas_limit - self.body.gas_used;
         match &mut self.source {
             Source::Validate { block } => block.txs.get(self.body.txs.len()).cloned(),
             Source::Single { tx } => tx.take(),
+            Source::Simulate(_) => None,
             Source::Build { attributes, candidates, tried } => {
                 let is_full = attributes.txs_max.is_some_and(|max| self.body.txs.len() >= max);
                 if is_full || gas_left < TX_GAS_MIN || *tried >= CANDIDATES_MAX {
@@ -102,6 +117,9 @@ impl BlockRun {
 
     fn begin(&mut self, tx: &Arc<RecoveredTx>, env: TxEnv) -> Result<Began, ExecError> {
         let facts = TxFacts::of(&env, self.header.base_fee_per_gas.unwrap_or(0));
+        if let Source::Simulate(_) = &self.source {
+            return self.start(tx, env, facts);
+        }
         let gas_left = self.header.gas_limit - self.body.gas_used;
         if tx.gas_limit() > gas_left {
             // What is wrong with it in any block is named first (EIP-7825).
@@ -118,8 +136,17 @@ impl BlockRun {
         if let Some(error) = self.lacks_room(tx) {
             return self.refuse(tx, Refusal { error, tx: facts }, false);
         }
+        self.evm().allow_code_at_sender(tx.is_impersonated());
+        self.start(tx, env, facts)
+    }
+
+    fn start(
+        &mut self,
+        tx: &Arc<RecoveredTx>,
+        env: TxEnv,
+        facts: TxFacts,
+    ) -> Result<Began, ExecError> {
         let evm = self.evm();
-        evm.allow_code_at_sender(tx.is_impersonated());
         match evm.begin(env) {
             Ok(None) => Ok(Began::Running),
             Ok(Some(result)) => Ok(Began::Finished(result)),
@@ -160,20 +187,20 @@ impl BlockRun {
         refusal: Refusal,
         is_hopeless: bool,
     ) -> Result<Began, ExecError> {
-        match &mut self.source {
-            Source::Validate { .. } | Source::Single { .. } => Err(ExecError::Transaction {
-                index: self.body.txs.len(),
-                hash: *tx.hash(),
-                refusal: Box::new(refusal),
-            }),
-            Source::Build { candidates, .. } => {
-                candidates.skip_sender();
-                if is_hopeless {
-                    self.unexecutable.push((*tx.hash(), refusal.to_string()));
-                }
-                Ok(Began::Skipped)
+        if let Source::Build { candidates, .. } = &mut self.source
+            && !candidates.is_binding()
+        {
+            candidates.skip_sender();
+            if is_hopeless {
+                self.unexecutable.push((*tx.hash(), refusal.to_string()));
             }
+            return Ok(Began::Skipped);
         }
+        Err(ExecError::Transaction {
+            index: self.body.txs.len(),
+            hash: *tx.hash(),
+            refusal: Box::new(refusal),
+        })
     }
 
     /// Takes in what a transaction did; returns what comes next.
@@ -182,7 +209,9 @@ impl BlockRun {
         tx: Arc<RecoveredTx>,
         result: ExecutionResult,
     ) -> Result<Phase, ExecError> {
+        let fault = self.evm().fault();
         self.commit()?;
+        self.called(&result, fault)?;
         let body = &mut self.body;
         body.gas_used += result.tx_gas_used();
         body.txs_bytes += tx_bytes(&tx);

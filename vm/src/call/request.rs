@@ -2,19 +2,25 @@
 //!
 //! Pure. Source: geth `internal/ethapi`: `TransactionArgs.CallDefaults`, `ToMessage`, `doCall`.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::{
-    BlockOverrides, TransactionInput, TransactionRequest,
-    state::{AccountOverride, StateOverride},
+    BlockOverrides, TransactionInput, TransactionRequest, state::StateOverride,
 };
 use evenkeel_chain::{ChainSpec, Header};
-use revm::context::{Cfg as _, TxEnv, either::Either};
+use revm::{
+    context::{Cfg as _, TxEnv, either::Either},
+    primitives::hardfork::SpecId,
+};
 
 use crate::{
     env,
     error::{CallError, InvalidCall, TxFacts, Unsupported},
+    heavy::MovedPrecompiles,
     limits::Limits,
     overlay::Overlay,
+    overrides::Overrides,
     suspended::Setup,
 };
 
@@ -148,24 +154,18 @@ fn narrow<T: TryFrom<U256>>(field: &'static str, value: U256) -> Result<T, CallE
     T::try_from(value).map_err(|_| CallError::Invalid(InvalidCall::BlockOverride(field)))
 }
 
-/// Puts the overrides of state and block hashes on top of the state.
+/// Puts the overrides of state and block hashes on top of the state; returns the precompiles, if
+/// they changed.
 pub(super) fn apply_overrides(
     overlay: &mut Overlay,
-    state: Option<StateOverride>,
+    (state, spec): (Option<StateOverride>, SpecId),
     block: Option<BlockOverrides>,
-) -> Result<(), CallError> {
+) -> Result<Option<Arc<MovedPrecompiles>>, CallError> {
     if let Some(hashes) = block.and_then(|block| block.block_hash) {
         overlay.override_block_hashes(hashes);
     }
-    let Some(state) = state else { return Ok(()) };
-    for (address, change) in &state {
-        let AccountOverride { state, state_diff, move_precompile_to, .. } = change;
-        if move_precompile_to.is_some() {
-            return Err(CallError::Unsupported(Unsupported::MovedPrecompile));
-        }
-        if state.is_some() && state_diff.is_some() {
-            return Err(CallError::Invalid(InvalidCall::BothStates(*address)));
-        }
-    }
-    overlay.apply_overrides(state).map_err(|error| CallError::State(error.0))
+    let Some(state) = state else { return Ok(None) };
+    let (overrides, precompiles) = Overrides::new(state, spec)?;
+    overrides.finish(overlay)?;
+    Ok(Some(Arc::new(precompiles)))
 }

@@ -87,14 +87,16 @@ impl CallRun {
     pub fn new(job: CallJob) -> Result<Self, CallError> {
         let CallJob { view, header, spec, request, kind, limits, .. } = job;
         let (state_overrides, block_overrides) = (job.state_overrides, job.block_overrides);
-        let prepared =
+        let mut prepared =
             request::prepare(request, block_overrides.as_ref(), &header, (&spec, &limits))?;
         let mut overlay = Overlay::new(view);
         let gas_limit = block_overrides
             .as_ref()
             .and_then(|overrides| overrides.gas_limit)
             .unwrap_or(header.gas_limit);
-        request::apply_overrides(&mut overlay, state_overrides, block_overrides)?;
+        let state_overrides = (state_overrides, prepared.setup.cfg.spec);
+        prepared.setup.precompiles =
+            request::apply_overrides(&mut overlay, state_overrides, block_overrides)?;
         Ok(Self(match kind {
             CallKind::Call => {
                 let Prepared { setup, tx, facts, .. } = prepared;

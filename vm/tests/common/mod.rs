@@ -253,7 +253,7 @@ impl Scene {
         let mut cfg = CfgEnv::new_with_spec(self.spec);
         cfg.tx_gas_limit_cap = Some(u64::MAX);
         let block = BlockEnv { beneficiary: Address::repeat_byte(0xbe), ..BlockEnv::default() };
-        Setup { cfg, block, heavy_gas, is_net_metered: false }
+        Setup { cfg, block, heavy_gas, is_net_metered: false, precompiles: None }
     }
 
     /// revm's own loop.

@@ -116,6 +116,9 @@ impl Run {
             let header = chain.header(height).expect("it works").expect("inside the chain");
             assert_eq!(header.header.state_root, model.root());
             assert_eq!(chain.height_of(header.hash).expect("it works"), Some(height));
+            let tip = rewound(&durable, height);
+            assert_eq!((tip.hash, tip.trie.root()), (header.hash, model.root()));
+            model.check(&tip.view);
             assert_eq!(durable.view.block_hash(height).expect("it works"), Some(header.hash));
             let block = chain.block(height).expect("it works").expect("inside the chain");
             block.check_body().expect("senders and all are kept");
@@ -133,12 +136,21 @@ impl Run {
         }
         assert!(chain.view_before(chain.genesis()).expect("it works").is_none());
         assert!(chain.view_before(chain.head().next()).expect("it works").is_none());
+        let head = durable.tip();
+        self.now.check(&head.view);
+        let all = head.diffs.iter().fold(ChangeSet::default(), |mut all, diff| {
+            all.merge(diff);
+            all
+        });
+        let (root, _, _) = head.trie.update(&Arc::new(all)).finish_now().expect("it works");
+        assert_eq!(root, self.now.root(), "the head's trie and the cheats made on it");
         for address in addresses() {
             let root = durable.storage_root(address).expect("it works");
             assert_eq!(root, self.now.storage_root(address), "storage of {address}");
         }
         for outside in [chain.genesis().prev().expect("it starts at 7"), chain.head().next()] {
             assert!(chain.view_at(outside).expect("it works").is_none());
+            assert!(durable.rewind(outside).is_none());
             assert!(chain.block(outside).expect("it works").is_none());
             assert!(chain.receipts(outside).expect("it works").is_none());
             assert_eq!(durable.view.block_hash(outside).expect("it works"), None);
@@ -148,6 +160,15 @@ impl Run {
         }
         let report = self.database.verify(&mut |_| {}).expect("the store works");
         assert_eq!(report.faults, []);
+    }
+}
+
+fn rewound(durable: &crate::Durable, height: Height) -> Tip {
+    let mut rewind = durable.rewind(height).expect("inside the chain");
+    loop {
+        if let Some(tip) = rewind.step(1).expect("the history is whole") {
+            return tip;
+        }
     }
 }
 
