@@ -13,3 +13,4 @@ mod txs;
 pub use error::ExecError;
 pub use job::{BlockOutcome, BlockStep, BuildJob, CandidateSource, Candidates, SingleJob};
 pub use run::BlockRun;
+pub use system::rewards as block_rewards;
