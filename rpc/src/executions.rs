@@ -27,45 +27,56 @@ pub struct Executions {
     state: Mutex<State>,
 }
 
-/// What is executed for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
-    /// `eth_call`
-    Call,
-    /// `eth_estimateGas`, also for a transaction that names no gas.
-    EstimateGas,
-    /// `debug_traceCall`
-    TraceCall,
-    /// `debug_traceTransaction`
-    TraceTransaction,
-    /// `eth_simulateV1`
-    Simulate,
-    /// `testing_buildBlockV1`
-    BuildPayload,
+/// Names what is executed for a request, each with its JSON-RPC method.
+macro_rules! executing {
+    ($($variant:ident = $name:literal;)+) => {
+        /// What is executed for a request.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Method {
+            $(#[doc = concat!("`", $name, "`")] $variant,)+
+        }
+
+        impl Method {
+            /// All of them.
+            pub(crate) const ALL: [Self; [$($name),+].len()] = [$(Self::$variant,)+];
+
+            /// The JSON-RPC method.
+            pub(crate) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
 }
 
-impl Method {
-    /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Call,
-        Self::EstimateGas,
-        Self::TraceCall,
-        Self::TraceTransaction,
-        Self::Simulate,
-        Self::BuildPayload,
-    ];
-
-    /// The JSON-RPC method.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Call => "eth_call",
-            Self::EstimateGas => "eth_estimateGas",
-            Self::TraceCall => "debug_traceCall",
-            Self::TraceTransaction => "debug_traceTransaction",
-            Self::Simulate => "eth_simulateV1",
-            Self::BuildPayload => "testing_buildBlockV1",
-        }
-    }
+executing! {
+    Call = "eth_call";
+    EstimateGas = "eth_estimateGas";
+    TraceCall = "debug_traceCall";
+    TraceTransaction = "debug_traceTransaction";
+    TraceCallMany = "debug_traceCallMany";
+    CreateAccessList = "eth_createAccessList";
+    TraceBlock = "debug_traceBlock";
+    TraceBlockByNumber = "debug_traceBlockByNumber";
+    TraceBlockByHash = "debug_traceBlockByHash";
+    ParityBlock = "trace_block";
+    ParityTransaction = "trace_transaction";
+    ParityGet = "trace_get";
+    ParityFilter = "trace_filter";
+    ParityCall = "trace_call";
+    ParityCallMany = "trace_callMany";
+    ParityRawTransaction = "trace_rawTransaction";
+    ParityReplayTransaction = "trace_replayTransaction";
+    ParityReplayBlock = "trace_replayBlockTransactions";
+    OtsInternalOperations = "ots_getInternalOperations";
+    OtsTraceTransaction = "ots_traceTransaction";
+    OtsTransactionError = "ots_getTransactionError";
+    OtsContractCreator = "ots_getContractCreator";
+    OtsSearchBefore = "ots_searchTransactionsBefore";
+    OtsSearchAfter = "ots_searchTransactionsAfter";
+    Simulate = "eth_simulateV1";
+    BuildPayload = "testing_buildBlockV1";
 }
 
 #[derive(Default)]

@@ -11,12 +11,15 @@ use alloy_eips::{eip4895::Withdrawals, eip7840::BlobParams};
 use alloy_primitives::{B256, Sealed, U256};
 use alloy_rpc_types_eth::{Block, Header as RpcHeader, Log, Transaction, TransactionReceipt};
 use evenkeel_chain::{ChainSpec, Header, Receipt, RecoveredTx, SealedBlock, TxEnvelope};
-use evenkeel_runtime::{checkpoint, consume};
+use evenkeel_runtime::{System, checkpoint, consume};
 use evenkeel_state::{MinedTx, PlacedReceipt};
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{error::RpcError, methods::limits::ITEM_REDUCTIONS};
+use crate::{
+    error::RpcError,
+    methods::limits::{ITEM_REDUCTIONS, JOIN_INLINE_BYTES_MAX},
+};
 
 /// What every method returns.
 pub(crate) type Answered = Result<Box<RawValue>, RpcError>;
@@ -44,6 +47,19 @@ pub(crate) async fn pieces<T: Serialize>(
         pieces.push(answer(&item)?);
     }
     Ok(pieces)
+}
+
+/// Serializes what holds about `bytes` of text that is there already: on the compute pool if
+/// copying it takes longer than a turn.
+pub(crate) async fn joined<T>(system: &System, value: T, bytes: usize) -> Answered
+where
+    T: Serialize + Send + 'static,
+{
+    if bytes <= JOIN_INLINE_BYTES_MAX {
+        return answer(&value);
+    }
+    let job = system.compute_async(move |_| answer(&value)).await;
+    job.unwrap_or_else(|lost| Err(RpcError::internal(format!("joining an answer: {lost}"))))
 }
 
 /// The answer `null`.

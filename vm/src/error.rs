@@ -112,15 +112,18 @@ impl CallError {
 /// What this node does not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// Only `callTracer` is there.
-    #[error("tracer not supported yet: {0}")]
+    /// A tracer that is none of the built-in ones.
+    #[error("tracer not supported: {0} (built-in tracers only, no JavaScript)")]
     Tracer(String),
-    /// The trace holds too much call data.
-    #[error("trace records more than {0} bytes of call data")]
+    /// The trace holds too much.
+    #[error("trace records more than {0} bytes")]
     TraceBytes(usize),
-    /// The trace holds too many calls.
-    #[error("trace records more than {0} calls")]
-    TraceCalls(usize),
+    /// The trace would be too long as JSON.
+    #[error("trace is longer than {0} bytes of JSON")]
+    TraceText(usize),
+    /// The access list is too long.
+    #[error("access list has more than {0} addresses and slots")]
+    AccessList(usize),
     /// Blob transactions cannot be simulated.
     #[error("blob transactions are not supported")]
     Blobs,
@@ -372,7 +375,8 @@ impl Halt {
     }
 }
 
-struct OpcodeName(u8);
+/// As geth names an instruction.
+pub(crate) struct OpcodeName(pub(crate) u8);
 
 impl fmt::Display for OpcodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,5 @@
-//! Precompile calls too long for a worker: found before they run, run elsewhere, put back.
+//! Precompile calls too long for a worker: found before they run, run elsewhere, put back. Traces
+//! too large to be rendered on one take the same way.
 //!
 //! Pure. A call is heavy if the precompile says "out of gas" when it is given only the limit:
 //! every precompile compares its price with its gas before it works, so asking is cheap and the
@@ -30,15 +31,20 @@ use revm::{
     primitives::{constants::CALL_STACK_LIMIT, hardfork::SpecId},
 };
 
-use crate::{blake2, slice::VmContext};
+use crate::{
+    blake2,
+    slice::VmContext,
+    tracer::{Rendered, Unrendered},
+};
 
-/// A precompile call to be run off the worker.
+/// Work to be done off the worker.
 #[derive(Debug)]
-pub struct HeavyCall {
-    precompile: Precompile,
-    input: Bytes,
-    gas_limit: u64,
-    reservoir: u64,
+pub struct HeavyCall(Work);
+
+#[derive(Debug)]
+enum Work {
+    Precompile { precompile: Precompile, input: Bytes, gas_limit: u64, reservoir: u64 },
+    Render(Box<Unrendered>),
 }
 
 /// What a [`HeavyCall`] came to.
@@ -49,6 +55,7 @@ pub struct HeavyResult(Outcome);
 enum Outcome {
     Ran(PrecompileResult),
     Stopped,
+    Rendered(Box<Rendered>),
 }
 
 impl HeavyResult {
@@ -57,34 +64,61 @@ impl HeavyResult {
     pub const fn is_stopped(&self) -> bool {
         matches!(self.0, Outcome::Stopped)
     }
+
+    /// The rendered trace.
+    ///
+    /// # Panics
+    ///
+    /// If it is the result of other work, or the work was stopped.
+    pub(crate) fn into_rendered(self) -> Rendered {
+        match self.0 {
+            Outcome::Rendered(rendered) => *rendered,
+            Outcome::Ran(_) | Outcome::Stopped => panic!("no trace was to be rendered"),
+        }
+    }
 }
 
 impl HeavyCall {
-    /// Runs the call. Asks `should_stop` now and then where the precompile can be cut (BLAKE2F);
-    /// all others run to their end.
+    /// The rendering of a trace.
+    pub(crate) fn render(unrendered: Box<Unrendered>) -> Self {
+        Self(Work::Render(unrendered))
+    }
+
+    /// Does the work. Asks `should_stop` now and then where it can be cut (BLAKE2F); all else runs
+    /// to its end.
     #[must_use]
-    pub fn run(&self, should_stop: &dyn Fn() -> bool) -> HeavyResult {
-        if matches!(self.precompile.id(), PrecompileId::Blake2F) {
-            return match blake2::run(&self.input, self.gas_limit, should_stop) {
+    pub fn run(self, should_stop: &dyn Fn() -> bool) -> HeavyResult {
+        let (precompile, input, gas_limit, reservoir) = match self.0 {
+            Work::Precompile { precompile, input, gas_limit, reservoir } => {
+                (precompile, input, gas_limit, reservoir)
+            }
+            Work::Render(unrendered) => {
+                return HeavyResult(Outcome::Rendered(Box::new(unrendered.render())));
+            }
+        };
+        if matches!(precompile.id(), PrecompileId::Blake2F) {
+            return match blake2::run(&input, gas_limit, should_stop) {
                 Some(result) => {
-                    let output = PrecompileOutput::from_eth_result(result, self.reservoir);
+                    let output = PrecompileOutput::from_eth_result(result, reservoir);
                     HeavyResult(Outcome::Ran(Ok(output)))
                 }
                 None => HeavyResult(Outcome::Stopped),
             };
         }
-        if matches!(self.precompile.id(), PrecompileId::KzgPointEvaluation) {
+        if matches!(precompile.id(), PrecompileId::KzgPointEvaluation) {
             // Before revm, which would load tables that only proofs of cells use.
             evenkeel_chain::kzg_settings();
         }
-        let result = self.precompile.execute(&self.input, self.gas_limit, self.reservoir);
-        HeavyResult(Outcome::Ran(result))
+        HeavyResult(Outcome::Ran(precompile.execute(&input, gas_limit, reservoir)))
     }
 
-    /// Name of the precompile.
+    /// Name of the precompile, or `render`.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.precompile.id().name()
+        match &self.0 {
+            Work::Precompile { precompile, .. } => precompile.id().name(),
+            Work::Render(_) => "render",
+        }
     }
 }
 
@@ -151,6 +185,7 @@ impl SlicedPrecompiles {
         match result.0 {
             Outcome::Ran(result) => self.ready = Some(result),
             Outcome::Stopped => panic!("a stopped call has no result"),
+            Outcome::Rendered(_) => panic!("a trace is no result of a precompile"),
         }
     }
 
@@ -189,12 +224,12 @@ impl SlicedPrecompiles {
             self.ready = Some(result);
             return None;
         }
-        Some(HeavyCall {
+        Some(HeavyCall(Work::Precompile {
             precompile,
             input: Bytes::copy_from_slice(&input),
             gas_limit: inputs.gas_limit,
             reservoir: inputs.reservoir,
-        })
+        }))
     }
 }
 

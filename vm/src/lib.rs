@@ -2,7 +2,7 @@
 //!
 //! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; three
 //! actors drive them: a `Call` per request, the one [`Executor`], and the canary [`Shadow`].
-//! revm's internals are named in `slice.rs`, `suspended.rs`, `trace.rs`, `collision.rs`,
+//! revm's internals are named in `slice.rs`, `suspended.rs`, `trace.rs`, `tracer/`, `collision.rs`,
 //! `constantinople.rs`, `grow.rs`, `long.rs` and `heavy.rs` only.
 
 mod actor;
@@ -36,8 +36,12 @@ pub use actor::{
 };
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,
+    block_rewards,
 };
-pub use call::{CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceJob, TraceRun, TraceStep};
+pub use call::{
+    AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceCall, TraceItem,
+    TraceJob, TraceRun, TraceStart, TraceStep,
+};
 pub use collision::StorageSearch;
 pub use env::spec_id;
 pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
@@ -53,3 +57,4 @@ pub use simulate::{
 pub use slice::{ExecutionError, Slice};
 pub use step::Step;
 pub use suspended::{Setup, Suspended, Whereabouts};
+pub use tracer::{Json, TraceKind, Traced};

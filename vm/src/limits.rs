@@ -108,11 +108,31 @@ pub const OVERRIDE_SLOTS_PER_STEP: usize = 64;
 /// Fuel (in gas) charged for such a step (guess).
 pub const OVERRIDE_FUEL: u64 = 20_000;
 
-/// Calls that one trace may hold; beyond it the trace is refused. A call takes about 1 KB.
-pub const TRACE_CALLS_MAX: usize = 100_000;
-
-/// Bytes of copied call data that one trace may record; beyond it the trace is refused.
+/// Bytes that the traces of one request may record, counted while they are recorded; beyond it the
+/// trace is refused. Rendered, hex makes twice as much of call data.
 pub const TRACE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of JSON that the traces of one request may have; beyond it they are refused. Less than an
+/// answer may have (160 MiB unless the operator says otherwise).
+pub const TRACE_TEXT_BYTES_MAX: usize = 128 * 1024 * 1024;
+const _: () = assert!(TRACE_BYTES_MAX <= TRACE_TEXT_BYTES_MAX);
+
+/// Bytes counted for a recorded call beside its data: the frame while it is recorded (guess).
+pub const TRACE_CALL_BYTES: usize = 640;
+
+/// Bytes counted for a recorded instruction beside stack and memory (guess).
+pub const TRACE_STEP_BYTES: usize = 192;
+
+/// Traces that recorded more bytes than this are rendered on the compute pool: up to it that takes
+/// some 100 us on the worker (guess).
+pub const RENDER_INLINE_BYTES: usize = 16 * 1024;
+
+/// Characters of a tracer's name that an error repeats.
+pub const TRACER_NAME_CHARS_MAX: usize = 64;
+
+/// Addresses and slots in one access list of `eth_createAccessList`: 2 Mgas of accesses pay for a
+/// thousand.
+pub const ACCESS_LIST_SLOTS_MAX: usize = 100_000;
 
 /// Gas of a system call (EIP-4788, 2935, 7002, 7251).
 pub const SYSTEM_CALL_GAS: u64 = 30_000_000;

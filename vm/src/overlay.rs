@@ -19,7 +19,7 @@ use alloy_rpc_types_eth::state::AccountOverride;
 use evenkeel_chain::Height;
 use evenkeel_state::{Account, ChangeSet, SlotSearch, StateError, StorageChange, View};
 use revm::{
-    Database,
+    Database, DatabaseRef,
     bytecode::Bytecode,
     database_interface::DBErrorMarker,
     state::{AccountInfo, EvmState},
@@ -210,9 +210,8 @@ impl Overlay {
         if *change == untouched {
             return Ok(());
         }
-        let code = change.code.as_ref().map(|bytes| {
-            let code = Bytecode::new_raw_checked(bytes.clone())
-                .unwrap_or_else(|_| Bytecode::new_legacy(bytes.clone()));
+        let code = change.code.clone().map(|bytes| {
+            let code = code_of_bytes(bytes);
             (code.hash_slow(), code)
         });
         let cached = self.cached(address)?;
@@ -371,17 +370,67 @@ impl Differences {
     }
 }
 
+/// Reads that are not remembered: for who looks at what transactions did.
+impl DatabaseRef for Overlay {
+    type Error = ReadError;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
+        let account = match self.accounts.get(&address) {
+            Some(cached) => cached.now,
+            None => self.view.account(address)?,
+        };
+        Ok(account.map(info_of))
+    }
+
+    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, ReadError> {
+        if hash == KECCAK256_EMPTY {
+            return Ok(Bytecode::default());
+        }
+        match self.codes.get(&hash) {
+            Some(code) => Ok(code.clone()),
+            None => Ok(code_of_bytes(self.view.code(hash)?)),
+        }
+    }
+
+    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, ReadError> {
+        match self.accounts.get(&address) {
+            Some(cached) => match cached.slots.get(&slot) {
+                Some(slot) => Ok(slot.now),
+                None if cached.is_wiped => Ok(U256::ZERO),
+                None => Ok(self.view.storage(address, slot)?),
+            },
+            None => Ok(self.view.storage(address, slot)?),
+        }
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, ReadError> {
+        match self.block_hashes.get(&number) {
+            Some(hash) => Ok(*hash),
+            None => Ok(self.view.block_hash(Height::new(number))?.unwrap_or_default()),
+        }
+    }
+}
+
+fn info_of(account: Account) -> AccountInfo {
+    AccountInfo {
+        balance: account.balance,
+        nonce: account.nonce,
+        code_hash: account.code_hash,
+        code: None,
+        ..AccountInfo::default()
+    }
+}
+
+/// Code that looks like a delegation but is none was deployed before EIP-3541.
+fn code_of_bytes(bytes: Bytes) -> Bytecode {
+    Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes))
+}
+
 impl Database for Overlay {
     type Error = ReadError;
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
-        Ok(self.cached(address)?.now.map(|account| AccountInfo {
-            balance: account.balance,
-            nonce: account.nonce,
-            code_hash: account.code_hash,
-            code: None,
-            ..AccountInfo::default()
-        }))
+        Ok(self.cached(address)?.now.map(info_of))
     }
 
     fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, ReadError> {
@@ -391,10 +440,7 @@ impl Database for Overlay {
         match self.codes.entry(hash) {
             Entry::Occupied(entry) => Ok(entry.get().clone()),
             Entry::Vacant(entry) => {
-                let bytes = self.view.code(hash)?;
-                // Code that looks like a delegation but is none was deployed before EIP-3541.
-                let code = Bytecode::new_raw_checked(bytes.clone())
-                    .unwrap_or_else(|_| Bytecode::new_legacy(bytes));
+                let code = code_of_bytes(self.view.code(hash)?);
                 Ok(entry.insert(code).clone())
             }
         }

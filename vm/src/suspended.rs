@@ -185,7 +185,7 @@ impl<DB: Database, I> Suspended<DB, I> {
     /// # Panics
     ///
     /// If no transaction is running, it waits for [`Self::provide`], or an earlier slice panicked.
-    #[allow(private_bounds, reason = "implemented for `()` and the tracer; not for others")]
+    #[allow(private_bounds, reason = "implemented for `()` and the tracers; not for others")]
     pub fn resume(&mut self, fuel: &mut u64) -> Result<Slice, ExecutionError<DB>>
     where
         DB: StorageSearch,
@@ -278,10 +278,6 @@ impl<DB: Database, I> Suspended<DB, I> {
     }
 
     /// Who observes.
-    pub(crate) fn inspector(&self) -> &I {
-        &self.get().evm.inspector
-    }
-
     pub(crate) fn inspector_mut(&mut self) -> &mut I {
         &mut self.get_mut().evm.inspector
     }

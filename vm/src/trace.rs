@@ -1,4 +1,4 @@
-//! Frames run under the call tracer, in slices: revm's `inspect_instructions` restated so that it
+//! Frames run under a tracer, in slices: revm's `inspect_instructions` restated so that it
 //! can stop between two instructions.
 //!
 //! Pure. The tracer sees exactly the hooks of an uncut run, in the same order.
@@ -20,7 +20,19 @@ use crate::{
     slice::{ExecutionError, Frames, Machine, Said, VmContext, gas_used},
 };
 
-impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
+/// An inspector whose work is charged to the execution that it observes.
+pub(crate) trait Observer {
+    /// Fuel (in gas) that its work took since it was last asked.
+    fn take_cost(&mut self) -> u64;
+}
+
+impl Observer for TracingInspector {
+    fn take_cost(&mut self) -> u64 {
+        0
+    }
+}
+
+impl<DB: Database, I: Observer + Inspector<VmContext<DB>>> Frames<DB> for Machine<DB, I> {
     fn push(&mut self, init: FrameInit) -> Result<Option<FrameResult>, ExecutionError<DB>> {
         match self.inspect_frame_init(init)? {
             ItemOrResult::Item(_) => Ok(None),
@@ -42,7 +54,8 @@ impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
         let interpreter = &mut self.frame_stack.get().interpreter;
         let (context, tracer) = (&mut self.ctx, &mut self.inspector);
         let start = interpreter.gas.remaining();
-        let floor = start.saturating_sub(*fuel);
+        let mut floor = start.saturating_sub(*fuel);
+        let mut observing = tracer.take_cost();
         let mut journal_len = None;
         if let Some(logs) = context.chain.step_end_due.take() {
             observe_logs(interpreter, context, tracer, logs);
@@ -62,7 +75,8 @@ impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
             {
                 if end == InstructionResult::Suspend && context.chain.is_in_instruction() {
                     context.chain.step_end_due = Some(logs);
-                    *fuel = fuel.saturating_sub(start.saturating_sub(interpreter.gas.remaining()));
+                    let used = start.saturating_sub(interpreter.gas.remaining());
+                    *fuel = fuel.saturating_sub(used.saturating_add(observing));
                     return None;
                 }
                 context.chain.fault = Fault::last(interpreter);
@@ -73,13 +87,17 @@ impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
             if interpreter.bytecode.is_end() {
                 break;
             }
+            let cost = tracer.take_cost();
+            observing = observing.saturating_add(cost);
+            floor = floor.saturating_add(cost);
             if interpreter.gas.remaining() < floor {
                 *fuel = 0;
                 return None;
             }
         }
         let action = interpreter.take_next_action();
-        *fuel = fuel.saturating_sub(gas_used(start, interpreter, &action));
+        *fuel =
+            fuel.saturating_sub(gas_used(start, interpreter, &action).saturating_add(observing));
         if let (InterpreterAction::Return(result), Some(from)) = (&action, journal_len)
             && result.result == InstructionResult::SelfDestruct
         {
@@ -92,7 +110,7 @@ impl<DB: Database> Frames<DB> for Machine<DB, TracingInspector> {
 fn observe_logs<DB: Database>(
     interpreter: &mut Interpreter<EthInterpreter>,
     context: &mut VmContext<DB>,
-    tracer: &mut TracingInspector,
+    tracer: &mut impl Inspector<VmContext<DB>>,
     from: usize,
 ) {
     if context.journaled_state.logs().len() == from {
@@ -106,7 +124,7 @@ fn observe_logs<DB: Database>(
 
 fn observe_selfdestruct<DB: Database>(
     context: &mut VmContext<DB>,
-    tracer: &mut TracingInspector,
+    tracer: &mut impl Inspector<VmContext<DB>>,
     from: usize,
 ) {
     let entries = context.journaled_state.journal().get(from..);
@@ -115,13 +133,13 @@ fn observe_selfdestruct<DB: Database>(
         | JournalEntry::BalanceTransfer { from: address, to: target, balance, .. },
     ) = entries.and_then(<[JournalEntry]>::last)
     {
-        Inspector::<VmContext<DB>>::selfdestruct(tracer, *address, *target, *balance);
+        tracer.selfdestruct(*address, *target, *balance);
     }
 }
 
 fn observe_end<DB: Database>(
     context: &mut VmContext<DB>,
-    tracer: &mut TracingInspector,
+    tracer: &mut impl Inspector<VmContext<DB>>,
     input: &FrameInput,
     result: &mut FrameResult,
 ) {

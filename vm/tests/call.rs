@@ -12,15 +12,14 @@ use alloy_rpc_types_eth::{
     state::{AccountOverride, StateOverride},
 };
 use alloy_rpc_types_trace::geth::{
-    CallConfig, CallFrame, GethDebugBuiltInTracerType, GethDebugTracerType,
-    GethDebugTracingOptions, GethTrace,
+    CallConfig, CallFrame, GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions,
 };
 use chain::{account, built, create, database, deploying, legacy, spec, transfer};
 use common::{Code, Piece, contract};
 use evenkeel_chain::Fork;
 use evenkeel_vm::{
-    CallError, CallJob, CallKind, CallOutcome, CallRun, Limits, Step, TraceJob, TraceRun,
-    limits::MEMORY_BYTES_MAX,
+    CallError, CallJob, CallKind, CallOutcome, CallRun, Limits, Step, TraceJob, TraceKind,
+    TraceRun, Traced, limits::MEMORY_BYTES_MAX,
 };
 use revm::bytecode::opcode as op;
 
@@ -339,7 +338,7 @@ fn tracer(config: CallConfig) -> GethDebugTracingOptions {
 
 fn frame(outcome: CallOutcome) -> CallFrame {
     match outcome {
-        CallOutcome::Trace(GethTrace::CallTracer(frame)) => frame,
+        CallOutcome::Trace(trace) => serde_json::from_str(trace.0.get()).expect("a call frame"),
         other => panic!("not a call trace: {other:?}"),
     }
 }
@@ -365,15 +364,11 @@ fn call_tracer_shows_frames_and_logs() {
 }
 
 #[test]
-fn other_tracers_are_refused_by_name() {
-    let prestate = GethDebugTracerType::from(GethDebugBuiltInTracerType::PreStateTracer);
-    let options = GethDebugTracingOptions::default().with_tracer(prestate);
-    let error = text(job(CallKind::Trace(options), to(contract(0))));
-    assert_eq!(error, "tracer not supported yet: prestateTracer");
+fn tracers_in_javascript_are_refused_by_name() {
     let options = GethDebugTracingOptions::default()
         .with_tracer(GethDebugTracerType::JsTracer("myTracer".to_owned()));
     let error = text(job(CallKind::Trace(options), to(contract(0))));
-    assert_eq!(error, "tracer not supported yet: myTracer");
+    assert_eq!(error, "tracer not supported: myTracer (built-in tracers only, no JavaScript)");
 }
 
 /// The trace of a transaction sees what the ones before it in its block did, and gives the gas of
@@ -395,14 +390,12 @@ fn transactions_are_traced_where_they_were() {
     let executed = built(&tip, &spec, txs);
     assert_eq!(executed.block.txs.len(), 4);
     let trace = |index| {
-        let mut run = TraceRun::new(TraceJob {
-            parent_view: tip.view.clone(),
-            block: Arc::clone(&executed.block),
-            index,
-            spec: Arc::clone(&spec),
-            options: tracer(CallConfig::default()),
-            limits: Limits::default(),
-        })?;
+        let mut run = TraceRun::new(TraceJob::of_block(
+            (tip.view.clone(), Arc::clone(&executed.block)),
+            index..index + 1,
+            TraceKind::Geth(tracer(CallConfig::default())),
+            (Arc::clone(&spec), Limits::default()),
+        ))?;
         loop {
             match run.step(2_000) {
                 Step::More { .. } => {}
@@ -413,7 +406,9 @@ fn transactions_are_traced_where_they_were() {
     };
     let mut gas_before = 0;
     for (index, receipt) in executed.receipts.iter().enumerate() {
-        let Ok(GethTrace::CallTracer(frame)) = trace(index) else { panic!("it can be traced") };
+        let traced = trace(index).expect("it can be traced");
+        let [Traced::Json(json)] = &traced[..] else { panic!("not one trace: {traced:?}") };
+        let frame: CallFrame = serde_json::from_str(json.0.get()).expect("a call frame");
         assert_eq!(frame.gas_used, U256::from(receipt.cumulative_gas_used - gas_before));
         gas_before = receipt.cumulative_gas_used;
         if index == 3 {

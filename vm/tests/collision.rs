@@ -12,7 +12,7 @@ use alloy_rpc_types_eth::{
     state::{AccountOverride, StateOverride},
 };
 use alloy_rpc_types_trace::geth::{
-    CallConfig, GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions, GethTrace,
+    CallConfig, CallFrame, GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions,
 };
 use chain::{account, built, create, database, deploying, spec};
 use common::{Piece, SENDER, SPECS, Scene, code, contract, run_sliced};
@@ -255,7 +255,8 @@ fn calls_see_storage_of_their_height() {
         .with_tracer(tracer)
         .with_call_config(CallConfig::default());
     let outcome = call(&view(2), CallKind::Trace(options), None).expect("it is traced");
-    let CallOutcome::Trace(GethTrace::CallTracer(frame)) = outcome else { panic!("no trace") };
+    let CallOutcome::Trace(trace) = outcome else { panic!("no trace") };
+    let frame: CallFrame = serde_json::from_str(trace.0.get()).expect("a call frame");
     assert!(frame.error.is_some(), "{frame:?}");
 }
 

@@ -82,7 +82,7 @@ proptest! {
             while result.is_none() {
                 match evm.resume(&mut fuel.clone()).expect("memory does not fail") {
                     Slice::More => {}
-                    Slice::Offload(call) => evm.provide(run_heavy(&call)),
+                    Slice::Offload(call) => evm.provide(run_heavy(call)),
                     Slice::Done(done) => result = Some(done),
                 }
             }
@@ -186,7 +186,7 @@ fn long_instructions_equal_the_whole() {
             while result.is_none() {
                 match evm.resume(&mut 20_000).expect("memory does not fail") {
                     Slice::More => {}
-                    Slice::Offload(call) => evm.provide(run_heavy(&call)),
+                    Slice::Offload(call) => evm.provide(run_heavy(call)),
                     Slice::Done(done) => result = Some(done),
                 }
             }

@@ -1,4 +1,4 @@
-//! Executions nobody keeps: `eth_call`, `eth_estimateGas` and the traces.
+//! Executions nobody keeps: `eth_call`, `eth_estimateGas`, `eth_createAccessList`.
 //!
 //! Each runs as an actor of its own in the client's share, under the client's deadline, once it
 //! has a [place](crate::places). Dropping the answer (the client hung up) cancels it within one
@@ -7,23 +7,21 @@
 use std::sync::Arc;
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{Bytes, U256};
 use alloy_rpc_types_eth::{
-    BlockOverrides, TransactionRequest,
+    AccessList, BlockOverrides, TransactionRequest,
     state::{EvmOverrides, StateOverride},
 };
-use alloy_rpc_types_trace::geth::{
-    GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace,
-};
-use evenkeel_vm::{CallJob, CallKind, CallOutcome, Limits, TraceJob, spawn_call, spawn_trace};
+use evenkeel_vm::{AccessListed, CallJob, CallKind, CallOutcome, Limits, spawn_call};
+use serde::Serialize;
 
-use super::{transactions, whole};
+use super::debug_trace;
 use crate::{
     api::{Api, Request},
     client::Client,
     error::RpcError,
     executions::Method,
-    params::{Object, Params, refuse},
+    params::{Object, Params},
     position,
     render::{Answered, answer, quantity},
 };
@@ -33,7 +31,7 @@ pub(super) async fn call(api: &Api, request: Request<'_>) -> Answered {
     let asked = Asked::new(request, BlockNumberOrTag::Latest)?;
     match asked.run(api, request.client, CallKind::Call).await? {
         CallOutcome::Output(output) => answer::<Bytes>(&output),
-        CallOutcome::Gas(_) | CallOutcome::Trace(_) => Err(wrong_kind()),
+        _ => Err(wrong_kind()),
     }
 }
 
@@ -54,12 +52,27 @@ pub(super) async fn estimate_for(
     Asked { call, block, overrides: EvmOverrides::default() }.estimate(api, client).await
 }
 
-/// `debug_traceCall`
-pub(super) async fn trace_call(api: &Api, request: Request<'_>) -> Answered {
-    let (asked, kind) = traced(request)?;
-    match asked.run(api, request.client, kind).await? {
-        CallOutcome::Trace(trace) => answer::<GethTrace>(&trace),
-        CallOutcome::Output(_) | CallOutcome::Gas(_) => Err(wrong_kind()),
+/// `eth_createAccessList`
+pub(super) async fn create_access_list(api: &Api, request: Request<'_>) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Shown {
+        access_list: AccessList,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        gas_used: U256,
+    }
+    let params = Params::new(request.params, 3)?;
+    let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
+    let block = params.block(1)?;
+    let state = params.optional::<Object<StateOverride>>(2)?.map(|Object(state)| state);
+    let overrides = EvmOverrides { state, block: None };
+    let asked = Asked { call: checked(call)?, block, overrides };
+    match asked.run(api, request.client, CallKind::AccessList).await? {
+        CallOutcome::AccessList(AccessListed { list, gas_used, error }) => {
+            answer(&Shown { access_list: list, error, gas_used })
+        }
+        _ => Err(wrong_kind()),
     }
 }
 
@@ -67,7 +80,10 @@ pub(super) async fn trace_call(api: &Api, request: Request<'_>) -> Answered {
 pub(super) fn to_hold(request: Request<'_>) -> Result<(Asked, CallKind), RpcError> {
     match request.method {
         "eth_call" => Ok((Asked::new(request, BlockNumberOrTag::Latest)?, CallKind::Call)),
-        "debug_traceCall" => traced(request),
+        "debug_traceCall" => {
+            let call = debug_trace::CallAsked::new(request)?;
+            call.into_held().map(|(asked, options)| (asked, CallKind::Trace(options)))
+        }
         other => {
             let text = format!("cannot hold {other}: expected eth_call or debug_traceCall");
             Err(RpcError::invalid_params(text))
@@ -75,58 +91,11 @@ pub(super) fn to_hold(request: Request<'_>) -> Result<(Asked, CallKind), RpcErro
     }
 }
 
-/// The arguments of `debug_traceCall`.
-fn traced(request: Request<'_>) -> Result<(Asked, CallKind), RpcError> {
-    let params = Params::new(request.params, 3)?;
-    let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
-    let block = params.block(1)?;
-    let Object(options) = params
-        .optional::<Object<GethDebugTracingCallOptions>>(2)?
-        .unwrap_or(Object(GethDebugTracingCallOptions::default()));
-    if options.tx_index.is_some() {
-        return Err(refuse(2, "txIndex is not supported"));
-    }
-    let overrides = EvmOverrides {
-        state: options.state_overrides,
-        block: options.block_overrides.map(Box::new),
-    };
-    let asked = Asked { call: checked(call)?, block, overrides };
-    Ok((asked, CallKind::Trace(options.tracing_options)))
-}
-
-/// `debug_traceTransaction`
-pub(super) async fn trace_transaction(api: &Api, request: Request<'_>) -> Answered {
-    let params = Params::new(request.params, 2)?;
-    let hash = params.required::<B256>(0)?;
-    let Object(options) = params
-        .optional::<Object<GethDebugTracingOptions>>(1)?
-        .unwrap_or(Object(GethDebugTracingOptions::default()));
-    let _place = api.place(request.client).await?;
-    let durable = api.durable.get();
-    let not_found = || RpcError::server("transaction not found");
-    let location = durable.chain.transaction(hash)?.ok_or_else(not_found)?;
-    let block = whole::block(&durable, location.height).await?.ok_or_else(not_found)?;
-    let parent_view = durable.chain.view_before(location.height)?;
-    let job = TraceJob {
-        parent_view: parent_view.ok_or_else(position::header_not_found)?,
-        block,
-        index: transactions::index_of(location),
-        spec: Arc::clone(&api.spec),
-        options,
-        limits: api.limits(request.client),
-    };
-    let method = Method::TraceTransaction;
-    let share = api.executions.share(request.client, method);
-    let trace = spawn_trace(&api.system, &share, job);
-    let trace = api.executions.run(request.client, method, trace).await??;
-    answer(&trace)
-}
-
 /// What a client asked to execute.
 pub(super) struct Asked {
-    call: TransactionRequest,
-    block: BlockId,
-    overrides: EvmOverrides,
+    pub(super) call: TransactionRequest,
+    pub(super) block: BlockId,
+    pub(super) overrides: EvmOverrides,
 }
 
 impl Asked {
@@ -145,11 +114,11 @@ impl Asked {
     async fn estimate(self, api: &Api, client: &Client) -> Result<u64, RpcError> {
         match self.run(api, client, CallKind::EstimateGas).await? {
             CallOutcome::Gas(gas) => Ok(gas),
-            CallOutcome::Output(_) | CallOutcome::Trace(_) => Err(wrong_kind()),
+            _ => Err(wrong_kind()),
         }
     }
 
-    async fn run(
+    pub(super) async fn run(
         self,
         api: &Api,
         client: &Client,
@@ -160,6 +129,7 @@ impl Asked {
             CallKind::Call => Method::Call,
             CallKind::EstimateGas => Method::EstimateGas,
             CallKind::Trace(_) => Method::TraceCall,
+            CallKind::AccessList => Method::CreateAccessList,
         };
         let job = self.job(api, kind, api.limits(client)).await?;
         let share = api.executions.share(client, method);
@@ -199,6 +169,6 @@ pub(super) fn checked(call: TransactionRequest) -> Result<TransactionRequest, Rp
     Ok(call)
 }
 
-fn wrong_kind() -> RpcError {
+pub(super) fn wrong_kind() -> RpcError {
     RpcError::internal("the call ended as another kind of call")
 }

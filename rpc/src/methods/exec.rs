@@ -105,8 +105,9 @@ async fn run(api: &Api, held: &Held, (asked, kind, limits): (Asked, CallKind, Li
     let outcome = outcome.await.map_err(|lost| RpcError::internal(format!("exec: {lost}")))??;
     match outcome {
         CallOutcome::Output(output) => answer(&output),
-        CallOutcome::Trace(trace) => answer(&trace),
+        CallOutcome::Trace(trace) => Ok(trace.0),
         CallOutcome::Gas(gas) => quantity(gas),
+        CallOutcome::AccessList(_) => Err(call::wrong_kind()),
     }
 }
 

@@ -32,6 +32,23 @@ pub(crate) const RECEIPT_REDUCTIONS: u32 = 10;
 /// See [`CHUNK_REDUCTIONS`].
 pub(crate) const ITEM_REDUCTIONS: u32 = 100;
 
+/// Bytes of finished text that are put together within a turn; more is put together on the compute
+/// pool. Copying to fresh memory takes about 1 ns a byte.
+pub(crate) const JOIN_INLINE_BYTES_MAX: usize = 128 * 1024;
+
+/// Blocks that one `trace_filter` spans: each with transactions is executed again. reth has 100;
+/// the deadline comes first where blocks are full.
+pub(crate) const TRACE_FILTER_BLOCKS_MAX: u64 = 1_000;
+
+/// Traces in one answer of `trace_filter`, about 500 bytes each.
+pub(crate) const TRACE_FILTER_RESULTS_MAX: usize = 100_000;
+
+/// Transactions in one page of Otterscan's lists; it asks for 25.
+pub(crate) const OTS_PAGE_MAX: usize = 1_000;
+
+/// Calls in one `debug_traceCallMany` or `trace_callMany`, in all bundles.
+pub(crate) const TRACE_CALLS_MAX: usize = 1_000;
+
 /// Blocks one `eth_feeHistory` spans; geth's value.
 pub(crate) const FEE_HISTORY_BLOCKS_MAX: u64 = 1_024;
 

@@ -4,6 +4,7 @@ mod call;
 mod chain_reads;
 mod config;
 mod debug;
+mod debug_trace;
 mod dev;
 mod dev_info;
 mod dev_pool;
@@ -13,6 +14,8 @@ mod filters;
 pub(crate) mod limits;
 mod logs;
 mod misc;
+mod ots;
+mod ots_search;
 mod payload;
 mod pending;
 mod sched;
@@ -24,6 +27,8 @@ mod state_reads;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod trace;
+mod traced;
 mod transactions;
 mod txpool;
 mod whole;
@@ -36,6 +41,7 @@ use crate::{
     render::Answered,
 };
 use chain_reads::By;
+use ots_search::Way;
 
 /// Whether the namespace exists only on dev chains.
 fn is_dev_namespace(name: &str) -> bool {
@@ -87,6 +93,7 @@ methods! { api, request:
 
     "eth_call" => call::call(api, request).await;
     "eth_estimateGas" => call::estimate_gas(api, request).await;
+    "eth_createAccessList" => call::create_access_list(api, request).await;
     "eth_simulateV1" => simulate::simulate(api, request).await;
     "testing_buildBlockV1" => payload::build(api, request).await;
     "eth_sendRawTransaction" => send::send_raw(api, request).await;
@@ -164,11 +171,38 @@ methods! { api, request:
     "txpool_contentFrom" => txpool::content_from(api, request).await;
     "txpool_inspect" => txpool::inspect(api, request).await;
 
-    "debug_traceTransaction" => call::trace_transaction(api, request).await;
-    "debug_traceCall" => call::trace_call(api, request).await;
+    "debug_traceTransaction" => debug_trace::transaction(api, request).await;
+    "debug_traceCall" => debug_trace::call(api, request).await;
+    "debug_traceCallMany" => debug_trace::call_many(api, request).await;
+    "debug_traceBlock" => debug_trace::raw_block(api, request).await;
+    "debug_traceBlockByNumber" => debug_trace::block(api, request, By::Number).await;
+    "debug_traceBlockByHash" => debug_trace::block(api, request, By::Hash).await;
     "debug_getRawBlock" => debug::raw_block(api, request).await;
     "debug_getRawHeader" => debug::raw_header(api, request);
     "debug_getRawReceipts" => debug::raw_receipts(api, request).await;
+
+    "trace_block" => trace::block(api, request).await;
+    "trace_transaction" => trace::transaction(api, request).await;
+    "trace_get" => trace::get(api, request).await;
+    "trace_filter" => trace::filter(api, request).await;
+    "trace_call" => trace::call(api, request).await;
+    "trace_callMany" => trace::call_many(api, request).await;
+    "trace_rawTransaction" => trace::raw_transaction(api, request).await;
+    "trace_replayTransaction" => trace::replay_transaction(api, request).await;
+    "trace_replayBlockTransactions" => trace::replay_block(api, request).await;
+
+    "ots_getApiLevel" => ots::api_level(request);
+    "ots_hasCode" => ots::has_code(api, request);
+    "ots_getInternalOperations" => ots::internal_operations(api, request).await;
+    "ots_traceTransaction" => ots::trace_transaction(api, request).await;
+    "ots_getTransactionError" => ots::transaction_error(api, request).await;
+    "ots_getTransactionBySenderAndNonce" => ots::by_sender_and_nonce(api, request).await;
+    "ots_getContractCreator" => ots::contract_creator(api, request).await;
+    "ots_getBlockDetails" => ots::block_details(api, request, By::Number).await;
+    "ots_getBlockDetailsByHash" => ots::block_details(api, request, By::Hash).await;
+    "ots_getBlockTransactions" => ots::block_transactions(api, request).await;
+    "ots_searchTransactionsBefore" => ots_search::search(api, request, Way::Before).await;
+    "ots_searchTransactionsAfter" => ots_search::search(api, request, Way::After).await;
 
     "sched_status" => sched::status(api, request);
     "sched_queues" => sched::queues(api, request).await;

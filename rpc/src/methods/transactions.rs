@@ -149,7 +149,7 @@ async fn at_index(api: &Api, request: Request<'_>, by: By) -> Result<Option<Mine
 
 /// The block in which `sender`'s nonce passed `nonce`: a binary search over the archive,
 /// O(log n) reads in the height of the chain.
-async fn block_of_nonce(
+pub(super) async fn block_of_nonce(
     api: &Api,
     durable: &Durable,
     sender: Address,

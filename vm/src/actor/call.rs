@@ -12,7 +12,6 @@
 
 use std::time::Duration;
 
-use alloy_rpc_types_trace::geth::GethTrace;
 use evenkeel_runtime::{
     Actor, Answer, Class, Ctx, Flow, JobHandle, MailboxSpec, Message, Overflow, Panicked, Reply,
     Share, Spawn, System, Time, reply,
@@ -31,6 +30,7 @@ use crate::{
     simulate::{SimulateJob, SimulateRun, SimulatedBlock},
     step::Step,
     suspended::Whereabouts,
+    tracer::Traced,
 };
 
 /// A result of the pool and a timer; both come past the bound anyway.
@@ -63,12 +63,12 @@ pub fn spawn_held_call(
     spawn::<CallRun>(system, share, job, Some(hold))
 }
 
-/// The same for the trace of a transaction.
+/// The same for traces, one after another.
 pub fn spawn_trace(
     system: &System,
     share: &Share,
     job: TraceJob,
-) -> Answer<Result<GethTrace, CallError>> {
+) -> Answer<Result<Vec<Traced>, CallError>> {
     spawn::<TraceRun>(system, share, job, None)
 }
 
@@ -128,20 +128,20 @@ impl Run for CallRun {
 
 impl Run for TraceRun {
     type Job = TraceJob;
-    type Outcome = GethTrace;
+    type Outcome = Vec<Traced>;
     fn limits(job: &TraceJob) -> &Limits {
         &job.limits
     }
     fn new(job: TraceJob) -> Result<Self, CallError> {
         Self::new(job)
     }
-    fn step(&mut self, fuel: u64) -> Step<Result<GethTrace, CallError>> {
+    fn step(&mut self, fuel: u64) -> Step<Result<Vec<Traced>, CallError>> {
         self.step(fuel)
     }
     fn provide(&mut self, result: HeavyResult) {
         self.provide(result);
     }
-    fn step_instruction(&mut self) -> Step<Result<GethTrace, CallError>> {
+    fn step_instruction(&mut self) -> Step<Result<Vec<Traced>, CallError>> {
         unreachable!("nobody holds the trace of a transaction")
     }
     fn whereabouts(&mut self) -> Whereabouts {

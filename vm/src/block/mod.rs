@@ -19,3 +19,4 @@ pub use job::{BlockOutcome, BlockStep, BuildJob, CandidateSource, Candidates, Si
 pub(crate) use observer::Observer;
 pub use run::BlockRun;
 pub(crate) use simulated::SimulatedBlockJob;
+pub use system::rewards as block_rewards;

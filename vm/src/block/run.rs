@@ -13,8 +13,8 @@ use std::sync::Arc;
 use alloy_eips::eip7685::Requests;
 use alloy_primitives::{B256, Bloom, U256};
 use evenkeel_chain::{
-    BlockAttributes, ChainSpec, DAO_REFUND, Fork, Header, Height, Receipt, RecoveredTx,
-    SealedBlock, Withdrawal, check_header,
+    BlockAttributes, ChainSpec, Fork, Header, Height, Receipt, RecoveredTx, SealedBlock,
+    Withdrawal, check_header,
 };
 use evenkeel_state::{ChangeSet, ExecutedBlock, Tip, Trie, TrieNodes, TrieStep, TrieUpdate};
 use revm::context::{TxEnv, result::EVMError};
@@ -343,7 +343,10 @@ where
     ) -> Result<Progress, ExecError> {
         if !self.evm().is_running() {
             let Some(call) = calls.next() else {
-                self.drain_dao()?;
+                let height = Height::new(self.header.number);
+                let spec = Arc::clone(&self.spec);
+                let drained = system::drain_dao(&spec, height, self.evm().db_mut());
+                drained.map_err(|error| ExecError::State(error.0))?;
                 return Ok(Progress::Phase(Phase::Txs(None)));
             };
             self.evm().begin_system(call).map_err(fatal)?;
@@ -357,15 +360,6 @@ where
                 Ok(Progress::Phase(Phase::Before(calls)))
             }
         }
-    }
-
-    /// EIP-779: what the DAO held goes where it can be asked back from.
-    fn drain_dao(&mut self) -> Result<(), ExecError> {
-        for drained in self.spec.dao_drained(Height::new(self.header.number)) {
-            let moved = self.evm().db_mut().move_balance(*drained, DAO_REFUND);
-            moved.map_err(|error| ExecError::State(error.0))?;
-        }
-        Ok(())
     }
 
     /// After the last transaction: rewards, deposits, withdrawals.

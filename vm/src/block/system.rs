@@ -9,11 +9,14 @@ use alloy_eips::{
     eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
 };
 use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256, b256};
-use evenkeel_chain::{ChainSpec, Fork, Header, Receipt};
+use evenkeel_chain::{ChainSpec, DAO_REFUND, Fork, Header, Height, Receipt};
 use revm::{context::TxEnv, handler::SYSTEM_ADDRESS};
 
 use super::ExecError;
-use crate::limits::SYSTEM_CALL_GAS;
+use crate::{
+    limits::SYSTEM_CALL_GAS,
+    overlay::{Overlay, ReadError},
+};
 
 /// Request type of deposits (EIP-6110).
 pub(super) const DEPOSIT_REQUEST: u8 = 0;
@@ -105,9 +108,26 @@ fn is_deposit(log: &Log, contract: Address) -> bool {
     log.address == contract && log.topics().first() == Some(&DEPOSIT_TOPIC)
 }
 
+/// EIP-779: what the DAO held goes where it can be asked back from.
+///
+/// # Errors
+///
+/// The state cannot be read.
+pub(crate) fn drain_dao(
+    spec: &ChainSpec,
+    height: Height,
+    overlay: &mut Overlay,
+) -> Result<(), ReadError> {
+    for drained in spec.dao_drained(height) {
+        overlay.move_balance(*drained, DAO_REFUND)?;
+    }
+    Ok(())
+}
+
 /// Who is paid for a mined block, and how much. Blocks without difficulty are nobody's work: those
 /// of a dev chain before Paris pay nothing, as anvil's.
-pub(super) fn rewards(fork: Fork, header: &Header, ommers: &[Header]) -> Vec<(Address, U256)> {
+#[must_use]
+pub fn rewards(fork: Fork, header: &Header, ommers: &[Header]) -> Vec<(Address, U256)> {
     if fork >= Fork::Paris || header.difficulty.is_zero() {
         return Vec::new();
     }

@@ -1,11 +1,15 @@
 //! `eth_call`, `eth_estimateGas` and traced calls, as machines that run in slices. Pure.
 
+mod access_list;
 mod estimate;
+mod replay;
 mod request;
 mod run;
 mod single;
 mod trace_run;
+mod traced;
 
+pub use access_list::AccessListed;
 pub use run::{CallJob, CallKind, CallOutcome, CallRun, CallStep};
 pub(crate) use single::Single;
-pub use trace_run::{TraceJob, TraceRun, TraceStep};
+pub use trace_run::{TraceCall, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep};

@@ -3,24 +3,28 @@
 use std::sync::Arc;
 
 use alloy_primitives::Bytes;
-use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
-use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
+use alloy_rpc_types_eth::{
+    BlockOverrides, TransactionInfo, TransactionRequest, state::StateOverride,
+};
+use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
 use evenkeel_chain::{ChainSpec, Header};
 use evenkeel_state::View;
 
 use super::{
+    access_list::{AccessListed, Lister},
     estimate::Estimate,
     request::{self, Prepared},
     single::{Single, output_of},
+    traced::{Order, TracedTx},
 };
 use crate::{
     error::CallError,
     heavy::HeavyResult,
-    limits::Limits,
+    limits::{Limits, TRACE_BYTES_MAX},
     overlay::Overlay,
     step::Step,
     suspended::{Suspended, Whereabouts},
-    tracer::CallTracer,
+    tracer::{Json, Recipe, TraceKind, Traced},
 };
 
 /// Everything a call needs.
@@ -52,6 +56,8 @@ pub enum CallKind {
     EstimateGas,
     /// Its trace.
     Trace(GethDebugTracingOptions),
+    /// What it accesses.
+    AccessList,
 }
 
 /// What a call comes to.
@@ -63,7 +69,9 @@ pub enum CallOutcome {
     /// For [`CallKind::EstimateGas`].
     Gas(u64),
     /// For [`CallKind::Trace`].
-    Trace(GethTrace),
+    Trace(Json),
+    /// For [`CallKind::AccessList`].
+    AccessList(AccessListed),
 }
 
 /// How far a call came.
@@ -75,7 +83,8 @@ pub struct CallRun(Kind);
 enum Kind {
     Call { evm: Suspended<Overlay>, single: Box<Single> },
     Estimate(Box<Estimate>),
-    Trace(Box<CallTracer>),
+    Trace(Box<TracedTx>),
+    AccessList(Box<Lister>),
 }
 
 impl CallRun {
@@ -111,8 +120,14 @@ impl CallRun {
             )?)),
             CallKind::Trace(options) => {
                 let Prepared { setup, tx, facts, .. } = prepared;
-                let tracer = CallTracer::new(options, setup, overlay, (tx, &facts))?;
-                Kind::Trace(Box::new(tracer))
+                let recipe = Arc::new(Recipe::new(TraceKind::Geth(options))?);
+                let info = TransactionInfo::default();
+                let order = Order { recipe, bytes_max: TRACE_BYTES_MAX, info };
+                Kind::Trace(Box::new(TracedTx::new(order, setup, overlay, (tx, &facts))))
+            }
+            CallKind::AccessList => {
+                let Prepared { setup, tx, facts, .. } = prepared;
+                Kind::AccessList(Box::new(Lister::new(setup, overlay, (tx, facts))))
             }
         }))
     }
@@ -135,7 +150,17 @@ impl CallRun {
             Kind::Trace(tracer) => match tracer.step(fuel) {
                 Step::More { used } => Step::More { used },
                 Step::Offload(call) => Step::Offload(call),
-                Step::Done(result) => Step::Done(result.map(CallOutcome::Trace)),
+                Step::Done(result) => Step::Done(result.map(|left| match left.traced {
+                    Traced::Json(trace) => CallOutcome::Trace(trace),
+                    Traced::Flat(_) | Traced::Operations(_) => {
+                        unreachable!("geth's tracers give JSON")
+                    }
+                })),
+            },
+            Kind::AccessList(lister) => match lister.step(fuel) {
+                Step::More { used } => Step::More { used },
+                Step::Offload(call) => Step::Offload(call),
+                Step::Done(result) => Step::Done(result.map(CallOutcome::AccessList)),
             },
         }
     }
@@ -155,6 +180,7 @@ impl CallRun {
             Kind::Call { evm, .. } => evm.set_stepping(is_stepping),
             Kind::Estimate(estimate) => estimate.evm().set_stepping(is_stepping),
             Kind::Trace(tracer) => tracer.set_stepping(is_stepping),
+            Kind::AccessList(lister) => lister.evm().set_stepping(is_stepping),
         }
     }
 
@@ -164,6 +190,7 @@ impl CallRun {
             Kind::Call { evm, .. } => evm.whereabouts(),
             Kind::Estimate(estimate) => estimate.evm().whereabouts(),
             Kind::Trace(tracer) => tracer.whereabouts(),
+            Kind::AccessList(lister) => lister.evm().whereabouts(),
         }
     }
 
@@ -177,6 +204,7 @@ impl CallRun {
             Kind::Call { evm, .. } => evm.provide(result),
             Kind::Estimate(estimate) => estimate.evm().provide(result),
             Kind::Trace(tracer) => tracer.provide(result),
+            Kind::AccessList(lister) => lister.evm().provide(result),
         }
     }
 }

@@ -1,196 +1,318 @@
-//! The trace of a transaction in a block: the block is replayed up to it, in slices. Pure.
+//! Traces one after another, on one execution: transactions of a block, or calls. Pure.
+//!
+//! A block is replayed once, up to the first transaction that is traced; each trace is rendered as
+//! its transaction ends. What all of them record, and what they come to as JSON, is bounded
+//! together.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
-use evenkeel_chain::{ChainSpec, SealedBlock};
+use alloy_primitives::B256;
+use alloy_rpc_types_eth::{
+    BlockOverrides, TransactionInfo, TransactionRequest, state::StateOverride,
+};
+use evenkeel_chain::{ChainSpec, Header, RecoveredTx, SealedBlock};
 use evenkeel_state::View;
-use revm::context::TxEnv;
 
-use super::single::Single;
+use super::{
+    replay::Replay,
+    request::{self, Prepared},
+    traced::{Left, Order, TracedTx},
+};
 use crate::{
-    block::system,
     env,
-    error::{CallError, InvalidCall, TxFacts},
+    error::{CallError, InvalidCall, TxFacts, Unsupported},
     heavy::HeavyResult,
-    limits::{Limits, TX_FUEL},
+    limits::{Limits, TRACE_BYTES_MAX, TRACE_TEXT_BYTES_MAX, TX_FUEL},
     overlay::Overlay,
-    slice::Slice,
     step::Step,
-    suspended::{Setup, Suspended},
-    tracer::{self, CallTracer},
+    suspended::Setup,
+    tracer::{Recipe, TraceKind, Traced},
 };
 
-/// Everything a trace needs.
+/// Everything traces need.
 pub struct TraceJob {
-    /// The state before the block.
-    pub parent_view: View,
-    /// The block.
-    pub block: Arc<SealedBlock>,
-    /// Which of its transactions.
-    pub index: usize,
+    /// What comes before them.
+    pub start: TraceStart,
+    /// What is traced, in order, each on what the one before it left.
+    pub items: Vec<TraceItem>,
+    /// What is wanted of each.
+    pub kind: TraceKind,
     /// The chain's rules.
     pub spec: Arc<ChainSpec>,
-    /// The tracer and its options.
-    pub options: GethDebugTracingOptions,
-    /// What it may use.
+    /// What they may use.
     pub limits: Limits,
 }
 
-/// How far a trace came.
-pub type TraceStep = Step<Result<GethTrace, CallError>>;
+/// What comes before the first trace.
+pub enum TraceStart {
+    /// This state, and the block whose environment it is.
+    State {
+        /// The state.
+        view: View,
+        /// The block.
+        header: Arc<Header>,
+    },
+    /// A block, replayed up to one of its transactions.
+    Block {
+        /// The state before the block.
+        parent_view: View,
+        /// The block.
+        block: Arc<SealedBlock>,
+        /// How many of its transactions are replayed.
+        replayed: usize,
+    },
+}
 
-/// A trace in the middle of its execution.
+/// Something to trace.
+pub enum TraceItem {
+    /// The next transaction of the block.
+    Mined,
+    /// A call.
+    Call(Box<TraceCall>),
+    /// A transaction that is no part of the block.
+    Signed(Arc<RecoveredTx>),
+}
+
+/// A call to trace.
+pub struct TraceCall {
+    /// The call.
+    pub request: TransactionRequest,
+    /// Accounts to pretend, from this call on.
+    pub state_overrides: Option<StateOverride>,
+    /// Header fields to pretend, for this call.
+    pub block_overrides: Option<BlockOverrides>,
+    /// What is wanted of it, if not the same as of all.
+    pub kind: Option<TraceKind>,
+}
+
+impl TraceJob {
+    /// The traces of some transactions of a block.
+    #[must_use]
+    pub fn of_block(
+        (parent_view, block): (View, Arc<SealedBlock>),
+        txs: Range<usize>,
+        kind: TraceKind,
+        (spec, limits): (Arc<ChainSpec>, Limits),
+    ) -> Self {
+        let items = txs.clone().map(|_| TraceItem::Mined).collect();
+        let start = TraceStart::Block { parent_view, block, replayed: txs.start };
+        Self { start, items, kind, spec, limits }
+    }
+}
+
+/// How far the traces came.
+pub type TraceStep = Step<Result<Vec<Traced>, CallError>>;
+
+/// Traces in the middle of their execution.
 pub struct TraceRun {
     phase: Phase,
-    block: Arc<SealedBlock>,
-    index: usize,
+    items: VecDeque<TraceItem>,
+    place: Place,
+    recipe: Arc<Recipe>,
+    spec: Arc<ChainSpec>,
+    limits: Limits,
+    traced: Vec<Traced>,
+    bytes_left: usize,
+    text_bytes: usize,
+}
+
+/// Where the traces are.
+struct Place {
+    header: Arc<Header>,
+    /// Of the block itself, without overrides.
     setup: Setup,
-    options: GethDebugTracingOptions,
+    block: Option<Arc<SealedBlock>>,
+    /// The next transaction of the block.
+    next: usize,
 }
 
 enum Phase {
-    System { evm: Suspended<Overlay>, calls: std::vec::IntoIter<TxEnv> },
-    Replay { evm: Suspended<Overlay>, next: usize, single: Option<Box<Single>> },
-    Trace(Box<CallTracer>),
+    Replay(Box<Replay>),
+    Between(Box<Overlay>),
+    Trace(Box<TracedTx>),
     Over,
 }
 
 impl TraceRun {
-    /// Checks the options; executes nothing yet.
+    /// Checks what is asked; executes nothing yet.
     ///
     /// # Errors
     ///
     /// There is no such transaction or tracer.
     pub fn new(job: TraceJob) -> Result<Self, CallError> {
-        let TraceJob { parent_view, block, index, spec, options, limits } = job;
-        tracer::call_config(options.clone())?;
-        if index >= block.txs.len() {
-            let count = block.txs.len();
-            return Err(CallError::Invalid(InvalidCall::NoTransaction { index, count }));
-        }
-        let setup = env::setup(&spec, &block.header, &limits);
-        let evm = Suspended::new(setup.clone(), Overlay::new(parent_view), ());
-        let calls = system::before(&spec, &block.header).into_iter();
-        Ok(Self { phase: Phase::System { evm, calls }, block, index, setup, options })
+        let TraceJob { start, items, kind, spec, limits } = job;
+        let recipe = Arc::new(Recipe::new(kind)?);
+        let (phase, place) = match start {
+            TraceStart::State { view, header } => {
+                let setup = env::setup(&spec, &header, &limits);
+                let phase = Phase::Between(Box::new(Overlay::new(view)));
+                (phase, Place { header, setup, block: None, next: 0 })
+            }
+            TraceStart::Block { parent_view, block, replayed } => {
+                let mined = items.iter().filter(|item| matches!(item, TraceItem::Mined)).count();
+                let (index, count) = (replayed + mined, block.txs.len());
+                if index > count {
+                    let index = index - 1;
+                    return Err(CallError::Invalid(InvalidCall::NoTransaction { index, count }));
+                }
+                let setup = env::setup(&spec, &block.header, &limits);
+                let overlay = Overlay::new(parent_view);
+                let replay =
+                    Replay::new((&spec, Arc::clone(&block)), setup.clone(), overlay, replayed);
+                let header = Arc::new(block.header.clone());
+                let place = Place { header, setup, block: Some(block), next: replayed };
+                (Phase::Replay(Box::new(replay)), place)
+            }
+        };
+        Ok(Self {
+            phase,
+            items: items.into(),
+            place,
+            recipe,
+            spec,
+            limits,
+            traced: Vec::new(),
+            bytes_left: TRACE_BYTES_MAX,
+            text_bytes: 0,
+        })
     }
 
     /// Runs for about `fuel` gas.
+    ///
+    /// # Panics
+    ///
+    /// If it is called again after the end.
     pub fn step(&mut self, fuel: u64) -> TraceStep {
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::System { evm, calls } => self.step_system(evm, calls, fuel),
-            Phase::Replay { evm, next, single } => self.step_replay((evm, next, single), fuel),
-            Phase::Trace(mut tracer) => {
-                let step = tracer.step(fuel);
-                self.phase = Phase::Trace(tracer);
-                step
-            }
+            Phase::Replay(mut replay) => match replay.step(fuel) {
+                Step::Done(Ok(overlay)) => {
+                    self.phase = Phase::Between(overlay);
+                    Step::More { used: TX_FUEL }
+                }
+                Step::Done(Err(error)) => Step::Done(Err(error)),
+                Step::More { used } => {
+                    self.phase = Phase::Replay(replay);
+                    Step::More { used }
+                }
+                Step::Offload(call) => {
+                    self.phase = Phase::Replay(replay);
+                    Step::Offload(call)
+                }
+            },
+            Phase::Between(overlay) => self.next(*overlay),
+            Phase::Trace(mut tracing) => match tracing.step(fuel) {
+                Step::Done(left) => match left.and_then(|left| self.keep(left)) {
+                    Ok(overlay) => {
+                        self.phase = Phase::Between(Box::new(overlay));
+                        Step::More { used: TX_FUEL }
+                    }
+                    Err(error) => Step::Done(Err(error)),
+                },
+                Step::More { used } => {
+                    self.phase = Phase::Trace(tracing);
+                    Step::More { used }
+                }
+                Step::Offload(call) => {
+                    self.phase = Phase::Trace(tracing);
+                    Step::Offload(call)
+                }
+            },
             Phase::Over => panic!("a trace was stepped after its end"),
         }
     }
 
-    fn step_system(
-        &mut self,
-        mut evm: Suspended<Overlay>,
-        mut calls: std::vec::IntoIter<TxEnv>,
-        fuel: u64,
-    ) -> TraceStep {
-        if !evm.is_running() {
-            let Some(call) = calls.next() else {
-                self.phase = Phase::Replay { evm, next: 0, single: None };
-                return Step::More { used: 0 };
-            };
-            if let Err(error) = evm.begin_system(call) {
-                return Step::Done(Err(CallError::from_evm(error, TxFacts::default())));
-            }
-        }
-        let mut left = fuel;
-        let step = match evm.resume(&mut left) {
-            Ok(Slice::More) => Step::More { used: fuel - left },
-            Ok(Slice::Offload(call)) => Step::Offload(call),
-            Ok(Slice::Done(_)) => match commit(&mut evm) {
-                Ok(()) => Step::More { used: fuel - left },
-                Err(error) => return Step::Done(Err(error)),
-            },
-            Err(error) => {
-                return Step::Done(Err(CallError::from_evm(error, TxFacts::default())));
-            }
+    /// Begins the next trace.
+    fn next(&mut self, overlay: Overlay) -> TraceStep {
+        let Some(item) = self.items.pop_front() else {
+            return Step::Done(Ok(std::mem::take(&mut self.traced)));
         };
-        self.phase = Phase::System { evm, calls };
-        step
-    }
-
-    fn step_replay(
-        &mut self,
-        (mut evm, mut next, single): (Suspended<Overlay>, usize, Option<Box<Single>>),
-        fuel: u64,
-    ) -> TraceStep {
-        if single.is_none() && next == self.index {
-            return self.start_trace(evm);
-        }
-        let mut single = single.unwrap_or_else(|| {
-            let tx = &self.block.txs[next];
-            evm.allow_code_at_sender(tx.is_impersonated());
-            Box::new(self.single(next))
-        });
-        match single.step(&mut evm, fuel) {
-            Step::More { used } => {
-                self.phase = Phase::Replay { evm, next, single: Some(single) };
-                Step::More { used }
-            }
-            Step::Offload(call) => {
-                self.phase = Phase::Replay { evm, next, single: Some(single) };
-                Step::Offload(call)
-            }
-            Step::Done(Err(error)) => Step::Done(Err(error)),
-            Step::Done(Ok(_)) => {
-                if let Err(error) = commit(&mut evm) {
-                    return Step::Done(Err(error));
-                }
-                next += 1;
-                self.phase = Phase::Replay { evm, next, single: None };
-                Step::More { used: TX_FUEL }
-            }
-        }
-    }
-
-    fn start_trace(&mut self, evm: Suspended<Overlay>) -> TraceStep {
-        let (overlay, ()) = evm.into_parts();
-        let tx = &self.block.txs[self.index];
-        let mut setup = self.setup.clone();
-        setup.cfg.disable_eip3607 = tx.is_impersonated();
-        let tx = env::tx_env(tx);
-        let facts = TxFacts::of(&tx, setup.block.basefee);
-        match CallTracer::new(self.options.clone(), setup, overlay, (tx, &facts)) {
-            Ok(tracer) => {
-                self.phase = Phase::Trace(Box::new(tracer));
+        match self.begin(item, overlay) {
+            Ok(tracing) => {
+                self.phase = Phase::Trace(Box::new(tracing));
                 Step::More { used: TX_FUEL }
             }
             Err(error) => Step::Done(Err(error)),
         }
     }
 
-    fn single(&self, index: usize) -> Single {
-        let tx = env::tx_env(&self.block.txs[index]);
-        let facts = TxFacts::of(&tx, self.setup.block.basefee);
-        Single::new(tx, &facts)
+    fn begin(&mut self, item: TraceItem, mut overlay: Overlay) -> Result<TracedTx, CallError> {
+        match item {
+            TraceItem::Mined => {
+                let block = self.place.block.as_ref().expect("it is the block's own transaction");
+                let (index, hash) = (self.place.next, block.hash);
+                let tx = Arc::clone(&block.txs[index]);
+                self.place.next += 1;
+                Ok(self.signed(&tx, overlay, Some((hash, index as u64))))
+            }
+            TraceItem::Signed(tx) => Ok(self.signed(&tx, overlay, None)),
+            TraceItem::Call(call) => {
+                let TraceCall { request, state_overrides, block_overrides, kind } = *call;
+                let rules = (&*self.spec, &self.limits);
+                let header = &self.place.header;
+                let Prepared { mut setup, tx, facts, .. } =
+                    request::prepare(request, block_overrides.as_ref(), header, rules)?;
+                let state = (state_overrides, setup.cfg.spec);
+                setup.precompiles = request::apply_overrides(&mut overlay, state, block_overrides)?;
+                let recipe = match kind {
+                    Some(kind) => Arc::new(Recipe::new(kind)?),
+                    None => Arc::clone(&self.recipe),
+                };
+                let order = Order { recipe, ..self.order(TransactionInfo::default()) };
+                Ok(TracedTx::new(order, setup, overlay, (tx, &facts)))
+            }
+        }
     }
 
-    /// Hands in the result of the offloaded call.
+    /// A transaction as it was signed; `mined` is the hash of its block and its index there.
+    fn signed(&self, tx: &RecoveredTx, overlay: Overlay, mined: Option<(B256, u64)>) -> TracedTx {
+        let mut setup = self.place.setup.clone();
+        setup.cfg.disable_eip3607 = tx.is_impersonated();
+        let info = TransactionInfo {
+            hash: Some(*tx.hash()),
+            index: mined.map(|(_, index)| index),
+            block_hash: mined.map(|(hash, _)| hash),
+            block_number: mined.map(|_| self.place.header.number),
+            base_fee: self.place.header.base_fee_per_gas,
+            ..TransactionInfo::default()
+        };
+        let tx = env::tx_env(tx);
+        let facts = TxFacts::of(&tx, setup.block.basefee);
+        TracedTx::new(self.order(info), setup, overlay, (tx, &facts))
+    }
+
+    fn order(&self, info: TransactionInfo) -> Order {
+        Order { recipe: Arc::clone(&self.recipe), bytes_max: self.bytes_left, info }
+    }
+
+    /// Keeps a trace; returns the state after its transaction.
+    fn keep(&mut self, left: Left) -> Result<Overlay, CallError> {
+        let Left { traced, overlay, bytes } = left;
+        let kept = match &traced {
+            // Text is all that is left of what was recorded.
+            Traced::Json(text) => {
+                self.text_bytes = self.text_bytes.saturating_add(text.0.get().len());
+                0
+            }
+            Traced::Flat(_) | Traced::Operations(_) => bytes,
+        };
+        self.bytes_left = self.bytes_left.saturating_sub(kept);
+        if self.text_bytes > TRACE_TEXT_BYTES_MAX {
+            return Err(CallError::Unsupported(Unsupported::TraceText(TRACE_TEXT_BYTES_MAX)));
+        }
+        self.traced.push(traced);
+        Ok(overlay)
+    }
+
+    /// Hands in the result of the offloaded work.
     ///
     /// # Panics
     ///
-    /// If nothing is offloaded, or the call was stopped.
+    /// If nothing is offloaded, or the work was stopped.
     pub fn provide(&mut self, result: HeavyResult) {
         match &mut self.phase {
-            Phase::System { evm, .. } | Phase::Replay { evm, .. } => evm.provide(result),
-            Phase::Trace(tracer) => tracer.provide(result),
-            Phase::Over => panic!("a trace that is over offloads nothing"),
+            Phase::Replay(replay) => replay.provide(result),
+            Phase::Trace(tracing) => tracing.provide(result),
+            Phase::Between(_) | Phase::Over => panic!("nothing is offloaded"),
         }
     }
-}
-
-fn commit(evm: &mut Suspended<Overlay>) -> Result<(), CallError> {
-    let state = evm.finalize();
-    evm.db_mut().commit(state).map_err(|error| CallError::State(error.0))
 }

@@ -286,13 +286,13 @@ pub fn run_sliced(
             Slice::More => {}
             Slice::Offload(call) => {
                 offloads += 1;
-                evm.provide(run_heavy(&call));
+                evm.provide(run_heavy(call));
             }
             Slice::Done(result) => return Ok((result, slices, offloads)),
         }
     }
 }
 
-pub fn run_heavy(call: &HeavyCall) -> evenkeel_vm::HeavyResult {
+pub fn run_heavy(call: HeavyCall) -> evenkeel_vm::HeavyResult {
     call.run(&|| false)
 }

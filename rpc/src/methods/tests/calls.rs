@@ -57,7 +57,7 @@ fn estimates() {
     assert_eq!(shown["gas"], "0x5208");
 }
 
-/// Goal: both traces give callTracer's frame; other tracers are refused by name.
+/// Goal: both traces give callTracer's frame; tracers in JavaScript are refused by name.
 #[test]
 fn traces() {
     let mut world = World::new(33, RpcConfig::default());
@@ -72,9 +72,9 @@ fn traces() {
 
     let call = json!([{ "to": CODE_AT }, "latest", tracer]).to_string();
     assert_eq!(world.ok("debug_traceCall", &call)["to"], CODE_AT);
-    let other = json!([hash, { "tracer": "4byteTracer" }]).to_string();
+    let other = json!([hash, { "tracer": "{fault: function() {}}" }]).to_string();
     let (_, text) = world.err("debug_traceTransaction", &other);
-    assert!(text.contains("4byteTracer"), "{text}");
+    assert!(text.contains("{fault: function() {}}") && text.contains("JavaScript"), "{text}");
 }
 
 /// Goal: a traced transaction runs on what its block was executed on: with the cheats before it,

@@ -9,4 +9,5 @@ mod pool;
 mod reads;
 mod sending;
 mod subscriptions;
+mod traces;
 mod world;

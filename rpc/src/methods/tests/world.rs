@@ -176,6 +176,15 @@ impl World {
 
     /// Adds a block with one transaction for each item, which emits its events.
     pub(super) fn mine(&mut self, txs: &[Vec<Event>]) -> Arc<SealedBlock> {
+        self.mine_with(txs, true)
+    }
+
+    /// Adds a block with one transaction, which has failed.
+    pub(super) fn mine_failing(&mut self) -> Arc<SealedBlock> {
+        self.mine_with(&[vec![]], false)
+    }
+
+    fn mine_with(&mut self, txs: &[Vec<Event>], success: bool) -> Arc<SealedBlock> {
         let mut recovered = Vec::new();
         let mut receipts = Vec::new();
         for events in txs {
@@ -183,7 +192,7 @@ impl World {
             self.nonce += 1;
             receipts.push(Receipt {
                 tx_type: TxType::Eip1559,
-                success: true,
+                success,
                 post_state: None,
                 cumulative_gas_used: 21_000 * recovered.len() as u64,
                 logs: events.iter().map(log_of).collect(),
@@ -289,7 +298,7 @@ fn transfer(nonce: u64) -> Arc<RecoveredTx> {
     let tx = TxEip1559 {
         chain_id: 31_337,
         nonce,
-        gas_limit: 50_000,
+        gas_limit: 200_000,
         max_fee_per_gas: 3_000_000_000,
         max_priority_fee_per_gas: 1_000_000_000 + u128::from(nonce % 3) * 100_000_000,
         to: TxKind::Call(Address::repeat_byte(0x42)),

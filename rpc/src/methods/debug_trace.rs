@@ -1,0 +1,303 @@
+//! `debug_trace*`: geth's traces of transactions, blocks and calls.
+
+use std::sync::Arc;
+
+use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_primitives::{B256, Bytes};
+use alloy_rpc_types_eth::{
+    Bundle, StateContext, TransactionIndex, TransactionRequest, state::EvmOverrides,
+};
+use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions};
+use evenkeel_chain::{Height, SealedBlock};
+use evenkeel_state::Durable;
+use evenkeel_vm::{CallKind, CallOutcome, TraceCall, TraceItem, TraceJob, TraceKind, TraceStart};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{
+    call::{self, Asked},
+    chain_reads::By,
+    limits::TRACE_CALLS_MAX,
+    traced::{self, Scene},
+};
+use crate::{
+    api::{Api, Request},
+    error::RpcError,
+    params::{Object, Params, refuse},
+    position::{self, At, header_not_found},
+    render::{Answered, joined},
+};
+
+/// `debug_traceTransaction`
+pub(super) async fn transaction(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let hash = params.required::<B256>(0)?;
+    let kind = options(&params, 1)?;
+    let _place = api.place(request.client).await?;
+    let durable = api.durable.get();
+    let not_found = || RpcError::server("transaction not found");
+    let location = durable.chain.transaction(hash)?.ok_or_else(not_found)?;
+    let trace = traced::transaction(api, request, (&durable, location), kind).await?;
+    traced::text(trace.ok_or_else(not_found)?)
+}
+
+/// `debug_traceBlockByNumber`, `debug_traceBlockByHash`
+pub(super) async fn block(api: &Api, request: Request<'_>, by: By) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let id = by.block(&params, 0)?;
+    let kind = options(&params, 1)?;
+    let _place = api.place(request.client).await?;
+    let durable = api.durable.get();
+    let not_found = || {
+        RpcError::server(match id {
+            BlockId::Hash(hash) => format!("block {} not found", hash.block_hash),
+            BlockId::Number(BlockNumberOrTag::Number(number)) => {
+                format!("block #{number} not found")
+            }
+            BlockId::Number(tag) => format!("block {tag} not found"),
+        })
+    };
+    let scene = match position::locate(api, &durable, id)? {
+        Some(At::Block(height)) => traced::scene(api, &durable, height).await?,
+        Some(At::Pending) => return Err(pending()),
+        None => None,
+    };
+    whole(api, request, (scene.ok_or_else(not_found)?, kind)).await
+}
+
+/// A block that came as RLP.
+enum Decoded {
+    /// It is in the chain.
+    Known(Height),
+    New(Arc<SealedBlock>),
+}
+
+/// `debug_traceBlock`: of a block that comes as RLP and whose parent is in the chain.
+pub(super) async fn raw_block(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let rlp = params.required::<Bytes>(0)?;
+    let kind = options(&params, 1)?;
+    let _place = api.place(request.client).await?;
+    let durable = api.durable.get();
+    let (spec, chain) = (Arc::clone(&api.spec), durable.chain.clone());
+    // Milliseconds of work. A block of the chain is not recovered: who signed it is known, or
+    // nobody did (impersonated senders).
+    let decoded = api.system.compute_async(move |_| {
+        let block = SealedBlock::decode_rlp(&rlp).map_err(|error| error.to_string())?;
+        if let Ok(Some(height)) = chain.height_of(block.hash) {
+            return Ok(Decoded::Known(height));
+        }
+        let fork = spec.fork_of(&block.header);
+        let block = block.recover_at(fork).map_err(|error| error.to_string())?;
+        Ok(Decoded::New(Arc::new(block)))
+    });
+    let decoded = decoded.await.map_err(|lost| RpcError::internal(format!("decoding: {lost}")))?;
+    let scene = match decoded {
+        Ok(Decoded::Known(height)) => traced::scene(api, &durable, height).await?,
+        Ok(Decoded::New(block)) => on_parent(api, &durable, block)?,
+        Err::<_, String>(error) => {
+            return Err(RpcError::server(format!("could not decode block: {error}")));
+        }
+    };
+    let scene = scene.ok_or_else(|| RpcError::server("parent block not found"))?;
+    whole(api, request, (scene, kind)).await
+}
+
+/// A block that is not in the chain, after its parent, which is.
+fn on_parent(
+    api: &Api,
+    durable: &Durable,
+    block: Arc<SealedBlock>,
+) -> Result<Option<Scene>, RpcError> {
+    if block.header.number <= api.spec.genesis.number {
+        return Err(RpcError::server("genesis is not traceable"));
+    }
+    let Some(height) = durable.chain.height_of(block.header.parent_hash)? else { return Ok(None) };
+    if height.next() != block.height() {
+        return Ok(None);
+    }
+    let parent_view = position::view_at(durable, height)?;
+    Ok(Some(Scene { block, parent_view }))
+}
+
+/// The traces of all transactions of a block, each with its hash.
+async fn whole(api: &Api, request: Request<'_>, (scene, kind): (Scene, TraceKind)) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OfTx {
+        tx_hash: B256,
+        result: Box<RawValue>,
+    }
+    let block = Arc::clone(&scene.block);
+    let traces = scene.traces(api, request, (0..block.txs.len(), kind)).await?;
+    let mut bytes = 0;
+    let mut shown = Vec::with_capacity(traces.len());
+    for (tx, trace) in block.txs.iter().zip(traces) {
+        let result = traced::text(trace)?;
+        bytes += result.get().len() + size_of::<OfTx>();
+        shown.push(OfTx { tx_hash: *tx.hash(), result });
+    }
+    joined(&api.system, shown, bytes).await
+}
+
+/// The arguments of `debug_traceCall`.
+pub(super) struct CallAsked {
+    asked: Asked,
+    options: GethDebugTracingOptions,
+    tx_index: Option<u64>,
+}
+
+impl CallAsked {
+    pub(super) fn new(request: Request<'_>) -> Result<Self, RpcError> {
+        let params = Params::new(request.params, 3)?;
+        let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
+        let block = params.block(1)?;
+        let GethDebugTracingCallOptions {
+            tracing_options: options,
+            state_overrides,
+            block_overrides,
+            tx_index,
+        } = call_options(&params, 2)?;
+        let block_overrides = block_overrides.map(Box::new);
+        let overrides = EvmOverrides { state: state_overrides, block: block_overrides };
+        let asked = Asked { call: call::checked(call)?, block, overrides };
+        Ok(Self { asked, options, tx_index })
+    }
+
+    /// What can be held: a call after a whole block.
+    pub(super) fn into_held(self) -> Result<(Asked, GethDebugTracingOptions), RpcError> {
+        if self.tx_index.is_some() {
+            return Err(refuse(2, "a call with txIndex cannot be held"));
+        }
+        Ok((self.asked, self.options))
+    }
+}
+
+/// `debug_traceCall`
+pub(super) async fn call(api: &Api, request: Request<'_>) -> Answered {
+    let CallAsked { asked, options, tx_index } = CallAsked::new(request)?;
+    let Some(tx_index) = tx_index else {
+        return match asked.run(api, request.client, CallKind::Trace(options)).await? {
+            CallOutcome::Trace(trace) => Ok(trace.0),
+            _ => Err(call::wrong_kind()),
+        };
+    };
+    let _place = api.place(request.client).await?;
+    let durable = api.durable.get();
+    let start = within(api, &durable, (asked.block, tx_index)).await?;
+    let call = TraceCall {
+        request: asked.call,
+        state_overrides: asked.overrides.state,
+        block_overrides: asked.overrides.block.map(|block| *block),
+        kind: None,
+    };
+    let items = vec![TraceItem::Call(Box::new(call))];
+    let mut traces = traced::run(api, request, job(api, request, (start, items, options))).await?;
+    traced::text(traces.pop().ok_or_else(traced::wrong_kind)?)
+}
+
+/// `debug_traceCallMany`: bundles of calls, each call on what those before it left.
+pub(super) async fn call_many(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 3)?;
+    let Object(bundles) = params.required::<Object<Vec<Bundle>>>(0)?;
+    let context = params.optional::<Object<StateContext>>(1)?.map(|Object(context)| context);
+    let context = context.unwrap_or_default();
+    let options = call_options(&params, 2)?;
+    let count = bundles.iter().map(|bundle| bundle.transactions.len()).sum::<usize>();
+    if count > TRACE_CALLS_MAX {
+        return Err(refuse(0, &format!("{count} calls, limit {TRACE_CALLS_MAX}")));
+    }
+    let lens: Vec<usize> = bundles.iter().map(|bundle| bundle.transactions.len()).collect();
+    let mut state_overrides = options.state_overrides;
+    let mut items = Vec::with_capacity(count);
+    for bundle in bundles {
+        let overrides = bundle.block_override.or_else(|| options.block_overrides.clone());
+        for call in bundle.transactions {
+            let call = TraceCall {
+                request: call::checked(call)?,
+                // They hold from the first call on.
+                state_overrides: state_overrides.take(),
+                block_overrides: overrides.clone(),
+                kind: None,
+            };
+            items.push(TraceItem::Call(Box::new(call)));
+        }
+    }
+    let _place = api.place(request.client).await?;
+    let durable = api.durable.get();
+    let block = context.block_number.unwrap_or_default();
+    let start = match context.transaction_index {
+        Some(TransactionIndex::Index(index)) => {
+            within(api, &durable, (block, index as u64)).await?
+        }
+        Some(TransactionIndex::All) | None => after(api, &durable, block).await?,
+    };
+    let job = job(api, request, (start, items, options.tracing_options));
+    let mut traces = traced::run(api, request, job).await?.into_iter();
+    let mut bytes = 0;
+    let mut shown = Vec::with_capacity(lens.len());
+    for len in lens {
+        let bundle: Result<Vec<_>, _> = traces.by_ref().take(len).map(traced::text).collect();
+        let bundle = bundle?;
+        bytes += bundle.iter().map(|trace| trace.get().len()).sum::<usize>();
+        shown.push(bundle);
+    }
+    joined(&api.system, shown, bytes).await
+}
+
+fn job(
+    api: &Api,
+    request: Request<'_>,
+    (start, items, options): (TraceStart, Vec<TraceItem>, GethDebugTracingOptions),
+) -> TraceJob {
+    let (spec, limits) = (Arc::clone(&api.spec), api.limits(request.client));
+    TraceJob { start, items, kind: TraceKind::Geth(options), spec, limits }
+}
+
+/// After the block, in its environment.
+pub(super) async fn after(
+    api: &Api,
+    durable: &Durable,
+    block: BlockId,
+) -> Result<TraceStart, RpcError> {
+    let (view, header) = position::environment(api, durable, block).await?;
+    Ok(TraceStart::State { view, header })
+}
+
+/// In the block, before its transaction `index`.
+async fn within(
+    api: &Api,
+    durable: &Durable,
+    (block, index): (BlockId, u64),
+) -> Result<TraceStart, RpcError> {
+    let height: Height =
+        match position::locate(api, durable, block)?.ok_or_else(header_not_found)? {
+            At::Block(height) => height,
+            At::Pending => return Err(pending()),
+        };
+    let scene = traced::scene(api, durable, height).await?.ok_or_else(header_not_found)?;
+    let Scene { block, parent_view } = scene;
+    let count = block.txs.len();
+    let replayed = usize::try_from(index).ok().filter(|index| *index <= count);
+    let replayed = replayed.ok_or_else(|| {
+        RpcError::server(format!("transaction index {index} out of range for block {}", block.hash))
+    })?;
+    Ok(TraceStart::Block { parent_view, block, replayed })
+}
+
+fn pending() -> RpcError {
+    RpcError::server("tracing on top of pending is not supported")
+}
+
+fn options(params: &Params<'_>, index: usize) -> Result<TraceKind, RpcError> {
+    let options = params.optional::<Object<GethDebugTracingOptions>>(index)?;
+    Ok(TraceKind::Geth(options.map(|Object(options)| options).unwrap_or_default()))
+}
+
+fn call_options(
+    params: &Params<'_>,
+    index: usize,
+) -> Result<GethDebugTracingCallOptions, RpcError> {
+    let options = params.optional::<Object<GethDebugTracingCallOptions>>(index)?;
+    Ok(options.map(|Object(options)| options).unwrap_or_default())
+}

@@ -1,0 +1,273 @@
+//! Traces of blocks, by geth's, Parity's and Otterscan's methods.
+
+use alloy_primitives::{Address, Bytes, U256, keccak256};
+use evenkeel_state::{Account, ChangeSet};
+use serde_json::{Value, json};
+
+use super::world::{World, sender};
+use crate::RpcConfig;
+
+/// PUSH1 1, PUSH0, SLOAD, ADD, PUSH0, SSTORE; then a call of the identity precompile with no value,
+/// and one of 0x77.. with one wei: PUSH0 x4, PUSH1 1, PUSH20 0x77.., GAS, CALL, STOP.
+fn counter() -> Vec<u8> {
+    let mut code = vec![0x60, 1, 0x5f, 0x54, 0x01, 0x5f, 0x55];
+    code.extend([0x5f, 0x5f, 0x5f, 0x5f, 0x60, 1, 0x73]);
+    code.extend([0x77; 20]);
+    code.extend([0x5a, 0xf1, 0x00]);
+    code
+}
+
+/// PUSH1 42, PUSH0, MSTORE, PUSH1 32, PUSH0, REVERT
+const REVERTING: [u8; 8] = [0x60, 42, 0x5f, 0x52, 0x60, 32, 0x5f, 0xfd];
+
+fn callee() -> Address {
+    Address::repeat_byte(0x42)
+}
+
+/// A world whose transactions go to `code`, which has ether to give away.
+fn world(seed: u64, code: &[u8]) -> World {
+    let mut world = World::new(seed, RpcConfig::default());
+    world.mine(&[]);
+    let code = Bytes::copy_from_slice(code);
+    let code_hash = keccak256(&code);
+    let account = Account { nonce: 1, balance: U256::from(1_000_000), code_hash };
+    let mut changes = ChangeSet::default();
+    changes.codes.insert(code_hash, code);
+    changes.accounts.insert(callee(), Some(account));
+    world.cheat(changes);
+    world
+}
+
+/// Goal: a block's traces are those of its transactions, however the block is named; what cannot
+/// be traced is refused in geth's words.
+#[test]
+fn blocks_are_traced_as_their_transactions() {
+    let mut world = world(71, &counter());
+    let block = world.mine(&[vec![], vec![]]);
+    for options in [json!({}), json!({ "tracer": "callTracer" }), json!({ "tracer": "muxTracer" })]
+    {
+        let traces = world.ok("debug_traceBlockByNumber", &json!(["0x2", options]).to_string());
+        assert_eq!(traces.as_array().map(Vec::len), Some(2));
+        for (index, tx) in block.txs.iter().enumerate() {
+            let params = json!([tx.hash(), options]).to_string();
+            let alone = world.ok("debug_traceTransaction", &params);
+            assert_eq!(traces[index], json!({ "txHash": tx.hash(), "result": alone }));
+        }
+        let by_hash = json!([block.hash, options]).to_string();
+        assert_eq!(world.ok("debug_traceBlockByHash", &by_hash), traces);
+        let raw = world.ok("debug_getRawBlock", r#"["0x2"]"#);
+        assert_eq!(world.ok("debug_traceBlock", &json!([raw, options]).to_string()), traces);
+    }
+    let traces = world.ok("debug_traceBlockByNumber", r#"["latest"]"#);
+    let stored = |index: usize| {
+        let steps = traces[index]["result"]["structLogs"].as_array().expect("steps").clone();
+        let store = steps.iter().find(|step| step["op"] == "SSTORE").expect("it stores").clone();
+        store["storage"][format!("0x{:064x}", 0)].clone()
+    };
+    let filled = |value: u64| json!(format!("0x{value:064x}"));
+    assert_eq!((stored(0), stored(1)), (filled(1), filled(2)));
+
+    assert_eq!(world.ok("debug_traceBlockByNumber", r#"["0x1"]"#), json!([]));
+    let (code, text) = world.err("debug_traceBlockByNumber", r#"["0x0"]"#);
+    assert_eq!((code, text.as_str()), (-32_000, "genesis is not traceable"));
+    let (code, text) = world.err("debug_traceBlockByNumber", r#"["0x9"]"#);
+    assert_eq!((code, text.as_str()), (-32_000, "block #9 not found"));
+    let hash = format!("0x{:064x}", 1);
+    let (code, text) = world.err("debug_traceBlockByHash", &json!([hash]).to_string());
+    assert_eq!((code, text), (-32_000, format!("block {hash} not found")));
+    let (_, text) = world.err("debug_traceBlock", r#"["0xc0"]"#);
+    assert!(text.starts_with("could not decode block: "), "{text}");
+    let (_, text) = world.err("debug_traceBlockByNumber", r#"["pending"]"#);
+    assert_eq!(text, "tracing on top of pending is not supported");
+}
+
+/// Goal: calls of one request see what those before them did; a call within a block sees the
+/// transactions before its place.
+#[test]
+fn calls_are_traced_one_after_another() {
+    let mut world = world(72, &counter());
+    world.mine(&[vec![], vec![]]);
+    let call = json!({ "to": callee() });
+    let bundles = json!([{ "transactions": [call, call] }, { "transactions": [call] }]);
+    let options = json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } });
+    let params = json!([bundles, { "blockNumber": "latest" }, options]).to_string();
+    let traces = world.ok("debug_traceCallMany", &params);
+    let slot = format!("0x{:064x}", 0);
+    let filled = |value: u64| json!(format!("0x{value:064x}"));
+    let post = |trace: &Value| {
+        trace["post"][callee().to_string().to_lowercase()]["storage"][&slot].clone()
+    };
+    let seen = [&traces[0][0], &traces[0][1], &traces[1][0]].map(post);
+    // The blocks of this world leave their storage to its tests.
+    assert_eq!(seen, [filled(1), filled(2), filled(3)]);
+
+    let within = |index: u64| {
+        let mut options = options.clone();
+        options["txIndex"] = json!(format!("{index:#x}"));
+        json!([call, "0x2", options]).to_string()
+    };
+    for index in 0..=2 {
+        let trace = world.ok("debug_traceCall", &within(index));
+        assert_eq!(post(&trace), filled(index + 1), "{index}");
+    }
+    assert!(world.err("debug_traceCall", &within(3)).1.contains("out of range"));
+    let many = json!([vec![json!({ "transactions": vec![&call; 1_001] }); 1]]).to_string();
+    assert!(world.err("debug_traceCallMany", &many).1.contains("limit 1000"));
+}
+
+/// Goal: the list of what a call accesses comes with its gas, and an error if it fails.
+#[test]
+fn access_lists_are_created() {
+    let mut world = world(73, &counter());
+    let call = json!([{ "to": callee() }]).to_string();
+    let listed = world.ok("eth_createAccessList", &call);
+    let other = Address::repeat_byte(0x77);
+    let list = json!([
+        { "address": callee(), "storageKeys": [format!("0x{:064x}", 0)] },
+        { "address": other, "storageKeys": [] },
+    ]);
+    assert_eq!(lower(&listed["accessList"]), lower(&list));
+    assert!(listed["gasUsed"].is_string() && listed.get("error").is_none(), "{listed}");
+    let code = json!({ callee().to_string(): { "code": Bytes::from(REVERTING.to_vec()) } });
+    let failing = json!([{ "to": callee() }, "latest", code]).to_string();
+    let listed = world.ok("eth_createAccessList", &failing);
+    assert_eq!(listed["error"], "execution reverted");
+    assert_eq!(listed["accessList"], json!([]));
+}
+
+fn lower(value: &Value) -> Value {
+    value.to_string().to_lowercase().parse().expect("JSON")
+}
+
+/// Goal: Parity's methods agree with each other on the same transactions.
+#[test]
+fn parity_traces_agree() {
+    let mut world = world(74, &counter());
+    let block = world.mine(&[vec![], vec![]]);
+    world.mine(&[vec![]]);
+    let all = world.ok("trace_block", r#"["0x2"]"#);
+    let all = all.as_array().expect("a list").clone();
+    assert_eq!(all.len(), 4, "two calls for each transaction: {all:?}");
+    let hash = json!(block.txs[1].hash());
+    let of_tx = world.ok("trace_transaction", &json!([hash]).to_string());
+    assert_eq!(of_tx, json!(all[2..]));
+    assert_eq!(of_tx[0]["action"]["callType"], "call");
+    assert_eq!((&of_tx[0]["transactionPosition"], &of_tx[0]["subtraces"]), (&json!(1), &json!(1)));
+    assert_eq!(world.ok("trace_get", &json!([hash, []]).to_string()), of_tx[0]);
+    assert_eq!(world.ok("trace_get", &json!([hash, ["0x0"]]).to_string()), of_tx[1]);
+    assert_eq!(world.ok("trace_get", &json!([hash, ["0x1"]]).to_string()), Value::Null);
+
+    let types = json!(["trace", "stateDiff", "vmTrace"]);
+    let replayed = world.ok("trace_replayBlockTransactions", &json!(["0x2", types]).to_string());
+    let mut one = world.ok("trace_replayTransaction", &json!([hash, types]).to_string());
+    assert_eq!(one["trace"][1]["action"], of_tx[1]["action"]);
+    assert!(one["vmTrace"]["ops"].as_array().is_some_and(|ops| ops.len() > 10));
+    let slot = &one["stateDiff"][callee().to_string().to_lowercase()]["storage"];
+    assert_eq!(slot[format!("0x{:064x}", 0)]["*"]["to"], format!("0x{:064x}", 2));
+    one["transactionHash"] = hash.clone();
+    assert_eq!(replayed[1], one);
+
+    let call = json!({ "from": sender(), "to": callee(), "value": "0x1" });
+    let called = world.ok("trace_call", &json!([call, ["trace"], "0x1"]).to_string());
+    assert_eq!(called["trace"].as_array().map(Vec::len), Some(1), "there was no code yet");
+    let many = json!([[[call, ["trace"]], [call, ["stateDiff"]]], "latest"]).to_string();
+    let many = world.ok("trace_callMany", &many);
+    assert_eq!(many[0]["trace"].as_array().map(Vec::len), Some(2));
+    assert!(many[1]["stateDiff"].is_object() && many[1]["trace"] == json!([]));
+    assert_eq!(world.ok("trace_block", r#"["0x0"]"#), json!([]));
+    assert_eq!(world.ok("trace_block", r#"["0x9"]"#), Value::Null);
+    assert_eq!(world.err("trace_rawTransaction", r#"["0x01", ["trace"]]"#).0, -32_000);
+}
+
+/// Goal: a filter finds what goes from and to its addresses, page by page, within its bounds.
+#[test]
+fn traces_are_filtered() {
+    let mut world = world(75, &counter());
+    world.mine(&[vec![], vec![]]);
+    world.mine(&[]);
+    world.mine(&[vec![]]);
+    let mut found = |filter: Value| {
+        let found = world.ok("trace_filter", &json!([filter]).to_string());
+        found.as_array().expect("a list").clone()
+    };
+    assert_eq!(found(json!({})).len(), 6);
+    let inner = found(json!({ "fromAddress": [callee()] }));
+    assert_eq!(inner.len(), 3);
+    assert_eq!(found(json!({ "fromAddress": [callee()], "after": 1, "count": 1 })), inner[1..2]);
+    assert_eq!(found(json!({ "toAddress": [callee()], "fromBlock": "0x3" })).len(), 1);
+    let both = json!({ "fromAddress": [sender()], "toAddress": [callee()], "mode": "union" });
+    assert_eq!(found(both).len(), 3);
+    let (code, text) = world.err("trace_filter", r#"[{"fromBlock":"0x3","toBlock":"0x2"}]"#);
+    assert_eq!(code, -32_602);
+    assert!(text.contains("fromBlock cannot be greater"), "{text}");
+}
+
+/// Goal: Otterscan is told what it shows of an address, a block and a transaction.
+#[test]
+fn otterscan_finds_its_way() {
+    let mut world = world(76, &counter());
+    let block = world.mine(&[vec![], vec![]]);
+    world.mine(&[]);
+    let last = world.mine(&[vec![]]);
+    assert_eq!(world.ok("ots_getApiLevel", "[]"), 8);
+    let at = |address: Address| json!([address, "latest"]).to_string();
+    assert_eq!(world.ok("ots_hasCode", &at(callee())), true);
+    assert_eq!(world.ok("ots_hasCode", &at(sender())), false);
+
+    let hash = json!([block.txs[0].hash()]).to_string();
+    let operations = world.ok("ots_getInternalOperations", &hash);
+    assert_eq!(operations[0]["type"], 0);
+    assert_eq!(operations[0]["value"], "0x1");
+    let entries = world.ok("ots_traceTransaction", &hash);
+    let depths: Vec<_> =
+        entries.as_array().expect("a list").iter().map(|it| &it["depth"]).collect();
+    assert_eq!(depths, [0, 1]);
+    assert_eq!(world.ok("ots_getTransactionError", &hash), "0x");
+
+    let details = world.ok("ots_getBlockDetails", r#"["0x2"]"#);
+    assert_eq!(details["block"]["transactionCount"], 2);
+    assert_eq!(details["issuance"]["issuance"], "0x0");
+    let by_hash = json!([block.hash]).to_string();
+    assert_eq!(world.ok("ots_getBlockDetailsByHash", &by_hash), details);
+    let page = world.ok("ots_getBlockTransactions", r#"["0x2", "0x0", "0x1"]"#);
+    assert_eq!(page["fullblock"]["transactions"][0]["hash"], json!(block.txs[1].hash()));
+    assert_eq!(page["receipts"][0]["logs"], Value::Null);
+    assert_eq!(page["fullblock"]["transactionCount"], 2);
+
+    let pages = |name: &str| json!([callee(), name, "0x2"]).to_string();
+    let newest = world.ok("ots_searchTransactionsBefore", &pages("0x0"));
+    let hashes = |page: &Value| -> Vec<Value> {
+        page["txs"].as_array().expect("a list").iter().map(|tx| tx["hash"].clone()).collect()
+    };
+    let [one, two, three] = [&block.txs[0], &block.txs[1], &last.txs[0]].map(|tx| json!(tx.hash()));
+    assert_eq!(hashes(&newest), [three.clone(), two.clone(), one.clone()]);
+    assert_eq!((&newest["firstPage"], &newest["lastPage"]), (&json!(true), &json!(false)));
+    let oldest = world.ok("ots_searchTransactionsAfter", &pages("0x0"));
+    assert_eq!(hashes(&oldest), [two.clone(), one.clone()]);
+    let rest = world.ok("ots_searchTransactionsAfter", &pages("0x2"));
+    assert_eq!(hashes(&rest), [three]);
+    assert_eq!((&rest["firstPage"], &rest["lastPage"]), (&json!(true), &json!(false)));
+    let other = json!([Address::repeat_byte(0x77), "0x3", "0x5"]).to_string();
+    assert_eq!(hashes(&world.ok("ots_searchTransactionsBefore", &other)), [two, one.clone()]);
+
+    let nonce = json!([sender(), "0x0"]).to_string();
+    assert_eq!(world.ok("ots_getTransactionBySenderAndNonce", &nonce), one);
+    // A cheat brought its code.
+    let creator = world.ok("ots_getContractCreator", &json!([callee()]).to_string());
+    assert_eq!(creator, Value::Null);
+    assert!(
+        world
+            .err("ots_searchTransactionsBefore", &json!([callee(), "0x0", "0x3e9"]).to_string())
+            .1
+            .contains("1 to 1000")
+    );
+}
+
+/// Goal: what a failed transaction returned is told.
+#[test]
+fn otterscan_is_told_why_a_transaction_failed() {
+    let mut world = world(77, &REVERTING);
+    let block = world.mine_failing();
+    let hash = json!([block.txs[0].hash()]).to_string();
+    assert_eq!(world.ok("ots_getTransactionError", &hash), format!("0x{:064x}", 42));
+}

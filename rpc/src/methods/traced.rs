@@ -1,0 +1,96 @@
+//! Traces of mined transactions, as all trace methods run them: one execution that replays a block
+//! once.
+
+use std::{ops::Range, sync::Arc};
+
+use evenkeel_chain::{Height, SealedBlock};
+use evenkeel_state::{Durable, TxLocation, View};
+use evenkeel_vm::{TraceJob, TraceKind, Traced, spawn_trace};
+use serde_json::value::RawValue;
+
+use super::{transactions, whole};
+use crate::{
+    api::{Api, Request},
+    error::RpcError,
+    executions::Method,
+    position,
+};
+
+/// A block of the chain with the state before it.
+pub(super) struct Scene {
+    pub(super) block: Arc<SealedBlock>,
+    pub(super) parent_view: View,
+}
+
+/// The block at `height`, if there is one.
+///
+/// # Errors
+///
+/// It is the first one, which nothing comes before.
+pub(super) async fn scene(
+    api: &Api,
+    durable: &Durable,
+    height: Height,
+) -> Result<Option<Scene>, RpcError> {
+    if height.get() == api.spec.genesis.number {
+        return Err(RpcError::server("genesis is not traceable"));
+    }
+    let Some(block) = whole::block(durable, height).await? else { return Ok(None) };
+    let parent_view = durable.chain.view_before(height)?;
+    let parent_view = parent_view.ok_or_else(position::header_not_found)?;
+    Ok(Some(Scene { block, parent_view }))
+}
+
+impl Scene {
+    /// The traces of some transactions of the block.
+    pub(super) async fn traces(
+        self,
+        api: &Api,
+        request: Request<'_>,
+        (txs, kind): (Range<usize>, TraceKind),
+    ) -> Result<Vec<Traced>, RpcError> {
+        let rules = (Arc::clone(&api.spec), api.limits(request.client));
+        let job = TraceJob::of_block((self.parent_view, self.block), txs, kind, rules);
+        run(api, request, job).await
+    }
+}
+
+/// The trace of the transaction at `location`; none if the chain has changed meanwhile.
+pub(super) async fn transaction(
+    api: &Api,
+    request: Request<'_>,
+    (durable, location): (&Durable, TxLocation),
+    kind: TraceKind,
+) -> Result<Option<Traced>, RpcError> {
+    let Some(scene) = scene(api, durable, location.height).await? else { return Ok(None) };
+    let index = transactions::index_of(location);
+    Ok(scene.traces(api, request, (index..index + 1, kind)).await?.pop())
+}
+
+/// Runs traces for a request, which has its place.
+pub(super) async fn run(
+    api: &Api,
+    request: Request<'_>,
+    job: TraceJob,
+) -> Result<Vec<Traced>, RpcError> {
+    let method = Method::ALL.into_iter().find(|method| method.name() == request.method);
+    let method = method.ok_or_else(|| {
+        RpcError::internal(format!("{} is not known to execute anything", request.method))
+    })?;
+    let share = api.executions.share(request.client, method);
+    let traced = spawn_trace(&api.system, &share, job);
+    Ok(api.executions.run(request.client, method, traced).await??)
+}
+
+/// The text of a trace whose kind gives text.
+pub(super) fn text(traced: Traced) -> Result<Box<RawValue>, RpcError> {
+    match traced {
+        Traced::Json(text) => Ok(text.0),
+        Traced::Flat(_) | Traced::Operations(_) => Err(wrong_kind()),
+    }
+}
+
+/// The error for a trace of another kind than asked for: a mistake of ours.
+pub(super) fn wrong_kind() -> RpcError {
+    RpcError::internal("the trace ended as another kind of trace")
+}

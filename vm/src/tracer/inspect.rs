@@ -1,0 +1,219 @@
+//! The hooks of a [`Tracer`]: each counts what it records, then hands on. Pure.
+
+use alloy_primitives::{Address, Log, U256};
+use revm::{
+    Database, Inspector,
+    bytecode::opcode,
+    context::JournalTr,
+    interpreter::{
+        CallInputs, CallOutcome, CreateInputs, CreateOutcome, Interpreter, interpreter_types::Jumps,
+    },
+};
+use revm_inspectors::tracing::DebugInspector;
+
+use super::{Part, Tracer};
+use crate::{
+    limits::{TRACE_CALL_BYTES, TRACE_STEP_BYTES},
+    slice::VmContext,
+    trace::Observer,
+};
+
+/// Bytes of a word of the EVM.
+const WORD_BYTES: usize = 32;
+
+impl Part {
+    /// What the step about to be recorded takes beside memory, which the inspectors count.
+    fn step_bytes(&self, interpreter: &Interpreter) -> usize {
+        match self {
+            Self::Parity(inspector) if inspector.config().record_steps => TRACE_STEP_BYTES,
+            Self::Geth(inspector) => match &**inspector {
+                DebugInspector::Erc7562Tracer(..) => {
+                    let stack = interpreter.stack.len() * WORD_BYTES;
+                    TRACE_STEP_BYTES + stack + preimage_bytes(interpreter)
+                }
+                _ => 0,
+            },
+            // The step log counts by itself.
+            Self::Steps(_) | Self::Parity(_) | Self::Operations(_) | Self::AccessList { .. } => 0,
+        }
+    }
+
+    /// Whether it keeps every call with its input and output.
+    fn keeps_calls(&self) -> bool {
+        match self {
+            Self::Parity(_) | Self::Operations(_) => true,
+            Self::Geth(inspector) => matches!(
+                &**inspector,
+                DebugInspector::CallTracer(..)
+                    | DebugInspector::FlatCallTracer(_)
+                    | DebugInspector::Erc7562Tracer(..)
+                    | DebugInspector::PreStateTracer(..)
+                    | DebugInspector::FourByte(_)
+            ),
+            Self::Steps(_) | Self::AccessList { .. } => false,
+        }
+    }
+}
+
+/// Bytes that `KECCAK256` is about to hash, which the ERC-7562 tracer copies.
+fn preimage_bytes(interpreter: &Interpreter) -> usize {
+    if interpreter.bytecode.opcode() != opcode::KECCAK256 {
+        return 0;
+    }
+    let len = interpreter.stack.peek(1).unwrap_or_default();
+    // More than that is not hashed, for want of memory or gas.
+    usize::try_from(len).unwrap_or(0).min(interpreter.memory.len().max(WORD_BYTES))
+}
+
+impl Tracer {
+    fn count(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.cost = self.cost.saturating_add(bytes as u64);
+    }
+
+    fn count_calls(&mut self, bytes: usize) {
+        let keeping = self.parts.iter().filter(|part| part.keeps_calls()).count();
+        self.count(keeping * bytes);
+    }
+}
+
+macro_rules! each {
+    ($parts:expr, $context:ty, $method:ident($($argument:expr),*)) => {
+        for part in $parts {
+            match part {
+                Part::Steps(_) => {}
+                Part::Geth(one) => {
+                    let _nothing = Inspector::<$context>::$method(&mut **one, $($argument),*);
+                }
+                Part::Parity(one) => {
+                    let _nothing = Inspector::<$context>::$method(&mut **one, $($argument),*);
+                }
+                Part::Operations(one) => {
+                    let _nothing = Inspector::<$context>::$method(one, $($argument),*);
+                }
+                Part::AccessList { inspector: one, .. } => {
+                    let _nothing = Inspector::<$context>::$method(one, $($argument),*);
+                }
+            }
+        }
+    };
+}
+
+impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
+    fn initialize_interp(&mut self, interpreter: &mut Interpreter, context: &mut VmContext<DB>) {
+        each!(&mut self.parts, VmContext<DB>, initialize_interp(interpreter, context));
+    }
+
+    fn step(&mut self, interpreter: &mut Interpreter, context: &mut VmContext<DB>) {
+        let mut bytes = 0;
+        for part in &mut self.parts {
+            bytes += part.step_bytes(interpreter);
+            match part {
+                Part::Steps(log) => bytes += log.step(interpreter, context),
+                Part::Geth(one) => one.step(interpreter, context),
+                Part::Parity(one) => one.step(interpreter, context),
+                Part::Operations(_) => {}
+                Part::AccessList { inspector, accesses, .. } => {
+                    *accesses += usize::from(may_access(interpreter.bytecode.opcode()));
+                    inspector.step(interpreter, context);
+                }
+            }
+        }
+        self.count(bytes);
+    }
+
+    fn step_end(&mut self, interpreter: &mut Interpreter, context: &mut VmContext<DB>) {
+        let mut bytes = 0;
+        for part in &mut self.parts {
+            match part {
+                Part::Steps(log) => bytes += log.step_end(interpreter),
+                Part::Geth(one) => one.step_end(interpreter, context),
+                Part::Parity(one) => one.step_end(interpreter, context),
+                Part::Operations(_) | Part::AccessList { .. } => {}
+            }
+        }
+        self.count(bytes);
+    }
+
+    fn log(&mut self, context: &mut VmContext<DB>, log: Log) {
+        self.count_calls(log.data.data.len() + TRACE_STEP_BYTES);
+        each!(&mut self.parts, VmContext<DB>, log(context, log.clone()));
+    }
+
+    fn log_full(&mut self, interpreter: &mut Interpreter, context: &mut VmContext<DB>, log: Log) {
+        self.count_calls(log.data.data.len() + TRACE_STEP_BYTES);
+        each!(&mut self.parts, VmContext<DB>, log_full(interpreter, context, log.clone()));
+    }
+
+    fn call(
+        &mut self,
+        context: &mut VmContext<DB>,
+        inputs: &mut CallInputs,
+    ) -> Option<CallOutcome> {
+        // The place of a call in the tree is as long as it is deep.
+        let depth = context.journaled_state.depth() * size_of::<usize>();
+        self.count_calls(TRACE_CALL_BYTES + inputs.input.len() + depth);
+        each!(&mut self.parts, VmContext<DB>, call(context, inputs));
+        None
+    }
+
+    fn call_end(
+        &mut self,
+        context: &mut VmContext<DB>,
+        inputs: &CallInputs,
+        outcome: &mut CallOutcome,
+    ) {
+        self.count_calls(outcome.result.output.len());
+        each!(&mut self.parts, VmContext<DB>, call_end(context, inputs, outcome));
+    }
+
+    fn create(
+        &mut self,
+        context: &mut VmContext<DB>,
+        inputs: &mut CreateInputs,
+    ) -> Option<CreateOutcome> {
+        let depth = context.journaled_state.depth() * size_of::<usize>();
+        self.count_calls(TRACE_CALL_BYTES + inputs.init_code().len() + depth);
+        each!(&mut self.parts, VmContext<DB>, create(context, inputs));
+        None
+    }
+
+    fn create_end(
+        &mut self,
+        context: &mut VmContext<DB>,
+        inputs: &CreateInputs,
+        outcome: &mut CreateOutcome,
+    ) {
+        self.count_calls(outcome.result.output.len());
+        each!(&mut self.parts, VmContext<DB>, create_end(context, inputs, outcome));
+    }
+
+    fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
+        self.count_calls(TRACE_CALL_BYTES);
+        each!(&mut self.parts, VmContext<DB>, selfdestruct(contract, target, value));
+    }
+}
+
+/// Whether the access list may grow with the instruction.
+fn may_access(opcode: u8) -> bool {
+    matches!(
+        opcode,
+        opcode::SLOAD
+            | opcode::SSTORE
+            | opcode::EXTCODECOPY
+            | opcode::EXTCODEHASH
+            | opcode::EXTCODESIZE
+            | opcode::BALANCE
+            | opcode::SELFDESTRUCT
+            | opcode::DELEGATECALL
+            | opcode::CALL
+            | opcode::STATICCALL
+            | opcode::CALLCODE
+    )
+}
+
+impl Observer for Tracer {
+    fn take_cost(&mut self) -> u64 {
+        std::mem::take(&mut self.cost)
+    }
+}

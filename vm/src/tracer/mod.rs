@@ -1,0 +1,278 @@
+//! Tracers: what observes a transaction in slices, within bounds, and what is made of it.
+//!
+//! Pure. geth's struct logger is ours (`steps.rs`); the others are revm-inspectors', each behind a
+//! count of the bytes that it records. A trace that would go beyond its bound is refused, not cut.
+
+mod inspect;
+mod render;
+mod steps;
+
+use alloy_primitives::map::HashSet;
+use alloy_rpc_types_eth::AccessList;
+use alloy_rpc_types_trace::{
+    geth::{
+        GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions,
+        GethDefaultTracingOptions, mux::MuxConfig,
+    },
+    otterscan::InternalOperation,
+    parity::{LocalizedTransactionTrace, TraceType},
+};
+use revm_inspectors::{
+    access_list::AccessListInspector,
+    otterscan::InternalOperationsInspector,
+    tracing::{DebugInspector, TraceLimits, TracingInspector, TracingInspectorConfig},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    error::{CallError, InvalidCall, Unsupported},
+    limits::{ACCESS_LIST_SLOTS_MAX, TRACE_BYTES_MAX, TRACE_TEXT_BYTES_MAX, TRACER_NAME_CHARS_MAX},
+};
+pub(crate) use render::{Rendered, Unrendered};
+use steps::StepLog;
+
+/// What is wanted of a traced transaction.
+#[derive(Clone, Debug)]
+pub enum TraceKind {
+    /// One of geth's tracers.
+    Geth(GethDebugTracingOptions),
+    /// What Parity's replay gives.
+    Replay {
+        /// Which parts of it.
+        types: HashSet<TraceType>,
+        /// Whether the hash of the transaction is said.
+        has_hash: bool,
+    },
+    /// Parity's traces, with their place in the chain.
+    Flat,
+    /// Otterscan's internal operations.
+    Operations,
+}
+
+/// What a tracer saw.
+#[derive(Debug)]
+pub enum Traced {
+    /// For [`TraceKind::Geth`] and [`TraceKind::Replay`], as JSON.
+    Json(Json),
+    /// For [`TraceKind::Flat`].
+    Flat(Vec<LocalizedTransactionTrace>),
+    /// For [`TraceKind::Operations`].
+    Operations(Vec<InternalOperation>),
+}
+
+/// JSON text; equal if the texts are.
+#[derive(Clone, Debug)]
+pub struct Json(pub Box<RawValue>);
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+/// A [`TraceKind`] that was understood.
+#[derive(Debug)]
+pub(crate) enum Recipe {
+    Steps(GethDefaultTracingOptions),
+    Geth(GethDebugTracingOptions),
+    Mux(Vec<(GethDebugBuiltInTracerType, Recipe)>),
+    Replay { types: HashSet<TraceType>, has_hash: bool },
+    Flat,
+    Operations,
+}
+
+impl Recipe {
+    /// # Errors
+    ///
+    /// There is no such tracer, or its options do not parse.
+    pub(crate) fn new(kind: TraceKind) -> Result<Self, CallError> {
+        match kind {
+            TraceKind::Geth(options) if is_mux(&options) => Self::mux(options),
+            TraceKind::Geth(options) => Self::geth(options),
+            TraceKind::Replay { types, has_hash } => Ok(Self::Replay { types, has_hash }),
+            TraceKind::Flat => Ok(Self::Flat),
+            TraceKind::Operations => Ok(Self::Operations),
+        }
+    }
+
+    fn geth(options: GethDebugTracingOptions) -> Result<Self, CallError> {
+        match &options.tracer {
+            None => return Ok(Self::Steps(options.config)),
+            Some(GethDebugTracerType::JsTracer(name)) if name.is_empty() => {
+                return Ok(Self::Steps(options.config));
+            }
+            Some(GethDebugTracerType::JsTracer(name)) => {
+                let name = name.chars().take(TRACER_NAME_CHARS_MAX).collect();
+                return Err(CallError::Unsupported(Unsupported::Tracer(name)));
+            }
+            Some(GethDebugTracerType::BuiltInTracer(_)) => {}
+        }
+        match DebugInspector::new(options.clone()) {
+            Ok(_) => Ok(Self::Geth(options)),
+            Err(error) => Err(config_error(error.to_string())),
+        }
+    }
+
+    fn mux(options: GethDebugTracingOptions) -> Result<Self, CallError> {
+        let MuxConfig(named) = options
+            .tracer_config
+            .into_mux_config()
+            .map_err(|error| config_error(error.to_string()))?;
+        let mut tracers = Vec::with_capacity(named.len());
+        for (tracer, config) in named {
+            let tracer_config = config.unwrap_or_default();
+            let one = GethDebugTracingOptions {
+                tracer: Some(tracer.clone()),
+                tracer_config,
+                ..GethDebugTracingOptions::default()
+            };
+            if is_mux(&one) {
+                return Err(config_error("muxTracer within muxTracer".to_owned()));
+            }
+            let recipe = Self::geth(one)?;
+            let GethDebugTracerType::BuiltInTracer(name) = tracer else {
+                return Err(config_error("muxTracer needs the names of tracers".to_owned()));
+            };
+            tracers.push((name, recipe));
+        }
+        Ok(Self::Mux(tracers))
+    }
+
+    /// A tracer for one transaction that may record `bytes_max`.
+    pub(crate) fn tracer(&self, bytes_max: usize) -> Tracer {
+        let parts = match self {
+            Self::Mux(tracers) => {
+                tracers.iter().map(|(_, recipe)| recipe.part(bytes_max)).collect()
+            }
+            one => vec![one.part(bytes_max)],
+        };
+        Tracer { parts, bytes: 0, bytes_max, cost: 0 }
+    }
+
+    fn part(&self, bytes_max: usize) -> Part {
+        let limits = TraceLimits::default().set_max_recorded_bytes(Some(bytes_max));
+        match self {
+            Self::Steps(options) => Part::Steps(Box::new(StepLog::new(*options, bytes_max))),
+            Self::Geth(options) => {
+                let inspector = DebugInspector::new(options.clone());
+                Part::Geth(Box::new(limited(inspector.expect("it was made before"), limits)))
+            }
+            Self::Replay { types, .. } => {
+                let config = TracingInspectorConfig::from_parity_config(types);
+                Part::Parity(Box::new(TracingInspector::new(config).with_limits(limits)))
+            }
+            Self::Flat => {
+                let config = TracingInspectorConfig::default_parity();
+                Part::Parity(Box::new(TracingInspector::new(config).with_limits(limits)))
+            }
+            Self::Operations => Part::Operations(InternalOperationsInspector::default()),
+            Self::Mux(_) => unreachable!("there is no mux within a mux"),
+        }
+    }
+}
+
+fn is_mux(options: &GethDebugTracingOptions) -> bool {
+    let mux = GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::MuxTracer);
+    options.tracer.as_ref() == Some(&mux)
+}
+
+fn config_error(text: String) -> CallError {
+    CallError::Invalid(InvalidCall::TracerConfig(text))
+}
+
+fn limited(inspector: DebugInspector, limits: TraceLimits) -> DebugInspector {
+    use DebugInspector as I;
+    match inspector {
+        I::CallTracer(inspector, config) => I::CallTracer(inspector.with_limits(limits), config),
+        I::PreStateTracer(inspector, config) => {
+            I::PreStateTracer(inspector.with_limits(limits), config)
+        }
+        I::FlatCallTracer(inspector) => I::FlatCallTracer(inspector.with_limits(limits)),
+        I::Erc7562Tracer(inspector, config) => {
+            I::Erc7562Tracer(inspector.with_limits(limits), config)
+        }
+        I::Default(inspector, config) => I::Default(inspector.with_limits(limits), config),
+        I::FourByte(_) | I::Noop(_) | I::StateGasTracer(_) | I::Mux(..) => inspector,
+    }
+}
+
+/// What observes one transaction.
+pub(crate) struct Tracer {
+    /// More than one for geth's `muxTracer` only, in the order of its recipe.
+    parts: Vec<Part>,
+    /// Bytes that were recorded, and may be.
+    bytes: usize,
+    bytes_max: usize,
+    /// Fuel that nobody was charged for yet.
+    cost: u64,
+}
+
+enum Part {
+    Steps(Box<StepLog>),
+    Geth(Box<DebugInspector>),
+    Parity(Box<TracingInspector>),
+    Operations(InternalOperationsInspector),
+    AccessList { inspector: AccessListInspector, accesses: usize, look_at: usize },
+}
+
+impl Tracer {
+    /// One that collects what `eth_createAccessList` gives, beginning with `list`.
+    pub(crate) fn access_list(list: AccessList) -> Self {
+        let inspector = AccessListInspector::new(list);
+        let part = Part::AccessList { inspector, accesses: 0, look_at: ACCESS_LIST_SLOTS_MAX };
+        Self { parts: vec![part], bytes: 0, bytes_max: TRACE_BYTES_MAX, cost: 0 }
+    }
+
+    /// The list of what was accessed.
+    ///
+    /// # Panics
+    ///
+    /// If it is another tracer.
+    pub(crate) fn into_access_list(mut self) -> AccessList {
+        match self.parts.pop() {
+            Some(Part::AccessList { inspector, .. }) => inspector.into_access_list(),
+            _ => panic!("another tracer collects no access list"),
+        }
+    }
+
+    /// Bytes recorded so far.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Why the trace is given up, if it is too large.
+    pub(crate) fn excess(&mut self) -> Option<Unsupported> {
+        if self.bytes > self.bytes_max {
+            return Some(Unsupported::TraceBytes(TRACE_BYTES_MAX));
+        }
+        self.parts.iter_mut().find_map(|part| match part {
+            Part::Steps(log) if log.text_bytes() > TRACE_TEXT_BYTES_MAX => {
+                Some(Unsupported::TraceText(TRACE_TEXT_BYTES_MAX))
+            }
+            Part::Parity(inspector) if inspector.limit_exceeded() => {
+                Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
+            }
+            Part::Geth(inspector) => match &**inspector {
+                DebugInspector::CallTracer(inspector, _)
+                | DebugInspector::FlatCallTracer(inspector)
+                | DebugInspector::Erc7562Tracer(inspector, _)
+                    if inspector.limit_exceeded() =>
+                {
+                    Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
+                }
+                _ => None,
+            },
+            Part::AccessList { inspector, accesses, look_at } if *accesses >= *look_at => {
+                let touched = inspector.touched_slots();
+                let found = touched.values().map(std::collections::BTreeSet::len).sum::<usize>();
+                let found = found + touched.len();
+                *look_at = *accesses + ACCESS_LIST_SLOTS_MAX.saturating_sub(found).max(1);
+                (found > ACCESS_LIST_SLOTS_MAX)
+                    .then_some(Unsupported::AccessList(ACCESS_LIST_SLOTS_MAX))
+            }
+            Part::Steps(_) | Part::Parity(_) | Part::Operations(_) | Part::AccessList { .. } => {
+                None
+            }
+        })
+    }
+}

@@ -1,0 +1,291 @@
+//! geth's tracers, in slices: what they say, and that they stay within their bounds.
+
+#[path = "common/chain.rs"]
+mod chain;
+mod common;
+
+use std::sync::Arc;
+
+use alloy_primitives::{Bytes, TxKind, U256};
+use alloy_rpc_types_eth::{
+    TransactionRequest,
+    state::{AccountOverride, StateOverride},
+};
+use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
+use chain::{account, built, create, database, deploying, legacy, spec, transfer};
+use common::{Code, contract};
+use evenkeel_chain::Fork;
+use evenkeel_vm::{
+    CallError, CallJob, CallKind, CallOutcome, CallRun, Limits, Step, TraceJob, TraceKind,
+    TraceRun, Traced,
+};
+use revm::bytecode::opcode as op;
+use serde_json::{Value, json};
+
+fn options(options: Value) -> GethDebugTracingOptions {
+    serde_json::from_value(options).expect("options of a trace")
+}
+
+/// A call to `codes`, the first of them, which stand at contracts 0, 1, ...
+fn call_of(kind: CallKind, gas: Option<u64>, codes: &[Code]) -> CallJob {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let mut overrides = StateOverride::default();
+    for (nth, code) in (0..).zip(codes) {
+        let code = Some(Bytes::from(code.0.clone()));
+        overrides.insert(contract(nth), AccountOverride { code, ..Default::default() });
+    }
+    CallJob {
+        view: tip.view,
+        header: tip.header,
+        spec,
+        request: TransactionRequest {
+            to: Some(TxKind::Call(contract(0))),
+            gas,
+            ..TransactionRequest::default()
+        },
+        state_overrides: Some(overrides),
+        block_overrides: None,
+        kind,
+        limits: Limits::default(),
+    }
+}
+
+fn run_in(job: CallJob, fuel: u64) -> Result<CallOutcome, CallError> {
+    let mut run = CallRun::new(job)?;
+    loop {
+        match run.step(fuel) {
+            Step::More { .. } => {}
+            Step::Offload(call) => run.provide(call.run(&|| false)),
+            Step::Done(result) => return result,
+        }
+    }
+}
+
+/// The trace of a call, which is the same in slices of any size.
+fn traced(kind: &Value, codes: &[Code]) -> Value {
+    let job = || call_of(CallKind::Trace(options(kind.clone())), Some(200_000), codes);
+    let CallOutcome::Trace(whole) = run_in(job(), u64::MAX).expect("it runs") else {
+        panic!("not a trace")
+    };
+    let CallOutcome::Trace(cut) = run_in(job(), 7).expect("it runs") else { panic!("not a trace") };
+    let read = |text: &evenkeel_vm::Json| -> Value { text.0.get().parse().expect("JSON") };
+    assert_eq!(read(&whole), read(&cut));
+    read(&whole)
+}
+
+/// Stores 7 in slot 1, clears it again, reads it.
+fn storing() -> Code {
+    let code = Code::default().push(7).push(1).op(op::SSTORE);
+    code.push(0).push(1).op(op::SSTORE).push(1).op(op::SLOAD).op(op::STOP)
+}
+
+#[test]
+fn the_default_tracer_logs_every_step() {
+    let code = Code::default().push(5).push(0).op(op::MSTORE).op(op::STOP);
+    let trace = traced(&json!({ "enableMemory": true }), &[code]);
+    let zero = format!("0x{:064x}", 5);
+    let steps = json!([
+        { "pc": 0, "op": "PUSH1", "gas": 179_000, "gasCost": 3, "depth": 1, "stack": [] },
+        { "pc": 2, "op": "PUSH1", "gas": 178_997, "gasCost": 3, "depth": 1, "stack": ["0x5"] },
+        { "pc": 4, "op": "MSTORE", "gas": 178_994, "gasCost": 6, "depth": 1,
+          "stack": ["0x5", "0x0"] },
+        { "pc": 5, "op": "STOP", "gas": 178_988, "gasCost": 0, "depth": 1, "stack": [],
+          "memory": [zero] },
+    ]);
+    assert_eq!(trace["structLogs"], steps);
+    assert_eq!(trace["gas"], json!(21_012));
+    assert_eq!((&trace["failed"], &trace["returnValue"]), (&json!(false), &json!("0x")));
+
+    let limited = traced(&json!({ "limit": 2, "tracer": "" }), &[storing()]);
+    assert_eq!(limited["structLogs"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn storage_is_shown_as_the_step_leaves_it() {
+    let trace = traced(&json!({ "disableStack": true }), &[storing()]);
+    let slot = |value: u64| {
+        let (key, value) = (format!("0x{:064x}", 1), format!("0x{value:064x}"));
+        json!({ key: value })
+    };
+    let steps = trace["structLogs"].as_array().expect("steps");
+    let shown: Vec<_> = steps.iter().filter_map(|step| step.get("storage")).collect();
+    assert_eq!(shown, [&slot(7), &slot(0), &slot(0)]);
+    assert!(steps.iter().all(|step| step.get("stack").is_none()));
+    // Clearing the slot that this transaction set gives its price back.
+    assert_eq!(steps.last().expect("STOP")["refund"], json!(19_900));
+    let none = traced(&json!({ "disableStorage": true }), &[storing()]);
+    let steps = none["structLogs"].as_array().expect("steps");
+    assert!(steps.iter().all(|step| step.get("storage").is_none()));
+}
+
+/// A call to contract 1 with `gas`, nothing kept.
+fn calling(gas: u64) -> Code {
+    let code = Code::default().push(0).push(0).push(0).push(0).push(0);
+    let mut code = code;
+    code.0.push(op::PUSH20);
+    code.0.extend_from_slice(contract(1).as_slice());
+    code.push(gas).op(op::CALL)
+}
+
+#[test]
+fn nested_and_failed_steps_read_as_in_geth() {
+    let failing = Code::default().push(32).push(0).op(op::REVERT);
+    let codes = [calling(10_000).op(op::ADD), failing];
+    let trace = traced(&json!({ "enableReturnData": true }), &codes);
+    assert_eq!(trace["failed"], json!(true));
+    let steps = trace["structLogs"].as_array().expect("steps");
+    let depths: Vec<_> = steps.iter().map(|step| step["depth"].as_u64()).collect();
+    assert_eq!(depths.iter().filter(|depth| **depth == Some(2)).count(), 3);
+    let last = steps.last().expect("the ADD");
+    assert_eq!(last["error"], json!("stack underflow (1 <=> 2)"));
+    assert_eq!(last["returnData"], json!(format!("0x{}", "00".repeat(32))));
+    assert!(steps.iter().rev().skip(1).all(|step| step.get("error").is_none()));
+    let call = steps.iter().find(|step| step["op"] == "CALL").expect("the CALL");
+    // With what it hands on.
+    assert_eq!(call["gasCost"], json!(12_600));
+}
+
+#[test]
+fn every_built_in_tracer_answers() {
+    let codes = [calling(10_000).op(op::STOP), storing()];
+    let config = |tracer: &str, config: Value| {
+        traced(&json!({ "tracer": tracer, "tracerConfig": config }), &codes)
+    };
+    let hex = |address| format!("{address:#x}");
+    let calls = config("callTracer", json!({}));
+    assert_eq!(calls["calls"][0]["to"], json!(hex(contract(1))));
+    assert_eq!(config("noopTracer", Value::Null), json!({}));
+    assert_eq!(config("4byteTracer", Value::Null), json!({}));
+    let before = config("prestateTracer", Value::Null);
+    assert_eq!(before[hex(contract(1))]["code"], json!(Bytes::from(storing().0)));
+    let flat = config("flatCallTracer", Value::Null);
+    assert_eq!(flat[1]["traceAddress"], json!([0]));
+    let rules = config("erc7562Tracer", Value::Null);
+    assert_eq!(
+        rules["calls"][0]["accessedSlots"]["writes"].as_object().map(serde_json::Map::len),
+        Some(1)
+    );
+    let both = config("muxTracer", json!({ "callTracer": null, "noopTracer": null }));
+    assert_eq!(both, json!({ "callTracer": calls, "noopTracer": {} }));
+    // Nothing is left changed but the slot's history, which a diff does not show.
+    let diff = config("prestateTracer", json!({ "diffMode": true }));
+    assert!(diff["post"].get(hex(contract(1))).is_none(), "{diff}");
+}
+
+/// Goal: no number on the stack makes a tracer take memory that is not there.
+#[test]
+fn operands_of_a_failed_hash_are_not_believed() {
+    let mut code = Code::default();
+    code.0.push(op::PUSH8);
+    code.0.extend_from_slice(&[0x7f; 8]);
+    let codes = [code.push(0).op(op::KECCAK256)];
+    let trace = traced(&json!({ "tracer": "erc7562Tracer" }), &codes);
+    assert!(trace["error"].is_string(), "{trace}");
+}
+
+/// Goal: a trace beyond its bound is refused while it is recorded.
+/// Method: an endless loop without a cap on gas, which would record for ever.
+#[test]
+fn endless_traces_are_refused() {
+    let looping = |code: Code| code.push(0).op(op::JUMP);
+    let deep = (0..1_000).fold(Code::default().op(op::JUMPDEST), |code, _| code.push(1));
+    let mut clearing = deep;
+    clearing.0.extend(std::iter::repeat_n(op::POP, 1_000));
+    let recording = looping(clearing);
+    let callee = Code::default().op(op::STOP);
+    let mut repeated = Code::default().op(op::JUMPDEST);
+    repeated.0.extend(calling(1_000).op(op::POP).0);
+    let table = [
+        (json!({}), [recording, callee.clone()]),
+        (json!({ "tracer": "callTracer" }), [looping(repeated.clone()), callee.clone()]),
+        (json!({ "tracer": "flatCallTracer" }), [looping(repeated), callee]),
+    ];
+    for (kind, codes) in table {
+        let job = call_of(CallKind::Trace(options(kind.clone())), None, &codes);
+        let error = run_in(job, 20_000).expect_err("it is too large");
+        assert_eq!(error.to_string(), "trace records more than 67108864 bytes", "{kind}");
+    }
+}
+
+/// Goal: the calls of a trace may be as deep as the EVM has them.
+#[test]
+fn the_deepest_trace_is_rendered() {
+    let mut code = Code::default().push(0).push(0).push(0).push(0).push(0);
+    code = code.op(op::ADDRESS).op(op::GAS).op(op::CALL);
+    let kind = CallKind::Trace(options(json!({ "tracer": "callTracer" })));
+    let outcome = run_in(call_of(kind, None, &[code]), 20_000).expect("it runs");
+    let CallOutcome::Trace(trace) = outcome else { panic!("not a trace") };
+    // The last one is refused for its depth.
+    assert_eq!(trace.0.get().matches("\"calls\"").count(), 1_025);
+}
+
+/// Goal: a block is traced in one run, each transaction on what those before it left, with the gas
+/// of its receipt; and a part of it gives a part of the answer.
+#[test]
+fn a_block_is_traced_in_one_run() {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let at = account(0).create(0);
+    let counter = Code::default().push(1).push(0).op(op::SLOAD).op(op::ADD).push(0).op(op::SSTORE);
+    let call = |from: u8| legacy(account(from), 0, TxKind::Call(at), (100_000, 0), Bytes::new());
+    let create = create(account(0), 0, deploying(&counter.0));
+    let txs = vec![create, call(1), transfer(account(2), 0, account(9), 5), call(3)];
+    let executed = built(&tip, &spec, txs);
+    let trace = |range, kind: Value| {
+        let mut run = TraceRun::new(TraceJob::of_block(
+            (tip.view.clone(), Arc::clone(&executed.block)),
+            range,
+            TraceKind::Geth(options(kind)),
+            (Arc::clone(&spec), Limits::default()),
+        ))
+        .expect("it can be traced");
+        let traced = loop {
+            match run.step(2_000) {
+                Step::More { .. } => {}
+                Step::Offload(call) => run.provide(call.run(&|| false)),
+                Step::Done(result) => break result.expect("it runs"),
+            }
+        };
+        let read = |traced: &Traced| -> Value {
+            let Traced::Json(text) = traced else { panic!("geth's tracers give JSON") };
+            text.0.get().parse().expect("JSON")
+        };
+        traced.iter().map(read).collect::<Vec<_>>()
+    };
+    let whole = trace(0..4, json!({}));
+    let mut gas_before = 0;
+    for (trace, receipt) in whole.iter().zip(executed.receipts.iter()) {
+        assert_eq!(trace["gas"], json!(receipt.cumulative_gas_used - gas_before));
+        gas_before = receipt.cumulative_gas_used;
+    }
+    assert_eq!(trace(1..3, json!({})), whole[1..3]);
+    let diffs =
+        trace(3..4, json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } }));
+    let slot = format!("0x{:064x}", 0);
+    let at = format!("{at:#x}");
+    let changed = |side: &str| diffs[0][side][&at]["storage"][&slot].clone();
+    let word = |value: u64| json!(format!("0x{value:064x}"));
+    assert_eq!((changed("pre"), changed("post")), (word(1), word(2)));
+}
+
+/// Goal: the list holds what is accessed but for what is warm anyway, the gas is that with the
+/// list, and a failure is told beside them.
+#[test]
+fn access_lists_are_complete() {
+    let codes = [calling(50_000).push(9).op(op::SLOAD).push(0).push(0).op(op::REVERT), storing()];
+    let listed = |fuel| match run_in(call_of(CallKind::AccessList, None, &codes), fuel) {
+        Ok(CallOutcome::AccessList(listed)) => listed,
+        other => panic!("no list: {other:?}"),
+    };
+    let whole = listed(u64::MAX);
+    assert_eq!(whole, listed(11));
+    assert_eq!(whole.error.as_deref(), Some("execution reverted"));
+    let found: Vec<_> =
+        whole.list.0.iter().map(|item| (item.address, item.storage_keys.len())).collect();
+    let mut expected = vec![(contract(0), 1), (contract(1), 1)];
+    expected.sort();
+    assert_eq!(found, expected);
+    // Two addresses and two slots are paid for with the transaction.
+    assert!(whole.gas_used > U256::from(21_000 + 2 * 2_400 + 2 * 1_900), "{}", whole.gas_used);
+}
