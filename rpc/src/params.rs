@@ -325,6 +325,21 @@ impl Arg for BlockId {
     }
 }
 
+/// A block where a number has to be hex, as geth has it; the consensus encodings are asked for by
+/// tools, not by hand.
+pub(crate) struct HexBlock(pub(crate) BlockId);
+
+impl Arg for HexBlock {
+    fn parse(raw: &RawValue) -> Result<Self, Refusal> {
+        let is_decimal = raw.get().trim_matches('"').starts_with(|c: char| c.is_ascii_digit())
+            && !raw.get().trim_matches('"').starts_with("0x");
+        if is_decimal {
+            return Err("hex string without 0x prefix".into());
+        }
+        BlockId::parse(raw).map(Self)
+    }
+}
+
 impl Arg for BlockNumberOrTag {
     fn parse(raw: &RawValue) -> Result<Self, Refusal> {
         parse_tag(&text_or_number(raw, "rpc.BlockNumber")?)

@@ -10,7 +10,7 @@ use crate::{
     error::StateError,
     limits::TRIE_NODES_MAX,
     reader::ChainReader,
-    trie::{Trie, TrieNodes},
+    trie::{Trie, TrieNodes, TrieUpdate},
     view::View,
 };
 
@@ -123,6 +123,16 @@ impl Tip {
             trie: executed.trie.clone(),
             diffs: Vec::new(),
         }
+    }
+
+    /// Starts to work out the trie with the cheats made since the block. O(cheats).
+    #[must_use]
+    pub fn trie_with_diffs(&self) -> TrieUpdate {
+        let mut changes = ChangeSet::default();
+        for diff in &self.diffs {
+            changes.merge(diff);
+        }
+        self.trie.update(&Arc::new(changes))
     }
 
     /// The tip with one more cheat.

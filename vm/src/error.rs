@@ -124,9 +124,6 @@ pub enum Unsupported {
     /// The access list is too long.
     #[error("access list has more than {0} addresses and slots")]
     AccessList(usize),
-    /// Blob transactions cannot be simulated.
-    #[error("blob transactions are not supported")]
-    Blobs,
 }
 
 /// Why a call does not even start.

@@ -1,6 +1,5 @@
 //! `debug_getRaw*`: consensus encodings.
 
-use alloy_eips::BlockId;
 use alloy_primitives::Bytes;
 use evenkeel_chain::Height;
 use evenkeel_state::Durable;
@@ -9,7 +8,7 @@ use super::whole;
 use crate::{
     api::{Api, Request},
     error::RpcError,
-    params::Params,
+    params::{HexBlock, Params},
     position::{self, At, header_not_found},
     render::{Answered, answer},
 };
@@ -43,7 +42,7 @@ pub(super) async fn raw_receipts(api: &Api, request: Request<'_>) -> Answered {
 }
 
 fn height(api: &Api, durable: &Durable, request: Request<'_>) -> Result<Height, RpcError> {
-    let id = Params::new(request.params, 1)?.required::<BlockId>(0)?;
+    let HexBlock(id) = Params::new(request.params, 1)?.required(0)?;
     match position::locate(api, durable, id)?.ok_or_else(header_not_found)? {
         At::Block(height) => Ok(height),
         At::Pending => Err(RpcError::server("the pending block has no encoding yet")),

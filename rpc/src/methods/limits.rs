@@ -128,3 +128,9 @@ pub(crate) const PAYLOAD_TXS_MAX: usize = 50_000;
 
 /// See [`CHUNK_REDUCTIONS`]: the signer of one transaction (50 us).
 pub(crate) const RECOVER_REDUCTIONS: u32 = 2_000;
+
+/// Slots of one `eth_getProof` or `eth_getStorageValues`; geth's value.
+pub(crate) const SLOTS_MAX: usize = 1_024;
+
+/// Nodes or values that are worked on between two looks at the clock (about 100 us, a guess).
+pub(crate) const TRIE_STEP: usize = 32;

@@ -24,7 +24,14 @@ use crate::{
 pub(super) async fn logs(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 1)?;
     let query = params.required::<LogQuery>(0)?;
-    let found = search(api, &api.durable.get(), &query, request.client).await?;
+    let durable = api.durable.get();
+    if let Blocks::Range { to: Some(BlockNumberOrTag::Number(to)), .. } = query.blocks
+        && to > durable.header.number
+    {
+        let text = "block range extends beyond current head block";
+        return Err(RpcError::invalid_params(text));
+    }
+    let found = search(api, &durable, &query, request.client).await?;
     answer(&pieces(found.iter()).await?)
 }
 

@@ -18,6 +18,7 @@ mod ots;
 mod ots_search;
 mod payload;
 mod pending;
+mod proof;
 mod sched;
 mod send;
 mod shadow;
@@ -88,7 +89,9 @@ methods! { api, request:
     "eth_getTransactionCount" => state_reads::transaction_count(api, request).await;
     "eth_getCode" => state_reads::code(api, request);
     "eth_getStorageAt" => state_reads::storage(api, request);
-    "eth_getAccount" => state_reads::trie_account(api, request);
+    "eth_getAccount" => proof::account(api, request).await;
+    "eth_getProof" => proof::proof(api, request).await;
+    "eth_getStorageValues" => proof::storage_values(api, request).await;
     "eth_getAccountInfo" => state_reads::account_info(api, request);
 
     "eth_call" => call::call(api, request).await;

@@ -11,7 +11,7 @@ use crate::{
     api::{Api, Request},
     error::RpcError,
     params::{Params, Slot},
-    position::{self, At},
+    position,
     render::{Answered, answer, quantity},
 };
 
@@ -81,42 +81,6 @@ pub(super) fn account_info(api: &Api, request: Request<'_>) -> Answered {
     let Account { balance, nonce, .. } = account;
     let nonce = format!("{nonce:#x}");
     answer(&Info { balance, nonce, code: code_of(&view, &account)? })
-}
-
-/// `eth_getAccount`: the account as it is in the state trie.
-///
-/// Only of the head: tries of former blocks are not kept.
-pub(super) fn trie_account(api: &Api, request: Request<'_>) -> Answered {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct TrieAccount {
-        balance: U256,
-        code_hash: B256,
-        nonce: String,
-        storage_root: B256,
-    }
-    let params = Params::new(request.params, 2)?;
-    let address = params.required(0)?;
-    let durable = api.durable.get();
-    match position::locate(api, &durable, params.block(1)?)? {
-        None => return Err(position::header_not_found()),
-        Some(At::Block(height)) if height > position::head(&durable) => {
-            return Err(position::header_not_found());
-        }
-        Some(At::Block(height)) if height < position::head(&durable) => {
-            return Err(RpcError::server(format!(
-                "storage roots are kept for the latest block only, not for block {height}"
-            )));
-        }
-        Some(At::Block(_) | At::Pending) => {}
-    }
-    let account = durable.view.account(address)?.unwrap_or_default();
-    answer(&TrieAccount {
-        balance: account.balance,
-        code_hash: account.code_hash,
-        nonce: format!("{:#x}", account.nonce),
-        storage_root: durable.storage_root(address)?,
-    })
 }
 
 fn code_of(view: &View, account: &Account) -> Result<Bytes, RpcError> {

@@ -19,12 +19,14 @@
 mod edit;
 mod hash;
 mod node;
+mod proof;
 mod secure;
 mod source;
 mod trim;
 mod update;
 mod walk;
 
+pub use proof::{AccountProof, SlotProof};
 pub use secure::secure_root;
 pub use update::{Trie, TrieNodes, TrieStep, TrieUpdate};
 

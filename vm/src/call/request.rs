@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::{
     BlockOverrides, TransactionInput, TransactionRequest, state::StateOverride,
 };
@@ -16,7 +16,7 @@ use revm::{
 
 use crate::{
     env,
-    error::{CallError, InvalidCall, TxFacts, Unsupported},
+    error::{CallError, InvalidCall, TxFacts},
     heavy::MovedPrecompiles,
     limits::Limits,
     overlay::Overlay,
@@ -62,6 +62,13 @@ pub(super) fn prepare(
 
     let gas_named = request.gas;
     let tx = transaction(request, header.gas_limit, spec, limits)?;
+    // The same of blobs.
+    if !tx.blob_hashes.is_empty()
+        && tx.max_fee_per_blob_gas == 0
+        && let Some(blob) = &mut setup.block.blob_excess_gas_and_price
+    {
+        blob.blob_gasprice = 0;
+    }
     // As geth: a call that offers nothing for its gas runs at base fee zero.
     if tx.gas_price == 0 {
         setup.block.basefee = 0;
@@ -71,14 +78,12 @@ pub(super) fn prepare(
 }
 
 fn transaction(
-    request: TransactionRequest,
+    mut request: TransactionRequest,
     gas_block: u64,
     spec: &ChainSpec,
     limits: &Limits,
 ) -> Result<TxEnv, CallError> {
-    if request.sidecar.is_some() || request.blob_versioned_hashes.is_some() {
-        return Err(CallError::Unsupported(Unsupported::Blobs));
-    }
+    request.populate_blob_hashes();
     if let Some(have) = request.chain_id
         && have != spec.chain_id_now()
     {
@@ -95,11 +100,13 @@ fn transaction(
     let gas_unnamed = if has_price { gas_block } else { GAS_UNCAPPED };
     let gas_limit = request.gas.unwrap_or(limits.gas_cap.unwrap_or(gas_unnamed));
     let authorizations = request.authorization_list.unwrap_or_default();
-    let tx_type = match (authorizations.is_empty(), has_fee_caps, request.access_list.is_some()) {
+    let blob_hashes = request.blob_versioned_hashes.unwrap_or_default();
+    let has_list = request.access_list.is_some();
+    let tx_type = match (authorizations.is_empty(), blob_hashes.is_empty(), has_fee_caps) {
         (false, _, _) => 4,
-        (true, true, _) => 2,
-        (true, false, true) => 1,
-        (true, false, false) => 0,
+        (true, false, _) => 3,
+        (true, true, true) => 2,
+        (true, true, false) => u8::from(has_list),
     };
     Ok(TxEnv {
         tx_type,
@@ -112,10 +119,9 @@ fn transaction(
         nonce: request.nonce.unwrap_or(0),
         chain_id: Some(spec.chain_id_now()),
         access_list: request.access_list.unwrap_or_default(),
-        gas_priority_fee: (tx_type == 2 || tx_type == 4)
-            .then(|| request.max_priority_fee_per_gas.unwrap_or(0)),
-        blob_hashes: Vec::<B256>::new(),
-        max_fee_per_blob_gas: 0,
+        gas_priority_fee: (tx_type >= 2).then(|| request.max_priority_fee_per_gas.unwrap_or(0)),
+        blob_hashes,
+        max_fee_per_blob_gas: request.max_fee_per_blob_gas.unwrap_or(0),
         authorization_list: authorizations.into_iter().map(Either::Left).collect(),
     })
 }

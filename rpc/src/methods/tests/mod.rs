@@ -6,6 +6,7 @@ mod executions;
 mod logs;
 mod mining;
 mod pool;
+mod proofs;
 mod reads;
 mod sending;
 mod subscriptions;

@@ -305,8 +305,7 @@ fn an_ordered_base_fee_is_the_next_one_everywhere() {
     assert_ne!(next(&mut world), "0x1234");
 }
 
-/// Goal: `eth_getAccount` has the root that the state trie has, cheats included, and refuses blocks
-/// whose tries are gone.
+/// Goal: `eth_getAccount` has the root that the state trie has, cheats included, at every height.
 #[test]
 fn accounts_have_their_storage_root() {
     let mut world = World::new(45, RpcConfig::default());
@@ -332,9 +331,9 @@ fn accounts_have_their_storage_root() {
         assert_eq!((&account["nonce"], &account["storageRoot"]), (&json!("0x2"), &json!(root)));
         world.mine(&[]);
     }
-    let (code, text) = world.err("eth_getAccount", &json!([address, "0x1"]).to_string());
-    assert_eq!(code, -32_000);
-    assert_eq!(text, "storage roots are kept for the latest block only, not for block 1");
+    let account = world.ok("eth_getAccount", &json!([address, "0x1"]).to_string());
+    assert_eq!(account["storageRoot"], json!(root));
+    assert_eq!(world.ok("eth_getAccount", &json!([address, "0x0"]).to_string()), nobody);
     let (_, text) = world.err("eth_getAccount", &json!([address, "0x99"]).to_string());
     assert_eq!(text, "header not found");
 }
