@@ -130,7 +130,7 @@ fn read(log: &Value) -> (Known, bool) {
 }
 
 /// Goal: `eth_getLogs` returns what the definition says, for every range and filter.
-/// Method: 60 random blocks over a small alphabet, 300 random queries.
+/// Method: 60 random blocks over a small alphabet, 600 random queries.
 #[test]
 fn get_logs_agrees_with_the_definition() {
     let mut world = World::new(3, RpcConfig::default());
@@ -140,7 +140,7 @@ fn get_logs_agrees_with_the_definition() {
         model.mine(&mut world, &mut entropy);
     }
     let mut found_all = 0;
-    for _ in 0..300 {
+    for _ in 0..600 {
         let wanted = Wanted::draw(&mut entropy);
         let mut query = wanted.json(&mut entropy);
         let (first, last) = if entropy.once_in(4) {

@@ -90,10 +90,10 @@ fn slots_are_read_together() {
     world.cheat(changed(1, [(1, 5), (2, 6)]));
     let asked = json!({ ADDRESS.to_string(): ["0x1", "0x2"], NOBODY.to_string(): ["0x1"] });
     let found = world.ok("eth_getStorageValues", &json!([asked]).to_string());
-    let word = |value: u64| json!(format!("0x{value:064x}"));
+    let filled = |value: u64| json!(format!("0x{value:064x}"));
     let of = |address: Address| found[address.to_string().to_lowercase()].clone();
-    assert_eq!(of(ADDRESS), json!([word(5), word(6)]));
-    assert_eq!(of(NOBODY), json!([word(0)]));
+    assert_eq!(of(ADDRESS), json!([filled(5), filled(6)]));
+    assert_eq!(of(NOBODY), json!([filled(0)]));
     assert_eq!(world.err("eth_getStorageValues", "[{}]"), (-32_602, "empty request".to_owned()));
     let many = json!([{ ADDRESS.to_string(): vec!["0x1"; 1_025] }]).to_string();
     assert_eq!(world.err("eth_getStorageValues", &many).0, -38_026);
