@@ -40,6 +40,33 @@ fn defaults_are_anvils_and_a_transfer_is_mined() {
     assert_eq!(node.terminate(), Some(0));
 }
 
+/// Goal: a send can wait for its receipt, within its time (EIP-7966); a transaction can be filled in
+/// without being sent.
+#[test]
+fn sends_wait_for_their_receipt() {
+    let mut node = Devnet::start(&[]);
+    let receipt = node.call("eth_sendTransactionSync", &transfer("0x1"));
+    assert_eq!((&receipt["status"], &receipt["blockNumber"]), (&json!("0x1"), &json!("0x1")));
+    let filled = node.call("eth_fillTransaction", &transfer("0x2"));
+    let [nonce, gas, kind] = ["nonce", "gas", "type"].map(|field| filled["tx"][field].clone());
+    assert_eq!(
+        (&tx["nonce"], &tx["gas"], &tx["type"]),
+        (&json!("0x1"), &json!("0x5208"), &json!("0x2"))
+    );
+    assert!(filled["raw"].as_str().is_some_and(|raw| raw.starts_with("0x02")), "{filled}");
+    node.call("evm_setAutomine", &json!([false]));
+    let signed = node.call("eth_signTransaction", &transfer("0x3"));
+    let late = node.answer("eth_sendRawTransactionSync", &json!([signed, 20]));
+    assert_eq!(late["error"]["code"], 4, "{late}");
+    let hash = late["error"]["data"].clone();
+    assert_eq!(node.call("eth_getTransactionByHash", &json!([hash]))["blockHash"], Value::Null);
+    node.call("evm_mine", &json!([]));
+    assert_eq!(node.receipt(&hash)["status"], "0x1");
+    let refused = node.answer("eth_sendRawTransactionSync", &json!([signed, 120_001]));
+    assert_eq!(refused["error"]["code"], -32_602, "{refused}");
+    assert_eq!(node.terminate(), Some(0));
+}
+
 /// EIP-658: before Byzantium a receipt has the root of the state and no status, also when it is
 /// read from the database.
 #[test]

@@ -134,3 +134,9 @@ pub(crate) const SLOTS_MAX: usize = 1_024;
 
 /// Nodes or values that are worked on between two looks at the clock (about 100 us, a guess).
 pub(crate) const TRIE_STEP: usize = 32;
+
+/// How long a send waits for its receipt unless it says otherwise, as on anvil.
+pub(crate) const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest such wait: a connection is held for it.
+pub(crate) const SYNC_TIMEOUT_MAX: Duration = Duration::from_mins(2);

@@ -101,6 +101,9 @@ methods! { api, request:
     "testing_buildBlockV1" => payload::build(api, request).await;
     "eth_sendRawTransaction" => send::send_raw(api, request).await;
     "eth_sendTransaction" => send::send(api, request).await;
+    "eth_sendRawTransactionSync" => send::send_raw_sync(api, request).await;
+    "eth_sendTransactionSync" => send::send_sync(api, request).await;
+    "eth_fillTransaction" => send::fill_in(api, request).await;
     "eth_sendUnsignedTransaction" => send::send_unsigned(api, request).await;
 
     "eth_getBlockByNumber" => chain_reads::block(api, request, By::Number).await;
@@ -153,7 +156,8 @@ methods! { api, request:
     "eth_sign" => sign::sign(api, request);
     "personal_sign" => sign::personal_sign(api, request);
     "eth_signTransaction" => send::sign(api, request).await;
-    "eth_signTypedData_v4" => sign::sign_typed_data(api, request);
+    "eth_signTypedData" | "eth_signTypedData_v3" | "eth_signTypedData_v4" =>
+        sign::sign_typed_data(api, request);
 
     "eth_config" => config::config(api, request);
     "eth_capabilities" => misc::capabilities(api, request);

@@ -1,6 +1,6 @@
 //! Transactions on their way in: raw ones, and those this node signs or impersonates.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use alloy_consensus::{SignableTransaction as _, TxType};
 use alloy_primitives::{Address, B256, Bytes, TxKind};
@@ -10,17 +10,28 @@ use alloy_signer_local::PrivateKeySigner;
 use evenkeel_chain::{BlobSidecar, RecoveredTx, TypedTransaction};
 use evenkeel_mempool::PoolError;
 use evenkeel_runtime::Answer;
+use futures_util::future::{Either, select};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::{call, state_reads::next_nonce};
+use super::{
+    call,
+    limits::{SYNC_TIMEOUT, SYNC_TIMEOUT_MAX},
+    state_reads::next_nonce,
+    transactions,
+};
 use crate::{
     accounts::Authority,
     api::{Api, Request},
     client::Client,
     error::RpcError,
-    params::{Object, Params},
+    params::{Object, Params, refuse},
     position,
-    render::{Answered, answer, blob_price},
+    render::{self, Answered, answer, blob_price},
 };
+
+/// Of a transaction that is pooled and not mined in time (EIP-7966).
+const CODE_NOT_MINED: i64 = 4;
 
 /// `eth_sendRawTransaction`
 pub(super) async fn send_raw(api: &Api, request: Request<'_>) -> Answered {
@@ -28,18 +39,83 @@ pub(super) async fn send_raw(api: &Api, request: Request<'_>) -> Answered {
     answer(&admitted(api.admissions.raw(raw)).await?)
 }
 
+/// `eth_sendRawTransactionSync` (EIP-7966): answers with the receipt.
+pub(super) async fn send_raw_sync(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let timeout = sync_timeout(&params)?;
+    let hash = admitted(api.admissions.raw(params.required::<Bytes>(0)?)).await?;
+    mined(api, hash, timeout).await
+}
+
 /// `eth_sendTransaction`: signed with a key we hold, or impersonated.
 pub(super) async fn send(api: &Api, request: Request<'_>) -> Answered {
     let Object(call) = Params::new(request.params, 1)?.required(0)?;
     let from = sender(api, &call)?;
-    send_as(api, request.client, call, api.accounts.authority(from), from).await
+    answer(&send_as(api, request.client, call, api.accounts.authority(from), from).await?)
+}
+
+/// `eth_sendTransactionSync`: the same with its receipt.
+pub(super) async fn send_sync(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let timeout = sync_timeout(&params)?;
+    let Object(call) = params.required(0)?;
+    let from = sender(api, &call)?;
+    let authority = api.accounts.authority(from);
+    let hash = send_as(api, request.client, call, authority, from).await?;
+    mined(api, hash, timeout).await
+}
+
+/// The second argument: milliseconds.
+fn sync_timeout(params: &Params<'_>) -> Result<Duration, RpcError> {
+    let timeout = params.optional::<u64>(1)?.map_or(SYNC_TIMEOUT, Duration::from_millis);
+    if timeout > SYNC_TIMEOUT_MAX {
+        let most = SYNC_TIMEOUT_MAX.as_millis();
+        return Err(refuse(1, &format!("a timeout above the limit of {most} ms")));
+    }
+    Ok(timeout)
+}
+
+/// Waits for the receipt of a transaction that the pool has taken.
+async fn mined(api: &Api, hash: B256, timeout: Duration) -> Answered {
+    let deadline = api.system.now().saturating_add(timeout);
+    loop {
+        let (durable, version) = api.durable.get_versioned();
+        if let Some(receipt) = transactions::receipt_of(api, &durable, hash)? {
+            return answer(&receipt);
+        }
+        let changed = pin!(api.durable.changed_since(version));
+        if let Either::Right(_) = select(changed, pin!(api.system.sleep_until(deadline))).await {
+            let text = format!(
+                "The transaction was added to the mempool but wasn't processed in {timeout:?}."
+            );
+            let hash = RawValue::from_string(format!("\"{hash}\"")).expect("a hash is JSON text");
+            return Err(RpcError::new(CODE_NOT_MINED, text).with_data(hash));
+        }
+    }
+}
+
+/// `eth_fillTransaction`: with all that is missing filled in, and not signed.
+pub(super) async fn fill_in(api: &Api, request: Request<'_>) -> Answered {
+    #[derive(Serialize)]
+    struct Filled<T> {
+        raw: Bytes,
+        tx: T,
+    }
+    let Object(call) = Params::new(request.params, 1)?.required(0)?;
+    let from = sender(api, &call)?;
+    let mut filled = fill(api, request.client, call, from).await?;
+    if filled.nonce.is_none() {
+        filled.nonce = Some(next_nonce(api, from).await?);
+    }
+    let tx = RecoveredTx::unsigned(unsigned(filled)?.0, from);
+    answer(&Filled { raw: tx.encoded(), tx: render::transaction(&tx, None) })
 }
 
 /// `eth_sendUnsignedTransaction`: as if its sender were impersonated.
 pub(super) async fn send_unsigned(api: &Api, request: Request<'_>) -> Answered {
     let Object(call) = Params::new(request.params, 1)?.required::<Object<TransactionRequest>>(0)?;
     let from = call.from.ok_or_else(unknown_account)?;
-    send_as(api, request.client, call, Authority::Impersonated, from).await
+    answer(&send_as(api, request.client, call, Authority::Impersonated, from).await?)
 }
 
 /// `eth_signTransaction`: filled and signed, not sent.
@@ -71,7 +147,7 @@ async fn send_as(
     call: TransactionRequest,
     authority: Authority<'_>,
     from: Address,
-) -> Answered {
+) -> Result<B256, RpcError> {
     if matches!(authority, Authority::None) {
         return Err(unknown_account());
     }
@@ -94,7 +170,7 @@ async fn send_as(
     }
     let hash = admitted(api.admissions.known(tx)).await;
     drop(turn);
-    answer(&hash?)
+    hash
 }
 
 /// Waits for the pool's word.

@@ -8,6 +8,7 @@ use evenkeel_chain::{Height, RecoveredTx, SealedBlock};
 use evenkeel_mempool::Query;
 use evenkeel_runtime::checkpoint;
 use evenkeel_state::{Durable, MinedTx, SealedHeader, TxLocation};
+use serde::Serialize;
 
 use super::{chain_reads::By, pending, state_reads::ask, whole};
 use crate::{
@@ -59,12 +60,22 @@ pub(super) fn receipt(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 1)?;
     let hash = params.required::<B256>(0)?;
     let durable = api.durable.get();
-    let Some(location) = durable.chain.transaction(hash)? else { return null() };
+    match receipt_of(api, &durable, hash)? {
+        Some(receipt) => answer(&receipt),
+        None => null(),
+    }
+}
+
+/// The receipt of a transaction of the chain.
+pub(super) fn receipt_of(
+    api: &Api,
+    durable: &Durable,
+    hash: B256,
+) -> Result<Option<impl Serialize + use<>>, RpcError> {
+    let Some(location) = durable.chain.transaction(hash)? else { return Ok(None) };
     let mined = durable.chain.mined(location)?;
-    let Some((mined, placed)) = mined.zip(durable.chain.receipt(location)?) else {
-        return null();
-    };
-    answer(&render::receipt(&api.spec, Place::from(&mined), placed))
+    let found = mined.zip(durable.chain.receipt(location)?);
+    Ok(found.map(|(mined, placed)| render::receipt(&api.spec, Place::from(&mined), placed)))
 }
 
 /// `eth_getTransactionBySenderAndNonce`
