@@ -49,10 +49,7 @@ fn sends_wait_for_their_receipt() {
     assert_eq!((&receipt["status"], &receipt["blockNumber"]), (&json!("0x1"), &json!("0x1")));
     let filled = node.call("eth_fillTransaction", &transfer("0x2"));
     let [nonce, gas, kind] = ["nonce", "gas", "type"].map(|field| filled["tx"][field].clone());
-    assert_eq!(
-        (&tx["nonce"], &tx["gas"], &tx["type"]),
-        (&json!("0x1"), &json!("0x5208"), &json!("0x2"))
-    );
+    assert_eq!((nonce, gas, kind), (json!("0x1"), json!("0x5208"), json!("0x2")));
     assert!(filled["raw"].as_str().is_some_and(|raw| raw.starts_with("0x02")), "{filled}");
     node.call("evm_setAutomine", &json!([false]));
     let signed = node.call("eth_signTransaction", &transfer("0x3"));
