@@ -40,8 +40,8 @@ fn defaults_are_anvils_and_a_transfer_is_mined() {
     assert_eq!(node.terminate(), Some(0));
 }
 
-/// Goal: a send can wait for its receipt, within its time (EIP-7966); a transaction can be filled in
-/// without being sent.
+/// Goal: a send can wait for its receipt, within its time (EIP-7966); a transaction can be filled
+/// in without being sent.
 #[test]
 fn sends_wait_for_their_receipt() {
     let mut node = Devnet::start(&[]);
