@@ -272,6 +272,13 @@ impl<DB: Database, I> Suspended<DB, I> {
         self.get_mut().evm.ctx.cfg.disable_base_fee = is_allowed;
     }
 
+    /// What the next transactions pay for a unit of blob gas, where there are blobs.
+    pub(crate) fn set_blob_price(&mut self, wei: u128) {
+        if let Some(blob) = &mut self.get_mut().evm.ctx.block.blob_excess_gas_and_price {
+            blob.blob_gasprice = wei;
+        }
+    }
+
     /// What stopped the last frame that failed.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.get().evm.ctx.chain.fault

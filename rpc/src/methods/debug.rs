@@ -10,7 +10,7 @@ use crate::{
     error::RpcError,
     params::{HexBlock, Params},
     position::{self, At, header_not_found},
-    render::{Answered, answer},
+    render::{Answered, answer, pieces},
 };
 
 /// `debug_getRawBlock`
@@ -26,6 +26,14 @@ pub(super) fn raw_header(api: &Api, request: Request<'_>) -> Answered {
     let header = position::header_at(&durable, height(api, &durable, request)?)?;
     let (header, _) = header.ok_or_else(header_not_found)?;
     answer(&Bytes::from(alloy_rlp::encode(&*header)))
+}
+
+/// `debug_getRawTransactions`: all of a block, as in reth.
+pub(super) async fn raw_transactions(api: &Api, request: Request<'_>) -> Answered {
+    let durable = api.durable.get();
+    let block = whole::block(&durable, height(api, &durable, request)?).await?;
+    let block = block.ok_or_else(header_not_found)?;
+    answer(&pieces(block.txs.iter().map(|tx| tx.encoded())).await?)
 }
 
 /// `debug_getRawReceipts`

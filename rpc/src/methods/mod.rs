@@ -186,6 +186,7 @@ methods! { api, request:
     "debug_traceBlockByHash" => debug_trace::block(api, request, By::Hash).await;
     "debug_getRawBlock" => debug::raw_block(api, request).await;
     "debug_getRawHeader" => debug::raw_header(api, request);
+    "debug_getRawTransactions" => debug::raw_transactions(api, request).await;
     "debug_getRawReceipts" => debug::raw_receipts(api, request).await;
 
     "trace_block" => trace::block(api, request).await;

@@ -88,8 +88,11 @@ where
         let Source::Simulate(calls) = &mut self.source else { return Ok(None) };
         let evm = self.evm.as_mut().expect("the EVM stays until the last system call");
         let next = calls.next(evm.db_mut(), &self.header, self.body.gas_used);
-        let Some(Ready { tx, env, is_free }) = next.map_err(failed)? else { return Ok(None) };
+        let Some(Ready { tx, env, is_free, blob_price }) = next.map_err(failed)? else {
+            return Ok(None);
+        };
         evm.allow_any_fee(is_free);
+        evm.set_blob_price(blob_price);
         evm.inspector_mut().tx_begins();
         Ok(Some((tx, env)))
     }

@@ -76,6 +76,8 @@ pub(crate) struct Ready {
     pub(crate) env: TxEnv,
     /// It may offer less than the base fee.
     pub(crate) is_free: bool,
+    /// Wei that it pays for a unit of blob gas.
+    pub(crate) blob_price: u128,
 }
 
 impl Calls {
@@ -135,13 +137,13 @@ impl Calls {
             env.nonce = 0;
             let is_call = env.kind.is_call();
             self.wraps = (is_call && account.nonce == u64::MAX).then_some(from);
-            // Who offers nothing for blobs pays whatever they cost.
-            if env.max_fee_per_blob_gas == 0 {
-                env.max_fee_per_blob_gas = self.blob_price;
-            }
         }
+        // Who has blobs and offers nothing for them pays nothing, unless it is validated.
+        let has_free_blobs =
+            !self.is_validated && !env.blob_hashes.is_empty() && env.max_fee_per_blob_gas == 0;
+        let blob_price = if has_free_blobs { 0 } else { self.blob_price };
         let tx = RecoveredTx::unsigned(call.typed(self.chain_id)?, from);
-        Ok(Some(Ready { tx, env, is_free }))
+        Ok(Some(Ready { tx, env, is_free, blob_price }))
     }
 
     /// The first rule that a call breaks, in geth's order; revm checks them again in its own.

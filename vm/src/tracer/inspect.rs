@@ -13,7 +13,7 @@ use revm_inspectors::tracing::DebugInspector;
 
 use super::{Part, Tracer};
 use crate::{
-    limits::{TRACE_CALL_BYTES, TRACE_STEP_BYTES},
+    limits::{MEMORY_BYTES_MAX, TRACE_CALL_BYTES, TRACE_STEP_BYTES},
     slice::VmContext,
     trace::Observer,
 };
@@ -61,8 +61,8 @@ fn preimage_bytes(interpreter: &Interpreter) -> usize {
         return 0;
     }
     let len = interpreter.stack.peek(1).unwrap_or_default();
-    // More than that is not hashed, for want of memory or gas.
-    usize::try_from(len).unwrap_or(0).min(interpreter.memory.len().max(WORD_BYTES))
+    // More than that is not hashed by a call, for want of memory.
+    usize::try_from(len).unwrap_or(usize::MAX).min(MEMORY_BYTES_MAX)
 }
 
 impl Tracer {

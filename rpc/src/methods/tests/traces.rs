@@ -1,14 +1,14 @@
 //! Traces of blocks, by geth's, Parity's and Otterscan's methods.
 
 use alloy_primitives::{Address, Bytes, U256, keccak256};
-use evenkeel_state::{Account, ChangeSet};
+use evenkeel_state::{Account, ChangeSet, StorageChange};
 use serde_json::{Value, json};
 
 use super::world::{World, sender};
 use crate::RpcConfig;
 
-/// PUSH1 1, PUSH0, SLOAD, ADD, PUSH0, SSTORE; then a call of the identity precompile with no value,
-/// and one of 0x77.. with one wei: PUSH0 x4, PUSH1 1, PUSH20 0x77.., GAS, CALL, STOP.
+/// PUSH1 1, PUSH0, SLOAD, ADD, PUSH0, SSTORE; then a call of 0x77.. with one wei: PUSH0 x4,
+/// PUSH1 1, PUSH20 0x77.., GAS, CALL, STOP.
 fn counter() -> Vec<u8> {
     let mut code = vec![0x60, 1, 0x5f, 0x54, 0x01, 0x5f, 0x55];
     code.extend([0x5f, 0x5f, 0x5f, 0x5f, 0x60, 1, 0x73]);
@@ -19,6 +19,9 @@ fn counter() -> Vec<u8> {
 
 /// PUSH1 42, PUSH0, MSTORE, PUSH1 32, PUSH0, REVERT
 const REVERTING: [u8; 8] = [0x60, 42, 0x5f, 0x52, 0x60, 32, 0x5f, 0xfd];
+
+/// What the counter begins with.
+const COUNT: u64 = 5;
 
 fn callee() -> Address {
     Address::repeat_byte(0x42)
@@ -34,6 +37,11 @@ fn world(seed: u64, code: &[u8]) -> World {
     let mut changes = ChangeSet::default();
     changes.codes.insert(code_hash, code);
     changes.accounts.insert(callee(), Some(account));
+    // A new slot and a new account would cost more gas than the transactions have.
+    let slots = [(U256::ZERO, U256::from(COUNT))].into();
+    changes.storage.insert(callee(), StorageChange { is_wiped: false, slots });
+    let paid = Account { balance: U256::ONE, ..Account::default() };
+    changes.accounts.insert(Address::repeat_byte(0x77), Some(paid));
     world.cheat(changes);
     world
 }
@@ -64,7 +72,7 @@ fn blocks_are_traced_as_their_transactions() {
         let store = steps.iter().find(|step| step["op"] == "SSTORE").expect("it stores").clone();
         store["storage"][format!("0x{:064x}", 0)].clone()
     };
-    let filled = |value: u64| json!(format!("0x{value:064x}"));
+    let filled = |value: u64| json!(format!("0x{:064x}", COUNT + value));
     assert_eq!((stored(0), stored(1)), (filled(1), filled(2)));
 
     assert_eq!(world.ok("debug_traceBlockByNumber", r#"["0x1"]"#), json!([]));
@@ -93,7 +101,7 @@ fn calls_are_traced_one_after_another() {
     let params = json!([bundles, { "blockNumber": "latest" }, options]).to_string();
     let traces = world.ok("debug_traceCallMany", &params);
     let slot = format!("0x{:064x}", 0);
-    let filled = |value: u64| json!(format!("0x{value:064x}"));
+    let filled = |value: u64| json!(format!("0x{:064x}", COUNT + value));
     let post = |trace: &Value| {
         trace["post"][callee().to_string().to_lowercase()]["storage"][&slot].clone()
     };
@@ -163,7 +171,7 @@ fn parity_traces_agree() {
     assert_eq!(one["trace"][1]["action"], of_tx[1]["action"]);
     assert!(one["vmTrace"]["ops"].as_array().is_some_and(|ops| ops.len() > 10));
     let slot = &one["stateDiff"][callee().to_string().to_lowercase()]["storage"];
-    assert_eq!(slot[format!("0x{:064x}", 0)]["*"]["to"], format!("0x{:064x}", 2));
+    assert_eq!(slot[format!("0x{:064x}", 0)]["*"]["to"], format!("0x{:064x}", COUNT + 2));
     one["transactionHash"] = hash.clone();
     assert_eq!(replayed[1], one);
 
