@@ -52,7 +52,7 @@ fn sends_wait_for_their_receipt() {
     assert_eq!((nonce, gas, kind), (json!("0x1"), json!("0x5208"), json!("0x2")));
     assert!(filled["raw"].as_str().is_some_and(|raw| raw.starts_with("0x02")), "{filled}");
     node.call("evm_setAutomine", &json!([false]));
-    let signed = node.call("eth_signTransaction", &transfer("0x3"));
+    let signed = node.call("eth_signTransaction", &transfer("0x3"))["raw"].take();
     let late = node.answer("eth_sendRawTransactionSync", &json!([signed, 20]));
     assert_eq!(late["error"]["code"], 4, "{late}");
     let hash = late["error"]["data"].clone();

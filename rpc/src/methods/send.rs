@@ -94,13 +94,18 @@ async fn mined(api: &Api, hash: B256, timeout: Duration) -> Answered {
     }
 }
 
-/// `eth_fillTransaction`: with all that is missing filled in, and not signed.
-pub(super) async fn fill_in(api: &Api, request: Request<'_>) -> Answered {
+/// A transaction that is not sent, as geth shows it: its encoding and its fields.
+fn unsent(tx: &RecoveredTx) -> Answered {
     #[derive(Serialize)]
-    struct Filled<T> {
+    struct Unsent<T> {
         raw: Bytes,
         tx: T,
     }
+    answer(&Unsent { raw: tx.encoded(), tx: render::transaction(tx, None) })
+}
+
+/// `eth_fillTransaction`: with all that is missing filled in, and not signed.
+pub(super) async fn fill_in(api: &Api, request: Request<'_>) -> Answered {
     let Object(call) = Params::new(request.params, 1)?.required(0)?;
     let from = sender(api, &call)?;
     let mut filled = fill(api, request.client, call, from).await?;
@@ -108,7 +113,7 @@ pub(super) async fn fill_in(api: &Api, request: Request<'_>) -> Answered {
         filled.nonce = Some(next_nonce(api, from).await?);
     }
     let tx = RecoveredTx::unsigned(unsigned(filled)?.0, from);
-    answer(&Filled { raw: tx.encoded(), tx: render::transaction(&tx, None) })
+    unsent(&tx)
 }
 
 /// `eth_sendUnsignedTransaction`: as if its sender were impersonated.
@@ -118,7 +123,7 @@ pub(super) async fn send_unsigned(api: &Api, request: Request<'_>) -> Answered {
     answer(&send_as(api, request.client, call, Authority::Impersonated, from).await?)
 }
 
-/// `eth_signTransaction`: filled and signed, not sent.
+/// `eth_signTransaction`: filled and signed, not sent; with its fields, as geth answers.
 pub(super) async fn sign(api: &Api, request: Request<'_>) -> Answered {
     let Object(call) = Params::new(request.params, 1)?.required(0)?;
     let from = sender(api, &call)?;
@@ -127,7 +132,7 @@ pub(super) async fn sign(api: &Api, request: Request<'_>) -> Answered {
     if filled.nonce.is_none() {
         filled.nonce = Some(next_nonce(api, from).await?);
     }
-    answer(&signed(unsigned(filled)?.0, signer)?.encoded())
+    unsent(&*signed(unsigned(filled)?.0, signer)?)
 }
 
 /// geth's error for an address whose key this node does not hold.
