@@ -3,7 +3,8 @@
 //!
 //! Imported blocks are checked and executed as those of a peer, but for the seals of proof of work,
 //! which are trusted. Of a file there is one block in memory, and of the chain what lies less than
-//! [`DEPTH`] blocks below the head: a branch may begin there.
+//! [`DEPTH`] blocks below the head, for a branch may begin there, and up to [`BATCH`] more that
+//! await being written.
 
 use std::{
     fmt,

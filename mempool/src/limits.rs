@@ -13,7 +13,7 @@ pub const PRICE_BUMP_PERCENT: u64 = 10;
 /// Percent by which what replaces a blob transaction must pay more (geth's, of its blob pool).
 pub const BLOB_PRICE_BUMP_PERCENT: u64 = 100;
 /// Blob transactions of which one admission actor keeps the blobs until they are proven, one after
-/// the other: 64 MiB at most, 3 s at 50 ms each.
+/// the other: 64 MiB at most.
 pub const PROOFS_WAITING_MAX: usize = 64;
 /// Bytes of blobs that are kept for who asks, mined ones too: 512 or more.
 pub const BLOBS_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -285,7 +285,8 @@ async fn within(
     Ok(TraceStart::Block { parent_view, block, replayed })
 }
 
-fn pending() -> RpcError {
+/// geth's error for a trace of what is not executed.
+pub(super) fn pending() -> RpcError {
     RpcError::server("tracing on top of pending is not supported")
 }
 

@@ -68,7 +68,9 @@ pub(super) async fn build(api: &Api, request: Request<'_>) -> Answered {
     let txs = match raw {
         Some(raw) => recovered(raw).await?,
         None if hash == durable.hash => {
-            pending::transactions(api, &durable, attributes.gas_limit).await?
+            let mut txs = pending::transactions(api, &durable, attributes.gas_limit).await?;
+            txs.retain(|tx| tx.sidecar().is_none());
+            txs
         }
         // What waits in the pool waits for the head.
         None => Vec::new(),
@@ -116,6 +118,9 @@ async fn recovered(raw: Vec<Bytes>) -> Result<Vec<Arc<RecoveredTx>>, RpcError> {
         checkpoint().await;
         let faulty = |error: String| refuse(2, &format!("transaction {index}: {error}"));
         let tx = RecoveredTx::decode(raw).map_err(|error| faulty(error.to_string()))?;
+        if tx.tx().is_eip4844() {
+            return Err(faulty("blob transactions are not put into payloads".to_owned()));
+        }
         txs.push(tx.recover().map_err(|error| faulty(error.to_string()))?);
     }
     Ok(txs)
@@ -133,7 +138,7 @@ struct Envelope {
     should_override_builder: bool,
 }
 
-/// This chain carries no blobs.
+/// Always empty: blob transactions are left out, for their blobs would have to come with them.
 #[derive(Default, Serialize)]
 struct BlobsBundle {
     commitments: [Bytes; 0],

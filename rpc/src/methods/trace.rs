@@ -145,9 +145,7 @@ enum Found {
 async fn found(api: &Api, durable: &Durable, id: BlockId) -> Result<Found, RpcError> {
     let height = match position::locate(api, durable, id)? {
         Some(At::Block(height)) => height,
-        Some(At::Pending) => {
-            return Err(RpcError::server("tracing on top of pending is not supported"));
-        }
+        Some(At::Pending) => return Err(debug_trace::pending()),
         None => return Ok(Found::Nothing),
     };
     if height.get() == api.spec.genesis.number {

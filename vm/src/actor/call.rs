@@ -98,9 +98,13 @@ trait Run: Sized + Send + 'static {
     fn new(job: Self::Job) -> Result<Self, CallError>;
     fn step(&mut self, fuel: u64) -> Step<Result<Self::Outcome, CallError>>;
     fn provide(&mut self, result: HeavyResult);
-    /// One instruction, or a part of it.
-    fn step_instruction(&mut self) -> Step<Result<Self::Outcome, CallError>>;
-    fn whereabouts(&mut self) -> Whereabouts;
+    /// One instruction, or a part of it; asked of what is held only.
+    fn step_instruction(&mut self) -> Step<Result<Self::Outcome, CallError>> {
+        unreachable!("only calls are held")
+    }
+    fn whereabouts(&mut self) -> Whereabouts {
+        Whereabouts::default()
+    }
 }
 
 impl Run for CallRun {
@@ -141,12 +145,6 @@ impl Run for TraceRun {
     fn provide(&mut self, result: HeavyResult) {
         self.provide(result);
     }
-    fn step_instruction(&mut self) -> Step<Result<Vec<Traced>, CallError>> {
-        unreachable!("nobody holds the trace of a transaction")
-    }
-    fn whereabouts(&mut self) -> Whereabouts {
-        unreachable!("nobody holds the trace of a transaction")
-    }
 }
 
 impl Run for SimulateRun {
@@ -164,13 +162,6 @@ impl Run for SimulateRun {
     fn provide(&mut self, result: HeavyResult) {
         self.provide(result);
     }
-    fn step_instruction(&mut self) -> Step<Result<Vec<SimulatedBlock>, CallError>> {
-        unreachable!("nobody holds a simulation")
-    }
-    fn whereabouts(&mut self) -> Whereabouts {
-        // Nobody holds it.
-        Whereabouts::default()
-    }
 }
 
 impl Run for PayloadRun {
@@ -187,13 +178,6 @@ impl Run for PayloadRun {
     }
     fn provide(&mut self, result: HeavyResult) {
         self.provide(result);
-    }
-    fn step_instruction(&mut self) -> Step<Result<Payload, CallError>> {
-        unreachable!("nobody holds a payload")
-    }
-    fn whereabouts(&mut self) -> Whereabouts {
-        // Nobody holds it.
-        Whereabouts::default()
     }
 }
 
