@@ -13,7 +13,7 @@ use evenkeel_mempool::{
     Admission, AdmissionConfig, Admissions, BestTxs, PendingFeed, PoolActor, PoolBoards,
     PoolMessage,
 };
-use evenkeel_rpc::{Accounts, Api, Executions, Filters, Flags, PlaceLimits, Places, RequestLog};
+use evenkeel_rpc::{Accounts, Api, Filters, Flags, PlaceLimits, Places, RequestLog};
 use evenkeel_runtime::{
     ActorHandle, Address, AtRestart, Child, Entropy, Mailbox, Published, Restart, Spawn, Strategy,
     Supervisor, SupervisorSpec, System, published,
@@ -144,7 +144,7 @@ pub fn start(
         engine: ports::engine(&consensus),
         order: config.pool.order,
         places: Places::new(system, PlaceLimits::default()),
-        executions: Executions::default(),
+        executions: Arc::default(),
         shadow,
         accounts,
         filters: Filters::new(system),

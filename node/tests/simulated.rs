@@ -85,8 +85,8 @@ impl World {
         let params = RawValue::from_string(params.to_string()).expect("it is JSON");
         let request = async move {
             let params = Some(&*params);
-            dispatch(&api, Request { method: &method, params, client: &client, session: None })
-                .await
+            let request = Request { method: &method, params, client: &client, session: None };
+            dispatch(&api, request).await?.into_json().await
         };
         self.simulation.system().spawn_future(Spawn::new("request", Class::Rpc), request)
     }

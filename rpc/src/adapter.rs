@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use crate::{
+    answer::Answer,
     api::{self, Api, Request},
     dispatch::{BodyLimits, Dispatch, Patience, Rules},
     envelope::EnvelopeLimits,
@@ -36,7 +35,7 @@ impl Dispatch for Api {
         self.places.gauge()
     }
 
-    async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<Box<RawValue>, RpcError> {
+    async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<Answer, RpcError> {
         self.log.called(request.method);
         let result = api::dispatch(self, request).await;
         if let Err(error) = &result {

@@ -51,7 +51,7 @@ pub struct Api {
     /// Who may run the EVM now.
     pub places: Places,
     /// Executions that run or are held, for those who watch or end them.
-    pub executions: Executions,
+    pub executions: Arc<Executions>,
     /// The canary under another fork, if the node has one.
     pub shadow: Option<Shadow>,
     /// Keys of the dev accounts, and who is impersonated.
@@ -105,7 +105,7 @@ pub struct RpcConfig {
     pub tx_gas_cap: bool,
     /// Logs in one answer. Default 20,000.
     pub logs_max: usize,
-    /// Blocks one log query may span. Default 100,000.
+    /// Blocks one log query may span. Default 10 million: a query costs with what it finds.
     pub log_blocks_max: u64,
     /// Size of one request body, in bytes. Default 15 MiB.
     pub request_bytes_max: usize,
@@ -142,7 +142,7 @@ impl Default for RpcConfig {
             code_size_max: None,
             tx_gas_cap: false,
             logs_max: 20_000,
-            log_blocks_max: 100_000,
+            log_blocks_max: 10_000_000,
             request_bytes_max: 15 << 20,
             batch_max: 1_000,
             response_bytes_max: 160 << 20,

@@ -11,7 +11,7 @@
 //! - B3: dropping the future of a body drops the futures of all its calls.
 //! - B4: finished answers of all bodies together, until they are written, hold no more than
 //!   `answers_bytes_max` and [`ANSWER_FREE_BYTES`] each; what finds no room is answered with
-//!   -32005.
+//!   -32005. An answer that is streamed holds what its producer may be ahead.
 
 use std::{
     borrow::Cow,
@@ -26,12 +26,16 @@ use evenkeel_runtime::{Class, Spawn, System, TaskHandle, checkpoint, consume};
 use serde_json::value::RawValue;
 
 use crate::{
+    answer::{Answer, Begun, Pieces, Reply},
     api::Request,
     client::Client,
     dispatch::{BodyLimits, Dispatch},
-    envelope::{self, Call, Entry, Parsed},
+    envelope::{self, ANSWER_END, Call, Entry, Parsed},
     error::RpcError,
-    limits::{ANSWER_FREE_BYTES, BATCH_FANOUT, BYTES_PER_REDUCTION, PARSE_INLINE_BYTES_MAX},
+    limits::{
+        ANSWER_FREE_BYTES, BATCH_FANOUT, BYTES_PER_REDUCTION, PARSE_INLINE_BYTES_MAX,
+        STREAM_FROM_BYTES,
+    },
     quota::{Quota, Taken},
     session::Session,
 };
@@ -85,6 +89,22 @@ impl<D: Dispatch> Calls<D> {
         session: Option<&Session>,
         body: Bytes,
     ) -> Option<Bytes> {
+        let reply = self.serve(client, session, body, Way::Whole).await?;
+        Some(reply.join(&self.system).await)
+    }
+
+    /// The same for who can take an answer piece by piece: that of a single call may be streamed.
+    pub async fn serve_streaming(&self, client: &Client, body: Bytes) -> Option<Reply> {
+        self.serve(client, None, body, Way::Streamed).await
+    }
+
+    async fn serve(
+        &self,
+        client: &Client,
+        session: Option<&Session>,
+        body: Bytes,
+        way: Way,
+    ) -> Option<Reply> {
         checkpoint().await;
         let parsed = if body.len() > PARSE_INLINE_BYTES_MAX {
             self.parse_elsewhere(body.clone()).await
@@ -93,9 +113,13 @@ impl<D: Dispatch> Calls<D> {
             envelope::parse(&body, &self.limits.envelope)
         };
         match parsed {
-            Parsed::Single(entry) => self.serve_single(client, session, entry).await,
+            Parsed::Single(entry) => self.serve_single(client, session, entry, way).await,
             Parsed::Batch(entries) => self.serve_batch(client, session, entries).await,
-            Parsed::Refused(refused) => Some(Bytes::from(refused.render())),
+            Parsed::Refused(refused) => {
+                let mut pieces = Pieces::default();
+                *pieces.text() = refused.render();
+                Some(Reply::whole(pieces, None))
+            }
         }
     }
 
@@ -114,18 +138,35 @@ impl<D: Dispatch> Calls<D> {
         client: &Client,
         session: Option<&Session>,
         entry: Entry<'_>,
-    ) -> Option<Bytes> {
+        way: Way,
+    ) -> Option<Reply> {
         let meter = self.meter();
+        let mut pieces = Pieces::default();
         let (id, result) = match entry {
             Entry::Invalid { id, error } => (id, Err(error)),
             Entry::Call(call) => {
-                let result = self.answer(&call, client, session).await;
-                (Some(call.id?), meter.count(result))
+                let answer = self.answer(&call, client, session).await;
+                let id = call.id?;
+                let result = match (answer, way) {
+                    (Ok(Answer::Stream(stream)), Way::Streamed) => {
+                        match stream.begin(STREAM_FROM_BYTES).await {
+                            Ok(Begun::Beginning(first, rest)) => {
+                                envelope::begin_result(pieces.text(), Some(&id));
+                                pieces.extend(first);
+                                return Some(Reply::streamed(pieces, rest));
+                            }
+                            Ok(Begun::Whole(text)) => Ok(text),
+                            Err(error) => Err(error),
+                        }
+                    }
+                    (Ok(answer), _) => answer.whole(self.limits.response_bytes_max).await,
+                    (Err(error), _) => Err(error),
+                };
+                (Some(id), meter.count(result))
             }
         };
-        let mut out = String::new();
-        envelope::write_answer(&mut out, id.as_deref(), &result);
-        Some(meter.seal(out))
+        write_answer(&mut pieces, id.as_deref(), result);
+        Some(Reply::whole(pieces, meter.take_held()))
     }
 
     /// Runs the calls in a window that moves with the oldest of them (B1).
@@ -134,11 +175,11 @@ impl<D: Dispatch> Calls<D> {
         client: &Client,
         session: Option<&Session>,
         entries: Vec<Entry<'_>>,
-    ) -> Option<Bytes> {
+    ) -> Option<Reply> {
         let meter = Arc::new(self.meter());
         let mut window = VecDeque::with_capacity(BATCH_FANOUT.min(entries.len()));
         let mut entries = entries.into_iter();
-        let mut out = String::new();
+        let mut out = Pieces::default();
         loop {
             while window.len() < BATCH_FANOUT
                 && let Some(entry) = entries.next()
@@ -155,15 +196,16 @@ impl<D: Dispatch> Calls<D> {
                     (Some(id), result)
                 }
             };
-            out.push(if out.is_empty() { '[' } else { ',' });
-            envelope::write_answer(&mut out, id.as_deref(), &result);
+            let before = if out.is_empty() { '[' } else { ',' };
+            out.text().push(before);
+            write_answer(&mut out, id.as_deref(), result);
             checkpoint().await;
         }
         if out.is_empty() {
             return None;
         }
-        out.push(']');
-        Some(meter.seal(out))
+        out.text().push(']');
+        Some(Reply::whole(out, meter.take_held()))
     }
 
     fn meter(&self) -> Meter {
@@ -193,7 +235,12 @@ impl<D: Dispatch> Calls<D> {
         let meter = Arc::clone(meter);
         let spawn = Spawn::new("request", Class::Rpc).share(client.share.clone());
         let task = self.system.spawn_future(spawn, async move {
-            meter.count(calls.answer(&call, &client, session.as_ref()).await)
+            let max = calls.limits.response_bytes_max;
+            let result = match calls.answer(&call, &client, session.as_ref()).await {
+                Ok(answer) => answer.whole(max).await,
+                Err(error) => Err(error),
+            };
+            meter.count(result)
         });
         Some(Started::Running { id, task: Owned::new(task) })
     }
@@ -203,7 +250,7 @@ impl<D: Dispatch> Calls<D> {
         call: &Call<'_>,
         client: &Client,
         session: Option<&Session>,
-    ) -> Result<Box<RawValue>, RpcError> {
+    ) -> Result<Answer, RpcError> {
         let request =
             Request { method: &call.method, params: call.params.as_deref(), client, session };
         self.dispatch.dispatch(request).await
@@ -215,11 +262,35 @@ pub(crate) fn internal_error() -> RpcError {
     RpcError::internal("internal error")
 }
 
+/// How an answer leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// In one piece.
+    Whole,
+    /// As it comes.
+    Streamed,
+}
+
+/// The text of a result in pieces, or why there is none.
+type Text = Result<Vec<Bytes>, RpcError>;
+
+/// Appends one answer.
+fn write_answer(out: &mut Pieces, id: Option<&RawValue>, result: Text) {
+    match result {
+        Ok(text) => {
+            envelope::begin_result(out.text(), id);
+            out.extend(text);
+            out.text().push_str(ANSWER_END);
+        }
+        Err(error) => envelope::write_error(out.text(), id, &error),
+    }
+}
+
 /// Bytes that an answer has in the body, its id aside. An error counts like a result: revert data
 /// may be as large as the memory of the EVM.
-fn bytes_of(result: &Result<Box<RawValue>, RpcError>) -> usize {
+fn bytes_of(result: &Text) -> usize {
     match result {
-        Ok(raw) => raw.get().len(),
+        Ok(text) => text.iter().map(Bytes::len).sum(),
         Err(error) => error.size_bytes(),
     }
 }
@@ -227,7 +298,7 @@ fn bytes_of(result: &Result<Box<RawValue>, RpcError>) -> usize {
 /// One entry of a batch on its way.
 enum Started<'a> {
     Done { id: Option<Cow<'a, RawValue>>, error: RpcError },
-    Running { id: Option<Cow<'a, RawValue>>, task: Owned<Result<Box<RawValue>, RpcError>> },
+    Running { id: Option<Cow<'a, RawValue>>, task: Owned<Text> },
 }
 
 /// Bytes of answers that one body has gathered.
@@ -245,21 +316,9 @@ struct Used {
     held: Option<Taken>,
 }
 
-/// A body and its part of the quota (B4).
-struct Counted {
-    text: String,
-    _held: Taken,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        self.text.as_bytes()
-    }
-}
-
 impl Meter {
     /// Counts an answer; gives it back, or what is said in its place if it is too much.
-    fn count(&self, result: Result<Box<RawValue>, RpcError>) -> Result<Box<RawValue>, RpcError> {
+    fn count(&self, result: Text) -> Text {
         let mut used = self.lock();
         let bytes = used.bytes.saturating_add(bytes_of(&result));
         if bytes > self.max {
@@ -278,12 +337,9 @@ impl Meter {
         self.lock().bytes > self.max
     }
 
-    /// The finished body, which counts until it is dropped.
-    fn seal(&self, text: String) -> Bytes {
-        match self.lock().held.take() {
-            Some(held) => Bytes::from_owner(Counted { text, _held: held }),
-            None => Bytes::from(text),
-        }
+    /// What the finished body holds of the quota, to be kept until it is written.
+    fn take_held(&self) -> Option<Taken> {
+        self.lock().held.take()
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -348,9 +404,9 @@ mod tests {
             crate::PlaceGauge::default()
         }
 
-        async fn dispatch(self: &Arc<Self>, _: Request<'_>) -> Result<Box<RawValue>, RpcError> {
+        async fn dispatch(self: &Arc<Self>, _: Request<'_>) -> Result<Answer, RpcError> {
             let text = format!("\"{}\"", "x".repeat(ANSWER_BYTES - 2));
-            Ok(RawValue::from_string(text).expect("a string"))
+            Ok(RawValue::from_string(text).expect("a string").into())
         }
     }
 

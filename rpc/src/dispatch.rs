@@ -2,9 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::value::RawValue;
-
 use crate::{
+    answer::Answer,
     api::Request,
     envelope::EnvelopeLimits,
     error::RpcError,
@@ -24,7 +23,7 @@ pub trait Dispatch: Send + Sync + 'static {
     fn dispatch(
         self: &Arc<Self>,
         request: Request<'_>,
-    ) -> impl Future<Output = Result<Box<RawValue>, RpcError>> + Send;
+    ) -> impl Future<Output = Result<Answer, RpcError>> + Send;
 }
 
 /// Limits and switches of a server.

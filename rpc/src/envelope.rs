@@ -216,28 +216,25 @@ fn own(raw: Cow<'_, RawValue>) -> Cow<'static, RawValue> {
     Cow::Owned(raw.into_owned())
 }
 
-/// Appends one answer.
-pub fn write_answer(
-    out: &mut String,
-    id: Option<&RawValue>,
-    result: &Result<Box<RawValue>, RpcError>,
-) {
-    let id = id.map_or("null", RawValue::get);
-    let body_bytes = result.as_ref().map_or(128, |raw| raw.get().len());
-    out.reserve(id.len() + body_bytes + 40);
+/// What follows the result or the error of an answer.
+pub const ANSWER_END: &str = "}";
+
+/// Begins an answer that has a result: the result follows, then [`ANSWER_END`].
+pub fn begin_result(out: &mut String, id: Option<&RawValue>) {
+    begin(out, id, r#","result":"#);
+}
+
+/// Appends an answer that is an error.
+pub fn write_error(out: &mut String, id: Option<&RawValue>, error: &RpcError) {
+    begin(out, id, r#","error":"#);
+    error.write_json(out);
+    out.push_str(ANSWER_END);
+}
+
+fn begin(out: &mut String, id: Option<&RawValue>, member: &str) {
     out.push_str(r#"{"jsonrpc":"2.0","id":"#);
-    out.push_str(id);
-    match result {
-        Ok(raw) => {
-            out.push_str(r#","result":"#);
-            out.push_str(raw.get());
-        }
-        Err(error) => {
-            out.push_str(r#","error":"#);
-            error.write_json(out);
-        }
-    }
-    out.push('}');
+    out.push_str(id.map_or("null", RawValue::get));
+    out.push_str(member);
 }
 
 impl Refused<'_> {
@@ -247,7 +244,7 @@ impl Refused<'_> {
         if self.is_array {
             out.push('[');
         }
-        write_answer(&mut out, self.id.as_deref(), &Err(self.error));
+        write_error(&mut out, self.id.as_deref(), &self.error);
         if self.is_array {
             out.push(']');
         }

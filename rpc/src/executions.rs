@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -146,6 +147,18 @@ impl Executions {
             }
             Either::Right(_) => Err(killed_error()),
         }
+    }
+
+    /// Lists an execution of `client` until the entry is dropped; the answer comes if somebody
+    /// kills it, which its caller has to see to.
+    pub(crate) fn list_running(
+        self: &Arc<Self>,
+        client: &Client,
+        method: Method,
+    ) -> (Entry<Arc<Self>>, Answer<()>) {
+        let (kill, killed) = reply();
+        let id = self.enter(Running { method, client: client.clone(), kill });
+        (Entry { executions: Arc::clone(self), id }, killed)
     }
 
     fn enter(&self, running: Running) -> u64 {
@@ -296,16 +309,17 @@ impl Executions {
     }
 }
 
-fn killed_error() -> RpcError {
+pub(crate) fn killed_error() -> RpcError {
     RpcError::server("execution killed")
 }
 
-struct Entry<'a> {
-    executions: &'a Executions,
+/// An execution in the list; leaves it when dropped.
+pub(crate) struct Entry<E: Deref<Target = Executions>> {
+    executions: E,
     id: u64,
 }
 
-impl Drop for Entry<'_> {
+impl<E: Deref<Target = Executions>> Drop for Entry<E> {
     fn drop(&mut self) {
         let former = self.executions.lock().running.remove(&self.id);
         drop(former);

@@ -74,6 +74,11 @@ impl Cursor {
         (self.next <= durable.header.number).then(|| Height::new(self.next))
     }
 
+    /// There is nothing to deliver below `next`.
+    pub(crate) fn skip_to(&mut self, next: Height) {
+        self.next = self.next.max(next.get());
+    }
+
     /// The block that [`peek`](Self::peek) named was read and `logs` of it are delivered.
     pub(crate) fn passed(&mut self, logs: &[Log]) {
         self.next += 1;

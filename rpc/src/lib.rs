@@ -6,6 +6,7 @@
 
 pub mod accounts;
 mod adapter;
+mod answer;
 pub mod api;
 pub mod body;
 pub mod client;
@@ -32,6 +33,7 @@ pub mod session;
 mod typed_data;
 
 pub use accounts::Accounts;
+pub use answer::{Answer, Reply, TextStream};
 pub use api::{Api, EngineCall, METHODS, Request, RpcConfig, dispatch};
 pub use client::{Client, ClientId, Member};
 pub use error::RpcError;

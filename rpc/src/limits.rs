@@ -38,6 +38,18 @@ pub const ANSWERS_BYTES_MAX: usize = 1 << 30;
 pub const ANSWER_FREE_BYTES: usize = 64 * 1024;
 const _: () = assert!(ANSWER_FREE_BYTES < ANSWERS_BYTES_MAX);
 
+/// Bytes of a streamed answer that are waited for before it is begun: shorter ones have a length,
+/// and their errors are answers.
+pub const STREAM_FROM_BYTES: usize = 64 * 1024;
+
+/// Bytes of finished text that are put together within a turn; more is put together on the compute
+/// pool. Copying to fresh memory takes about 1 ns a byte.
+pub const JOIN_INLINE_BYTES_MAX: usize = 128 * 1024;
+
+/// A piece of an answer that is shorter is copied to the text around it; a longer one is written as
+/// it is.
+pub const PIECE_BYTES_MIN: usize = 16 * 1024;
+
 /// Bodies up to this size are not counted: 1,000 connections hold 16 MB of them.
 pub const BODY_FREE_BYTES: usize = 16 * 1024;
 const _: () = assert!(BODY_FREE_BYTES < BODIES_BYTES_MAX);

@@ -1,10 +1,12 @@
 //! Which logs a client asks for: blocks, addresses, topics.
 //!
-//! Pure. A block's bloom says cheaply that nothing of it can match; the blooms of the wanted
-//! addresses and topics are made once per query.
+//! Pure. The index of logs says which blocks may match; of a block that comes by, its bloom says
+//! cheaply that nothing of it can. The blooms of the wanted addresses and topics are made once per
+//! query.
 
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Address, B256, Bloom, BloomInput, Log};
+use evenkeel_state::LogKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -45,6 +47,16 @@ impl LogQuery {
                 .iter()
                 .filter(|any_of| !any_of.is_empty())
                 .all(|any_of| any_of.iter().any(|(_, wanted)| is_there(wanted)))
+    }
+
+    /// What the logs can be found by: a key of each condition.
+    pub(crate) fn conditions(&self) -> Vec<Vec<LogKey>> {
+        let addresses = self.addresses.iter().map(|(address, _)| LogKey::Address(*address));
+        let topics = (0..).zip(&self.topics).map(|(position, any_of)| {
+            any_of.iter().map(|(topic, _)| LogKey::Topic(position, *topic)).collect()
+        });
+        let conditions = std::iter::once(addresses.collect()).chain(topics);
+        conditions.filter(|any_of: &Vec<_>| !any_of.is_empty()).collect()
     }
 
     /// Whether `log` is asked for.

@@ -16,10 +16,7 @@ use evenkeel_state::{MinedTx, PlacedReceipt};
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{
-    error::RpcError,
-    methods::limits::{ITEM_REDUCTIONS, JOIN_INLINE_BYTES_MAX},
-};
+use crate::{error::RpcError, limits::JOIN_INLINE_BYTES_MAX, methods::limits::ITEM_REDUCTIONS};
 
 /// What every method returns.
 pub(crate) type Answered = Result<Box<RawValue>, RpcError>;

@@ -5,7 +5,7 @@ use alloy_rlp::{Decodable, Encodable};
 use evenkeel_chain::{Header, Receipt, SealedBlock, Withdrawal};
 
 use crate::{
-    chunks, rows,
+    chunks, log_index, rows,
     store::{Batch, Family},
 };
 
@@ -76,4 +76,5 @@ pub(crate) fn put_block(batch: &mut Batch, block: &SealedBlock, receipts: &[Rece
     batch.put(Family::Bodies, key, encode_body_rest(block));
     chunks::put_txs(batch, block.height(), &block.txs);
     chunks::put_receipts(batch, block.height(), receipts);
+    log_index::put_logs(batch, block.height(), receipts);
 }

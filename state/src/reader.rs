@@ -1,6 +1,6 @@
 //! Blocks, receipts and transactions of the durable chain, read from one snapshot.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use alloy_primitives::B256;
 use evenkeel_chain::{Height, Receipt, RecoveredTx, SealedBlock};
@@ -11,6 +11,7 @@ use crate::{
     change::ChangeSet,
     chunks::{self, PlacedReceipt},
     error::StateError,
+    log_index::{LogKey, LogSearch},
     reading::{BlockReading, NOT_RECEIPTS, NOT_TXS, ReceiptsReading, chunk},
     rows,
     store::{Family, Snapshot, for_each},
@@ -170,6 +171,18 @@ impl ChainReader {
         let (key, row) = chunk(&self.base, Family::Receipts, height, index)?;
         let receipt = chunks::decode_receipt_at(&row, index);
         receipt.map(Some).ok_or_else(|| corrupt(Family::Receipts, &key, NOT_RECEIPTS))
+    }
+
+    /// Starts to look for the blocks among `heights` that hold, for each of `conditions`, a log
+    /// with one of its keys; with no condition, for those that hold any log. Costs with what is
+    /// found.
+    #[must_use]
+    pub fn find_logs(
+        &self,
+        conditions: Vec<Vec<LogKey>>,
+        heights: RangeInclusive<Height>,
+    ) -> LogSearch {
+        LogSearch::new(&self.base, conditions, heights)
     }
 
     /// Where the transaction with this hash is.

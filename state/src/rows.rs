@@ -9,7 +9,7 @@ use evenkeel_chain::Height;
 use crate::change::{Account, ChangeSet, StorageChange};
 
 /// Number of the on-disk format.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_SPEC: &[u8] = b"spec";

@@ -34,7 +34,7 @@ use revm::{
 use crate::{
     blake2,
     slice::VmContext,
-    tracer::{Rendered, Unrendered},
+    tracer::{Rendered, Unrendered, Written},
 };
 
 /// Work to be done off the worker.
@@ -45,6 +45,7 @@ pub struct HeavyCall(Work);
 enum Work {
     Precompile { precompile: Precompile, input: Bytes, gas_limit: u64, reservoir: u64 },
     Render(Box<Unrendered>),
+    Join(Box<Written>),
 }
 
 /// What a [`HeavyCall`] came to.
@@ -84,6 +85,11 @@ impl HeavyCall {
         Self(Work::Render(unrendered))
     }
 
+    /// The joining of a trace's text.
+    pub(crate) fn join(written: Box<Written>) -> Self {
+        Self(Work::Join(written))
+    }
+
     /// Does the work. Asks `should_stop` now and then where it can be cut (BLAKE2F); all else runs
     /// to its end.
     #[must_use]
@@ -94,6 +100,9 @@ impl HeavyCall {
             }
             Work::Render(unrendered) => {
                 return HeavyResult(Outcome::Rendered(Box::new(unrendered.render())));
+            }
+            Work::Join(written) => {
+                return HeavyResult(Outcome::Rendered(Box::new(written.join())));
             }
         };
         if matches!(precompile.id(), PrecompileId::Blake2F) {
@@ -117,7 +126,7 @@ impl HeavyCall {
     pub fn name(&self) -> &str {
         match &self.0 {
             Work::Precompile { precompile, .. } => precompile.id().name(),
-            Work::Render(_) => "render",
+            Work::Render(_) | Work::Join(_) => "render",
         }
     }
 }

@@ -31,16 +31,16 @@ mod tracer;
 
 pub use actor::{
     BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
-    HoldState, Progress, Reverted, Shadow, Writing, spawn_call, spawn_held_call, spawn_payload,
-    spawn_simulation, spawn_trace,
+    HoldState, Progress, Reverted, Shadow, StreamedTrace, Writing, spawn_call, spawn_held_call,
+    spawn_payload, spawn_simulation, spawn_streamed_trace, spawn_trace,
 };
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,
     block_rewards,
 };
 pub use call::{
-    AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceCall, TraceItem,
-    TraceJob, TraceRun, TraceStart, TraceStep,
+    AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceCall, TraceFrame,
+    TraceItem, TraceJob, TraceRun, TraceStart, TraceStep,
 };
 pub use collision::StorageSearch;
 pub use env::spec_id;

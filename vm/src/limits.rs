@@ -127,6 +127,15 @@ pub const TRACE_STEP_BYTES: usize = 192;
 /// some 100 us on the worker (guess).
 pub const RENDER_INLINE_BYTES: usize = 16 * 1024;
 
+/// Bytes of a trace's text that are written in one step: hex digits take about 1 ns each (guess).
+pub const TEXT_STEP_BYTES: usize = 16 * 1024;
+
+/// Text that a streamed trace may be ahead of its reader, in bytes.
+pub const TEXT_AHEAD_BYTES: usize = 256 * 1024;
+/// The same in pieces: a step writes one.
+pub const TEXT_AHEAD_PIECES: usize = 64;
+const _: () = assert!(TEXT_STEP_BYTES < TEXT_AHEAD_BYTES);
+
 /// Characters of a tracer's name that an error repeats.
 pub const TRACER_NAME_CHARS_MAX: usize = 64;
 

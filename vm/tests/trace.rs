@@ -16,8 +16,8 @@ use chain::{account, built, create, database, deploying, legacy, spec, transfer}
 use common::{Code, contract};
 use evenkeel_chain::Fork;
 use evenkeel_vm::{
-    CallError, CallJob, CallKind, CallOutcome, CallRun, Limits, Step, TraceJob, TraceKind,
-    TraceRun, Traced,
+    CallError, CallJob, CallKind, CallOutcome, CallRun, Limits, Step, TraceCall, TraceFrame,
+    TraceItem, TraceJob, TraceKind, TraceRun, TraceStart, Traced, limits::TEXT_STEP_BYTES,
 };
 use revm::bytecode::opcode as op;
 use serde_json::{Value, json};
@@ -204,7 +204,12 @@ fn endless_traces_are_refused() {
     for (kind, codes) in table {
         let job = call_of(CallKind::Trace(options(kind.clone())), None, &codes);
         let error = run_in(job, 20_000).expect_err("it is too large");
-        assert_eq!(error.to_string(), "trace records more than 67108864 bytes", "{kind}");
+        let expected = match kind.get("tracer") {
+            Some(_) => "trace records more than 67108864 bytes",
+            // Written while it is recorded.
+            None => "trace is longer than 134217728 bytes of JSON",
+        };
+        assert_eq!(error.to_string(), expected, "{kind}");
     }
 }
 
@@ -260,6 +265,22 @@ fn a_block_is_traced_in_one_run() {
         gas_before = receipt.cumulative_gas_used;
     }
     assert_eq!(trace(1..3, json!({})), whole[1..3]);
+    let options = |kind: &Value| TraceKind::Geth(options(kind.clone()));
+    for (kind, range) in [(json!({}), 0..4), (json!({ "tracer": "callTracer" }), 1..3)] {
+        let job = TraceJob::of_block(
+            (tip.view.clone(), Arc::clone(&executed.block)),
+            range.clone(),
+            options(&kind),
+            (Arc::clone(&spec), Limits::default()),
+        );
+        let (pieces, _) = streamed(TraceRun::streamed(job, TraceFrame::Block).expect("it starts"));
+        let shown: Vec<Value> = serde_json::from_slice(&pieces.concat()).expect("JSON");
+        let results: Vec<_> = shown.iter().map(|of_tx| of_tx["result"].clone()).collect();
+        assert_eq!(results, trace(range.clone(), kind), "{range:?}");
+        let hashes = shown.iter().map(|of_tx| of_tx["txHash"].clone());
+        let txs = executed.block.txs[range].iter().map(|tx| json!(tx.hash()));
+        assert!(hashes.eq(txs));
+    }
     let diffs =
         trace(3..4, json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } }));
     let slot = format!("0x{:064x}", 0);
@@ -267,6 +288,59 @@ fn a_block_is_traced_in_one_run() {
     let changed = |side: &str| diffs[0][side][&at]["storage"][&slot].clone();
     let word = |value: u64| json!(format!("0x{value:064x}"));
     assert_eq!((changed("pre"), changed("post")), (word(1), word(2)));
+}
+
+/// Runs to the end; the pieces of text, and the longest that were there at once.
+fn streamed(mut run: TraceRun) -> (Vec<Vec<u8>>, usize) {
+    let (mut pieces, mut bytes_max) = (Vec::new(), 0);
+    loop {
+        let step = run.step(20_000);
+        let before = pieces.len();
+        pieces.extend(std::iter::from_fn(|| run.take_text()).map(Vec::from));
+        bytes_max = bytes_max.max(pieces[before..].iter().map(Vec::len).sum());
+        match step {
+            Step::More { .. } => {}
+            Step::Offload(call) => run.provide(call.run(&|| false)),
+            Step::Done(result) => {
+                assert_eq!(result.expect("it runs").len(), 0);
+                return (pieces, bytes_max);
+            }
+        }
+    }
+}
+
+/// Goal: a trace that is streamed may be of any length, and no more of it is there at once than a
+/// step writes; the same trace as a whole is refused.
+#[test]
+fn a_streamed_trace_is_never_whole() {
+    // A memory of 64 KiB, shown with each step of a loop.
+    let mut code = Code::default().push(0).push(0xffe0).op(op::MSTORE);
+    let start = code.0.len();
+    code = code.op(op::JUMPDEST).push(start as u64).op(op::JUMP);
+    let kind = options(json!({ "enableMemory": true }));
+    let call = call_of(CallKind::Trace(kind.clone()), Some(40_500), &[code.clone()]);
+    let error = run_in(call, 20_000).expect_err("it is too large");
+    assert_eq!(error.to_string(), "trace is longer than 134217728 bytes of JSON");
+
+    let call = call_of(CallKind::Call, Some(40_500), &[code]);
+    let request = TraceCall {
+        request: call.request,
+        state_overrides: call.state_overrides,
+        block_overrides: None,
+        kind: None,
+    };
+    let job = TraceJob {
+        start: TraceStart::State { view: call.view, header: call.header },
+        items: vec![TraceItem::Call(Box::new(request))],
+        kind: TraceKind::Geth(kind),
+        spec: call.spec,
+        limits: call.limits,
+    };
+    let (pieces, bytes_max) =
+        streamed(TraceRun::streamed(job, TraceFrame::One).expect("it starts"));
+    assert!(pieces.iter().map(Vec::len).sum::<usize>() > 128 << 20);
+    assert!(bytes_max < 2 * TEXT_STEP_BYTES, "{bytes_max}");
+    serde_json::from_slice::<serde::de::IgnoredAny>(&pieces.concat()).expect("JSON");
 }
 
 /// Goal: the list holds what is accessed but for what is warm anyway, the gas is that with the

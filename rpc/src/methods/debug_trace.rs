@@ -10,43 +10,50 @@ use alloy_rpc_types_eth::{
 use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions};
 use evenkeel_chain::{Height, SealedBlock};
 use evenkeel_state::Durable;
-use evenkeel_vm::{CallKind, CallOutcome, TraceCall, TraceItem, TraceJob, TraceKind, TraceStart};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use evenkeel_vm::{TraceCall, TraceFrame, TraceItem, TraceJob, TraceKind, TraceStart};
 
 use super::{
     call::{self, Asked},
     chain_reads::By,
     limits::TRACE_CALLS_MAX,
     traced::{self, Scene},
+    transactions,
 };
 use crate::{
+    answer::Answer,
     api::{Api, Request},
     error::RpcError,
     params::{Object, Params, refuse},
+    places::Place,
     position::{self, At, header_not_found},
     render::{Answered, joined},
 };
 
 /// `debug_traceTransaction`
-pub(super) async fn transaction(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn transaction(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 2)?;
     let hash = params.required::<B256>(0)?;
     let kind = options(&params, 1)?;
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let durable = api.durable.get();
     let not_found = || RpcError::server("transaction not found");
     let location = durable.chain.transaction(hash)?.ok_or_else(not_found)?;
-    let trace = traced::transaction(api, request, (&durable, location), kind).await?;
-    traced::text(trace.ok_or_else(not_found)?)
+    let scene = traced::scene(api, &durable, location.height).await?.ok_or_else(not_found)?;
+    let index = transactions::index_of(location);
+    let job = scene.job(api, request, (index..index + 1, kind));
+    traced::streamed(api, request, (place, job, TraceFrame::One)).await
 }
 
 /// `debug_traceBlockByNumber`, `debug_traceBlockByHash`
-pub(super) async fn block(api: &Api, request: Request<'_>, by: By) -> Answered {
+pub(super) async fn block(
+    api: &Arc<Api>,
+    request: Request<'_>,
+    by: By,
+) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 2)?;
     let id = by.block(&params, 0)?;
     let kind = options(&params, 1)?;
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let durable = api.durable.get();
     let not_found = || {
         RpcError::server(match id {
@@ -62,7 +69,7 @@ pub(super) async fn block(api: &Api, request: Request<'_>, by: By) -> Answered {
         Some(At::Pending) => return Err(pending()),
         None => None,
     };
-    whole(api, request, (scene.ok_or_else(not_found)?, kind)).await
+    whole(api, request, (place, scene.ok_or_else(not_found)?, kind)).await
 }
 
 /// A block that came as RLP.
@@ -73,11 +80,11 @@ enum Decoded {
 }
 
 /// `debug_traceBlock`: of a block that comes as RLP and whose parent is in the chain.
-pub(super) async fn raw_block(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn raw_block(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 2)?;
     let rlp = params.required::<Bytes>(0)?;
     let kind = options(&params, 1)?;
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let durable = api.durable.get();
     let (spec, chain) = (Arc::clone(&api.spec), durable.chain.clone());
     // Milliseconds of work. A block of the chain is not recovered: who signed it is known, or
@@ -100,7 +107,7 @@ pub(super) async fn raw_block(api: &Api, request: Request<'_>) -> Answered {
         }
     };
     let scene = scene.ok_or_else(|| RpcError::server("parent block not found"))?;
-    whole(api, request, (scene, kind)).await
+    whole(api, request, (place, scene, kind)).await
 }
 
 /// A block that is not in the chain, after its parent, which is.
@@ -121,23 +128,14 @@ fn on_parent(
 }
 
 /// The traces of all transactions of a block, each with its hash.
-async fn whole(api: &Api, request: Request<'_>, (scene, kind): (Scene, TraceKind)) -> Answered {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct OfTx {
-        tx_hash: B256,
-        result: Box<RawValue>,
-    }
-    let block = Arc::clone(&scene.block);
-    let traces = scene.traces(api, request, (0..block.txs.len(), kind)).await?;
-    let mut bytes = 0;
-    let mut shown = Vec::with_capacity(traces.len());
-    for (tx, trace) in block.txs.iter().zip(traces) {
-        let result = traced::text(trace)?;
-        bytes += result.get().len() + size_of::<OfTx>();
-        shown.push(OfTx { tx_hash: *tx.hash(), result });
-    }
-    joined(&api.system, shown, bytes).await
+async fn whole(
+    api: &Arc<Api>,
+    request: Request<'_>,
+    (place, scene, kind): (Place, Scene, TraceKind),
+) -> Result<Answer, RpcError> {
+    let count = scene.block.txs.len();
+    let job = scene.job(api, request, (0..count, kind));
+    traced::streamed(api, request, (place, job, TraceFrame::Block)).await
 }
 
 /// The arguments of `debug_traceCall`.
@@ -174,17 +172,14 @@ impl CallAsked {
 }
 
 /// `debug_traceCall`
-pub(super) async fn call(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn call(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let CallAsked { asked, options, tx_index } = CallAsked::new(request)?;
-    let Some(tx_index) = tx_index else {
-        return match asked.run(api, request.client, CallKind::Trace(options)).await? {
-            CallOutcome::Trace(trace) => Ok(trace.0),
-            _ => Err(call::wrong_kind()),
-        };
-    };
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let durable = api.durable.get();
-    let start = within(api, &durable, (asked.block, tx_index)).await?;
+    let start = match tx_index {
+        Some(tx_index) => within(api, &durable, (asked.block, tx_index)).await?,
+        None => after(api, &durable, asked.block).await?,
+    };
     let call = TraceCall {
         request: asked.call,
         state_overrides: asked.overrides.state,
@@ -192,8 +187,8 @@ pub(super) async fn call(api: &Api, request: Request<'_>) -> Answered {
         kind: None,
     };
     let items = vec![TraceItem::Call(Box::new(call))];
-    let mut traces = traced::run(api, request, job(api, request, (start, items, options))).await?;
-    traced::text(traces.pop().ok_or_else(traced::wrong_kind)?)
+    let job = job(api, request, (start, items, options));
+    traced::streamed(api, request, (place, job, TraceFrame::One)).await
 }
 
 /// `debug_traceCallMany`: bundles of calls, each call on what those before it left.

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::Log;
-use evenkeel_runtime::{checkpoint, consume};
+use evenkeel_runtime::{Time, checkpoint, consume};
+use evenkeel_state::LogStep;
 use serde_json::value::RawValue;
 
 use super::{
-    limits::{FILTER_BLOCKS_MAX, READ_REDUCTIONS},
+    limits::{FILTER_BLOCKS_MAX, READ_REDUCTIONS, SEARCH_REDUCTIONS},
     logs, pending,
 };
 use crate::{
@@ -89,7 +90,7 @@ pub(super) async fn changes(api: &Api, request: Request<'_>) -> Answered {
     loop {
         let (mut filter, version) = api.filters.get(api.system.now(), id).ok_or_else(not_found)?;
         // Nothing is moved until the answer is ready, so a poll that is cancelled loses nothing.
-        let answered = poll(api, &mut filter).await?;
+        let answered = poll(api, &mut filter, api.deadline(request.client)).await?;
         if api.filters.advance(id, version, filter) {
             return Ok(answered);
         }
@@ -98,11 +99,11 @@ pub(super) async fn changes(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// Moves the filter on; what is new.
-async fn poll(api: &Api, filter: &mut Filter) -> Answered {
+async fn poll(api: &Api, filter: &mut Filter, deadline: Time) -> Answered {
     match filter {
         Filter::Blocks(cursor) => answer(&poll_blocks(api, cursor).await?),
         Filter::Logs { query, cursor } => {
-            answer(&pieces(poll_logs(api, query, cursor).await?.iter()).await?)
+            answer(&pieces(poll_logs(api, query, cursor, deadline).await?.iter()).await?)
         }
         Filter::Pending { seq, is_full } => {
             pending::settled(api).await?;
@@ -132,27 +133,43 @@ async fn poll_blocks(api: &Api, cursor: &mut Cursor) -> Result<Vec<B256>, RpcErr
     Ok(hashes)
 }
 
-async fn poll_logs(api: &Api, query: &LogQuery, cursor: &mut Cursor) -> Result<Vec<Log>, RpcError> {
+async fn poll_logs(
+    api: &Api,
+    query: &LogQuery,
+    cursor: &mut Cursor,
+    deadline: Time,
+) -> Result<Vec<Log>, RpcError> {
     let durable = api.durable.get();
     api.filters.lineage.observe(&durable)?;
     let mut found = cursor.follow(&api.filters.lineage, &durable);
+    let Some(next) = cursor.peek(&durable) else { return Ok(found) };
     let last = match query.blocks {
-        Blocks::Range { to: Some(to), .. } => position::number(api, &durable, to).get(),
-        Blocks::Range { to: None, .. } | Blocks::Hash(_) => u64::MAX,
+        Blocks::Range { to: Some(to), .. } => position::number(api, &durable, to),
+        Blocks::Range { to: None, .. } | Blocks::Hash(_) => durable.height(),
     };
-    for _ in 0..api.config.log_blocks_max {
-        let Some(height) = cursor.peek(&durable) else { break };
-        consume(READ_REDUCTIONS);
+    let heights = next..=last.min(durable.height());
+    let mut search = durable.chain.find_logs(query.conditions(), heights);
+    // What is not found in time is left to the next poll, like what does not fit.
+    while logs::in_time(api.system.now(), deadline).is_ok() {
         checkpoint().await;
-        let logs = if height.get() <= last {
-            logs::of_block(&durable, height, query).await?
-        } else {
-            Vec::new()
+        let height = match search.step()? {
+            LogStep::Block(height) => height,
+            LogStep::More => {
+                consume(SEARCH_REDUCTIONS);
+                continue;
+            }
+            LogStep::Done => {
+                cursor.skip_to(durable.height().next());
+                break;
+            }
         };
+        consume(READ_REDUCTIONS);
+        let logs = logs::of_block(&durable, height, query).await?;
         // One block alone may hold more than fits; it has to come at some time.
         if !found.is_empty() && found.len() + logs.len() > api.config.logs_max {
             break;
         }
+        cursor.skip_to(height);
         cursor.passed(&logs);
         found.extend(logs);
     }

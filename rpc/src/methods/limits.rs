@@ -27,14 +27,12 @@ pub(crate) const FILTER_BLOCKS_MAX: u64 = 10_000;
 pub(crate) const CHUNK_REDUCTIONS: u32 = 2_000;
 /// See [`CHUNK_REDUCTIONS`]: one header or account read, which the database may not have cached.
 pub(crate) const READ_REDUCTIONS: u32 = 100;
+/// See [`CHUNK_REDUCTIONS`]: some pages of the index of logs.
+pub(crate) const SEARCH_REDUCTIONS: u32 = 2_000;
 /// See [`CHUNK_REDUCTIONS`].
 pub(crate) const RECEIPT_REDUCTIONS: u32 = 10;
 /// See [`CHUNK_REDUCTIONS`].
 pub(crate) const ITEM_REDUCTIONS: u32 = 100;
-
-/// Bytes of finished text that are put together within a turn; more is put together on the compute
-/// pool. Copying to fresh memory takes about 1 ns a byte.
-pub(crate) const JOIN_INLINE_BYTES_MAX: usize = 128 * 1024;
 
 /// Blocks that one `trace_filter` spans: each with transactions is executed again. reth has 100;
 /// the deadline comes first where blocks are full.

@@ -1,13 +1,13 @@
-//! `eth_getLogs`: blooms first, receipts only where one says maybe.
+//! `eth_getLogs`: the blocks that the index leads to, and of them the receipts.
 
 use alloy_eips::BlockNumberOrTag;
 use alloy_rpc_types_eth::Log;
 use evenkeel_chain::Height;
 use evenkeel_runtime::{Time, checkpoint, consume};
-use evenkeel_state::Durable;
+use evenkeel_state::{Durable, LogStep};
 
 use super::{
-    limits::{READ_REDUCTIONS, RECEIPT_REDUCTIONS},
+    limits::{READ_REDUCTIONS, RECEIPT_REDUCTIONS, SEARCH_REDUCTIONS},
     whole::executed,
 };
 use crate::{
@@ -39,8 +39,8 @@ pub(super) async fn logs(api: &Api, request: Request<'_>) -> Answered {
 ///
 /// # Errors
 ///
-/// -32602 for a range from high to low, -32005 if it spans too many blocks or holds too many logs,
-/// -32002 when the deadline passes.
+/// -32602 for a range from high to low, -32000 if it spans too many blocks, as geth's, -32005 if it
+/// holds too many logs, -32002 when the deadline passes.
 pub(super) async fn search(
     api: &Api,
     durable: &Durable,
@@ -56,15 +56,25 @@ pub(super) async fn search(
         Blocks::Range { from, to } => range(api, durable, from, to)?,
     };
     let deadline = api.deadline(client);
+    let heights = Height::new(first)..=Height::new(last);
+    let mut search = durable.chain.find_logs(query.conditions(), heights);
     let mut found = Vec::new();
-    for number in first..=last {
-        consume(READ_REDUCTIONS);
+    loop {
         checkpoint().await;
         in_time(api.system.now(), deadline)?;
-        let mut logs = of_block(durable, Height::new(number), query).await?;
+        let height = match search.step()? {
+            LogStep::Block(height) => height,
+            LogStep::More => {
+                consume(SEARCH_REDUCTIONS);
+                continue;
+            }
+            LogStep::Done => return Ok(found),
+        };
+        consume(READ_REDUCTIONS);
+        let mut logs = of_block(durable, height, query).await?;
         if found.len() + logs.len() > api.config.logs_max {
             let max = api.config.logs_max;
-            let advice = match number.checked_sub(1).filter(|before| *before >= first) {
+            let advice = match height.get().checked_sub(1).filter(|before| *before >= first) {
                 Some(before) => format!(", retry with the range {first}-{before}"),
                 None => String::new(),
             };
@@ -72,7 +82,6 @@ pub(super) async fn search(
         }
         found.append(&mut logs);
     }
-    Ok(found)
 }
 
 /// The matching logs of one block, in order.
@@ -121,7 +130,7 @@ fn range(
     let last = last.min(head);
     let max = api.config.log_blocks_max;
     if last.saturating_sub(first) >= max {
-        return Err(RpcError::limit(format!("query exceeds max block range {max}")));
+        return Err(RpcError::server(format!("exceed maximum block range: {max}")));
     }
     Ok((first, last))
 }

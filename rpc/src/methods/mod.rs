@@ -37,9 +37,9 @@ mod whole;
 use std::sync::Arc;
 
 use crate::{
+    answer::Answer,
     api::{Api, Request},
     error::RpcError,
-    render::Answered,
 };
 use chain_reads::By;
 use ots_search::Way;
@@ -70,12 +70,15 @@ macro_rules! methods {
         /// # Errors
         ///
         /// What the method says; -32601 if there is no such method.
-        pub async fn dispatch($api: &Arc<Api>, $request: Request<'_>) -> Answered {
+        pub async fn dispatch(
+            $api: &Arc<Api>,
+            $request: Request<'_>,
+        ) -> Result<Answer, RpcError> {
             if !$api.config.is_dev && is_dev_method($request.method) {
                 return Err(RpcError::method_not_found($request.method));
             }
             match $request.method {
-                $($($name)|+ => $answer,)+
+                $($($name)|+ => $answer.map(Answer::from),)+
                 other => Err(RpcError::method_not_found(other)),
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /` | the JSON-RPC answer, 200; empty for notifications. Any content type |
+//! | `POST /` | 200, the JSON-RPC answer, in chunks if it is streamed; empty for notifications |
 //! | `GET /` with an upgrade | WebSocket |
 //! | `GET /`, `/health`, `/ready` | 200, empty |
 //! | `GET /metrics` | the figures of scheduler, executions and server for Prometheus |
@@ -25,7 +25,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use evenkeel_runtime::{Class, Spawn, System};
 use futures_util::future::{Either, select};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::{Body, Incoming},
@@ -47,6 +47,7 @@ use crate::{
     server::{
         cors::Cors,
         metrics,
+        out::Out,
         wire::{Gauge, Phase, Wire},
         ws,
     },
@@ -85,7 +86,7 @@ struct Unread;
 /// What a request is told that finds all memory for bodies taken.
 pub(super) const BODIES_FULL: &str = "too many large requests at once";
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Out>;
 
 /// Serves one connection until it closes.
 pub(super) async fn serve<D: Dispatch>(visit: Visit<D>, stream: TcpStream) {
@@ -97,9 +98,11 @@ pub(super) async fn serve<D: Dispatch>(visit: Visit<D>, stream: TcpStream) {
         async move {
             visit.gauge.set(Phase::Working);
             let answer = answer(&visit, request).await;
-            // An upgrade has set its own.
-            if !matches!(&answer, Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS)
-            {
+            // An upgrade has set its own, and a streamed answer is owed until it is written.
+            let is_settled = answer.as_ref().is_ok_and(|answer| {
+                answer.status() == StatusCode::SWITCHING_PROTOCOLS || answer.body().is_streamed()
+            });
+            if !is_settled {
                 visit.gauge.set(Phase::Listening);
             }
             answer
@@ -179,8 +182,9 @@ async fn post<D: Dispatch>(visit: &Visit<D>, request: Request<Incoming>) -> Resu
             return Ok(refusal(status, error));
         }
     };
-    let answer = door.calls.serve_body(&client, None, body).await;
-    Ok(json(StatusCode::OK, answer.unwrap_or_default()))
+    let reply = door.calls.serve_streaming(&client, body).await;
+    let body = reply.map(|reply| Out::new(reply, &visit.gauge)).unwrap_or_default();
+    Ok(json(StatusCode::OK, body))
 }
 
 /// Who asks.
@@ -267,19 +271,19 @@ fn drain<D: Dispatch>(door: &Door<D>, mut body: Incoming) {
 
 /// An answer without a body.
 pub(super) fn plain(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(Out::default());
     *answer.status_mut() = status;
     answer
 }
 
-fn full(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+fn full(status: StatusCode, content_type: &'static str, body: impl Into<Out>) -> Answer {
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
-fn json(status: StatusCode, body: Bytes) -> Answer {
+fn json(status: StatusCode, body: impl Into<Out>) -> Answer {
     full(status, "application/json", body)
 }
 

@@ -8,6 +8,7 @@ mod http;
 mod ipc;
 mod listen;
 mod metrics;
+mod out;
 mod wire;
 mod ws;
 

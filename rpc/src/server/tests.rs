@@ -9,6 +9,7 @@ mod peer;
 mod ws;
 
 use std::{
+    cmp::Ordering::{Equal, Greater, Less},
     net::SocketAddr,
     path::Path,
     sync::{
@@ -16,13 +17,16 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
+    task::Poll,
     time::Duration,
 };
 
+use bytes::Bytes;
 use evenkeel_runtime::{Answer, Reply, System, ThreadsConfig, reply};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
+    answer::{self, TextStream},
     api::Request,
     dispatch::{BodyLimits, Dispatch, Patience, Rules},
     envelope::EnvelopeLimits,
@@ -47,8 +51,8 @@ fn rules() -> Rules {
 
 /// Methods that show what the server does with their futures.
 ///
-/// `echo` returns its parameters; `size` a string of so many bytes; `revert` fails with data and a
-/// text of so many bytes; `hang` never returns;
+/// `stream` answers piece by piece; `echo` returns its parameters; `size` a string of so many
+/// bytes; `revert` fails with data and a text of so many bytes; `hang` never returns;
 /// `wait` returns when `go` is called; `subscribe` counts up to its parameter; `flood` notifies
 /// until it is told to stop; `unsubscribe` ends one.
 struct Methods {
@@ -89,8 +93,38 @@ impl Dispatch for Methods {
         PlaceGauge { running: 3, waiting: 2, refused: 1 }
     }
 
-    async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<Box<RawValue>, RpcError> {
+    async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<answer::Answer, RpcError> {
         self.called.fetch_add(1, Ordering::Relaxed);
+        if request.method == "stream" {
+            let params = request.params.map_or("null", RawValue::get);
+            return Ok(answer::Answer::Stream(self.stream(decode(params)?)));
+        }
+        self.answer(request).await.map(answer::Answer::from)
+    }
+}
+
+impl Methods {
+    /// An array of so many numbers of so many digits, a piece each; then its end (0), an error (1)
+    /// or nothing ever (2).
+    fn stream(&self, [count, digits, ending]: [usize; 3]) -> TextStream {
+        let canary = Canary(self.news.lock().expect("no test panics with it").clone());
+        let number = "1".repeat(digits);
+        let mut sent = 0;
+        TextStream::new(move |_| {
+            let _alive = &canary;
+            sent += 1;
+            let before = if sent == 1 { '[' } else { ',' };
+            Poll::Ready(match (sent.cmp(&(count + 1)), ending) {
+                (Less, _) => Some(Ok(Bytes::from(format!("{before}{number}")))),
+                (Equal, 0) => Some(Ok(Bytes::from("]"))),
+                (Equal, 1) => Some(Err(RpcError::server("it broke"))),
+                (Greater, 0 | 1) => None,
+                _ => return Poll::Pending,
+            })
+        })
+    }
+
+    async fn answer(&self, request: Request<'_>) -> Result<Box<RawValue>, RpcError> {
         let params = request.params.map_or("null", RawValue::get);
         match request.method {
             "echo" => Ok(request.params.map_or_else(|| encode(&()), ToOwned::to_owned)),

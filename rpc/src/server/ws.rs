@@ -57,6 +57,7 @@ use crate::{
     quota::{Quota, Taken},
     server::{
         http::{BODIES_FULL, Door, Visit, member, plain},
+        out::Out,
         wire::Phase,
     },
     session::{Closed, End, Line, Session},
@@ -78,7 +79,7 @@ fn has_token(value: Option<&HeaderValue>, token: &str) -> bool {
 pub(super) fn upgrade<D: Dispatch>(
     visit: &Arc<Visit<D>>,
     mut request: Request<Incoming>,
-) -> Response<http_body_util::Full<Bytes>> {
+) -> Response<Out> {
     let headers = request.headers();
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         let mut answer = plain(StatusCode::UPGRADE_REQUIRED);

@@ -12,6 +12,7 @@ use crate::{
     base::{Base, NOT_ACCOUNT, NOT_WORD, corrupt},
     change::ChangeSet,
     error::StateError,
+    log_index::index_rows,
     reader::{ChainReader, read_diffs},
     rows::{self, ChangedKeys},
     store::{Batch, Family, for_each},
@@ -95,6 +96,11 @@ impl Database {
             let block = block.ok_or_else(|| corrupt(Family::Headers, &key, "missing"))?;
             for tx in &block.txs {
                 batch.delete(Family::Transactions, tx.hash().as_slice());
+            }
+            let receipts = reader.receipts(height)?;
+            let receipts = receipts.ok_or_else(|| corrupt(Family::Receipts, &key, "missing"))?;
+            for row in index_rows(height, &receipts) {
+                batch.delete(Family::LogIndex, row);
             }
             batch.delete(Family::Heights, block.hash.as_slice());
             batch.delete(Family::Headers, key);

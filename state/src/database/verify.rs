@@ -6,7 +6,7 @@ use alloy_consensus::constants::EMPTY_ROOT_HASH;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::{TrieAccount, root};
-use evenkeel_chain::{Height, SealedBlock, logs_bloom, receipts_root};
+use evenkeel_chain::{Height, Receipt, SealedBlock, logs_bloom, receipts_root};
 
 use super::{Database, revert::former_values};
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     change::{Account, ChangeSet},
     error::StateError,
     limits::VERIFY_FAULTS_MAX,
+    log_index::index_rows,
     reader::ChainReader,
     recent::Recent,
     rows,
@@ -100,6 +101,20 @@ pub enum VerifyFault {
         /// Nodes reached from the root.
         expected: u64,
     },
+    /// The index of logs has another number of rows than the blocks' logs have keys.
+    #[error("{rows} rows in the index of logs, but the logs of the blocks have {expected}")]
+    LogIndex {
+        /// Rows in the store.
+        rows: u64,
+        /// Addresses and topics of each block, and one if it has logs.
+        expected: u64,
+    },
+    /// A log of a block cannot be found.
+    #[error("block {height}: the index of logs lacks rows of it")]
+    LogIndexRow {
+        /// Height of the block.
+        height: Height,
+    },
     /// A history row is not in its block's list of changes, or the reverse.
     #[error("{rows} rows of history, but blocks list {listed} changed keys")]
     History {
@@ -128,7 +143,8 @@ impl Database {
             caches: Arc::default(),
             recent: Recent::default(),
         });
-        let mut verify = Verify { base: &base, report: VerifyReport::default(), listed: 0 };
+        let mut verify =
+            Verify { base: &base, report: VerifyReport::default(), listed: 0, indexed: 0 };
         let mut height = self.base.genesis;
         let mut parent = None;
         while height <= self.base.head {
@@ -143,6 +159,8 @@ impl Database {
         verify.note(checked)?;
         let checked = verify.former_states(&self.trie);
         verify.note(checked)?;
+        let checked = verify.log_index();
+        verify.note(checked)?;
         let checked = verify.history();
         verify.note(checked)?;
         Ok(verify.report)
@@ -154,6 +172,8 @@ struct Verify<'a> {
     report: VerifyReport,
     /// Keys in the lists of changes.
     listed: u64,
+    /// Rows that the index of logs has to have.
+    indexed: u64,
 }
 
 impl Verify<'_> {
@@ -192,11 +212,13 @@ impl Verify<'_> {
         if let Some(block) = self.note(reader.block(height))?.flatten() {
             self.body(height, &block)?;
         }
-        if let Some(receipts) = self.note(reader.receipts(height))?.flatten()
-            && (receipts_root(&receipts) != header.header.receipts_root
-                || logs_bloom(&receipts) != header.header.logs_bloom)
-        {
-            self.fault(VerifyFault::Receipts { height });
+        if let Some(receipts) = self.note(reader.receipts(height))?.flatten() {
+            if receipts_root(&receipts) != header.header.receipts_root
+                || logs_bloom(&receipts) != header.header.logs_bloom
+            {
+                self.fault(VerifyFault::Receipts { height });
+            }
+            self.logs(height, &receipts)?;
         }
         Ok(header.hash)
     }
@@ -218,6 +240,28 @@ impl Verify<'_> {
             if !tx.is_impersonated() && signer.ok() != Some(tx.sender()) {
                 self.fault(VerifyFault::Sender { height, hash, sender: tx.sender() });
             }
+        }
+        Ok(())
+    }
+
+    /// Looks for the rows that lead to the logs of a block, and counts them.
+    fn logs(&mut self, height: Height, receipts: &[Receipt]) -> Result<(), StateError> {
+        let mut is_whole = true;
+        for row in index_rows(height, receipts) {
+            self.indexed += 1;
+            is_whole &= self.base.snapshot.get(Family::LogIndex, &row)?.is_some();
+        }
+        if !is_whole {
+            self.fault(VerifyFault::LogIndexRow { height });
+        }
+        Ok(())
+    }
+
+    /// Each row was looked for by one block, so the counts must agree.
+    fn log_index(&mut self) -> Result<(), StateError> {
+        let rows = self.count(Family::LogIndex, |_, row| (!row.is_empty()).then_some("a value"))?;
+        if rows != self.indexed {
+            self.fault(VerifyFault::LogIndex { rows, expected: self.indexed });
         }
         Ok(())
     }

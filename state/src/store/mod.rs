@@ -56,11 +56,13 @@ pub enum Family {
     Nodes,
     /// Height ++ number -> cheats on top of that block.
     Diffs,
+    /// What a log is found by ++ height -> nothing.
+    LogIndex,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Accounts,
         Self::Storage,
@@ -75,6 +77,7 @@ impl Family {
         Self::Transactions,
         Self::Nodes,
         Self::Diffs,
+        Self::LogIndex,
     ];
 
     /// Name of the family, for people.
@@ -95,6 +98,7 @@ impl Family {
             Self::Transactions => "transactions",
             Self::Nodes => "nodes",
             Self::Diffs => "diffs",
+            Self::LogIndex => "log_index",
         }
     }
 }

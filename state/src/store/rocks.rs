@@ -101,7 +101,7 @@ impl Column {
             | Family::Heights
             | Family::Transactions
             | Family::Nodes => Self::Exact,
-            Family::AccountHistory | Family::StorageHistory => Self::History,
+            Family::AccountHistory | Family::StorageHistory | Family::LogIndex => Self::History,
             Family::Changes
             | Family::Headers
             | Family::Bodies

@@ -8,24 +8,28 @@
 //!
 //! Between slices deadline and caller are looked at directly, since an actor that goes on with
 //! [`Flow::More`] gets no messages; likewise the hold. A paused call has
-//! no turns but for its deadline.
+//! no turns but for its deadline. A streamed trace parks while its reader lags behind, and is the
+//! reader's to give up: it ends when the stream is dropped.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
+
+use alloy_primitives::bytes::Bytes;
 
 use evenkeel_runtime::{
-    Actor, Answer, Class, Ctx, Flow, JobHandle, MailboxSpec, Message, Overflow, Panicked, Reply,
-    Share, Spawn, System, Time, reply,
+    Actor, Answer, Class, Credit, Ctx, Flow, JobHandle, MailboxSpec, Message, NoCredit, Overflow,
+    Panicked, Reply, ReplyStream, Share, Sink, Spawn, System, Time, reply, stream,
 };
 
 use super::{
     hold::{Hold, HoldState, Order, Progress},
+    runs::{Run, StreamedRun},
     turn::{Turn, slices},
 };
 use crate::{
-    call::{CallJob, CallOutcome, CallRun, TraceJob, TraceRun},
+    call::{CallJob, CallOutcome, CallRun, TraceFrame, TraceJob, TraceRun},
     error::CallError,
     heavy::HeavyResult,
-    limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits},
+    limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits, TEXT_AHEAD_BYTES, TEXT_AHEAD_PIECES},
     payload::{Payload, PayloadJob, PayloadRun},
     simulate::{SimulateJob, SimulateRun, SimulatedBlock},
     step::Step,
@@ -46,7 +50,7 @@ pub fn spawn_call(
     share: &Share,
     job: CallJob,
 ) -> Answer<Result<CallOutcome, CallError>> {
-    spawn::<CallRun>(system, share, job, None)
+    spawn::<CallRun>(system, share, job, Extras::default())
 }
 
 /// The same for a call that `hold` can pause, step through, watch and cancel.
@@ -60,7 +64,7 @@ pub fn spawn_held_call(
     job: CallJob,
     hold: &Hold,
 ) -> Answer<Result<CallOutcome, CallError>> {
-    spawn::<CallRun>(system, share, job, Some(hold))
+    spawn::<CallRun>(system, share, job, Extras { hold: Some(hold.clone()), sink: None })
 }
 
 /// The same for traces, one after another.
@@ -69,7 +73,28 @@ pub fn spawn_trace(
     share: &Share,
     job: TraceJob,
 ) -> Answer<Result<Vec<Traced>, CallError>> {
-    spawn::<TraceRun>(system, share, job, None)
+    spawn::<TraceRun>(system, share, job, Extras::default())
+}
+
+/// A trace whose text comes in pieces.
+pub struct StreamedTrace {
+    /// The pieces, and how it ended. To be read until it ends.
+    pub text: ReplyStream<Bytes, CallError>,
+    /// Dropping it cancels the trace like dropping the text does.
+    pub running: Answer<Result<(), CallError>>,
+}
+
+/// The same for traces whose text is streamed: the trace is at most [`TEXT_AHEAD_BYTES`] and a turn
+/// ahead of its reader.
+pub fn spawn_streamed_trace(
+    system: &System,
+    share: &Share,
+    (job, frame): (TraceJob, TraceFrame),
+) -> StreamedTrace {
+    let (sink, text) = stream(Credit { items: TEXT_AHEAD_PIECES, bytes: TEXT_AHEAD_BYTES });
+    let extras = Extras { hold: None, sink: Some(sink) };
+    let running = spawn::<StreamedRun>(system, share, (job, frame), extras);
+    StreamedTrace { text, running }
 }
 
 /// The same for a simulation.
@@ -78,7 +103,7 @@ pub fn spawn_simulation(
     share: &Share,
     job: SimulateJob,
 ) -> Answer<Result<Vec<SimulatedBlock>, CallError>> {
-    spawn::<SimulateRun>(system, share, job, None)
+    spawn::<SimulateRun>(system, share, job, Extras::default())
 }
 
 /// The same for a block beside the chain.
@@ -87,105 +112,23 @@ pub fn spawn_payload(
     share: &Share,
     job: PayloadJob,
 ) -> Answer<Result<Payload, CallError>> {
-    spawn::<PayloadRun>(system, share, job, None)
+    spawn::<PayloadRun>(system, share, job, Extras::default())
 }
 
-/// What the actor drives.
-trait Run: Sized + Send + 'static {
-    type Job: Send + 'static;
-    type Outcome: Send + 'static;
-    fn limits(job: &Self::Job) -> &Limits;
-    fn new(job: Self::Job) -> Result<Self, CallError>;
-    fn step(&mut self, fuel: u64) -> Step<Result<Self::Outcome, CallError>>;
-    fn provide(&mut self, result: HeavyResult);
-    /// One instruction, or a part of it; asked of what is held only.
-    fn step_instruction(&mut self) -> Step<Result<Self::Outcome, CallError>> {
-        unreachable!("only calls are held")
-    }
-    fn whereabouts(&mut self) -> Whereabouts {
-        Whereabouts::default()
-    }
-}
-
-impl Run for CallRun {
-    type Job = CallJob;
-    type Outcome = CallOutcome;
-    fn limits(job: &CallJob) -> &Limits {
-        &job.limits
-    }
-    fn new(job: CallJob) -> Result<Self, CallError> {
-        Self::new(job)
-    }
-    fn step(&mut self, fuel: u64) -> Step<Result<CallOutcome, CallError>> {
-        self.step(fuel)
-    }
-    fn provide(&mut self, result: HeavyResult) {
-        self.provide(result);
-    }
-    fn step_instruction(&mut self) -> Step<Result<CallOutcome, CallError>> {
-        self.step_instruction()
-    }
-    fn whereabouts(&mut self) -> Whereabouts {
-        self.whereabouts()
-    }
-}
-
-impl Run for TraceRun {
-    type Job = TraceJob;
-    type Outcome = Vec<Traced>;
-    fn limits(job: &TraceJob) -> &Limits {
-        &job.limits
-    }
-    fn new(job: TraceJob) -> Result<Self, CallError> {
-        Self::new(job)
-    }
-    fn step(&mut self, fuel: u64) -> Step<Result<Vec<Traced>, CallError>> {
-        self.step(fuel)
-    }
-    fn provide(&mut self, result: HeavyResult) {
-        self.provide(result);
-    }
-}
-
-impl Run for SimulateRun {
-    type Job = SimulateJob;
-    type Outcome = Vec<SimulatedBlock>;
-    fn limits(job: &SimulateJob) -> &Limits {
-        &job.limits
-    }
-    fn new(job: SimulateJob) -> Result<Self, CallError> {
-        Self::new(job)
-    }
-    fn step(&mut self, fuel: u64) -> Step<Result<Vec<SimulatedBlock>, CallError>> {
-        self.step(fuel)
-    }
-    fn provide(&mut self, result: HeavyResult) {
-        self.provide(result);
-    }
-}
-
-impl Run for PayloadRun {
-    type Job = PayloadJob;
-    type Outcome = Payload;
-    fn limits(job: &PayloadJob) -> &Limits {
-        &job.limits
-    }
-    fn new(job: PayloadJob) -> Result<Self, CallError> {
-        Ok(Self::new(job))
-    }
-    fn step(&mut self, fuel: u64) -> Step<Result<Payload, CallError>> {
-        self.step(fuel)
-    }
-    fn provide(&mut self, result: HeavyResult) {
-        self.provide(result);
-    }
+/// What some calls have.
+#[derive(Default)]
+struct Extras {
+    /// Who may pause it.
+    hold: Option<Hold>,
+    /// Where its text goes.
+    sink: Option<Sink<Bytes, CallError>>,
 }
 
 fn spawn<R: Run>(
     system: &System,
     share: &Share,
     job: R::Job,
-    hold: Option<&Hold>,
+    Extras { hold, sink }: Extras,
 ) -> Answer<Result<R::Outcome, CallError>> {
     let (reply, answer) = reply();
     let Limits { deadline, timeout, .. } = *R::limits(&job);
@@ -196,9 +139,10 @@ fn spawn<R: Run>(
         reply: Some(reply),
         offloaded: None,
         is_look_due: false,
-        hold: hold.cloned(),
+        hold: hold.clone(),
         slices: 0,
         gas_used: 0,
+        output: Output { sink, unsent: VecDeque::new(), end: None },
     };
     let mut spawn = Spawn::new("call", Class::Call).share(share.clone());
     // The time that the node gives to all alike, so the older request goes first. A client sets
@@ -245,6 +189,17 @@ struct Call<R: Run> {
     slices: u64,
     /// Fuel used so far.
     gas_used: u64,
+    output: Output<Outcome<R>>,
+}
+
+/// The way out of text that is streamed.
+struct Output<O> {
+    /// Nothing is streamed without it.
+    sink: Option<Sink<Bytes, CallError>>,
+    /// What the reader lets us keep until it has read more: of one turn at most.
+    unsent: VecDeque<Bytes>,
+    /// The outcome, when nothing but the above is left to do.
+    end: Option<O>,
 }
 
 enum Work<R: Run> {
@@ -269,6 +224,9 @@ impl<R: Run> Actor for Call<R> {
     }
 
     fn resume(&mut self, ctx: &mut Ctx<'_, CallMessage>) -> Flow {
+        if let Some(flow) = self.hand_over(ctx) {
+            return flow;
+        }
         let order = self.hold.as_ref().map_or(Order::Run, Hold::next);
         match order {
             Order::Run | Order::Step { .. } => {}
@@ -301,6 +259,7 @@ impl<R: Run> Actor for Call<R> {
         self.slices += 1;
         self.gas_used += used;
         self.tell(HoldState::Running, || run.whereabouts());
+        self.output.unsent.extend(std::iter::from_fn(|| run.take_text()));
         match turn {
             Turn::Spent => {
                 self.work = Work::Running(run);
@@ -316,12 +275,36 @@ impl<R: Run> Actor for Call<R> {
                 self.look_again(ctx);
                 Flow::Next
             }
+            Turn::Done(Ok(outcome)) if !self.output.unsent.is_empty() => {
+                self.output.end = Some(Ok(outcome));
+                Flow::More
+            }
             Turn::Done(result) => self.answer(result),
         }
     }
 }
 
 impl<R: Run> Call<R> {
+    /// Hands text on to the reader; says what to do if there is nothing to execute now.
+    fn hand_over(&mut self, ctx: &mut Ctx<'_, CallMessage>) -> Option<Flow> {
+        let output = &mut self.output;
+        let sink = output.sink.as_mut()?;
+        if sink.is_cancelled() {
+            return Some(self.answer(Err(CallError::Cancelled)));
+        }
+        while let Some(text) = output.unsent.pop_front() {
+            let bytes = text.len();
+            if let Err(NoCredit(text)) = sink.try_item_sized(text, bytes) {
+                output.unsent.push_front(text);
+                let (ticket, completion) = ctx.ticket();
+                sink.when_credit(completion);
+                return Some(Flow::Park(ticket));
+            }
+        }
+        let end = output.end.take()?;
+        Some(self.answer(end))
+    }
+
     /// Why the call is to end now, if it is.
     fn interruption(&self, ctx: &Ctx<'_, CallMessage>) -> Option<CallError> {
         if self.reply.as_ref().is_none_or(Reply::is_cancelled) {
@@ -437,6 +420,12 @@ impl<R: Run> Call<R> {
             job.cancel();
         }
         self.tell(HoldState::Over, Whereabouts::default);
+        if let Some(sink) = self.output.sink.take() {
+            match &result {
+                Ok(_) => sink.finish(),
+                Err(error) => sink.fail(error.clone()),
+            }
+        }
         if let Some(reply) = self.reply.take() {
             reply.send(result);
         }

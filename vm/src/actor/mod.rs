@@ -5,12 +5,16 @@ mod cheat;
 mod executor;
 mod hold;
 mod message;
+mod runs;
 mod shadow;
 mod slot;
 mod turn;
 mod writing;
 
-pub use call::{spawn_call, spawn_held_call, spawn_payload, spawn_simulation, spawn_trace};
+pub use call::{
+    StreamedTrace, spawn_call, spawn_held_call, spawn_payload, spawn_simulation,
+    spawn_streamed_trace, spawn_trace,
+};
 pub use executor::{Executor, ExecutorConfig, ExecutorPorts};
 pub use hold::{Hold, HoldState, Progress};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};

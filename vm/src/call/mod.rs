@@ -12,4 +12,4 @@ mod traced;
 pub use access_list::AccessListed;
 pub use run::{CallJob, CallKind, CallOutcome, CallRun, CallStep};
 pub(crate) use single::Single;
-pub use trace_run::{TraceCall, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep};
+pub use trace_run::{TraceCall, TraceFrame, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep};

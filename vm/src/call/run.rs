@@ -122,7 +122,7 @@ impl CallRun {
                 let Prepared { setup, tx, facts, .. } = prepared;
                 let recipe = Arc::new(Recipe::new(TraceKind::Geth(options))?);
                 let info = TransactionInfo::default();
-                let order = Order { recipe, bytes_max: TRACE_BYTES_MAX, info };
+                let order = Order { recipe, bytes_max: TRACE_BYTES_MAX, info, is_streamed: false };
                 Kind::Trace(Box::new(TracedTx::new(order, setup, overlay, (tx, &facts))))
             }
             CallKind::AccessList => {
@@ -151,9 +151,9 @@ impl CallRun {
                 Step::More { used } => Step::More { used },
                 Step::Offload(call) => Step::Offload(call),
                 Step::Done(result) => Step::Done(result.map(|left| match left.traced {
-                    Traced::Json(trace) => CallOutcome::Trace(trace),
-                    Traced::Flat(_) | Traced::Operations(_) => {
-                        unreachable!("geth's tracers give JSON")
+                    Some(Traced::Json(trace)) => CallOutcome::Trace(trace),
+                    Some(Traced::Flat(_) | Traced::Operations(_)) | None => {
+                        unreachable!("geth's tracers give JSON, and it is not streamed")
                     }
                 })),
             },

@@ -2,11 +2,11 @@
 //!
 //! A block is replayed once, up to the first transaction that is traced; each trace is rendered as
 //! its transaction ends. What all of them record, and what they come to as JSON, is bounded
-//! together.
+//! together, unless the text is taken while they run.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, bytes::Bytes};
 use alloy_rpc_types_eth::{
     BlockOverrides, TransactionInfo, TransactionRequest, state::StateOverride,
 };
@@ -26,7 +26,7 @@ use crate::{
     overlay::Overlay,
     step::Step,
     suspended::Setup,
-    tracer::{Recipe, TraceKind, Traced},
+    tracer::{Json, Recipe, TraceKind, Traced},
 };
 
 /// Everything traces need.
@@ -100,6 +100,15 @@ impl TraceJob {
     }
 }
 
+/// How the text of streamed traces is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceFrame {
+    /// It is the text of the one trace.
+    One,
+    /// It is geth's list: each trace with the hash of its transaction.
+    Block,
+}
+
 /// How far the traces came.
 pub type TraceStep = Step<Result<Vec<Traced>, CallError>>;
 
@@ -114,6 +123,16 @@ pub struct TraceRun {
     traced: Vec<Traced>,
     bytes_left: usize,
     text_bytes: usize,
+    /// Text that nobody took yet, if it is streamed.
+    streamed: Option<Streamed>,
+}
+
+/// Text that is taken while the traces run.
+struct Streamed {
+    frame: TraceFrame,
+    pieces: VecDeque<Bytes>,
+    /// Whether a trace has begun.
+    has_traces: bool,
 }
 
 /// Where the traces are.
@@ -174,7 +193,37 @@ impl TraceRun {
             traced: Vec::new(),
             bytes_left: TRACE_BYTES_MAX,
             text_bytes: 0,
+            streamed: None,
         })
+    }
+
+    /// The same, with the text to be taken while the traces run: each time after a step. In the
+    /// end there are no traces.
+    ///
+    /// # Errors
+    ///
+    /// As [`TraceRun::new`].
+    ///
+    /// # Panics
+    ///
+    /// When it is stepped, if the traces are no text ([`TraceKind::Flat`],
+    /// [`TraceKind::Operations`]).
+    pub fn streamed(job: TraceJob, frame: TraceFrame) -> Result<Self, CallError> {
+        let streamed = Streamed { frame, pieces: VecDeque::new(), has_traces: false };
+        Ok(Self { streamed: Some(streamed), ..Self::new(job)? })
+    }
+
+    /// A piece of the text that is streamed, if there is one.
+    pub fn take_text(&mut self) -> Option<Bytes> {
+        self.gather();
+        self.streamed.as_mut()?.pieces.pop_front()
+    }
+
+    /// Puts what the trace under way has written behind what is there.
+    fn gather(&mut self) {
+        if let (Some(streamed), Phase::Trace(tracing)) = (&mut self.streamed, &mut self.phase) {
+            streamed.extend(tracing);
+        }
     }
 
     /// Runs for about `fuel` gas.
@@ -201,7 +250,7 @@ impl TraceRun {
             },
             Phase::Between(overlay) => self.next(*overlay),
             Phase::Trace(mut tracing) => match tracing.step(fuel) {
-                Step::Done(left) => match left.and_then(|left| self.keep(left)) {
+                Step::Done(left) => match left.and_then(|left| self.keep(left, &mut tracing)) {
                     Ok(overlay) => {
                         self.phase = Phase::Between(Box::new(overlay));
                         Step::More { used: TX_FUEL }
@@ -224,6 +273,9 @@ impl TraceRun {
     /// Begins the next trace.
     fn next(&mut self, overlay: Overlay) -> TraceStep {
         let Some(item) = self.items.pop_front() else {
+            if let Some(streamed) = &mut self.streamed {
+                streamed.end();
+            }
             return Step::Done(Ok(std::mem::take(&mut self.traced)));
         };
         match self.begin(item, overlay) {
@@ -241,6 +293,9 @@ impl TraceRun {
                 let block = self.place.block.as_ref().expect("it is the block's own transaction");
                 let (index, hash) = (self.place.next, block.hash);
                 let tx = Arc::clone(&block.txs[index]);
+                if let Some(streamed) = &mut self.streamed {
+                    streamed.begin(*tx.hash());
+                }
                 self.place.next += 1;
                 Ok(self.signed(&tx, overlay, Some((hash, index as u64))))
             }
@@ -281,12 +336,26 @@ impl TraceRun {
     }
 
     fn order(&self, info: TransactionInfo) -> Order {
-        Order { recipe: Arc::clone(&self.recipe), bytes_max: self.bytes_left, info }
+        let (recipe, is_streamed) = (Arc::clone(&self.recipe), self.streamed.is_some());
+        Order { recipe, bytes_max: self.bytes_left, info, is_streamed }
     }
 
     /// Keeps a trace; returns the state after its transaction.
-    fn keep(&mut self, left: Left) -> Result<Overlay, CallError> {
+    fn keep(&mut self, left: Left, tracing: &mut TracedTx) -> Result<Overlay, CallError> {
         let Left { traced, overlay, bytes } = left;
+        if let Some(streamed) = &mut self.streamed {
+            streamed.extend(tracing);
+            match traced {
+                Some(Traced::Json(Json(text))) => {
+                    streamed.push(Box::<str>::from(text).into_string());
+                }
+                None => {}
+                Some(Traced::Flat(_) | Traced::Operations(_)) => panic!("the traces are no text"),
+            }
+            streamed.end_trace();
+            return Ok(overlay);
+        }
+        let traced = traced.expect("only what is streamed leaves nothing");
         let kept = match &traced {
             // Text is all that is left of what was recorded.
             Traced::Json(text) => {
@@ -313,6 +382,43 @@ impl TraceRun {
             Phase::Replay(replay) => replay.provide(result),
             Phase::Trace(tracing) => tracing.provide(result),
             Phase::Between(_) | Phase::Over => panic!("nothing is offloaded"),
+        }
+    }
+}
+
+impl Streamed {
+    fn push(&mut self, text: impl Into<Bytes>) {
+        self.pieces.push_back(text.into());
+    }
+
+    /// What the trace has written.
+    fn extend(&mut self, tracing: &mut TracedTx) {
+        self.pieces.extend(tracing.take_text().into_iter().map(Bytes::from));
+    }
+
+    /// The trace of the transaction with this hash follows.
+    fn begin(&mut self, hash: B256) {
+        match self.frame {
+            TraceFrame::One => {}
+            TraceFrame::Block => {
+                let before = if self.has_traces { ',' } else { '[' };
+                self.push(format!(r#"{before}{{"txHash":"{hash}","result":"#));
+            }
+        }
+        self.has_traces = true;
+    }
+
+    fn end_trace(&mut self) {
+        match self.frame {
+            TraceFrame::One => {}
+            TraceFrame::Block => self.push("}"),
+        }
+    }
+
+    fn end(&mut self) {
+        match self.frame {
+            TraceFrame::One => {}
+            TraceFrame::Block => self.push(if self.has_traces { "]" } else { "[]" }),
         }
     }
 }

@@ -10,12 +10,13 @@ use revm::context::{
 
 use super::Single;
 use crate::{
-    error::{CallError, TxFacts},
+    error::{CallError, TxFacts, Unsupported},
     heavy::{HeavyCall, HeavyResult},
+    limits::{RENDER_INLINE_BYTES, TRACE_TEXT_BYTES_MAX, TX_FUEL},
     overlay::Overlay,
     step::Step,
     suspended::{Setup, Suspended, Whereabouts},
-    tracer::{Recipe, Rendered, Traced, Tracer, Unrendered},
+    tracer::{Recipe, Rendered, Traced, Tracer, Unrendered, Written},
 };
 
 /// A traced transaction.
@@ -26,10 +27,17 @@ pub(crate) struct TracedTx {
     tx: TxEnv,
     block: BlockEnv,
     info: TransactionInfo,
+    /// Whether its text is taken while it runs.
+    is_streamed: bool,
+    /// Text that was not taken.
+    pieces: Vec<Vec<u8>>,
+    text_bytes: usize,
 }
 
 enum State {
     Running(Suspended<Overlay, Tracer>),
+    /// The transaction is over, its text not yet written.
+    Writing(Box<(Tracer, Overlay)>),
     Rendering,
     Rendered(Box<Rendered>),
     Over,
@@ -37,7 +45,8 @@ enum State {
 
 /// What a traced transaction leaves.
 pub(crate) struct Left {
-    pub(crate) traced: Traced,
+    /// Nothing if the trace was taken as text while it was made.
+    pub(crate) traced: Option<Traced>,
     /// The state after it.
     pub(crate) overlay: Overlay,
     /// Bytes that were recorded.
@@ -50,6 +59,8 @@ pub(crate) struct Order {
     /// Bytes it may record.
     pub(crate) bytes_max: usize,
     pub(crate) info: TransactionInfo,
+    /// Whether [`TracedTx::take_text`] is asked while it runs.
+    pub(crate) is_streamed: bool,
 }
 
 impl TracedTx {
@@ -59,50 +70,86 @@ impl TracedTx {
         overlay: Overlay,
         (tx, facts): (TxEnv, &TxFacts),
     ) -> Self {
-        let Order { recipe, bytes_max, info } = order;
+        let Order { recipe, bytes_max, info, is_streamed } = order;
         let block = setup.block.clone();
         let evm = Suspended::new(setup, overlay, recipe.tracer(bytes_max));
         let single = Single::new(tx.clone(), facts);
-        Self { state: State::Running(evm), single, recipe, tx, block, info }
+        let state = State::Running(evm);
+        let (pieces, text_bytes) = (Vec::new(), 0);
+        Self { state, single, recipe, tx, block, info, is_streamed, pieces, text_bytes }
+    }
+
+    /// What was written since it was last asked.
+    pub(crate) fn take_text(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.pieces)
     }
 
     /// Runs for about `fuel` gas.
     pub(crate) fn step(&mut self, fuel: u64) -> Step<Result<Left, CallError>> {
-        match &mut self.state {
-            State::Running(evm) => {
-                let step = self.single.step(evm, fuel);
-                if let Some(excess) = evm.inspector_mut().excess() {
-                    self.state = State::Over;
-                    return Step::Done(Err(CallError::Unsupported(excess)));
-                }
-                match step {
-                    Step::More { used } => Step::More { used },
-                    Step::Offload(call) => Step::Offload(call),
-                    Step::Done(Ok(result)) => self.ended(result),
-                    Step::Done(Err(error)) => {
-                        self.state = State::Over;
-                        Step::Done(Err(error))
-                    }
-                }
-            }
-            State::Rendered(_) => {
-                let State::Rendered(rendered) = std::mem::replace(&mut self.state, State::Over)
-                else {
-                    unreachable!("it was rendered above")
-                };
-                Step::Done(left(*rendered))
-            }
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Running(evm) => self.run(evm, fuel),
+            State::Writing(ending) => self.write_rest(ending),
+            State::Rendered(rendered) => Step::Done(left(*rendered)),
             State::Rendering => panic!("provide the rendered trace first"),
             State::Over => panic!("a trace was stepped after its end"),
         }
     }
 
-    fn ended(&mut self, result: ExecutionResult) -> Step<Result<Left, CallError>> {
-        let State::Running(mut evm) = std::mem::replace(&mut self.state, State::Over) else {
-            unreachable!("it ran just now")
+    fn run(
+        &mut self,
+        mut evm: Suspended<Overlay, Tracer>,
+        fuel: u64,
+    ) -> Step<Result<Left, CallError>> {
+        // What was recorded is written before more is.
+        let step = match evm.inspector_mut().write() {
+            Some(bytes) => {
+                if let Err(error) = self.gather(evm.inspector_mut()) {
+                    return Step::Done(Err(error));
+                }
+                Step::More { used: bytes as u64 }
+            }
+            None => match self.single.step(&mut evm, fuel) {
+                Step::More { used } => Step::More { used },
+                Step::Offload(call) => Step::Offload(call),
+                Step::Done(Ok(result)) => return self.ended(evm, result),
+                Step::Done(Err(error)) => return Step::Done(Err(error)),
+            },
         };
+        if let Some(excess) = evm.inspector_mut().excess() {
+            return Step::Done(Err(CallError::Unsupported(excess)));
+        }
+        self.state = State::Running(evm);
+        step
+    }
+
+    /// Takes over what is written; all of it together is bounded if nobody takes it.
+    fn gather(&mut self, tracer: &mut Tracer) -> Result<(), CallError> {
+        let text = tracer.take_text();
+        self.text_bytes = self.text_bytes.saturating_add(text.len());
+        if !self.is_streamed && self.text_bytes > TRACE_TEXT_BYTES_MAX {
+            return Err(CallError::Unsupported(Unsupported::TraceText(TRACE_TEXT_BYTES_MAX)));
+        }
+        self.pieces.push(text);
+        Ok(())
+    }
+
+    fn ended(
+        &mut self,
+        mut evm: Suspended<Overlay, Tracer>,
+        result: ExecutionResult,
+    ) -> Step<Result<Left, CallError>> {
+        if let Some(excess) = evm.inspector_mut().excess() {
+            return Step::Done(Err(CallError::Unsupported(excess)));
+        }
         let ended = ResultAndState { result, state: evm.finalize() };
-        let (overlay, tracer) = evm.into_parts();
+        let (mut overlay, mut tracer) = evm.into_parts();
+        if tracer.end_text(&ended.result) {
+            if let Err(error) = overlay.commit(ended.state) {
+                return Step::Done(Err(CallError::State(error.0)));
+            }
+            self.state = State::Writing(Box::new((tracer, overlay)));
+            return Step::More { used: TX_FUEL };
+        }
         let unrendered = Unrendered {
             recipe: Arc::clone(&self.recipe),
             tracer,
@@ -119,12 +166,33 @@ impl TracedTx {
         Step::Done(left(unrendered.render()))
     }
 
+    fn write_rest(&mut self, mut ending: Box<(Tracer, Overlay)>) -> Step<Result<Left, CallError>> {
+        let (tracer, _) = &mut *ending;
+        if let Some(bytes) = tracer.write() {
+            if let Err(error) = self.gather(tracer) {
+                return Step::Done(Err(error));
+            }
+            self.state = State::Writing(ending);
+            return Step::More { used: bytes as u64 };
+        }
+        let (tracer, overlay) = *ending;
+        if self.is_streamed {
+            return Step::Done(Ok(Left { traced: None, overlay, bytes: tracer.bytes() }));
+        }
+        let written = Written { pieces: std::mem::take(&mut self.pieces), overlay };
+        if self.text_bytes > RENDER_INLINE_BYTES {
+            self.state = State::Rendering;
+            return Step::Offload(HeavyCall::join(Box::new(written)));
+        }
+        Step::Done(left(written.join()))
+    }
+
     /// Hands in the result of the offloaded work.
     pub(crate) fn provide(&mut self, result: HeavyResult) {
         match &mut self.state {
             State::Running(evm) => evm.provide(result),
             State::Rendering => self.state = State::Rendered(Box::new(result.into_rendered())),
-            State::Rendered(_) | State::Over => panic!("nothing is offloaded"),
+            State::Writing(_) | State::Rendered(_) | State::Over => panic!("nothing is offloaded"),
         }
     }
 
@@ -138,12 +206,14 @@ impl TracedTx {
     pub(crate) fn whereabouts(&mut self) -> Whereabouts {
         match &mut self.state {
             State::Running(evm) => evm.whereabouts(),
-            State::Rendering | State::Rendered(_) | State::Over => Whereabouts::default(),
+            State::Writing(_) | State::Rendering | State::Rendered(_) | State::Over => {
+                Whereabouts::default()
+            }
         }
     }
 }
 
 fn left(rendered: Rendered) -> Result<Left, CallError> {
     let Rendered { traced, overlay, bytes } = rendered;
-    traced.map(|traced| Left { traced, overlay, bytes })
+    traced.map(|traced| Left { traced: Some(traced), overlay, bytes })
 }

@@ -109,7 +109,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         for part in &mut self.parts {
             bytes += part.step_bytes(interpreter);
             match part {
-                Part::Steps(log) => bytes += log.step(interpreter, context),
+                Part::Steps(log) => self.cost += log.step(interpreter, context) as u64,
                 Part::Geth(one) => one.step(interpreter, context),
                 Part::Parity(one) => one.step(interpreter, context),
                 Part::Operations(_) => {}

@@ -1,11 +1,13 @@
 //! Tracers: what observes a transaction in slices, within bounds, and what is made of it.
 //!
-//! Pure. geth's struct logger is ours (`steps.rs`); the others are revm-inspectors', each behind a
-//! count of the bytes that it records. A trace that would go beyond its bound is refused, not cut.
+//! Pure. geth's struct logger is ours (`steps.rs`): its text is written and taken while the
+//! transaction runs. The others are revm-inspectors', each behind a count of the bytes that it
+//! records. A trace that would go beyond its bound is refused, not cut.
 
 mod inspect;
 mod render;
 mod steps;
+mod text;
 
 use alloy_primitives::map::HashSet;
 use alloy_rpc_types_eth::AccessList;
@@ -17,6 +19,7 @@ use alloy_rpc_types_trace::{
     otterscan::InternalOperation,
     parity::{LocalizedTransactionTrace, TraceType},
 };
+use revm::context::result::ExecutionResult;
 use revm_inspectors::{
     access_list::AccessListInspector,
     otterscan::InternalOperationsInspector,
@@ -26,9 +29,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     error::{CallError, InvalidCall, Unsupported},
-    limits::{ACCESS_LIST_SLOTS_MAX, TRACE_BYTES_MAX, TRACE_TEXT_BYTES_MAX, TRACER_NAME_CHARS_MAX},
+    limits::{ACCESS_LIST_SLOTS_MAX, TEXT_STEP_BYTES, TRACE_BYTES_MAX, TRACER_NAME_CHARS_MAX},
 };
-pub(crate) use render::{Rendered, Unrendered};
+pub(crate) use render::{Rendered, Unrendered, Written};
 use steps::StepLog;
 
 /// What is wanted of a traced transaction.
@@ -152,7 +155,7 @@ impl Recipe {
     fn part(&self, bytes_max: usize) -> Part {
         let limits = TraceLimits::default().set_max_recorded_bytes(Some(bytes_max));
         match self {
-            Self::Steps(options) => Part::Steps(Box::new(StepLog::new(*options, bytes_max))),
+            Self::Steps(options) => Part::Steps(Box::new(StepLog::new(*options))),
             Self::Geth(options) => {
                 let inspector = DebugInspector::new(options.clone());
                 Part::Geth(Box::new(limited(inspector.expect("it was made before"), limits)))
@@ -235,6 +238,31 @@ impl Tracer {
         }
     }
 
+    /// Writes some text of what was recorded, if the tracer writes while it runs and there is any
+    /// to write; returns how many bytes.
+    pub(crate) fn write(&mut self) -> Option<usize> {
+        let text = self.log()?.text();
+        (!text.is_written()).then(|| text.write(TEXT_STEP_BYTES))
+    }
+
+    /// Takes what is written.
+    pub(crate) fn take_text(&mut self) -> Vec<u8> {
+        self.log().map(|log| log.text().take()).unwrap_or_default()
+    }
+
+    /// Whether the tracer writes while it runs; then the transaction, which ended as `result`, is
+    /// all that is left to be written.
+    pub(crate) fn end_text(&mut self, result: &ExecutionResult) -> bool {
+        self.log().map(|log| log.end(result)).is_some()
+    }
+
+    fn log(&mut self) -> Option<&mut StepLog> {
+        match self.parts.first_mut() {
+            Some(Part::Steps(log)) => Some(log),
+            _ => None,
+        }
+    }
+
     /// Bytes recorded so far.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
@@ -246,9 +274,6 @@ impl Tracer {
             return Some(Unsupported::TraceBytes(TRACE_BYTES_MAX));
         }
         self.parts.iter_mut().find_map(|part| match part {
-            Part::Steps(log) if log.text_bytes() > TRACE_TEXT_BYTES_MAX => {
-                Some(Unsupported::TraceText(TRACE_TEXT_BYTES_MAX))
-            }
             Part::Parity(inspector) if inspector.limit_exceeded() => {
                 Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
             }

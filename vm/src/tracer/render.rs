@@ -137,7 +137,6 @@ impl Scene<'_> {
         overlay: &mut Overlay,
     ) -> Result<Traced, CallError> {
         match (recipe, part) {
-            (Recipe::Steps(_), Part::Steps(log)) => json(&log.frame(&self.ended.result)),
             (Recipe::Geth(_), Part::Geth(inspector)) => self.geth(inspector, overlay),
             (Recipe::Replay { types, has_hash }, Part::Parity(inspector)) => {
                 let builder = std::mem::take(&mut **inspector).into_parity_builder();
@@ -214,6 +213,31 @@ fn check_state(state: &EvmState, overlay: &Overlay) -> Result<(), CallError> {
         }
     }
     Ok(())
+}
+
+/// A trace that was written while its transaction ran.
+pub(crate) struct Written {
+    pub(crate) pieces: Vec<Vec<u8>>,
+    pub(crate) overlay: Overlay,
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Written").field("pieces", &self.pieces.len()).finish_non_exhaustive()
+    }
+}
+
+impl Written {
+    /// Puts the text together.
+    pub(crate) fn join(self) -> Rendered {
+        let text = String::from_utf8(self.pieces.concat()).map_err(|error| error.to_string());
+        let text = text.and_then(|text| RawValue::from_string(text).map_err(|e| e.to_string()));
+        let traced = match text {
+            Ok(text) => Ok(Traced::Json(Json(text))),
+            Err(error) => Err(CallError::Internal(error)),
+        };
+        Rendered { traced, overlay: self.overlay, bytes: 0 }
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Traced, CallError> {

@@ -1,13 +1,17 @@
 //! geth's struct logger: every instruction with what it found. Pure.
 //!
-//! Recorded compactly, rendered at the end. Source: geth `eth/tracers/logger`: a field that would
-//! be empty is left out, but for the stack; storage is shown with `SLOAD` and `SSTORE` only, as it
-//! is after them; `limit` counts instructions, as execution-apis has it.
+//! The text of an instruction is written as soon as the instruction is over, and whoever drives the
+//! execution takes it; nothing but the storage shown so far stays. Source: geth
+//! `eth/tracers/logger`: a field that would be empty is left out, but for the stack; storage is
+//! shown with `SLOAD` and `SSTORE` only, as it is after them; `limit` counts instructions, as
+//! execution-apis has it. Gas, outcome and return value come after the instructions, since only
+//! then they are known.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
-use alloy_primitives::{Address, B256, Bytes, U256, hex, map::AddressMap};
+use alloy_primitives::{Address, B256, Bytes, U256, map::AddressMap};
 use alloy_rpc_types_trace::geth::{GethDefaultTracingOptions, StructLog};
+use imbl::OrdMap;
 use revm::{
     Database,
     bytecode::opcode::{self, OpCode},
@@ -20,8 +24,8 @@ use revm::{
         interpreter_types::{InputsTr, Jumps, LoopControl, ReturnData},
     },
 };
-use serde::{Serialize, Serializer, ser::SerializeSeq};
 
+use super::text::{Part, Text};
 use crate::{
     error::{Halt, OpcodeName},
     limits::TRACE_STEP_BYTES,
@@ -29,34 +33,34 @@ use crate::{
     slice::VmContext,
 };
 
-/// Bytes of JSON of a step without stack, memory, storage and return data: names, numbers, a short
-/// error.
-const STEP_TEXT_BYTES: usize = 160;
-/// Of a word of memory, and of a slot with its value: quotes, prefix, digits, comma.
-const WORD_TEXT_BYTES: usize = 69;
-const SLOT_TEXT_BYTES: usize = 2 * WORD_TEXT_BYTES;
-/// Of a stack item beside its digits.
-const ITEM_TEXT_BYTES: usize = 5;
+/// Bytes of a slot that was shown, with its share of the map.
+const SLOT_BYTES: usize = 138;
 
 /// The steps of one transaction.
 pub(super) struct StepLog {
     options: GethDefaultTracingOptions,
-    steps: Vec<Step>,
     /// The step that has begun, if it is recorded.
-    is_open: bool,
+    open: Option<Step>,
+    /// Steps that have begun and are recorded.
+    count: u64,
+    text: Text,
+    /// Whether the text has a step.
+    has_steps: bool,
+    /// The memory that was last seen.
+    memory: Option<Seen>,
     /// Storage that was shown so far.
-    shown: Storage,
+    shown: AddressMap<OrdMap<B256, B256>>,
     /// What was refunded when each frame under way began, and at the last step.
     refunds: Vec<i64>,
     refund_last: i64,
-    /// JSON of the steps, about.
-    text_bytes: usize,
-    /// Bytes recorded, and how many may be: beyond it nothing is recorded any more.
-    bytes: usize,
-    bytes_max: usize,
 }
 
-type Storage = AddressMap<BTreeMap<B256, B256>>;
+struct Seen {
+    depth: usize,
+    /// Whether it may be another after the step that saw it.
+    is_stale: bool,
+    bytes: Option<Arc<[u8]>>,
+}
 
 struct Step {
     pc: usize,
@@ -65,11 +69,13 @@ struct Step {
     gas: u64,
     gas_cost: u64,
     refund: u64,
-    error: Option<Box<str>>,
-    stack: Option<Box<[U256]>>,
+    error: Option<String>,
+    stack_len: usize,
+    stack: Option<Vec<U256>>,
     memory: Option<Arc<[u8]>>,
     returned: Bytes,
-    slot: Option<Box<Touched>>,
+    slot: Option<Touched>,
+    storage: Option<OrdMap<B256, B256>>,
 }
 
 /// The slot that a step reads or writes.
@@ -81,65 +87,57 @@ struct Touched {
 }
 
 impl StepLog {
-    pub(super) fn new(options: GethDefaultTracingOptions, bytes_max: usize) -> Self {
+    pub(super) fn new(options: GethDefaultTracingOptions) -> Self {
+        let mut text = Text::default();
+        text.push_text(r#"{"structLogs":["#);
         Self {
             options,
-            steps: Vec::new(),
-            is_open: false,
-            shown: Storage::default(),
+            open: None,
+            count: 0,
+            text,
+            has_steps: false,
+            memory: None,
+            shown: AddressMap::default(),
             refunds: Vec::new(),
             refund_last: 0,
-            text_bytes: 0,
-            bytes: 0,
-            bytes_max,
         }
     }
 
-    /// Bytes of JSON, about and not less.
-    pub(super) const fn text_bytes(&self) -> usize {
-        self.text_bytes
+    /// What is written.
+    pub(super) const fn text(&mut self) -> &mut Text {
+        &mut self.text
     }
 
-    fn is_full(&self) -> bool {
-        let limit = self.options.limit.unwrap_or(0);
-        self.bytes > self.bytes_max || limit > 0 && self.steps.len() as u64 >= limit
-    }
-
-    /// Before an instruction; returns the bytes recorded.
+    /// Before an instruction; returns the fuel that recording it takes.
     pub(super) fn step<DB: Database>(
         &mut self,
         interpreter: &mut Interpreter,
         context: &mut VmContext<DB>,
     ) -> usize {
-        self.is_open = !self.is_full();
-        if !self.is_open {
+        // One that ended its frame before it began has no end.
+        self.close();
+        let limit = self.options.limit.unwrap_or(0);
+        if limit > 0 && self.count >= limit {
             return 0;
         }
+        self.count += 1;
         let stack = interpreter.stack.data();
-        let mut bytes = TRACE_STEP_BYTES;
-        let mut text = STEP_TEXT_BYTES;
+        let mut cost = TRACE_STEP_BYTES;
         let opcode = interpreter.bytecode.opcode();
         let kept_stack = self.options.is_stack_enabled().then(|| {
-            bytes += size_of_val(stack.as_slice());
-            let digits = |item: &U256| item.bit_len().div_ceil(4) + ITEM_TEXT_BYTES;
-            text += stack.iter().map(digits).sum::<usize>();
-            stack.as_slice().into()
+            cost += size_of_val(stack.as_slice());
+            stack.clone()
         });
         let depth = context.journaled_state.depth();
-        let memory = self.memory(interpreter, depth, &mut bytes);
-        text += memory.as_ref().map_or(0, |memory| memory.len().div_ceil(32) * WORD_TEXT_BYTES);
+        let memory = self.memory(interpreter, (depth, opcode), &mut cost);
         let returned = if self.options.is_return_data_enabled() {
             interpreter.return_data.buffer().clone()
         } else {
             Bytes::new()
         };
-        // The buffer is shared with the next steps.
-        let is_new = self.steps.last().is_none_or(|last| last.returned != returned);
-        bytes += if is_new { returned.len() } else { 0 };
-        text += 2 * returned.len();
         let refund = self.refund(depth, interpreter.gas.refunded());
         let slot = self.slot(opcode, stack, interpreter.input.target_address());
-        self.steps.push(Step {
+        self.open = Some(Step {
             pc: interpreter.bytecode.pc(),
             opcode,
             depth,
@@ -147,41 +145,42 @@ impl StepLog {
             gas_cost: 0,
             refund,
             error: None,
+            stack_len: stack.len(),
             stack: kept_stack,
             memory,
             returned,
             slot,
+            storage: None,
         });
-        self.text_bytes = self.text_bytes.saturating_add(text);
-        self.bytes = self.bytes.saturating_add(bytes);
-        bytes
+        cost
     }
 
     /// The memory of the frame; that of the step before it if nothing can have changed it.
     fn memory(
-        &self,
+        &mut self,
         interpreter: &Interpreter,
-        depth: usize,
-        bytes: &mut usize,
+        (depth, opcode): (usize, u8),
+        cost: &mut usize,
     ) -> Option<Arc<[u8]>> {
         if !self.options.is_memory_enabled() {
             return None;
         }
-        if let Some(last) = self.steps.last()
-            && last.depth == depth
-            && !OpCode::new_or_unknown(last.opcode).modifies_memory()
+        let is_stale = OpCode::new_or_unknown(opcode).modifies_memory();
+        if let Some(seen) = &mut self.memory
+            && seen.depth == depth
+            && !seen.is_stale
         {
-            return last.memory.clone();
+            seen.is_stale = is_stale;
+            return seen.bytes.clone();
         }
         let memory = interpreter.memory.context_memory();
-        if memory.is_empty() {
-            return None;
-        }
-        *bytes += memory.len();
-        Some(Arc::from(&*memory))
+        let bytes = (!memory.is_empty()).then(|| Arc::<[u8]>::from(&*memory));
+        *cost += memory.len();
+        self.memory = Some(Seen { depth, is_stale, bytes: bytes.clone() });
+        bytes
     }
 
-    fn slot(&self, opcode: u8, stack: &[U256], contract: Address) -> Option<Box<Touched>> {
+    fn slot(&self, opcode: u8, stack: &[U256], contract: Address) -> Option<Touched> {
         if !self.options.is_storage_enabled() {
             return None;
         }
@@ -190,7 +189,7 @@ impl StepLog {
             (opcode::SSTORE, [.., value, key]) => (*key, Some(B256::from(*value))),
             _ => return None,
         };
-        Some(Box::new(Touched { contract, key: key.into(), value }))
+        Some(Touched { contract, key: key.into(), value })
     }
 
     /// The refund of the transaction so far, as geth counts it: revm's frames begin at none.
@@ -203,12 +202,9 @@ impl StepLog {
         u64::try_from(self.refund_last).unwrap_or(0)
     }
 
-    /// After an instruction; returns the bytes recorded.
+    /// After an instruction; returns the bytes that stay recorded.
     pub(super) fn step_end(&mut self, interpreter: &mut Interpreter) -> usize {
-        if !self.is_open {
-            return 0;
-        }
-        let step = self.steps.last_mut().expect("a step has begun");
+        let Some(step) = &mut self.open else { return 0 };
         let action = interpreter.bytecode.action().as_ref();
         // As geth, whose CREATE hands its gas on while it executes.
         let handed_on = match action {
@@ -218,71 +214,57 @@ impl StepLog {
         let used = step.gas.saturating_sub(interpreter.gas.remaining());
         step.gas_cost = used.saturating_sub(handed_on);
         let ended = action.and_then(InterpreterAction::instruction_result);
-        let stack_len = step.stack.as_ref().map_or(0, |stack| stack.len());
-        step.error = ended.and_then(|ended| error_of(ended, step.opcode, stack_len));
-        let Some(slot) = &mut step.slot else { return 0 };
-        if slot.value.is_none() && step.error.is_none() {
-            slot.value = interpreter.stack.data().last().map(|value| B256::from(*value));
+        step.error = ended.and_then(|ended| error_of(ended, step.opcode, step.stack_len));
+        let mut kept = 0;
+        if let Some(slot) = &mut step.slot {
+            if slot.value.is_none() && step.error.is_none() {
+                slot.value = interpreter.stack.data().last().map(|value| B256::from(*value));
+            }
+            if let Some(value) = slot.value {
+                let storage = self.shown.entry(slot.contract).or_default();
+                kept = if storage.insert(slot.key, value).is_none() { SLOT_BYTES } else { 0 };
+                step.storage = Some(storage.clone());
+            }
         }
-        let Some(value) = slot.value else { return 0 };
-        let storage = self.shown.entry(slot.contract).or_default();
-        storage.insert(slot.key, value);
-        let text = storage.len() * SLOT_TEXT_BYTES;
-        self.text_bytes = self.text_bytes.saturating_add(text);
-        self.bytes = self.bytes.saturating_add(SLOT_TEXT_BYTES);
-        SLOT_TEXT_BYTES
+        self.close();
+        kept
     }
 
-    /// The answer, once the transaction has ended as `result`.
-    pub(super) fn frame<'a>(&'a self, result: &'a ExecutionResult) -> Frame<'a> {
-        let returned = result.output().cloned().unwrap_or_default();
-        Frame {
-            gas: result.tx_gas_used(),
-            failed: !result.is_success(),
-            return_value: returned,
-            struct_logs: Steps(self),
+    /// Hands the text of the open step on to be written.
+    fn close(&mut self) {
+        let Some(step) = self.open.take() else { return };
+        if std::mem::replace(&mut self.has_steps, true) {
+            self.text.push_text(",");
         }
+        step.show(&mut self.text);
+    }
+
+    /// The transaction has ended as `result`.
+    pub(super) fn end(&mut self, result: &ExecutionResult) {
+        self.close();
+        let (gas, failed) = (result.tx_gas_used(), !result.is_success());
+        let tail = format!(r#"],"gas":{gas},"failed":{failed},"returnValue":"0x"#);
+        self.text.push_text(&tail);
+        self.text.push(Part::Hex(result.output().cloned().unwrap_or_default()));
+        self.text.push_text("\"}");
     }
 }
 
 /// geth's words for an instruction that failed.
-fn error_of(ended: InstructionResult, opcode: u8, stack_len: usize) -> Option<Box<str>> {
+fn error_of(ended: InstructionResult, opcode: u8, stack_len: usize) -> Option<String> {
     match SuccessOrHalt::<HaltReason>::from(ended) {
         SuccessOrHalt::Halt(reason) => {
             let halt = Halt { reason, fault: Some(Fault { opcode, stack_len }) };
-            Some(halt.to_string().into())
+            Some(halt.to_string())
         }
         _ => None,
     }
 }
 
-/// What geth's struct logger answers.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Frame<'a> {
-    gas: u64,
-    failed: bool,
-    return_value: Bytes,
-    struct_logs: Steps<'a>,
-}
-
-struct Steps<'a>(&'a StepLog);
-
-impl Serialize for Steps<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut storage = Storage::default();
-        let mut steps = serializer.serialize_seq(Some(self.0.steps.len()))?;
-        for step in &self.0.steps {
-            steps.serialize_element(&step.shown(&mut storage))?;
-        }
-        steps.end()
-    }
-}
-
 impl Step {
-    fn shown(&self, storage: &mut Storage) -> StructLog {
-        let slot = self.slot.as_ref().and_then(|slot| Some((slot, slot.value?)));
-        StructLog {
+    fn show(self, text: &mut Text) {
+        let Self { memory, returned, storage, .. } = self;
+        let head = StructLog {
             pc: self.pc as u64,
             op: match OpCode::new(self.opcode) {
                 Some(known) => Cow::Borrowed(known.as_str()),
@@ -291,27 +273,31 @@ impl Step {
             gas: self.gas,
             gas_cost: self.gas_cost,
             depth: self.depth as u64,
-            error: self.error.as_ref().map(ToString::to_string),
-            stack: self.stack.as_ref().map(|stack| stack.to_vec()),
-            return_data: (!self.returned.is_empty()).then(|| self.returned.clone()),
-            memory: self.memory.as_ref().map(|memory| words(memory)),
-            storage: slot.map(|(slot, value)| {
-                let storage = storage.entry(slot.contract).or_default();
-                storage.insert(slot.key, value);
-                storage.clone()
-            }),
+            error: self.error,
+            stack: self.stack,
             refund_counter: (self.refund > 0).then_some(self.refund),
             ..StructLog::default()
+        };
+        // Numbers and names of our own: they have a JSON form.
+        let mut head = serde_json::to_string(&head).expect("a step without maps is plain data");
+        // What may be long is added, piece by piece.
+        head.pop();
+        text.push_text(&head);
+        if let Some(memory) = memory {
+            text.push_text(r#","memory":["#);
+            text.push(Part::words(memory));
+            text.push_text("]");
         }
+        if let Some(storage) = storage {
+            text.push_text(r#","storage":{"#);
+            text.push(Part::slots(storage));
+            text.push_text("}");
+        }
+        if !returned.is_empty() {
+            text.push_text(r#","returnData":"0x"#);
+            text.push(Part::Hex(returned));
+            text.push_text("\"");
+        }
+        text.push_text("}");
     }
-}
-
-/// Memory as words of 32 bytes.
-fn words(memory: &[u8]) -> Vec<String> {
-    let padded = |chunk: &[u8]| {
-        let mut word = [0; 32];
-        word[..chunk.len()].copy_from_slice(chunk);
-        hex::encode_prefixed(word)
-    };
-    memory.chunks(32).map(padded).collect()
 }

@@ -185,7 +185,7 @@ fn caps() {
         world.mine(&[vec![event.clone(), event.clone()]]);
     }
     let (code, text) = world.err("eth_getLogs", r#"[{"fromBlock":"0x1","toBlock":"0x5"}]"#);
-    assert_eq!((code, text.as_str()), (-32_005, "query exceeds max block range 4"));
+    assert_eq!((code, text.as_str()), (-32_000, "exceed maximum block range: 4"));
     let (code, text) = world.err("eth_getLogs", r#"[{"fromBlock":"0x1","toBlock":"0x4"}]"#);
     let want = "query exceeds max results 5, retry with the range 1-2";
     assert_eq!((code, text.as_str()), (-32_005, want));

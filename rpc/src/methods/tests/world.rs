@@ -5,8 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::{
-    Accounts, Api, Client, ClientId, EngineCall, Executions, Filters, Flags, LogForm, Member,
-    PlaceLimits, Places, Request, RequestLog, RpcConfig, RpcError, Session,
+    Accounts, Api, Client, ClientId, EngineCall, Filters, Flags, LogForm, Member, PlaceLimits,
+    Places, Request, RequestLog, RpcConfig, RpcError, Session,
 };
 use alloy_consensus::{TxEip1559, TxType};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, TxKind, U256};
@@ -107,7 +107,7 @@ impl World {
             engine,
             order: Order::Fifo,
             places: Places::new(&system, places),
-            executions: Executions::default(),
+            executions: Arc::default(),
             shadow: None,
             accounts: Accounts::new(dev),
             filters: Filters::new(&system),
@@ -157,7 +157,7 @@ impl World {
                 client: &client,
                 session: session.as_ref(),
             };
-            crate::dispatch(&api, request).await
+            crate::dispatch(&api, request).await?.into_json().await
         })
     }
 

@@ -1,5 +1,7 @@
 //! HTTP over real sockets on loopback: keep-alive, limits, disconnects.
 
+use std::io::Read as _;
+
 use super::{
     peer::{Peer, post},
     *,
@@ -112,6 +114,47 @@ fn excess_is_refused_unworked() {
         assert!(end.is_empty() || end.starts_with(b"HTTP/1.1 4"), "{}", end.escape_ascii());
     }
     assert_eq!(bench.called(), 0);
+}
+
+/// Goal: a long answer that is streamed comes in chunks, whatever bounds whole ones, and its
+/// connection goes on; a short one has a length, and its error is an answer; one that breaks late
+/// is broken off; the work of one whose client leaves ends.
+#[test]
+fn answers_are_streamed() {
+    let bench = Bench::new(rules());
+    let mut peer = Peer::new(bench.address);
+    let numbers =
+        |count: usize, digits: usize| format!("[{}]", vec!["1".repeat(digits); count].join(","));
+    let short = peer.post(&call(1, "stream", "[10,10,0]"));
+    assert!(short.head.contains("content-length"), "{}", short.head);
+    assert_eq!(short.body, result(1, &numbers(10, 10)));
+    assert_eq!(bench.news(), News::Dropped);
+
+    let long = peer.post(&call(2, "stream", "[300,10000,0]"));
+    // Not assert_eq: it would print both.
+    assert!(long.body == result(2, &numbers(300, 10_000)));
+    assert_eq!(bench.news(), News::Dropped);
+
+    let whole = peer.post(&format!("[{}]", call(3, "stream", "[300,10000,0]")));
+    assert_eq!(whole.body, format!("[{}]", error(3, -32_003, "response too large")));
+    assert_eq!(bench.news(), News::Dropped);
+
+    let early = peer.post(&call(4, "stream", "[3,10,1]"));
+    assert_eq!(early.body, error(4, -32_000, "it broke"));
+    assert_eq!(bench.news(), News::Dropped);
+
+    peer.send(post(&call(5, "stream", "[300,10000,1]")));
+    let broken = peer.read_to_end();
+    assert!(broken.len() > 64 << 10 && !broken.ends_with(b"0\r\n\r\n"));
+    assert_eq!(bench.news(), News::Dropped);
+
+    let mut peer = Peer::new(bench.address);
+    peer.send(post(&call(6, "stream", "[30,10000,2]")));
+    let mut first = [0; 17];
+    peer.stream.read_exact(&mut first).expect("the answer begins");
+    assert_eq!(&first, b"HTTP/1.1 200 OK\r\n");
+    drop(peer);
+    assert_eq!(bench.news(), News::Dropped);
 }
 
 /// Goal: B2: answers stop growing at their limit, and the rest is told so.

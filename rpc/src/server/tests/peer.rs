@@ -55,6 +55,10 @@ impl Peer {
         let head = std::mem::replace(&mut self.unread, rest);
         let head = String::from_utf8(head).expect("heads are ASCII").to_ascii_lowercase();
         let status = head[9..12].parse().expect("a status is a number");
+        if head.contains("transfer-encoding: chunked") {
+            let body = self.read_chunks();
+            return Reply { status, head, body };
+        }
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length = length.filter(|_| method != "HEAD");
         let length = length.map_or(0, |length| length.parse().expect("a length is a number"));
@@ -65,6 +69,29 @@ impl Peer {
         let body = std::mem::replace(&mut self.unread, rest);
         let body = String::from_utf8(body).expect("answers are UTF-8");
         Reply { status, head, body }
+    }
+
+    fn read_chunks(&mut self) -> String {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                if let Some(end) = self.unread.windows(2).position(|window| window == b"\r\n") {
+                    break end;
+                }
+                assert!(self.fill(), "closed within a chunk's head");
+            };
+            let digits = str::from_utf8(&self.unread[..end]).expect("a length is ASCII");
+            let length = usize::from_str_radix(digits, 16).expect("a length is a number");
+            while self.unread.len() < end + 2 + length + 2 {
+                assert!(self.fill(), "closed within a chunk");
+            }
+            let rest = self.unread.split_off(end + 2 + length + 2);
+            let chunk = std::mem::replace(&mut self.unread, rest);
+            if length == 0 {
+                return String::from_utf8(body).expect("answers are UTF-8");
+            }
+            body.extend_from_slice(&chunk[end + 2..end + 2 + length]);
+        }
     }
 
     /// Reads until the server closes; what came before it did.

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     ChangeSet, Database, OpenError, Options,
+    rows::FORMAT,
     testing::{Folder, execute, spec},
 };
 
@@ -58,15 +59,23 @@ fn only_its_own_chain_opens_a_datadir() {
 
     let label = folder.path().join("evenkeel.datadir");
     let text = fs::read_to_string(&label).expect("it has a label");
-    fs::write(&label, text.replace("format 2", "format 3")).expect("it is writable");
+    let label_of =
+        |format: u32| text.replace(&format!("format {FORMAT}"), &format!("format {format}"));
+    fs::write(&label, label_of(FORMAT + 1)).expect("it is writable");
     let before = files(&folder);
     let error = Database::open(&options(&folder), &spec(1)).err().expect("a newer version");
-    assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }), "{error}");
+    assert!(
+        matches!(error, OpenError::Newer { found, known: FORMAT, .. } if found == FORMAT + 1),
+        "{error}"
+    );
     assert_eq!(files(&folder), before);
-    fs::write(&label, text.replace("format 2", "format 1")).expect("it is writable");
+    fs::write(&label, label_of(FORMAT - 1)).expect("it is writable");
     let before = files(&folder);
     let error = Database::open(&options(&folder), &spec(1)).err().expect("an older version");
-    assert!(matches!(error, OpenError::Older { found: 1, known: 2, .. }), "{error}");
+    assert!(
+        matches!(error, OpenError::Older { found, known: FORMAT, .. } if found == FORMAT - 1),
+        "{error}"
+    );
     assert_eq!(files(&folder), before);
 
     // The label is a courtesy; the rows inside decide.

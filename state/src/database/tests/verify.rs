@@ -46,6 +46,7 @@ fn any_corruption_is_found() {
         Family::Heights,
         Family::Transactions,
         Family::Nodes,
+        Family::LogIndex,
     ];
     for family in checked {
         let range = Range { prefix: &[], from: &[], rows_max: usize::MAX };

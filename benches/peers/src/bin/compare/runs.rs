@@ -21,7 +21,7 @@ use crate::options::Options;
 pub(crate) const RUNTIMES: [&str; 7] =
     ["ours", "tokio", "tokio-unbounded", "ractor", "kameo", "actix", "beam"];
 
-/// A program that takes longer counts as not ended.
+/// A program that takes longer counts as not ended, and is not run again in later rounds.
 const RUN_MAX: Duration = Duration::from_mins(1);
 
 type Key = (String, usize, &'static str);
@@ -57,7 +57,12 @@ impl Samples {
                     let runtimes = options.runtimes.len();
                     for place in 0..runtimes {
                         let runtime = options.runtimes[(round + place) % runtimes];
-                        if let Some(line) = programs.run(runtime, program, workers, options) {
+                        let line = if samples.did_not_end(program, workers, runtime) {
+                            Some(failed(runtime, program, workers))
+                        } else {
+                            programs.run(runtime, program, workers, options)
+                        };
+                        if let Some(line) = line {
                             keep(&line);
                             samples.add((program.name(), workers, runtime), line);
                         }
@@ -100,6 +105,13 @@ impl Samples {
 
     fn add(&mut self, key: Key, line: Line) {
         self.lines.entry(key).or_default().push(line);
+    }
+
+    /// True if a run of this had no figure.
+    fn did_not_end(&self, program: Program, workers: usize, runtime: &'static str) -> bool {
+        let lines = self.lines.get(&(program.name(), workers, runtime));
+        let figures = failed(runtime, program, workers).len();
+        lines.into_iter().flatten().any(|line| line.len() == figures)
     }
 
     /// The median over the rounds; `None` if most rounds have no such figure.

@@ -1,0 +1,243 @@
+//! What a method answers: JSON that is there, or JSON that comes piece by piece.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use evenkeel_runtime::{System, checkpoint};
+use futures_util::stream::{BoxStream, StreamExt as _};
+use serde_json::value::RawValue;
+
+use crate::{
+    error::RpcError,
+    limits::{JOIN_INLINE_BYTES_MAX, PIECE_BYTES_MIN},
+    quota::Taken,
+};
+
+/// The result of a call.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is there.
+    Json(Box<RawValue>),
+    /// It comes.
+    Stream(TextStream),
+}
+
+/// JSON text that comes piece by piece. Dropping it ends the work that makes it. After an error
+/// nothing comes: what came before is no JSON then.
+pub struct TextStream {
+    pieces: BoxStream<'static, Result<Bytes, RpcError>>,
+    /// A piece that was waited for.
+    first: Option<Bytes>,
+}
+
+/// What a stream gives next; `None` at its end.
+type Piece = Option<Result<Bytes, RpcError>>;
+
+/// How a stream went on.
+pub(crate) enum Begun {
+    /// This is all of it.
+    Whole(Vec<Bytes>),
+    /// This is its beginning.
+    Beginning(Vec<Bytes>, TextStream),
+}
+
+impl From<Box<RawValue>> for Answer {
+    fn from(json: Box<RawValue>) -> Self {
+        Self::Json(json)
+    }
+}
+
+impl fmt::Debug for TextStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TextStream")
+    }
+}
+
+impl Answer {
+    /// All of it as pieces, no more than `bytes_max` if it has to be waited for.
+    ///
+    /// # Errors
+    ///
+    /// What ended a stream; -32003 if it is longer.
+    pub(crate) async fn whole(self, bytes_max: usize) -> Result<Vec<Bytes>, RpcError> {
+        let stream = match self {
+            Self::Json(json) => return Ok(vec![text_of(json)]),
+            Self::Stream(stream) => stream,
+        };
+        match stream.begin(bytes_max).await? {
+            Begun::Whole(pieces) => Ok(pieces),
+            Begun::Beginning(..) => Err(RpcError::response_too_large()),
+        }
+    }
+
+    /// All of it as JSON. O(its size) at once: for callers that are no node.
+    ///
+    /// # Errors
+    ///
+    /// What ended a stream.
+    pub async fn into_json(self) -> Result<Box<RawValue>, RpcError> {
+        if let Self::Json(json) = self {
+            return Ok(json);
+        }
+        let text = self.whole(usize::MAX).await?.concat();
+        let text =
+            String::from_utf8(text).map_err(|error| RpcError::internal(error.to_string()))?;
+        RawValue::from_string(text).map_err(|error| RpcError::internal(error.to_string()))
+    }
+}
+
+fn text_of(json: Box<RawValue>) -> Bytes {
+    Bytes::from(Box::<str>::from(json).into_string())
+}
+
+impl TextStream {
+    pub(crate) fn new(poll: impl FnMut(&mut Context<'_>) -> Poll<Piece> + Send + 'static) -> Self {
+        Self { pieces: futures_util::stream::poll_fn(poll).boxed(), first: None }
+    }
+
+    /// Waits for the first piece, or for the error in its place.
+    pub(crate) async fn wait(&mut self) -> Result<(), RpcError> {
+        if self.first.is_none() {
+            self.first = self.pieces.next().await.transpose()?;
+        }
+        Ok(())
+    }
+
+    /// The next piece; `None` at the end.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => self.pieces.poll_next_unpin(cx),
+        }
+    }
+
+    /// Waits for its end, or for more than `bytes` of it.
+    pub(crate) async fn begin(mut self, bytes: usize) -> Result<Begun, RpcError> {
+        let mut pieces = Vec::new();
+        let mut came = 0_usize;
+        while let Some(piece) = poll_fn(|cx| self.poll_next(cx)).await {
+            let piece = piece?;
+            came = came.saturating_add(piece.len());
+            pieces.push(piece);
+            if came > bytes {
+                return Ok(Begun::Beginning(pieces, self));
+            }
+            checkpoint().await;
+        }
+        Ok(Begun::Whole(pieces))
+    }
+}
+
+/// Text of which the long pieces are not copied.
+#[derive(Default)]
+pub(crate) struct Pieces {
+    done: Vec<Bytes>,
+    open: String,
+}
+
+impl Pieces {
+    /// Where short text is written.
+    pub(crate) const fn text(&mut self) -> &mut String {
+        &mut self.open
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.open.is_empty()
+    }
+
+    /// Adds JSON.
+    pub(crate) fn extend(&mut self, pieces: Vec<Bytes>) {
+        for piece in pieces {
+            self.push(piece);
+        }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        match str::from_utf8(&piece) {
+            Ok(short) if short.len() < PIECE_BYTES_MIN => self.open.push_str(short),
+            _ => {
+                self.end_piece();
+                self.done.push(piece);
+            }
+        }
+    }
+
+    fn end_piece(&mut self) {
+        if !self.open.is_empty() {
+            self.done.push(Bytes::from(std::mem::take(&mut self.open)));
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<Bytes> {
+        self.end_piece();
+        self.done
+    }
+}
+
+/// What a body is answered with.
+pub struct Reply {
+    pieces: Vec<Bytes>,
+    rest: Option<TextStream>,
+    held: Option<Taken>,
+}
+
+/// Text and its part of a quota.
+struct Counted {
+    text: Bytes,
+    _held: Arc<Taken>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+fn counted(text: Bytes, held: &Arc<Taken>) -> Bytes {
+    Bytes::from_owner(Counted { text, _held: Arc::clone(held) })
+}
+
+impl Reply {
+    /// These pieces, which count as long as `held` is.
+    pub(crate) fn whole(pieces: Pieces, held: Option<Taken>) -> Self {
+        Self { pieces: pieces.finish(), rest: None, held }
+    }
+
+    /// These pieces, then `rest`, then the end of the answer.
+    pub(crate) fn streamed(pieces: Pieces, rest: TextStream) -> Self {
+        Self { pieces: pieces.finish(), rest: Some(rest), held: None }
+    }
+
+    /// The pieces, which count until they are dropped, and what follows them.
+    pub(crate) fn into_pieces(self) -> (Vec<Bytes>, Option<TextStream>) {
+        let Self { pieces, rest, held } = self;
+        match held.map(Arc::new) {
+            None => (pieces, rest),
+            Some(held) => (pieces.into_iter().map(|text| counted(text, &held)).collect(), rest),
+        }
+    }
+
+    /// All of it in one piece, if nothing is streamed: on the compute pool if copying it takes
+    /// longer than a turn.
+    pub(crate) async fn join(self, system: &System) -> Bytes {
+        let Self { mut pieces, held, .. } = self;
+        let whole = if pieces.len() == 1 {
+            pieces.swap_remove(0)
+        } else if pieces.iter().map(Bytes::len).sum::<usize>() <= JOIN_INLINE_BYTES_MAX {
+            Bytes::from(pieces.concat())
+        } else {
+            // A job of ours that copies does not panic.
+            let joined = system.compute_async(move |_| Bytes::from(pieces.concat())).await;
+            joined.unwrap_or_default()
+        };
+        match held.map(Arc::new) {
+            None => whole,
+            Some(held) => counted(whole, &held),
+        }
+    }
+}
