@@ -147,6 +147,12 @@ pub(crate) struct WalletArgs {
     /// Derivation path of the dev keys; the account's index is appended [default: m/44'/60'/0'/0/].
     #[arg(long, value_name = "PATH")]
     pub(crate) derivation_path: Option<String>,
+    /// Sign for the keys in these files too (Web3 Secret Storage, as geth and cast write it).
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "password_file")]
+    pub(crate) keystore: Vec<PathBuf>,
+    /// Passwords of the keystores, one a line; the last one is for all that follow.
+    #[arg(long, value_name = "FILE", requires = "keystore")]
+    pub(crate) password_file: Option<PathBuf>,
     /// Give these accounts money at the start: ADDRESS, or ADDRESS:ETHER.
     #[arg(long, value_name = "ADDRESS[:ETHER]", value_delimiter = ',', num_args = 1.., value_parser = parse_funds)]
     pub(crate) fund_accounts: Vec<Funds>,

@@ -25,7 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     args::{DevArgs, MiningArgs, OrderArg, WalletArgs},
     banner::Banner,
-    genesis, log,
+    genesis, keystore, log,
 };
 
 /// How long the processes may take to end once asked to.
@@ -50,6 +50,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
     let system = System::threads(threads(args)).context("cannot start the scheduler")?;
     let signals = signals(&system)?;
     let accounts = dev_accounts(&args.wallet, args.node.seed)?;
+    let keys = keystore::unlock(&args.wallet)?;
     let options = Options { path: args.node.datadir.clone(), ..Options::default() };
     let spec = genesis::chain_spec(args, &accounts, &options, system.wall_clock())?;
     let addresses: Vec<_> =
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
         listeners = listeners.with_ipc(path)?;
     }
     let database = Database::open(&options, &spec)?;
-    let node = start(&system, config(args, &accounts), spec, database)?;
+    let node = start(&system, config(args, &accounts, keys), spec, database)?;
     let listening = serve_on(&system, Arc::clone(&node.api), listeners)?.local;
     if let Some(path) = &args.node.config_out {
         let text = config_out(args, &accounts, &node).to_string();
@@ -154,7 +155,7 @@ fn printer() -> mpsc::Sender<(String, Reply<bool>)> {
 }
 
 /// The node's settings from the flags.
-fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
+fn config(args: &DevArgs, accounts: &DevAccounts, keys: Vec<PrivateKeySigner>) -> Config {
     let evm = &args.evm;
     let order = match args.mining.order {
         OrderArg::Fees => Order::Fees,
@@ -190,6 +191,7 @@ fn config(args: &DevArgs, accounts: &DevAccounts) -> Config {
         rpc: rpc_config(args, &limits),
         limits,
         accounts: accounts.clone(),
+        keys,
         log_form: if args.display.json { LogForm::Json } else { LogForm::Text },
         is_logging: !args.display.quiet,
         auto_impersonate: args.wallet.auto_impersonate,

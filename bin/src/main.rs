@@ -7,6 +7,7 @@ mod chain_file;
 mod db;
 mod dev;
 mod genesis;
+mod keystore;
 mod later;
 mod layers;
 mod log;

@@ -1,5 +1,6 @@
 //! What this process of the node is told; the chain itself is a `ChainSpec`.
 
+use alloy_signer_local::PrivateKeySigner;
 use evenkeel_chain::{DevAccounts, Fork};
 use evenkeel_consensus::Mining;
 use evenkeel_mempool::{AdmissionConfig, PoolConfig};
@@ -25,6 +26,8 @@ pub struct Config {
     pub rpc: RpcConfig,
     /// Keys the node signs with (`eth_sendTransaction`).
     pub accounts: DevAccounts,
+    /// Keys it signs with besides.
+    pub keys: Vec<PrivateKeySigner>,
     /// How requests and blocks are told to the operator.
     pub log_form: LogForm,
     /// Whether they are told from the start.

@@ -131,7 +131,7 @@ pub fn start(
     let rules = (config.admission.clone(), Arc::clone(&spec));
     let admissions = admissions(system, &rules, &reads, &pool);
 
-    let accounts = Accounts::new(&config.accounts);
+    let accounts = Accounts::new(&config.accounts, &config.keys);
     accounts.set_auto_impersonate(config.auto_impersonate);
     let api = Arc::new(Api {
         spec: Arc::clone(&spec),

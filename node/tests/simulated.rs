@@ -45,6 +45,7 @@ fn node(system: &System, mining: Mining, gas_limit: Option<u64>, clock: Option<C
         // As `evenkeel dev` has it: anvil knows no such limit.
         admission: AdmissionConfig { check_tx_gas_limit: false, ..AdmissionConfig::default() },
         limits: Limits::default(),
+        keys: Vec::new(),
         rpc: RpcConfig { evm_timeout: EVM_TIMEOUT, ..RpcConfig::default() },
         accounts,
         log_form: LogForm::Text,

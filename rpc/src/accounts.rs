@@ -21,7 +21,7 @@ const TURNS: usize = 32;
 /// Keys of the dev accounts, and who is impersonated.
 #[derive(Default)]
 pub struct Accounts {
-    /// In the order of the mnemonic's paths, as `eth_accounts` lists them.
+    /// In the order of the mnemonic's paths, then of the other keys, as `eth_accounts` lists them.
     order: Vec<Address>,
     signers: BTreeMap<Address, PrivateKeySigner>,
     impersonated: Mutex<BTreeSet<Address>>,
@@ -41,14 +41,15 @@ pub(crate) enum Authority<'a> {
 }
 
 impl Accounts {
-    /// Accounts with the keys of `dev`; nobody is impersonated.
-    pub fn new(dev: &DevAccounts) -> Self {
-        let order = dev.addresses();
-        let signers = order
-            .iter()
-            .enumerate()
-            .map(|(index, address)| (*address, dev.signer(index).clone()))
-            .collect();
+    /// Accounts with the keys of `dev`, then `keys`; nobody is impersonated.
+    pub fn new(dev: &DevAccounts, keys: &[PrivateKeySigner]) -> Self {
+        let mut order = Vec::new();
+        let mut signers = BTreeMap::new();
+        for signer in dev.signers().iter().chain(keys) {
+            if signers.insert(signer.address(), signer.clone()).is_none() {
+                order.push(signer.address());
+            }
+        }
         Self { order, signers, ..Self::default() }
     }
 

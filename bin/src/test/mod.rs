@@ -4,11 +4,13 @@
 //! splits them over threads. There is no list of tests to skip: what is not run is left out by
 //! `--fork`, and counted.
 
+mod basic;
 mod block;
 mod difficulty;
 mod exception;
 mod fixture;
 mod genesis;
+mod keystore;
 mod kzg;
 mod network;
 mod precompile;
@@ -75,6 +77,11 @@ enum Kind {
     Rlp,
     /// Difficulty after a parent: `BasicTests/difficulty*.json`.
     Difficulty,
+    /// Keys, old transactions, paths, mainnet's first block: most of `BasicTests`.
+    Basic,
+    /// Encrypted keys: `KeyStoreTests`. One of them has parameters that RFC 7914 forbids, and the
+    /// library keeps to that.
+    Keystore,
     /// First blocks: `GenesisTests`.
     Genesis,
     /// Calls of the precompiles of EIP-2537, in geth's format.
@@ -114,6 +121,8 @@ impl Kind {
             Self::Trie => trie::run(bytes, cases),
             Self::Rlp => rlp::run(bytes, cases),
             Self::Difficulty => difficulty::run(bytes, cases),
+            Self::Basic => basic::run(bytes, cases),
+            Self::Keystore => keystore::run(bytes, cases),
             Self::Genesis => genesis::run(bytes, cases),
             Self::Precompile => precompile::run(options, bytes, cases),
             Self::Kzg => kzg::run(options, bytes, cases),

@@ -109,7 +109,7 @@ impl World {
             places: Places::new(&system, places),
             executions: Arc::default(),
             shadow: None,
-            accounts: Accounts::new(dev),
+            accounts: Accounts::new(dev, &[]),
             filters: Filters::new(&system),
             flags: Flags::new(&system),
             log: RequestLog::new(LogForm::Text, true),

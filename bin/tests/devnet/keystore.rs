@@ -1,0 +1,46 @@
+//! Keys in files.
+
+use std::fs;
+
+use alloy_primitives::hex;
+use alloy_signer_local::PrivateKeySigner;
+use serde_json::json;
+
+use super::process::{Devnet, fails, folder};
+
+/// Writes a keystore of the key 0x01..01 with the password `swordfish`, made with one round of
+/// PBKDF2; returns who it signs for.
+fn keystore(path: &str) -> PrivateKeySigner {
+    let key = hex!("0101010101010101010101010101010101010101010101010101010101010101");
+    let text = include_str!("keystore.json");
+    fs::write(path, text).expect("it is writable");
+    PrivateKeySigner::from_slice(&key).expect("a key")
+}
+
+/// Goal: the node signs for a key in a file that its password opens; a wrong password, and a file
+/// that is no keystore, end the start by name.
+#[test]
+fn keys_in_files_are_signed_for() {
+    let place = folder("keystore");
+    fs::create_dir_all(&place).expect("it can be made");
+    let [key, passwords] =
+        ["key.json", "passwords"].map(|name| place.join(name).display().to_string());
+    let signer = keystore(&key);
+    fs::write(&passwords, "swordfish\n").expect("it is writable");
+    let mut node =
+        Devnet::start(&["--accounts", "1", "--keystore", &key, "--password-file", &passwords]);
+    let accounts = node.call("eth_accounts", &json!([]));
+    assert_eq!(accounts[1], json!(signer.address()));
+    node.call("anvil_setBalance", &json!([signer.address(), "0xde0b6b3a7640000"]));
+    let sent = json!([{ "from": signer.address(), "to": accounts[0], "value": "0x1" }]);
+    let hash = node.call("eth_sendTransaction", &sent);
+    assert_eq!(node.receipt(&hash)["status"], "0x1");
+    assert_eq!(node.terminate(), Some(0));
+
+    fs::write(&passwords, "marlin\n").expect("it is writable");
+    let unlocking = ["--keystore", &key, "--password-file", &passwords];
+    fails(&unlocking, "key.json");
+    fails(&["--keystore", &passwords, "--password-file", &passwords], "cannot unlock");
+    fails(&unlocking[..2], "--password-file");
+    fs::remove_dir_all(&place).expect("it is there");
+}
