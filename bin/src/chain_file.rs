@@ -2,27 +2,30 @@
 //! that of the other.
 //!
 //! Imported blocks are checked and executed as those of a peer, but for the seals of proof of work,
-//! which are trusted. Of a file there is one block in memory, and of the chain what lies less than
+//! which are trusted. Blocks are read and their senders found on all cores, a batch ahead of the
+//! one that executes. In memory are those two batches, and of the chain what lies less than
 //! [`DEPTH`] blocks below the head, for a branch may begin there, and up to [`BATCH`] more that
 //! await being written.
 
 use std::{
     fmt,
     fs::File,
-    io::{BufReader, BufWriter, Read, Write as _},
+    io::{self, BufReader, BufWriter, Read as _, Write as _},
+    num::NonZero,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
 use alloy_primitives::B256;
 use alloy_rlp::Decodable as _;
 use anyhow::{Context as _, Result, bail, ensure};
-use evenkeel_chain::{ChainSpec, Header, Height, limits::BLOCK_DECODE_BYTES_MAX};
-use evenkeel_node::{BlockImport, Limits};
+use evenkeel_chain::{BlockDecodeError, ChainSpec, Header, Height, limits::BLOCK_DECODE_BYTES_MAX};
+use evenkeel_node::{BlockImport, Limits, ReadBlock};
 use evenkeel_state::{Database, Options};
 use rustix::time::{ClockId, clock_gettime};
 use signal_hook::{
@@ -35,6 +38,10 @@ use signal_hook::{
 const DEPTH: u64 = 64;
 /// Blocks that become durable together, with one sync.
 const BATCH: u64 = 256;
+/// Blocks that are read before the ones before them are executed.
+const AHEAD_BLOCKS: usize = 256;
+/// Bytes after which no more are read ahead. A block may be as long again.
+const AHEAD_BYTES: usize = 8 << 20;
 /// Gas of a slice: nobody waits between two.
 const SLICE_GAS: u64 = u64::MAX;
 /// How often a long import says how far it is.
@@ -112,23 +119,37 @@ impl Importing<'_> {
         let shown = path.display();
         let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
         let mut items = Items { from: BufReader::new(file), at: 0 };
+        let spec = Arc::clone(self.blocks.spec());
+        let mut batch = Batch::read(&mut items, &spec);
         loop {
-            ensure!(!self.is_stopped.load(Ordering::Relaxed), "stopped by a signal");
-            let at = items.at;
-            let item = items.next().with_context(|| format!("{shown}, byte {at}"))?;
-            let Some(item) = item else { return Ok(()) };
-            let block = BlockId::of(&item).with_context(|| format!("{shown}, byte {at}"))?;
-            self.block(&item, &block).with_context(|| block.to_string())?;
+            let Batch { blocks, end } = batch;
+            let (next, imported) = thread::scope(|scope| {
+                let more = end.is_none();
+                let ahead = more.then(|| scope.spawn(|| Batch::read(&mut items, &spec)));
+                let imported = blocks.into_iter().try_for_each(|block| self.block(block));
+                // What panics there has said why.
+                (ahead.map(|ahead| ahead.join().expect("reading does not panic")), imported)
+            });
+            imported?;
+            if let Some(end) = end {
+                return end.with_context(|| shown.to_string());
+            }
+            batch = next.expect("there is one unless the file has ended");
         }
     }
 
-    fn block(&mut self, rlp: &[u8], block: &BlockId) -> Result<()> {
+    fn block(&mut self, (block, read): Read) -> Result<()> {
+        ensure!(!self.is_stopped.load(Ordering::Relaxed), "stopped by a signal");
+        self.import(&block, read).with_context(|| block.to_string())
+    }
+
+    fn import(&mut self, block: &BlockId, read: Result<ReadBlock, BlockDecodeError>) -> Result<()> {
         if block.number <= self.blocks.durable()
             && self.database.durable().chain.height_of(block.hash)?.is_some()
         {
             return Ok(());
         }
-        self.count += u64::from(self.blocks.import(rlp)?.executed.is_some());
+        self.count += u64::from(self.blocks.import_read(read?)?.executed.is_some());
         let head = self.blocks.head().header.number;
         if head - self.blocks.durable() >= DEPTH + BATCH {
             self.settle(DEPTH)?;
@@ -160,6 +181,56 @@ impl Importing<'_> {
     }
 }
 
+/// A block as it was read.
+type Read = (BlockId, Result<ReadBlock, BlockDecodeError>);
+
+/// Blocks that lie in a row in a file.
+struct Batch {
+    blocks: Vec<Read>,
+    /// How the file ends behind them, if it does.
+    end: Option<Result<()>>,
+}
+
+impl Batch {
+    /// Reads the next ones, at most [`AHEAD_BLOCKS`] and about [`AHEAD_BYTES`], on all cores.
+    fn read<R: io::Read>(items: &mut Items<R>, spec: &ChainSpec) -> Self {
+        let (mut texts, mut bytes, mut end) = (Vec::new(), 0, None);
+        while end.is_none() && texts.len() < AHEAD_BLOCKS && bytes < AHEAD_BYTES {
+            let at = items.at;
+            let item = items.next().and_then(|item| {
+                item.map(|item| BlockId::of(&item).map(|block| (block, item))).transpose()
+            });
+            match item.with_context(|| format!("byte {at}")) {
+                Ok(Some((block, item))) => {
+                    bytes += item.len();
+                    texts.push((block, item));
+                }
+                Ok(None) => end = Some(Ok(())),
+                Err(error) => end = Some(Err(error)),
+            }
+        }
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = texts.len().div_ceil(cores).max(1);
+        let mut blocks = Vec::with_capacity(texts.len());
+        thread::scope(|scope| {
+            let mut texts = texts.into_iter();
+            let mut parts = Vec::new();
+            loop {
+                let part: Vec<_> = texts.by_ref().take(share).collect();
+                if part.is_empty() {
+                    break;
+                }
+                let read = |(block, rlp): (BlockId, Vec<u8>)| (block, ReadBlock::new(&rlp, spec));
+                parts.push(scope.spawn(move || part.into_iter().map(read).collect::<Vec<_>>()));
+            }
+            for part in parts {
+                blocks.extend(part.join().expect("reading does not panic"));
+            }
+        });
+        Self { blocks, end }
+    }
+}
+
 /// What a block is called before it is known to be one.
 struct BlockId {
     number: u64,
@@ -188,7 +259,7 @@ struct Items<R> {
     at: u64,
 }
 
-impl<R: Read> Items<R> {
+impl<R: io::Read> Items<R> {
     /// The next list with its head; none at the end of the file.
     fn next(&mut self) -> Result<Option<Vec<u8>>> {
         let mut item = vec![0];
@@ -255,7 +326,7 @@ pub(crate) fn export(
         let block = chain.block(Height::new(number))?.context("the chain has no gap")?;
         to.write_all(&block.encode_rlp()).with_context(|| format!("cannot write {shown}"))?;
     }
-    let to = to.into_inner().map_err(std::io::IntoInnerError::into_error);
+    let to = to.into_inner().map_err(io::IntoInnerError::into_error);
     let synced = to.and_then(|to| to.sync_all());
     synced
         .and_then(|()| std::fs::rename(&part, file))

@@ -17,5 +17,5 @@ pub use evenkeel_rpc::{
     Api, Bound, Listeners, LogForm, RpcConfig, ServeError, bind, log_blocks, serve_on,
 };
 pub use evenkeel_vm::Limits;
-pub use import::{BlockImport, ImportError, Imported};
+pub use import::{BlockImport, ImportError, Imported, ReadBlock};
 pub use wire::{Node, start};
