@@ -4,6 +4,7 @@ mod blobs;
 mod chain_file;
 mod otlp;
 mod process;
+mod reorg;
 mod top;
 
 use std::{io::Write as _, path::Path, process::Command};

@@ -12,8 +12,8 @@ use alloy_consensus::{TxEip1559, TxType};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, TxKind, U256};
 use evenkeel_chain::{
     ChainSpec, Command, CommandError, DERIVATION_PATH, DevAccounts, DevOptions, EngineStatus,
-    Header, MNEMONIC, Outcome, Receipt, RecoveredTx, SealedBlock, TypedTransaction, logs_bloom,
-    receipts_root, transactions_root,
+    Header, Height, MNEMONIC, Outcome, Receipt, RecoveredTx, RevertTo, SealedBlock,
+    TypedTransaction, logs_bloom, receipts_root, transactions_root,
 };
 use evenkeel_mempool::Order;
 use evenkeel_runtime::{
@@ -262,7 +262,16 @@ impl World {
 
     /// Goes back to a snapshot.
     pub(super) fn revert(&mut self, mark: u64) {
-        let (durable, tip) = self.database.revert(mark).expect("memory").expect("a live mark");
+        self.go_back(RevertTo::Mark(mark));
+    }
+
+    /// Drops the blocks above `kept`.
+    pub(super) fn rollback(&mut self, kept: u64) {
+        self.go_back(RevertTo::Height(Height::new(kept)));
+    }
+
+    fn go_back(&mut self, to: RevertTo) {
+        let (durable, tip) = self.database.revert(to).expect("memory").expect("it is there");
         let account = tip.view.account(sender()).expect("memory").expect("funded");
         self.nonce = account.nonce;
         self.tip = tip;
