@@ -67,8 +67,7 @@ impl Cursor {
     /// is no more, and the reader may [`peek`](Self::peek).
     pub(crate) fn gone(&mut self, durable: &Durable) -> Option<Gone> {
         while let Some(revert) = durable.dropped.after(self.generation) {
-            let kept_next = revert.kept.get().saturating_add(1);
-            let from = self.back.unwrap_or(kept_next);
+            let from = self.back.unwrap_or(revert.kept.get().saturating_add(1));
             if let Some(gone) = gone_from(revert, from, self.next) {
                 self.back = Some(match &gone {
                     Gone::Block(block) => block.height.get() + 1,
@@ -76,16 +75,22 @@ impl Cursor {
                 });
                 return Some(gone);
             }
-            self.generation = revert.generation;
-            self.next = self.next.min(kept_next);
-            self.back = None;
+            self.go_back(revert);
         }
         None
     }
 
     /// Follows `durable` as one who is not told what is gone.
     pub(crate) fn follow(&mut self, durable: &Durable) {
-        while self.gone(durable).is_some() {}
+        while let Some(revert) = durable.dropped.after(self.generation) {
+            self.go_back(revert);
+        }
+    }
+
+    fn go_back(&mut self, revert: &Revert) {
+        self.generation = revert.generation;
+        self.next = self.next.min(revert.kept.get().saturating_add(1));
+        self.back = None;
     }
 
     /// The next block to read, if `durable` has it.

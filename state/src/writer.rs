@@ -59,6 +59,8 @@ pub enum WriterMessage {
         kept: Height,
         /// The blocks from there on, in order.
         blocks: Vec<Arc<ExecutedBlock>>,
+        /// [`ExecutedBlock::size_bytes`] of all; whoever made them has counted.
+        size_bytes: usize,
         /// Gets what to execute on from now on; `None` if there is no block to be kept.
         reply: Reply<Option<Tip>>,
     },
@@ -90,9 +92,7 @@ impl Message for WriterMessage {
         match self {
             Self::Commit(executed) => executed.size_bytes(),
             Self::Diff { changes, .. } => changes.size_bytes(),
-            Self::Reorg { blocks, .. } => {
-                64 + blocks.iter().map(|executed| executed.size_bytes()).sum::<usize>()
-            }
+            Self::Reorg { size_bytes, .. } => 64 + size_bytes,
             Self::Mark { .. } | Self::Revert { .. } | Self::Tip { .. } | Self::Synced(_) => 64,
         }
     }
@@ -278,7 +278,7 @@ impl Actor for Writer {
             WriterMessage::Revert { to, reply } => {
                 self.waiting.push_back(Work::Revert(to, reply));
             }
-            WriterMessage::Reorg { kept, blocks, reply } => {
+            WriterMessage::Reorg { kept, blocks, reply, .. } => {
                 self.waiting.push_back(Work::Reorg(kept, blocks, reply));
             }
             WriterMessage::Tip { reply } => self.waiting.push_back(Work::Tip(reply)),

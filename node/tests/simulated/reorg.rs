@@ -137,7 +137,8 @@ fn a_reorg_replaces_blocks_for_all_who_read() {
 }
 
 /// Goal: a rollback takes blocks, the time and what was read of them, and leaves the pool, the
-/// cheats on the block that is kept, and snapshots not above it; geth's `debug_setHead` is the same.
+/// cheats on the block that is kept, and snapshots not above it; geth's `debug_setHead` is the
+/// same.
 #[test]
 fn a_rollback_takes_the_last_blocks() {
     let mut chain = Chain::new(2, 3);

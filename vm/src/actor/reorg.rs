@@ -171,7 +171,8 @@ impl Executor {
         }
         let blocks = reorg.built.iter().map(|built| Arc::clone(&built.executed)).collect();
         let (told, answer) = reply();
-        let message = WriterMessage::Reorg { kept: reorg.kept, blocks, reply: told };
+        let Reorg { kept, bytes: size_bytes, .. } = *reorg;
+        let message = WriterMessage::Reorg { kept, blocks, size_bytes, reply: told };
         // Parked until the answer comes in any case, which is behind the message.
         let _until_sent = self.ports.writer.send(message, ctx);
         let (ticket, completion) = ctx.ticket();

@@ -102,8 +102,19 @@ fn logs_and_their_end() {
     assert_eq!(after[2]["removed"], false);
     assert_eq!(after[2]["blockNumber"], "0x3");
 
-    world.rollback(0);
-    let end = socket.notes(&mut world, &id);
+    let heads = socket.subscribe(&mut world, &json!(["newHeads"]));
+    let new = world.reorg(0);
+    world.sim.run_until_idle();
+    let mut end = Vec::new();
+    while let Some(message) = socket.line.take().expect("it is open") {
+        let note: Value = serde_json::from_slice(&message).expect("JSON");
+        let result = note["params"]["result"].clone();
+        if note["params"]["subscription"] == heads {
+            assert_eq!(result["hash"], json!(new.hash), "one new head, and no other");
+        } else {
+            end.push(result);
+        }
+    }
     assert_eq!(end.len(), 3, "the first is of before");
     assert_eq!(end[1..], [taken_back(&before[0]), taken_back(&after[2])]);
     assert_eq!((&end[0]["removed"], &end[0]["blockNumber"]), (&json!(true), &json!("0x1")));

@@ -202,15 +202,36 @@ impl World {
         account.nonce = self.nonce;
         let mut changes = ChangeSet::default();
         changes.accounts.insert(sender(), Some(account));
-        self.extend(recovered, receipts, &changes)
+        let executed = self.executed(recovered, receipts, &changes);
+        let durable = self.database.commit(std::slice::from_ref(&executed)).expect("memory");
+        self.tip = self.database.tip();
+        self.publisher.set(durable);
+        Arc::clone(&executed.block)
     }
 
-    fn extend(
-        &mut self,
+    /// Puts one empty block in the place of those above `kept`.
+    pub(super) fn reorg(&mut self, kept: u64) -> Arc<SealedBlock> {
+        let rewind = self.database.durable().rewind(Height::new(kept)).expect("inside the chain");
+        let mut rewind = rewind.with_cheats();
+        self.tip = loop {
+            if let Some(tip) = rewind.step(1_000).expect("memory") {
+                break tip;
+            }
+        };
+        let executed = self.executed(Vec::new(), Vec::new(), &ChangeSet::default());
+        let blocks = std::slice::from_ref(&executed);
+        let reverted = self.database.reorg(Height::new(kept), blocks).expect("memory");
+        self.went_back(reverted.expect("it is there"));
+        Arc::clone(&executed.block)
+    }
+
+    /// A block on the tip.
+    fn executed(
+        &self,
         txs: Vec<Arc<RecoveredTx>>,
         receipts: Vec<Receipt>,
         changes: &ChangeSet,
-    ) -> Arc<SealedBlock> {
+    ) -> Arc<ExecutedBlock> {
         let mut all = ChangeSet::default();
         self.tip.diffs.iter().for_each(|diff| all.merge(diff));
         all.merge(changes);
@@ -242,17 +263,7 @@ impl World {
             ..Header::clone(&parent)
         };
         let block = Arc::new(SealedBlock::seal(header, txs, Vec::new(), Some(Vec::new())));
-        let executed = Arc::new(ExecutedBlock {
-            block: Arc::clone(&block),
-            receipts: Arc::new(receipts),
-            changes,
-            trie,
-            nodes,
-        });
-        let durable = self.database.commit(std::slice::from_ref(&executed)).expect("memory");
-        self.tip = self.database.tip();
-        self.publisher.set(durable);
-        block
+        Arc::new(ExecutedBlock { block, receipts: Arc::new(receipts), changes, trie, nodes })
     }
 
     /// Takes a snapshot.
@@ -271,7 +282,11 @@ impl World {
     }
 
     fn go_back(&mut self, to: RevertTo) {
-        let (durable, tip) = self.database.revert(to).expect("memory").expect("it is there");
+        let reverted = self.database.revert(to).expect("memory");
+        self.went_back(reverted.expect("it is there"));
+    }
+
+    fn went_back(&mut self, (durable, tip): (Durable, Tip)) {
         let account = tip.view.account(sender()).expect("memory").expect("funded");
         self.nonce = account.nonce;
         self.tip = tip;
