@@ -1,8 +1,10 @@
 //! What an engine asks the executor to build.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256, Bytes};
 
-use crate::Withdrawal;
+use crate::{RecoveredTx, Withdrawal};
 
 /// The header fields and limits a new block is to have; the rest follows from its parent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,4 +29,21 @@ pub struct BlockAttributes {
     pub txs_max: Option<usize>,
     /// Build nothing if no transaction would be in the block.
     pub must_have_txs: bool,
+}
+
+/// A block whose transactions are given, instead of taken from the pool.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BlockPlan {
+    /// What it is to be like.
+    pub attributes: BlockAttributes,
+    /// What is to be in it, in order; what cannot be is left out.
+    pub txs: Vec<Arc<RecoveredTx>>,
+}
+
+impl BlockPlan {
+    /// Bytes held, roughly.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        256 + self.txs.iter().map(|tx| tx.waiting_bytes()).sum::<usize>()
+    }
 }

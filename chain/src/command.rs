@@ -3,9 +3,11 @@
 //! A command reaches the engine like any other consensus input, in one order with blocks, so that
 //! what it does is as deterministic as they are.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+
+use crate::{Height, RecoveredTx};
 
 /// An order to the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,8 +47,26 @@ pub enum Command {
     Revert(u64),
     /// Returns to the first block; every mark is gone then.
     Reset,
+    /// Returns to the block at a height, with the cheats made on it; marks above are gone then.
+    Rollback(Height),
+    /// Puts other blocks in the place of those above a height: all of them, or nothing is changed.
+    Reorg {
+        /// The last block that is kept.
+        kept: Height,
+        /// The transactions of each new block; at most [`crate::limits::REORG_BLOCKS_MAX`] blocks.
+        blocks: Vec<Vec<Arc<RecoveredTx>>>,
+    },
     /// Asks how the engine is set.
     Status,
+}
+
+/// Where a chain returns to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RevertTo {
+    /// What was marked; it and all later marks are gone then.
+    Mark(u64),
+    /// The block at this height, with the cheats made on it; marks above are gone then.
+    Height(Height),
 }
 
 /// A change of the state outside of any transaction.
@@ -64,6 +84,42 @@ pub enum Cheat {
     SetStorageAt(Address, U256, B256),
 }
 
+impl Command {
+    /// Bytes held, roughly.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let txs_bytes = |txs: &Vec<Arc<RecoveredTx>>| -> usize {
+            32 + txs.iter().map(|tx| 32 + tx.waiting_bytes()).sum::<usize>()
+        };
+        64 + match self {
+            Self::Cheat(Cheat::SetCode(_, code)) => code.len(),
+            Self::Reorg { blocks, .. } => blocks.iter().map(txs_bytes).sum(),
+            Self::Cheat(
+                Cheat::SetBalance(..)
+                | Cheat::AddBalance(..)
+                | Cheat::SetNonce(..)
+                | Cheat::SetStorageAt(..),
+            )
+            | Self::Mine { .. }
+            | Self::SetAutomine(_)
+            | Self::SetInterval(_)
+            | Self::IncreaseTime(_)
+            | Self::SetTime(_)
+            | Self::SetNextTimestamp(_)
+            | Self::SetTimestampInterval(_)
+            | Self::SetNextBaseFee(_)
+            | Self::SetGasLimit(_)
+            | Self::SetCoinbase(_)
+            | Self::SetNextPrevRandao(_)
+            | Self::Snapshot
+            | Self::Revert(_)
+            | Self::Reset
+            | Self::Rollback(_)
+            | Self::Status => 0,
+        }
+    }
+}
+
 /// What came of a [`Command`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -73,7 +129,7 @@ pub enum Outcome {
     Blocks(Vec<B256>),
     /// Number of the mark.
     Snapshot(u64),
-    /// Whether there was such a mark.
+    /// Whether there was such a mark, or block.
     Reverted(bool),
     /// Offset of the chain's clock from the real one.
     Seconds(i64),

@@ -36,14 +36,14 @@ pub use alloy_consensus::Header;
 pub use alloy_eips::eip4895::Withdrawal;
 pub use alloy_eips::eip7840::BlobParams;
 pub use alloy_genesis::GenesisAccount;
-pub use attributes::BlockAttributes;
+pub use attributes::{BlockAttributes, BlockPlan};
 pub use blobs::{BlobError, BlobSidecar, check_blob_hashes, kzg_settings, prove_blobs};
 pub use block::{
     BlockDecodeError, BodyError, SealedBlock, UnrecoveredBlock, logs_bloom, ommers_hash,
     receipts_root, transactions_root, withdrawals_root,
 };
 pub use chain_id::TooManyChainIds;
-pub use command::{Cheat, Command, CommandError, EngineStatus, Outcome};
+pub use command::{Cheat, Command, CommandError, EngineStatus, Outcome, RevertTo};
 pub use dao::DAO_REFUND;
 pub use dev::{CREATE2_FACTORY, DevOptions};
 pub use difference::Difference;

@@ -52,6 +52,9 @@ pub const DIFFERENCE_CHARS_MAX: usize = 80;
 /// Blocks one `Mine` command may ask for: its answer is their hashes, 32 MiB at this many. Who
 /// orders more has made a typing error.
 pub const MINE_BLOCKS_MAX: u64 = 1_000_000;
+/// Blocks one `Reorg` may put in the place of others: all are in memory until they are written in
+/// one batch, some 20 KB each without transactions (guess).
+pub const REORG_BLOCKS_MAX: usize = 1_024;
 
 const _: () = assert!(TX_SIZE_BYTES_MAX < BLOCK_SIZE_BYTES_MAX);
 const _: () = assert!(BLOCK_SIZE_BYTES_MAX < BLOCK_DECODE_BYTES_MAX);

@@ -22,7 +22,9 @@ use std::{
 };
 
 use alloy_primitives::B256;
-use evenkeel_chain::{BlockAttributes, Cheat, Command, CommandError, Outcome};
+use evenkeel_chain::{
+    BlockAttributes, BlockPlan, Cheat, Command, CommandError, Height, Outcome, RevertTo,
+};
 use evenkeel_runtime::{
     Actor, Address, Answer, Class, Ctx, Flow, Message, Port, Reply, SendError, Spawn, Time,
     TimerId, Undelivered, reply,
@@ -65,14 +67,8 @@ pub enum ConsensusMessage {
 impl Message for ConsensusMessage {
     fn size_bytes(&self) -> usize {
         match self {
-            Self::Command { command: Command::Cheat(Cheat::SetCode(_, code)), .. } => {
-                64 + code.len()
-            }
-            Self::Event(_)
-            | Self::Command { .. }
-            | Self::Begin(_)
-            | Self::Deadline { .. }
-            | Self::Resend => 64,
+            Self::Command { command, .. } => command.size_bytes(),
+            Self::Event(_) | Self::Begin(_) | Self::Deadline { .. } | Self::Resend => 64,
         }
     }
 
@@ -100,8 +96,12 @@ pub struct ConsensusPorts {
     pub cheat: Port<(Cheat, OrderReply<()>)>,
     /// To the executor; answered when durable.
     pub mark: Port<OrderReply<u64>>,
-    /// To the executor: the mark; answered when durable, None if there is no such mark.
-    pub revert: Port<(u64, OrderReply<Option<Head>>)>,
+    /// To the executor; answered when durable, None if there is no such mark or block.
+    pub revert: Port<(RevertTo, OrderReply<Option<Head>>)>,
+    /// To the executor: the block to begin on; None if there is none at this height.
+    pub branch: Port<(Height, OrderReply<Option<Head>>)>,
+    /// To the executor: the blocks on the branch; answered when durable.
+    pub reorg: Port<(Vec<BlockPlan>, OrderReply<Head>)>,
     /// To the pool; may be lost, as the pool learns it with the block.
     pub next_base_fee: Port<u64>,
     /// To all admissions: the gas limit of blocks from the next on.
@@ -211,7 +211,9 @@ impl<E: Engine> Consensus<E> {
         match event {
             Event::CheatDone { ticket, .. }
             | Event::Marked { ticket, .. }
-            | Event::Reverted { ticket, .. } => self.tickets.contains_key(ticket),
+            | Event::Reverted { ticket, .. }
+            | Event::Branched { ticket, .. }
+            | Event::Reorged { ticket, .. } => self.tickets.contains_key(ticket),
             Event::PoolReady { .. }
             | Event::Built { .. }
             | Event::Empty { .. }
@@ -282,11 +284,25 @@ impl<E: Engine> Consensus<E> {
                 relay(ctx, answer, move |result| Event::Marked { ticket, result });
                 Ok(())
             }
-            Effect::Revert { mark, ticket } => {
+            Effect::Revert { to, ticket } => {
                 let (reply, answer) = reply();
-                self.ports.revert.send((*mark, reply))?;
+                self.ports.revert.send((*to, reply))?;
                 let ticket = *ticket;
                 relay(ctx, answer, move |result| Event::Reverted { ticket, result });
+                Ok(())
+            }
+            Effect::Branch { kept, ticket } => {
+                let (reply, answer) = reply();
+                self.ports.branch.send((*kept, reply))?;
+                let ticket = *ticket;
+                relay(ctx, answer, move |result| Event::Branched { ticket, result });
+                Ok(())
+            }
+            Effect::Reorg { blocks, ticket } => {
+                let (reply, answer) = reply();
+                self.ports.reorg.send((blocks.clone(), reply))?;
+                let ticket = *ticket;
+                relay(ctx, answer, move |result| Event::Reorged { ticket, result });
                 Ok(())
             }
             Effect::Answer { ticket, outcome } => {
@@ -348,6 +364,10 @@ fn log_failure(event: &Event) {
         Event::CheatDone { result: Err(reason), .. } => tracing::warn!(reason, "cheat failed"),
         Event::Marked { result: Err(reason), .. } => tracing::warn!(reason, "snapshot failed"),
         Event::Reverted { result: Err(reason), .. } => tracing::warn!(reason, "revert failed"),
+        Event::Branched { result: Err(reason), .. }
+        | Event::Reorged { result: Err(reason), .. } => {
+            tracing::warn!(reason, "reorg failed");
+        }
         Event::PoolReady { .. }
         | Event::Built { .. }
         | Event::Empty { .. }
@@ -356,6 +376,8 @@ fn log_failure(event: &Event) {
         | Event::CheatDone { .. }
         | Event::Marked { .. }
         | Event::Reverted { .. }
+        | Event::Branched { .. }
+        | Event::Reorged { .. }
         | Event::Deadline
         | Event::Command { .. } => {}
     }

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::B256;
-use evenkeel_chain::{BlockAttributes, Cheat, Command, CommandError, Header, Outcome, SealedBlock};
+use evenkeel_chain::{
+    BlockAttributes, BlockPlan, Cheat, Command, CommandError, Header, Height, Outcome, RevertTo,
+    SealedBlock,
+};
 use evenkeel_runtime::Time;
 
 /// Both clocks, read once per turn through the door.
@@ -84,8 +87,22 @@ pub enum Event {
     Reverted {
         /// Of the effect.
         ticket: u64,
-        /// The head now, durable; None: there is no such mark, and nothing has changed.
+        /// The head now, durable; None: there is no such mark or block, and nothing has changed.
         result: Result<Option<Head>, String>,
+    },
+    /// What came of [`Effect::Branch`].
+    Branched {
+        /// Of the effect.
+        ticket: u64,
+        /// The block that the branch begins on; None: there is none at this height.
+        result: Result<Option<Head>, String>,
+    },
+    /// What came of [`Effect::Reorg`].
+    Reorged {
+        /// Of the effect.
+        ticket: u64,
+        /// The head now, durable; an error: nothing has changed.
+        result: Result<Head, String>,
     },
     /// [`Engine::next_deadline`] has come. May be told too often, never too early.
     Deadline,
@@ -130,11 +147,26 @@ pub enum Effect {
         /// Returned in [`Event::Marked`].
         ticket: u64,
     },
-    /// Return to a mark.
+    /// Return to a mark or a block.
     Revert {
-        /// Its number.
-        mark: u64,
+        /// Which.
+        to: RevertTo,
         /// Returned in [`Event::Reverted`].
+        ticket: u64,
+    },
+    /// Make ready to build on a former block. The chain stays as it is.
+    Branch {
+        /// Its height.
+        kept: Height,
+        /// Returned in [`Event::Branched`].
+        ticket: u64,
+    },
+    /// Build these blocks on the branch, and put them in the place of those of the chain, all or
+    /// none.
+    Reorg {
+        /// In order; one at least.
+        blocks: Vec<BlockPlan>,
+        /// Returned in [`Event::Reorged`].
         ticket: u64,
     },
     /// The end of a command.

@@ -6,7 +6,9 @@ use std::{
 };
 
 use alloy_primitives::{Address as Account, B256, Bytes, U256};
-use evenkeel_chain::{Cheat, Command, CommandError, Header, Outcome, SealedBlock, Timestamps};
+use evenkeel_chain::{
+    Cheat, Command, CommandError, Header, Outcome, RevertTo, SealedBlock, Timestamps,
+};
 use evenkeel_consensus::{
     Consensus, ConsensusMessage, ConsensusPorts, Event, Head, Mining, Solo, SoloConfig,
     command_port,
@@ -86,10 +88,14 @@ fn ports(
             drop(reply);
             Ok(())
         }),
-        revert: Port::new(|(_, reply): (u64, evenkeel_consensus::OrderReply<Option<Head>>)| {
-            reply.send(Ok(None));
-            Ok(())
-        }),
+        revert: Port::new(
+            |(_, reply): (RevertTo, evenkeel_consensus::OrderReply<Option<Head>>)| {
+                reply.send(Ok(None));
+                Ok(())
+            },
+        ),
+        branch: Port::null(),
+        reorg: Port::null(),
         next_base_fee: Port::new(move |base_fee: u64| {
             base_fees.lock().expect("no test panics with it").base_fees.push(base_fee);
             Ok(())

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use evenkeel_chain::{Cheat, RecoveredTx};
+use evenkeel_chain::{BlockPlan, Cheat, Height, RecoveredTx, RevertTo};
 use evenkeel_consensus::{ConsensusMessage, ConsensusPorts, Event, Head, OrderReply, command_port};
 use evenkeel_mempool::{BestIter, BestTxs, PoolMessage, PoolPorts, PoolReady};
 use evenkeel_rpc::EngineCall;
@@ -48,7 +48,9 @@ pub(crate) fn of_consensus(
     let gas_limit = Mutex::new(gas_limit);
     let build = |(id, attributes)| ExecutorMessage::Build(BuildRequest { id, attributes });
     let to = Executor { system: system.clone(), address: executor.clone() };
-    let (cheat, mark, revert) = (to.clone(), to.clone(), to);
+    let (cheat, mark, revert) = (to.clone(), to.clone(), to.clone());
+    let (branch, reorg) = (to.clone(), to);
+    let head = |Reverted { header, hash }| Head { header, hash };
     ConsensusPorts {
         build: executor.port(build),
         finalize: executor.port(|hash| ExecutorMessage::Finalize { hash }),
@@ -60,10 +62,16 @@ pub(crate) fn of_consensus(
         mark: Port::new(move |told: OrderReply<u64>| {
             mark.ask(|reply| ExecutorMessage::Mark { reply }, told, |mark| mark)
         }),
-        revert: Port::new(move |(number, told): (u64, OrderReply<Option<Head>>)| {
-            let message = |reply| ExecutorMessage::Revert { mark: number, reply };
-            let head = |Reverted { header, hash }| Head { header, hash };
+        revert: Port::new(move |(to, told): (RevertTo, OrderReply<Option<Head>>)| {
+            let message = |reply| ExecutorMessage::Revert { to, reply };
             revert.ask(message, told, move |reverted: Option<Reverted>| reverted.map(head))
+        }),
+        branch: Port::new(move |(kept, told): (Height, OrderReply<Option<Head>>)| {
+            let message = |reply| ExecutorMessage::Branch { kept, reply };
+            branch.ask(message, told, move |found: Option<Reverted>| found.map(head))
+        }),
+        reorg: Port::new(move |(blocks, told): (Vec<BlockPlan>, OrderReply<Head>)| {
+            reorg.ask(|reply| ExecutorMessage::Reorg { blocks, reply }, told, head)
         }),
         next_base_fee: pool.port(PoolMessage::SetNextBaseFee),
         gas_limit: Port::new(move |gas: u64| {
@@ -145,7 +153,9 @@ pub(crate) fn committed(
         let committed = Arc::new(committed);
         // The pool first: what the engine builds next must not be what was just mined.
         let mut have_heard = pool.insist(PoolMessage::Committed(Arc::clone(&committed)));
-        for executed in &committed.blocks {
+        // The engine hears of a way back, and of what came in its place, by the reply.
+        let applied = if committed.reverted { &[] } else { &committed.blocks[..] };
+        for executed in applied {
             let block = &executed.block;
             let applied =
                 Event::Applied { header: Arc::new(block.header.clone()), hash: block.hash };

@@ -121,7 +121,7 @@ pub const EXECUTOR: Process = Process {
     room: "vm",
     count: "1",
     class: Class::Exec,
-    messages: "Build, Validate, Finalize, Discard, Cheat, Mark, Revert",
+    messages: "Build, Validate, Finalize, Discard, Cheat, Mark, Revert, Branch, Reorg",
     sends_to: "Consensus, Writer, Pool",
     at_panic: "restarted with Consensus",
     mailbox: Some(Mailbox {
@@ -138,7 +138,7 @@ pub const WRITER: Process = Process {
     room: "state",
     count: "1",
     class: Class::Exec,
-    messages: "Commit, Diff, Mark, Revert, Tip",
+    messages: "Commit, Diff, Mark, Revert, Reorg, Tip",
     sends_to: "Pool, Consensus, Executor",
     at_panic: "the node stops",
     mailbox: Some(Mailbox {

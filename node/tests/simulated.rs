@@ -1,5 +1,8 @@
 //! The whole node in the simulator: the topology of `evenkeel dev` with virtual time and a seed.
 
+#[path = "simulated/reorg.rs"]
+mod reorg;
+
 use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{B256, U256};

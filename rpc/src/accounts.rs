@@ -31,6 +31,7 @@ pub struct Accounts {
 }
 
 /// How a transaction of an address may be signed here.
+#[derive(Clone, Copy)]
 pub(crate) enum Authority<'a> {
     /// With the key we hold.
     Key(&'a PrivateKeySigner),

@@ -81,6 +81,11 @@ impl Flags {
         self.lock().snapshots.split_off(&id);
     }
 
+    /// Snapshots on blocks above `number` are gone.
+    pub(crate) fn forget_snapshots_above(&self, number: u64) {
+        self.lock().snapshots.retain(|_, (on, _)| *on <= number);
+    }
+
     /// Number and hash of the head by the snapshot's number in hex.
     pub(crate) fn snapshots(&self) -> BTreeMap<String, (u64, B256)> {
         self.lock().snapshots.iter().map(|(id, head)| (format!("{id:#x}"), *head)).collect()

@@ -12,7 +12,7 @@ use alloy_primitives::{B256, Sealed, U256};
 use alloy_rpc_types_eth::{Block, Header as RpcHeader, Log, Transaction, TransactionReceipt};
 use evenkeel_chain::{ChainSpec, Header, Receipt, RecoveredTx, SealedBlock, TxEnvelope};
 use evenkeel_runtime::{System, checkpoint, consume};
-use evenkeel_state::{MinedTx, PlacedReceipt};
+use evenkeel_state::{DroppedBlock, DroppedLog, MinedTx, PlacedReceipt};
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -262,5 +262,19 @@ pub(crate) fn log(place: Place<'_>, inner: alloy_primitives::Log, nth: u64) -> L
         transaction_index: Some(index),
         log_index: Some(nth),
         removed: false,
+    }
+}
+
+/// A log of a block that is no longer in the chain, the `nth` of its block.
+pub(crate) fn removed_log(block: &DroppedBlock, dropped: &DroppedLog, nth: u64) -> Log {
+    Log {
+        inner: dropped.log.clone(),
+        block_hash: Some(block.hash),
+        block_number: Some(block.height.get()),
+        block_timestamp: Some(block.timestamp),
+        transaction_hash: Some(dropped.tx_hash),
+        transaction_index: Some(dropped.tx_index),
+        log_index: Some(nth),
+        removed: true,
     }
 }

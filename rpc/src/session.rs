@@ -158,6 +158,20 @@ impl Outbox {
         self.line.notify(Bytes::from(text))
     }
 
+    /// Queues one notification that has an error in the place of its result: the subscriber has
+    /// missed something. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`notify`](Self::notify).
+    pub fn notify_error(&self, error: &RpcError) -> Result<(), Closed> {
+        let head = r#"{"jsonrpc":"2.0","method":"eth_subscription","params":"#;
+        let mut text = format!(r#"{head}{{"subscription":"{}","error":"#, self.id);
+        error.write_json(&mut text);
+        text.push_str("}}");
+        self.line.notify(Bytes::from(text))
+    }
+
     /// True if nothing will be sent any more.
     pub fn is_closed(&self) -> bool {
         self.line.queue().end.is_some()

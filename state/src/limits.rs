@@ -1,5 +1,7 @@
 //! Limits of the state, each with its unit and reason.
 
+use evenkeel_chain::limits::REORG_BLOCKS_MAX;
+
 /// Block cache and memtables of RocksDB together, in bytes. The node must stay flat in memory over
 /// a million blocks, and the working set of a devnet is far smaller.
 pub const CACHE_BYTES_MAX: usize = 96 << 20;
@@ -74,6 +76,18 @@ pub const BLOCK_CACHE_ENTRY_BYTES: usize = 512;
 /// Accounts, and as many slots, that recent blocks set and that are kept at hand; there may be
 /// twice as many while a generation changes. About 100 bytes each: 4 MB in all (guess).
 pub const RECENT_ITEMS_MAX: usize = 8_192;
+
+/// Reverts that are remembered for readers who have not followed them; older ones are merged, and
+/// their logs forgotten. Some 100 bytes each.
+pub const DROPPED_REVERTS_MAX: usize = 1_024;
+/// Dropped blocks with logs that are remembered with them, of all reverts together.
+pub const DROPPED_BLOCKS_MAX: usize = 4_096;
+/// Bytes of their logs: 70,000 transfers of a token. A reader to whom more was taken back is told
+/// that logs are lost.
+pub const DROPPED_BYTES_MAX: usize = 16 << 20;
+/// What a log counts as in it beside its data, and a block as two of them.
+pub const DROPPED_LOG_BYTES: usize = 224;
+const _: () = assert!(REORG_BLOCKS_MAX < DROPPED_BLOCKS_MAX);
 
 /// Blocks one batch may hold: one sync is shared by them, and a batch stays small against memory.
 pub const BATCH_BLOCKS_MAX: usize = 64;

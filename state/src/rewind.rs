@@ -12,7 +12,7 @@ use crate::{
     change::ChangeSet,
     error::StateError,
     limits::{REWIND_VALUES_MAX, REWIND_VALUES_STEP},
-    reader::ChainReader,
+    reader::{ChainReader, read_diffs},
     rows::{self, ChangedKeys},
     store::Family,
     tip::{Durable, Tip},
@@ -25,6 +25,8 @@ pub struct Rewind {
     base: Arc<Base>,
     trie: Trie,
     target: Height,
+    /// The cheats made on the target come with it.
+    has_cheats: bool,
     phase: Phase,
 }
 
@@ -51,7 +53,13 @@ impl Rewind {
     pub(crate) fn new(base: &Arc<Base>, trie: &Trie, target: Height) -> Self {
         let phase =
             Phase::Values { above: base.head, block: None, former: ChangeSet::default(), count: 0 };
-        Self { base: Arc::clone(base), trie: trie.clone(), target, phase }
+        Self { base: Arc::clone(base), trie: trie.clone(), target, has_cheats: false, phase }
+    }
+
+    /// The same, with the cheats made on the block on top: what the next block was executed on.
+    #[must_use]
+    pub fn with_cheats(self) -> Self {
+        Self { has_cheats: true, ..self }
     }
 
     /// Sets back some values, or works on about `nodes` nodes of the trie; the tip, once it is
@@ -118,13 +126,18 @@ impl Rewind {
         if root != expected {
             return Err(StateError::RootMismatch { height: self.target, found: root, expected });
         }
-        Ok(Tip {
+        let tip = Tip {
             header: Arc::new(sealed.header.clone()),
             hash: sealed.hash,
             view: View::at(&self.base, self.target),
             trie,
             diffs: Vec::new(),
-        })
+        };
+        if !self.has_cheats {
+            return Ok(tip);
+        }
+        let diffs = read_diffs(self.base.snapshot.as_ref(), self.target)?;
+        Ok(diffs.into_iter().fold(tip, |tip, changes| tip.with_diff(changes)))
     }
 }
 
@@ -178,8 +191,8 @@ impl Durable {
         }
     }
 
-    /// Starts to look for the tip after the block at `height`, without the cheats made on it;
-    /// `None` outside the chain.
+    /// Starts to look for the tip after the block at `height`, without the cheats made on it
+    /// unless they are asked for; `None` outside the chain.
     #[must_use]
     pub fn rewind(&self, height: Height) -> Option<Rewind> {
         let is_inside = (self.chain.genesis()..=self.chain.head()).contains(&height);

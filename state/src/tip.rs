@@ -7,6 +7,7 @@ use evenkeel_chain::{Header, Height, Receipt, SealedBlock};
 
 use crate::{
     change::ChangeSet,
+    dropped::Dropped,
     error::StateError,
     limits::TRIE_NODES_MAX,
     reader::ChainReader,
@@ -56,6 +57,8 @@ pub struct Durable {
     pub diffs: u64,
     /// Number of reverts so far.
     pub generation: u64,
+    /// What reverts took, for readers who had seen it.
+    pub dropped: Dropped,
     /// Blocks and former states.
     pub chain: ChainReader,
     /// When this process came to have this head, as time since the Unix epoch; zero before the

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `Commit` | publishes [`Durable`], sends [`Committed`] |
 //! | `Diff`, `Mark` | the same, then the reply |
-//! | `Revert` | the same, with `reverted`, then the reply with the new tip |
+//! | `Revert`, `Reorg` | the same, with `reverted`, then the reply with the new tip |
 //! | `Tip` | the reply, when all that came before is durable |
 //! | `Synced` | none: its own job came back |
 //!
@@ -17,6 +17,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use evenkeel_chain::{Height, RevertTo};
 use evenkeel_runtime::{
     Actor, Ctx, Flow, Message, Panicked, Port, Publisher, Reply, StopReason, Ticket,
 };
@@ -45,11 +46,22 @@ pub enum WriterMessage {
         /// Gets the number of the mark.
         reply: Reply<u64>,
     },
-    /// Go back to a mark.
+    /// Go back to a mark or a height.
     Revert {
-        /// The number of the mark.
-        mark: u64,
-        /// Gets what to execute on from now on; `None` if there is no such mark.
+        /// Which.
+        to: RevertTo,
+        /// Gets what to execute on from now on; `None` if there is no such mark or block.
+        reply: Reply<Option<Tip>>,
+    },
+    /// Put blocks in the place of others, all or none.
+    Reorg {
+        /// The last block that is kept.
+        kept: Height,
+        /// The blocks from there on, in order.
+        blocks: Vec<Arc<ExecutedBlock>>,
+        /// [`ExecutedBlock::size_bytes`] of all; whoever made them has counted.
+        size_bytes: usize,
+        /// Gets what to execute on from now on; `None` if there is no block to be kept.
         reply: Reply<Option<Tip>>,
     },
     /// For a sender that begins anew, and knows nothing of what it had sent.
@@ -67,7 +79,7 @@ pub struct Synced(Box<Result<Done, Panicked>>);
 /// What has become durable, in order.
 #[derive(Clone)]
 pub struct Committed {
-    /// The blocks; none for a cheat, a mark or a revert.
+    /// The blocks; none for a cheat, a mark or a mere revert.
     pub blocks: Vec<Arc<ExecutedBlock>>,
     /// The durable chain with them.
     pub durable: Arc<Durable>,
@@ -80,6 +92,7 @@ impl Message for WriterMessage {
         match self {
             Self::Commit(executed) => executed.size_bytes(),
             Self::Diff { changes, .. } => changes.size_bytes(),
+            Self::Reorg { size_bytes, .. } => 64 + size_bytes,
             Self::Mark { .. } | Self::Revert { .. } | Self::Tip { .. } | Self::Synced(_) => 64,
         }
     }
@@ -90,6 +103,7 @@ impl Message for WriterMessage {
             Self::Diff { .. } => "diff",
             Self::Mark { .. } => "mark",
             Self::Revert { .. } => "revert",
+            Self::Reorg { .. } => "reorg",
             Self::Tip { .. } => "tip",
             Self::Synced(_) => "synced",
         }
@@ -101,7 +115,8 @@ enum Work {
     Blocks(Vec<Arc<ExecutedBlock>>),
     Diff(Arc<ChangeSet>, Reply<()>),
     Mark(Reply<u64>),
-    Revert(u64, Reply<Option<Tip>>),
+    Revert(RevertTo, Reply<Option<Tip>>),
+    Reorg(Height, Vec<Arc<ExecutedBlock>>, Reply<Option<Tip>>),
     Tip(Reply<Tip>),
 }
 
@@ -110,7 +125,8 @@ enum Told {
     Blocks(Vec<Arc<ExecutedBlock>>),
     Diff(Reply<()>),
     Mark(u64, Reply<u64>),
-    Revert(Option<Box<Tip>>, Reply<Option<Tip>>),
+    /// With the blocks that took the place of others; none for a mere revert.
+    Revert(Option<Box<Tip>>, Vec<Arc<ExecutedBlock>>, Reply<Option<Tip>>),
     Tip(Box<Tip>, Reply<Tip>),
 }
 
@@ -194,9 +210,9 @@ impl Writer {
         let (blocks, reverted) = match &told {
             Told::Blocks(blocks) => (blocks.clone(), false),
             Told::Diff(_) | Told::Mark(..) | Told::Tip(..) => (Vec::new(), false),
-            Told::Revert(tip, _) => (Vec::new(), tip.is_some()),
+            Told::Revert(tip, blocks, _) => (blocks.clone(), tip.is_some()),
         };
-        let is_news = !matches!(told, Told::Mark(..) | Told::Revert(None, _) | Told::Tip(..));
+        let is_news = !matches!(told, Told::Mark(..) | Told::Revert(None, ..) | Told::Tip(..));
         if is_news {
             // Lost only when the receivers are gone, and then the node is going down.
             let _has_come = self.committed.send(Committed { blocks, durable, reverted });
@@ -205,7 +221,7 @@ impl Writer {
             Told::Blocks(_) => {}
             Told::Diff(reply) => reply.send(()),
             Told::Mark(mark, reply) => reply.send(mark),
-            Told::Revert(tip, reply) => reply.send(tip.map(|tip| *tip)),
+            Told::Revert(tip, _, reply) => reply.send(tip.map(|tip| *tip)),
             Told::Tip(tip, reply) => reply.send(*tip),
         }
     }
@@ -221,14 +237,31 @@ impl Work {
                 let mark = database.mark()?;
                 Ok((database.durable(), Told::Mark(mark, reply)))
             }
-            Self::Revert(mark, reply) => match database.revert(mark)? {
-                Some((durable, tip)) => Ok((durable, Told::Revert(Some(Box::new(tip)), reply))),
-                None => Ok((database.durable(), Told::Revert(None, reply))),
-            },
+            Self::Revert(to, reply) => {
+                let done = database.revert(to)?;
+                Ok(reverted(database, done, Vec::new(), reply))
+            }
+            Self::Reorg(kept, blocks, reply) => {
+                let done = database.reorg(kept, &blocks)?;
+                Ok(reverted(database, done, blocks, reply))
+            }
             Self::Tip(reply) => {
                 Ok((database.durable(), Told::Tip(Box::new(database.tip()), reply)))
             }
         }
+    }
+}
+
+/// What there is to tell of a way back.
+fn reverted(
+    database: &Database,
+    done: Option<(Durable, Tip)>,
+    blocks: Vec<Arc<ExecutedBlock>>,
+    reply: Reply<Option<Tip>>,
+) -> (Durable, Told) {
+    match done {
+        Some((durable, tip)) => (durable, Told::Revert(Some(Box::new(tip)), blocks, reply)),
+        None => (database.durable(), Told::Revert(None, Vec::new(), reply)),
     }
 }
 
@@ -242,8 +275,11 @@ impl Actor for Writer {
                 self.waiting.push_back(Work::Diff(changes, reply));
             }
             WriterMessage::Mark { reply } => self.waiting.push_back(Work::Mark(reply)),
-            WriterMessage::Revert { mark, reply } => {
-                self.waiting.push_back(Work::Revert(mark, reply));
+            WriterMessage::Revert { to, reply } => {
+                self.waiting.push_back(Work::Revert(to, reply));
+            }
+            WriterMessage::Reorg { kept, blocks, reply, .. } => {
+                self.waiting.push_back(Work::Reorg(kept, blocks, reply));
             }
             WriterMessage::Tip { reply } => self.waiting.push_back(Work::Tip(reply)),
             WriterMessage::Synced(synced) => {

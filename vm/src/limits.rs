@@ -101,6 +101,10 @@ pub const SIMULATED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const _: () = assert!(SIMULATED_CALLS_PER_BLOCK_MAX <= SIMULATED_CALLS_MAX);
 
+/// Bytes that the new blocks of one reorg may hold together, with what they change: they wait in
+/// memory for the last one. As much as fits the writer's mailbox beside other work.
+pub const REORG_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Slots that are overridden in one step: a read each, some 100 us when none of them is in a cache
 /// (guess).
 pub const OVERRIDE_SLOTS_PER_STEP: usize = 64;

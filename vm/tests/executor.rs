@@ -12,7 +12,9 @@ use std::{
 use alloy_primitives::{Address, B256, TxKind, U256};
 use chain::{account, attributes, built, database, legacy, list, spec, transfer};
 use common::Code;
-use evenkeel_chain::{ChainSpec, Cheat, Fork, RecoveredTx, SealedBlock};
+use evenkeel_chain::{
+    BlockPlan, ChainSpec, Cheat, Fork, Height, RecoveredTx, RevertTo, SealedBlock,
+};
 use evenkeel_runtime::{
     Address as Process, Class, Faults, MailboxSpec, Overflow, Port, Published, Simulation, Spawn,
     System, published, reply,
@@ -166,18 +168,66 @@ fn blocks_become_durable_and_are_reverted() {
     assert_eq!(node.balance(target), U256::from(75));
 
     let (revert_reply, mut reverted) = reply();
-    node.send(ExecutorMessage::Revert { mark, reply: revert_reply });
+    node.send(ExecutorMessage::Revert { to: RevertTo::Mark(mark), reply: revert_reply });
     let reverted = reverted.try_take().expect("idle").expect("answered").expect("no failure");
     assert_eq!(reverted.expect("the mark is there").hash, first.hash);
     assert_eq!(node.balance(target), U256::from(5));
     let (revert_reply, mut again) = reply();
-    node.send(ExecutorMessage::Revert { mark, reply: revert_reply });
+    node.send(ExecutorMessage::Revert { to: RevertTo::Mark(mark), reply: revert_reply });
     assert!(again.try_take().expect("idle").expect("answered").expect("no failure").is_none());
 
     let other = node.build(vec![transfer(account(0), 1, target, 6)]);
     assert_eq!(other.header.parent_hash, first.hash);
     node.send(ExecutorMessage::Finalize { hash: other.hash });
     assert_eq!(node.balance(target), U256::from(11));
+}
+
+/// Blocks are put in the place of others together or not at all; cheats made on the block that is
+/// kept are in the first of them.
+#[test]
+fn blocks_are_replaced() {
+    let mut node = Node::new(5);
+    let (target, rich) = (Address::repeat_byte(0x31), Address::repeat_byte(0x32));
+    let pay = |nonce, wei| transfer(account(0), nonce, target, wei);
+    for nonce in 0..3 {
+        let block = node.build(vec![pay(nonce, 1)]);
+        node.send(ExecutorMessage::Finalize { hash: block.hash });
+        if nonce == 0 {
+            assert_eq!(node.cheat(Cheat::SetBalance(rich, U256::from(9))), Ok(()));
+        }
+    }
+    let former = node.durable.get().hash;
+    let branch = |node: &mut Node, kept| {
+        let (replying, mut answer) = reply();
+        node.send(ExecutorMessage::Branch { kept: Height::new(kept), reply: replying });
+        let found = answer.try_take().expect("idle").expect("answered").expect("no failure");
+        found.map(|found| found.header.number)
+    };
+    let reorg = |node: &mut Node, blocks| {
+        let (replying, mut answer) = reply();
+        node.send(ExecutorMessage::Reorg { blocks, reply: replying });
+        answer.try_take().expect("idle").expect("answered").map(|reverted| reverted.hash)
+    };
+    let plan =
+        |node: &Node, txs: Vec<Arc<RecoveredTx>>| BlockPlan { attributes: node.attributes(), txs };
+    let plans = vec![plan(&node, vec![pay(1, 5), pay(1, 7), pay(2, 10)]), plan(&node, Vec::new())];
+    assert_eq!(branch(&mut node, 4), None);
+    assert!(matches!(reorg(&mut node, plans.clone()), Err(ExecError::Internal(_))), "no branch");
+    assert_eq!(branch(&mut node, 1), Some(1));
+    let mut odd = plans.clone();
+    odd[1].attributes.extra_data = vec![0; 1_000].into();
+    assert!(matches!(reorg(&mut node, odd), Err(ExecError::ExtraData { .. })));
+    assert_eq!((node.durable.get().hash, node.balance(target)), (former, U256::from(3)));
+
+    assert_eq!(branch(&mut node, 1), Some(1));
+    let head = reorg(&mut node, plans).expect("all can be built");
+    let durable = node.durable.get();
+    assert_eq!((durable.hash, durable.header.number, durable.generation), (head, 3, 1));
+    assert_eq!(node.balance(target), U256::from(1 + 5 + 10), "the second nonce 1 is left out");
+    assert_eq!(node.balance(rich), U256::from(9));
+    let next = node.build(vec![pay(3, 1)]);
+    assert_eq!(next.header.parent_hash, head);
+    assert!(node.reported.lock().expect("no panic under it").is_empty());
 }
 
 /// A peer's blocks: children of the tip and of blocks not yet final; siblings die with finality.

@@ -227,6 +227,7 @@ fn node_config() -> Result<Config, Box<dyn Error>> {
         limits: Limits::default(),
         rpc: RpcConfig::default(),
         accounts: DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, 1)?,
+        keys: Vec::new(),
         log_form: LogForm::Text,
         is_logging: false,
         auto_impersonate: true,

@@ -238,6 +238,7 @@ fn is_execution(error: &ExecError, name: &str) -> bool {
         | ExecError::ExtraData { .. }
         | ExecError::State(_)
         | ExecError::Internal(_)
+        | ExecError::ReorgBytes { .. }
         | ExecError::WriterGone
         | ExecError::Busy => false,
     }

@@ -5,6 +5,7 @@ mod chain_file;
 mod keystore;
 mod otlp;
 mod process;
+mod reorg;
 mod top;
 
 use std::{io::Write as _, path::Path, process::Command};

@@ -100,10 +100,16 @@ impl Devnet {
         String::from_utf8(body).expect("text")
     }
 
+    /// Sends a call over a connection of its own and reads nothing; it lasts as long as that.
+    pub(crate) fn ask_only(&self, method: &str, params: &Value) -> TcpStream {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut stream = connect(self.port).into_inner();
+        stream.write_all(posted(&request.to_string()).as_bytes()).expect("it reads");
+        stream
+    }
+
     fn post(&mut self, body: &str) -> Value {
-        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
-        let length = body.len();
-        let body = self.exchange(&format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}"));
+        let body = self.exchange(&posted(body));
         serde_json::from_slice(&body).expect("a JSON answer")
     }
 
@@ -148,6 +154,12 @@ impl Drop for Devnet {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A POST request with this body.
+fn posted(body: &str) -> String {
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
+    format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 fn connect(port: u16) -> BufReader<TcpStream> {

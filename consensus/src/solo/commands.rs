@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use evenkeel_chain::{
-    Command, CommandError, EngineStatus, Outcome,
+    Command, CommandError, EngineStatus, Outcome, RevertTo,
     limits::{GAS_LIMIT_MAX, GAS_LIMIT_MIN, GENESIS_MARK},
 };
 
-use super::{clock, machine::Solo, machine::is_barrier, slots::Slots};
+use super::{clock, machine::Solo, slots::Slots};
 use crate::{
     engine::{Effect, Now},
     limits::{COMMANDS_WAITING_MAX, INTERVAL_MIN},
@@ -35,7 +35,7 @@ impl Solo {
         if self.waiting.len() >= COMMANDS_WAITING_MAX {
             return answer(effects, ticket, Err(CommandError::Busy));
         }
-        if matches!(command, Command::Revert(_) | Command::Reset) {
+        if goes_back(&command) {
             self.revoke_build();
         }
         self.waiting.push_back((ticket, command));
@@ -94,17 +94,26 @@ impl Solo {
             // Nobody was given this number: it is for `Reset` alone.
             Command::Revert(GENESIS_MARK) => Ok(Outcome::Reverted(false)),
             Command::Reset => {
-                self.barrier = Some(ticket);
-                effects.push(Effect::Revert { mark: GENESIS_MARK, ticket });
-                return;
+                return self.revert(ticket, RevertTo::Mark(GENESIS_MARK), effects);
             }
-            Command::Revert(mark) => {
-                self.barrier = Some(ticket);
-                effects.push(Effect::Revert { mark, ticket });
-                return;
+            Command::Revert(mark) => return self.revert(ticket, RevertTo::Mark(mark), effects),
+            Command::Rollback(height) => {
+                return self.revert(ticket, RevertTo::Height(height), effects);
             }
+            Command::Reorg { kept, blocks } if blocks.is_empty() => {
+                return self.revert(ticket, RevertTo::Height(kept), effects);
+            }
+            Command::Reorg { kept, blocks } => match self.reorg(ticket, kept, blocks, effects) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
         };
         answer(effects, ticket, outcome);
+    }
+
+    fn revert(&mut self, ticket: u64, to: RevertTo, effects: &mut Vec<Effect>) {
+        self.barrier = Some(ticket);
+        effects.push(Effect::Revert { to, ticket });
     }
 
     fn status(&self) -> EngineStatus {
@@ -185,6 +194,36 @@ impl Solo {
     }
 }
 
-fn answer(effects: &mut Vec<Effect>, ticket: u64, outcome: Result<Outcome, CommandError>) {
+/// Barriers need every block to be durable, and no build beside them.
+pub(super) const fn is_barrier(command: &Command) -> bool {
+    matches!(command, Command::Snapshot) || goes_back(command)
+}
+
+/// Whether blocks are dropped, the one being built first of all.
+const fn goes_back(command: &Command) -> bool {
+    match command {
+        Command::Revert(_) | Command::Reset | Command::Rollback(_) | Command::Reorg { .. } => true,
+        Command::Snapshot
+        | Command::Mine { .. }
+        | Command::SetAutomine(_)
+        | Command::SetInterval(_)
+        | Command::IncreaseTime(_)
+        | Command::SetTime(_)
+        | Command::SetNextTimestamp(_)
+        | Command::SetTimestampInterval(_)
+        | Command::SetNextBaseFee(_)
+        | Command::SetGasLimit(_)
+        | Command::SetCoinbase(_)
+        | Command::SetNextPrevRandao(_)
+        | Command::Cheat(_)
+        | Command::Status => false,
+    }
+}
+
+pub(super) fn answer(
+    effects: &mut Vec<Effect>,
+    ticket: u64,
+    outcome: Result<Outcome, CommandError>,
+) {
     effects.push(Effect::Answer { ticket, outcome });
 }

@@ -13,9 +13,9 @@
 //! during a sync shares the next block. `Empty` ends an automine round until the next `PoolReady`.
 //!
 //! Commands are carried out between builds, in the order they came; those that arrive during a
-//! build wait in a bounded queue. `Snapshot` and `Revert` are *barriers*: they wait until every
-//! block is durable, and no build starts until the executor has answered. A build in flight when a
-//! `Revert` arrives is discarded: its block could only be reverted.
+//! build wait in a bounded queue. `Snapshot` and whatever goes back are *barriers*: they wait until
+//! every block is durable, and no build starts until the executor has answered. A build in flight
+//! when one that goes back arrives is discarded: its block could only be reverted.
 //!
 //! A failed build is tried again after a wait that doubles; a slot keeps its claim, `Mine` gives up
 //! after a few.
@@ -37,8 +37,10 @@ use evenkeel_runtime::Time;
 
 use super::{
     clock::ChainClock,
+    commands::is_barrier,
     config::{ConfigError, Mining, SoloConfig},
     mine::MineJobs,
+    reorg::Reorg,
     slots::Slots,
 };
 use crate::{
@@ -74,14 +76,14 @@ struct Build {
 /// The newest finalized block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tip {
-    height: u64,
-    hash: B256,
+    pub(super) height: u64,
+    pub(super) hash: B256,
     pub(super) timestamp: u64,
     pub(super) has_base_fee: bool,
 }
 
 impl Tip {
-    fn of(head: &Head) -> Self {
+    pub(super) fn of(head: &Head) -> Self {
         Self {
             height: head.header.number,
             hash: head.hash,
@@ -134,6 +136,8 @@ pub struct Solo {
     pub(super) waiting: VecDeque<(u64, Command)>,
     /// Ticket of the barrier that the executor is carrying out.
     pub(super) barrier: Option<u64>,
+    /// What the barrier is about, if it is a reorg.
+    pub(super) reorg: Option<Reorg>,
     /// S6: a barrier ended and no build has started since.
     is_build_turn: bool,
 }
@@ -175,6 +179,7 @@ impl Solo {
             jobs: MineJobs::default(),
             waiting: VecDeque::new(),
             barrier: None,
+            reorg: None,
             is_build_turn: false,
         })
     }
@@ -260,26 +265,38 @@ impl Solo {
         let has_ready = mem::take(&mut self.has_ready);
         self.build =
             Some(Build { id, purpose, timestamp, clock_after, has_ready, is_revoked: false });
+        let prev_randao =
+            self.next_prev_randao.unwrap_or_else(|| self.prev_randao(self.tip.height + 1));
         let attributes = BlockAttributes {
-            timestamp,
-            prev_randao: self.next_prev_randao.unwrap_or_else(|| self.prev_randao()),
-            fee_recipient: self.coinbase,
-            gas_limit: self.gas_limit,
             base_fee: self.next_base_fee,
-            extra_data: self.extra_data.clone(),
-            parent_beacon_root: B256::ZERO,
-            withdrawals: Vec::new(),
             txs_max: self.txs_max,
             must_have_txs: purpose == Purpose::Automine,
+            ..self.attributes(timestamp, prev_randao)
         };
         effects.push(Effect::Build { id, attributes });
     }
 
-    /// Of the next height; the same in every run with this seed, also after a revert.
-    fn prev_randao(&self) -> B256 {
+    /// What any block is like that is made now.
+    pub(super) fn attributes(&self, timestamp: u64, prev_randao: B256) -> BlockAttributes {
+        BlockAttributes {
+            timestamp,
+            prev_randao,
+            fee_recipient: self.coinbase,
+            gas_limit: self.gas_limit,
+            base_fee: None,
+            extra_data: self.extra_data.clone(),
+            parent_beacon_root: B256::ZERO,
+            withdrawals: Vec::new(),
+            txs_max: None,
+            must_have_txs: false,
+        }
+    }
+
+    /// Of a height; the same in every run with this seed, also after a revert.
+    pub(super) fn prev_randao(&self, height: u64) -> B256 {
         let mut input = [0; 40];
         input[..32].copy_from_slice(self.prev_randao_seed.as_slice());
-        input[32..].copy_from_slice(&(self.tip.height + 1).to_be_bytes());
+        input[32..].copy_from_slice(&height.to_be_bytes());
         keccak256(input)
     }
 
@@ -413,7 +430,7 @@ impl Solo {
         effects.push(Effect::Answer { ticket, outcome });
     }
 
-    fn end_barrier(&mut self, ticket: u64) -> bool {
+    pub(super) fn end_barrier(&mut self, ticket: u64) -> bool {
         let is_ours = self.barrier.take_if(|current| *current == ticket).is_some();
         self.is_build_turn |= is_ours;
         is_ours
@@ -421,28 +438,8 @@ impl Solo {
 }
 
 /// An order came back undone.
-const fn failed(reason: String) -> CommandError {
+pub(super) const fn failed(reason: String) -> CommandError {
     CommandError::Failed { reason }
-}
-
-/// Barriers need every block to be durable, and no build beside them.
-pub(super) const fn is_barrier(command: &Command) -> bool {
-    match command {
-        Command::Snapshot | Command::Revert(_) | Command::Reset => true,
-        Command::Mine { .. }
-        | Command::SetAutomine(_)
-        | Command::SetInterval(_)
-        | Command::IncreaseTime(_)
-        | Command::SetTime(_)
-        | Command::SetNextTimestamp(_)
-        | Command::SetTimestampInterval(_)
-        | Command::SetNextBaseFee(_)
-        | Command::SetGasLimit(_)
-        | Command::SetCoinbase(_)
-        | Command::SetNextPrevRandao(_)
-        | Command::Cheat(_)
-        | Command::Status => false,
-    }
 }
 
 impl Engine for Solo {
@@ -466,6 +463,8 @@ impl Engine for Solo {
             }
             Event::Marked { ticket, result } => self.marked(ticket, result, effects),
             Event::Reverted { ticket, result } => self.reverted(now, ticket, result, effects),
+            Event::Branched { ticket, result } => self.branched(now, ticket, result, effects),
+            Event::Reorged { ticket, result } => self.reorged(ticket, result, effects),
             Event::Command { command, ticket } => self.command(now, ticket, command, effects),
         }
         self.advance(now, effects);

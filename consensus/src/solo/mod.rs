@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod machine;
 mod mine;
+mod reorg;
 mod slots;
 #[cfg(test)]
 mod tests;

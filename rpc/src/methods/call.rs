@@ -48,7 +48,16 @@ pub(super) async fn estimate_for(
     client: &Client,
     call: TransactionRequest,
 ) -> Result<u64, RpcError> {
-    let block = BlockNumberOrTag::Pending.into();
+    estimate_on(api, client, call, BlockNumberOrTag::Pending.into()).await
+}
+
+/// The gas `call` needs on this block.
+pub(super) async fn estimate_on(
+    api: &Api,
+    client: &Client,
+    call: TransactionRequest,
+    block: BlockId,
+) -> Result<u64, RpcError> {
     Asked { call, block, overrides: EvmOverrides::default() }.estimate(api, client).await
 }
 

@@ -146,7 +146,7 @@ pub(super) async fn revert(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// The chain went back: what was ordered for the next block is gone, its id stays.
-fn went_back(api: &Api) {
+pub(super) fn went_back(api: &Api) {
     api.flags.forget_base_fee();
     api.spec.keep_chain_id(head(&api.durable.get()));
 }

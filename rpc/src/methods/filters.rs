@@ -2,14 +2,16 @@
 //!
 //! As in anvil, a log filter whose `fromBlock` names a number starts there: its first poll brings
 //! the logs since. A poll brings at most what one `eth_getLogs` may; the rest comes with the next.
+//! Logs of blocks that were dropped come first, as removed.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::Log;
+use evenkeel_chain::Height;
 use evenkeel_runtime::{Time, checkpoint, consume};
-use evenkeel_state::LogStep;
+use evenkeel_state::{Durable, LogStep};
 use serde_json::value::RawValue;
 
 use super::{
@@ -19,7 +21,7 @@ use super::{
 use crate::{
     api::{Api, Request},
     error::RpcError,
-    filters::{Cursor, Filter},
+    filters::{Cursor, Filter, Gone},
     log_query::{Blocks, LogQuery},
     params::{Arg, Params, Refusal},
     position::{self, header_not_found},
@@ -30,7 +32,6 @@ use crate::{
 pub(super) fn new_logs(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 1)?;
     let query = params.required::<LogQuery>(0)?;
-    api.filters.watch(&api.system, &api.durable)?;
     let durable = api.durable.get();
     let cursor = match query.blocks {
         Blocks::Range {
@@ -54,7 +55,6 @@ pub(super) fn new_logs(api: &Api, request: Request<'_>) -> Answered {
 /// `eth_newBlockFilter`
 pub(super) fn new_blocks(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
-    api.filters.watch(&api.system, &api.durable)?;
     insert(api, Filter::Blocks(Cursor::after(&api.durable.get())))
 }
 
@@ -92,19 +92,20 @@ pub(super) async fn changes(api: &Api, request: Request<'_>) -> Answered {
         // Nothing is moved until the answer is ready, so a poll that is cancelled loses nothing.
         let answered = poll(api, &mut filter, api.deadline(request.client)).await?;
         if api.filters.advance(id, version, filter) {
-            return Ok(answered);
+            return answered;
         }
         checkpoint().await;
     }
 }
 
-/// Moves the filter on; what is new.
-async fn poll(api: &Api, filter: &mut Filter, deadline: Time) -> Answered {
-    match filter {
+/// Moves the filter on; what is new, or that it has missed something.
+async fn poll(api: &Api, filter: &mut Filter, deadline: Time) -> Result<Answered, RpcError> {
+    Ok(match filter {
         Filter::Blocks(cursor) => answer(&poll_blocks(api, cursor).await?),
-        Filter::Logs { query, cursor } => {
-            answer(&pieces(poll_logs(api, query, cursor, deadline).await?.iter()).await?)
-        }
+        Filter::Logs { query, cursor } => match poll_logs(api, query, cursor, deadline).await? {
+            Polled::Logs(found) => answer(&pieces(found.iter()).await?),
+            Polled::Missed(error) => Err(error),
+        },
         Filter::Pending { seq, is_full } => {
             pending::settled(api).await?;
             let (txs, next) = api.feed.get().since(*seq);
@@ -115,22 +116,28 @@ async fn poll(api: &Api, filter: &mut Filter, deadline: Time) -> Answered {
                 answer(&txs.iter().map(|tx| tx.hash()).collect::<Vec<_>>())
             }
         }
-    }
+    })
 }
 
 async fn poll_blocks(api: &Api, cursor: &mut Cursor) -> Result<Vec<B256>, RpcError> {
     let durable = api.durable.get();
-    api.filters.lineage.observe(&durable)?;
-    cursor.follow(&api.filters.lineage, &durable);
+    cursor.follow(&durable);
     let mut hashes = Vec::new();
     for _ in 0..FILTER_BLOCKS_MAX {
         let Some(height) = cursor.peek(&durable) else { break };
         consume(READ_REDUCTIONS);
         checkpoint().await;
         hashes.push(durable.chain.header(height)?.ok_or_else(header_not_found)?.hash);
-        cursor.passed(&[]);
+        cursor.passed();
     }
     Ok(hashes)
+}
+
+/// What a poll of a log filter brings.
+enum Polled {
+    Logs(Vec<Log>),
+    /// Logs were taken back that are forgotten. The filter goes on.
+    Missed(RpcError),
 }
 
 async fn poll_logs(
@@ -138,17 +145,40 @@ async fn poll_logs(
     query: &LogQuery,
     cursor: &mut Cursor,
     deadline: Time,
-) -> Result<Vec<Log>, RpcError> {
+) -> Result<Polled, RpcError> {
     let durable = api.durable.get();
-    api.filters.lineage.observe(&durable)?;
-    let mut found = cursor.follow(&api.filters.lineage, &durable);
-    let Some(next) = cursor.peek(&durable) else { return Ok(found) };
-    let last = match query.blocks {
-        Blocks::Range { to: Some(to), .. } => position::number(api, &durable, to),
-        Blocks::Range { to: None, .. } | Blocks::Hash(_) => durable.height(),
+    let span = span(api, &durable, query.blocks);
+    let mut found = Vec::new();
+    // One block alone may hold more than fits; it has to come at some time.
+    let fits = |found: &[Log], logs: &[Log]| {
+        found.is_empty() || found.len() + logs.len() <= api.config.logs_max
     };
-    let heights = next..=last.min(durable.height());
-    let mut search = durable.chain.find_logs(query.conditions(), heights);
+    loop {
+        let before = cursor.clone();
+        let Some(gone) = cursor.gone(&durable) else { break };
+        let logs = match gone {
+            Gone::Block(block) if span.contains(&block.height.get()) => {
+                logs::removed(&block, query).await
+            }
+            Gone::Forgotten { first, last } if first <= *span.end() && last >= *span.start() => {
+                if found.is_empty() {
+                    return Ok(Polled::Missed(logs::forgotten(first, last)));
+                }
+                *cursor = before;
+                return Ok(Polled::Logs(found));
+            }
+            Gone::Block(_) | Gone::Forgotten { .. } => Vec::new(),
+        };
+        if !fits(&found, &logs) {
+            *cursor = before;
+            return Ok(Polled::Logs(found));
+        }
+        found.extend(logs);
+    }
+    let Some(next) = cursor.peek(&durable) else { return Ok(Polled::Logs(found)) };
+    let first = next.max(Height::new(*span.start()));
+    let last = durable.height().min(Height::new(*span.end()));
+    let mut search = durable.chain.find_logs(query.conditions(), first..=last);
     // What is not found in time is left to the next poll, like what does not fit.
     while logs::in_time(api.system.now(), deadline).is_ok() {
         checkpoint().await;
@@ -165,15 +195,27 @@ async fn poll_logs(
         };
         consume(READ_REDUCTIONS);
         let logs = logs::of_block(&durable, height, query).await?;
-        // One block alone may hold more than fits; it has to come at some time.
-        if !found.is_empty() && found.len() + logs.len() > api.config.logs_max {
+        if !fits(&found, &logs) {
             break;
         }
-        cursor.skip_to(height);
-        cursor.passed(&logs);
+        cursor.skip_to(height.next());
         found.extend(logs);
     }
-    Ok(found)
+    Ok(Polled::Logs(found))
+}
+
+/// The heights that a filter is for, whatever the head is.
+fn span(api: &Api, durable: &Durable, blocks: Blocks) -> RangeInclusive<u64> {
+    let Blocks::Range { from, to } = blocks else { return 0..=u64::MAX };
+    let first = match from {
+        Some(BlockNumberOrTag::Number(number)) => number,
+        Some(_) | None => 0,
+    };
+    let last = match to {
+        None | Some(BlockNumberOrTag::Latest | BlockNumberOrTag::Pending) => u64::MAX,
+        Some(tag) => position::number(api, durable, tag).get(),
+    };
+    first..=last
 }
 
 fn insert(api: &Api, filter: Filter) -> Answered {

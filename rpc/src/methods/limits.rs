@@ -4,14 +4,11 @@
 
 use std::time::Duration;
 
-/// Filters alive at once. Each may hold [`SENT_LOGS_MAX`] logs, so this bounds them together.
+/// Filters alive at once; a kilobyte each, or what their addresses and topics take.
 pub(crate) const FILTERS_MAX: usize = 1_024;
 
 /// A filter nobody polls for so long is dropped; geth's value.
 pub(crate) const FILTER_IDLE: Duration = Duration::from_mins(5);
-
-/// Delivered logs one filter or subscription remembers to take them back after a revert.
-pub(crate) const SENT_LOGS_MAX: usize = 256;
 
 /// Addresses in one log filter; geth's value.
 pub(crate) const FILTER_ADDRESSES_MAX: usize = 1_000;
@@ -61,9 +58,6 @@ pub(crate) const SNAPSHOTS_LISTED_MAX: usize = 4_096;
 
 /// Priority fee offered when a sender names none, in wei: 1 gwei, anvil's and geth's on a calm net.
 pub(crate) const PRIORITY_FEE_DEFAULT: u128 = 1_000_000_000;
-
-/// Reverts the common lineage remembers. More between two polls of one filter cost it repeats.
-pub(crate) const REVERTS_MAX: usize = 64;
 
 /// Groups of processes that `sched_queues` lists unless it is told how many.
 pub(crate) const QUEUES_DEFAULT: usize = 50;
@@ -123,6 +117,9 @@ pub(crate) const PAYLOAD_GAS_LIMIT_TARGET: u64 = 60_000_000;
 /// Transactions that one `testing_buildBlockV1` is given at most: finding out who signed them takes
 /// 50 us each, so half of the deadline.
 pub(crate) const PAYLOAD_TXS_MAX: usize = 50_000;
+
+/// Transactions that one `anvil_reorg` is given at most, for the same reason.
+pub(crate) const REORG_TXS_MAX: usize = 50_000;
 
 /// See [`CHUNK_REDUCTIONS`]: the signer of one transaction (50 us).
 pub(crate) const RECOVER_REDUCTIONS: u32 = 2_000;

@@ -4,7 +4,7 @@ use alloy_eips::BlockNumberOrTag;
 use alloy_rpc_types_eth::Log;
 use evenkeel_chain::Height;
 use evenkeel_runtime::{Time, checkpoint, consume};
-use evenkeel_state::{Durable, LogStep};
+use evenkeel_state::{DroppedBlock, Durable, LogStep};
 
 use super::{
     limits::{READ_REDUCTIONS, RECEIPT_REDUCTIONS, SEARCH_REDUCTIONS},
@@ -108,6 +108,30 @@ pub(super) async fn of_block(
         }
     }
     Ok(found)
+}
+
+/// The matching logs of a block that is no longer in the chain, in order, as removed.
+pub(super) async fn removed(block: &DroppedBlock, query: &LogQuery) -> Vec<Log> {
+    let mut found = Vec::new();
+    if !query.may_match(&block.bloom) {
+        return found;
+    }
+    for (dropped, nth) in block.logs.iter().zip(0..) {
+        consume(RECEIPT_REDUCTIONS);
+        checkpoint().await;
+        if query.matches(&dropped.log) {
+            found.push(render::removed_log(block, dropped, nth));
+        }
+    }
+    found
+}
+
+/// For whom dropped blocks from `first` to `last` are too many or too old to be taken back by log.
+pub(super) fn forgotten(first: u64, last: u64) -> RpcError {
+    RpcError::server(format!(
+        "logs of blocks {first} to {last} were removed by a reorg and are no longer known: \
+         read the logs from block {first} on anew"
+    ))
 }
 
 /// The heights a range means, cut at the head. Empty (first above last) if it starts above it.

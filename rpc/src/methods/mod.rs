@@ -19,6 +19,7 @@ mod ots_search;
 mod payload;
 mod pending;
 mod proof;
+mod reorg;
 mod sched;
 mod send;
 mod shadow;
@@ -52,11 +53,11 @@ fn is_dev_namespace(name: &str) -> bool {
     )
 }
 
-/// Whether the method exists only on dev chains: its namespace does, or it sends in the name of
-/// whoever it likes.
+/// Whether the method exists only on dev chains: its namespace does, it sends in the name of
+/// whoever it likes, or it takes back what is final.
 fn is_dev_method(name: &str) -> bool {
     let namespace = name.split_once('_').map_or("", |(namespace, _)| namespace);
-    is_dev_namespace(namespace) || name == "eth_sendUnsignedTransaction"
+    is_dev_namespace(namespace) || matches!(name, "eth_sendUnsignedTransaction" | "debug_setHead")
 }
 
 /// Names methods and how each is answered, with `$api` and `$request` at hand.
@@ -278,6 +279,9 @@ methods! { api, request:
     "anvil_setMinGasPrice" | "hardhat_setMinGasPrice" => dev::set_min_gas_price(api, request);
     "anvil_setLoggingEnabled" | "hardhat_setLoggingEnabled" => dev::set_logging(api, request);
     "anvil_setChainId" => dev::set_chain_id(api, request);
+    "anvil_rollback" => reorg::rollback(api, request).await;
+    "anvil_reorg" => reorg::reorg(api, request).await;
+    "debug_setHead" => reorg::set_head(api, request).await;
     "anvil_reset" | "hardhat_reset" => dev::reset(api, request).await;
     "anvil_nodeInfo" => dev_info::node(api, request).await;
     "anvil_metadata" | "hardhat_metadata" => dev_info::metadata(api, request);

@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_rpc_types_eth::TransactionRequest;
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
-use evenkeel_chain::{BlobSidecar, RecoveredTx, TypedTransaction};
+use evenkeel_chain::{BlobSidecar, Header, RecoveredTx, TypedTransaction};
 use evenkeel_mempool::PoolError;
 use evenkeel_runtime::Answer;
 use futures_util::future::{Either, select};
@@ -141,7 +141,7 @@ pub(super) fn unknown_account() -> RpcError {
 }
 
 /// Who sends: the first dev account if the call does not say, as in anvil.
-fn sender(api: &Api, call: &TransactionRequest) -> Result<Address, RpcError> {
+pub(super) fn sender(api: &Api, call: &TransactionRequest) -> Result<Address, RpcError> {
     let first = || api.accounts.addresses().first().copied();
     call.from.or_else(first).ok_or_else(unknown_account)
 }
@@ -164,18 +164,27 @@ async fn send_as(
         turn = Some(api.accounts.turn(from).lock().await);
         filled.nonce = Some(next_nonce(api, from).await?);
     }
+    let hash = admitted(api.admissions.known(made_by(authority, filled, from)?)).await;
+    drop(turn);
+    hash
+}
+
+/// The transaction with its signature, real or not, and its blobs.
+pub(super) fn made_by(
+    authority: Authority<'_>,
+    filled: TransactionRequest,
+    from: Address,
+) -> Result<Arc<RecoveredTx>, RpcError> {
     let (unsigned, sidecar) = unsigned(filled)?;
-    let mut tx = match authority {
+    let tx = match authority {
         Authority::Key(signer) => signed(unsigned, signer)?,
         Authority::Impersonated => RecoveredTx::impersonated(unsigned, from),
         Authority::None => return Err(unknown_account()),
     };
-    if let Some(sidecar) = sidecar {
-        tx = tx.with_sidecar(Arc::new(sidecar));
-    }
-    let hash = admitted(api.admissions.known(tx)).await;
-    drop(turn);
-    hash
+    Ok(match sidecar {
+        Some(sidecar) => tx.with_sidecar(Arc::new(sidecar)),
+        None => tx,
+    })
 }
 
 /// Waits for the pool's word.
@@ -190,6 +199,21 @@ async fn fill(
     client: &Client,
     call: TransactionRequest,
     from: Address,
+) -> Result<TransactionRequest, RpcError> {
+    let head = Arc::clone(&api.durable.get().header);
+    let mut call = fill_after(api, call, from, (&head, position::next_base_fee(api, &head)))?;
+    if call.gas.is_none() {
+        call.gas = Some(call::estimate_for(api, client, call.clone()).await?);
+    }
+    Ok(call)
+}
+
+/// Fills in all but nonce and gas, for a block after `parent` with this base fee.
+pub(super) fn fill_after(
+    api: &Api,
+    call: TransactionRequest,
+    from: Address,
+    (parent, base_fee): (&Header, Option<u64>),
 ) -> Result<TransactionRequest, RpcError> {
     let mut call = call::checked(call)?;
     call.from = Some(from);
@@ -206,17 +230,12 @@ async fn fill(
     if call.to == Some(TxKind::Create) && !has_input {
         return Err(RpcError::server("contract creation without any data provided"));
     }
-    let head = Arc::clone(&api.durable.get().header);
-    let base_fee = position::next_base_fee(api, &head);
     fill_fees(&mut call, base_fee, api.config.priority_fee)?;
     if call.sidecar.is_some() || call.blob_versioned_hashes.is_some() {
         call.populate_blob_hashes();
         // geth's default: it holds while the fee doubles.
-        let blob_fee = blob_price(&api.spec, &head).unwrap_or(1);
+        let blob_fee = blob_price(&api.spec, parent).unwrap_or(1);
         call.max_fee_per_blob_gas.get_or_insert(blob_fee.saturating_mul(2));
-    }
-    if call.gas.is_none() {
-        call.gas = Some(call::estimate_for(api, client, call.clone()).await?);
     }
     Ok(call)
 }

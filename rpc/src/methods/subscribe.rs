@@ -2,6 +2,7 @@
 //!
 //! A subscription is a future that sleeps until the durable chain (or the pool's feed) changes and
 //! then reads what is new with a cursor. Its start is pinned before the client learns its id.
+//! Logs of blocks that were dropped are sent again as removed, before those of new blocks.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     api::{Api, Request},
     error::RpcError,
-    filters::Cursor,
+    filters::{Cursor, Gone},
     log_query::LogQuery,
     params::{Arg as _, Params, refuse},
     position::header_not_found,
@@ -46,7 +47,6 @@ pub(super) fn subscribe(api: &Arc<Api>, request: Request<'_>) -> Answered {
     };
     let id = match reader {
         Reader::Blocks(query) => {
-            api.filters.watch(&api.system, &api.durable)?;
             let cursor = Cursor::after(&api.durable.get());
             let api = Arc::clone(api);
             session.open(move |_, outbox| follow_chain(api, cursor, query, outbox).boxed())
@@ -105,7 +105,7 @@ fn is_full(params: &Params<'_>) -> Result<bool, RpcError> {
 async fn follow_chain(api: Arc<Api>, mut cursor: Cursor, query: Option<LogQuery>, outbox: Outbox) {
     loop {
         let (durable, version) = api.durable.get_versioned();
-        match catch_up(&api, &durable, &mut cursor, query.as_ref(), &outbox).await {
+        match catch_up(&durable, &mut cursor, query.as_ref(), &outbox).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
@@ -119,15 +119,12 @@ async fn follow_chain(api: Arc<Api>, mut cursor: Cursor, query: Option<LogQuery>
 
 /// Sends what is new in `durable`. False when nobody listens any more.
 async fn catch_up(
-    api: &Api,
-    durable: &Arc<Durable>,
+    durable: &Durable,
     cursor: &mut Cursor,
     query: Option<&LogQuery>,
     outbox: &Outbox,
 ) -> Result<bool, RpcError> {
-    api.filters.lineage.observe(durable)?;
-    let removed = cursor.follow(&api.filters.lineage, durable);
-    if removed.iter().any(|log| outbox.notify(log).is_err()) {
+    if !take_back(durable, cursor, query, outbox).await {
         return Ok(false);
     }
     while let Some(height) = cursor.peek(durable) {
@@ -138,16 +135,56 @@ async fn catch_up(
             if outbox.notify(&render::header(&sealed.header, sealed.hash)).is_err() {
                 return Ok(false);
             }
-            cursor.passed(&[]);
+            cursor.passed();
             continue;
         };
         let logs: Vec<Log> = logs::of_block(durable, height, query).await?;
-        if logs.iter().any(|log| outbox.notify(log).is_err()) {
+        if !send(&logs, outbox).await {
             return Ok(false);
         }
-        cursor.passed(&logs);
+        cursor.passed();
     }
     Ok(true)
+}
+
+/// Sends logs. False when nobody listens any more.
+async fn send(logs: &[Log], outbox: &Outbox) -> bool {
+    for log in logs {
+        consume(ITEM_REDUCTIONS);
+        checkpoint().await;
+        if outbox.notify(log).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Sends the logs of blocks that were dropped, as removed. False when nobody listens any more.
+async fn take_back(
+    durable: &Durable,
+    cursor: &mut Cursor,
+    query: Option<&LogQuery>,
+    outbox: &Outbox,
+) -> bool {
+    let Some(query) = query else {
+        cursor.follow(durable);
+        return true;
+    };
+    while let Some(gone) = cursor.gone(durable) {
+        let is_told = match gone {
+            Gone::Block(block) => {
+                let logs = logs::removed(&block, query).await;
+                send(&logs, outbox).await
+            }
+            Gone::Forgotten { first, last } => {
+                outbox.notify_error(&logs::forgotten(first, last)).is_ok()
+            }
+        };
+        if !is_told {
+            return false;
+        }
+    }
+    true
 }
 
 /// Sends the pool's arrivals until the connection is gone.

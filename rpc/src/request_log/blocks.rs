@@ -57,7 +57,8 @@ async fn write_new(
     (generation, number): (u64, u64),
     now: &Durable,
 ) -> Result<(), RpcError> {
-    if !log.is_on() || generation != now.generation || number == now.header.number {
+    let number = now.dropped.shared(generation, Height::new(number)).get();
+    if !log.is_on() || number == now.header.number {
         return Ok(());
     }
     let first = number + 1;

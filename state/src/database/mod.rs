@@ -31,6 +31,7 @@ use crate::{
     base::{Base, corrupt},
     cache::Caches,
     change::ChangeSet,
+    dropped::Dropped,
     error::{OpenError, StateError, StoreError},
     limits::{CACHE_BYTES_DEFAULT, TRIE_NODES_MAX},
     reader::{ChainReader, read_diffs},
@@ -73,6 +74,7 @@ pub struct Database {
     trie: Trie,
     diffs: Vec<Arc<ChangeSet>>,
     generation: u64,
+    dropped: Dropped,
     next_mark: u64,
     /// The write that failed, if one did (D4).
     failed: Option<StoreError>,
@@ -178,6 +180,7 @@ impl Database {
             header,
             hash,
             generation,
+            dropped: Dropped::default(),
             next_mark,
             failed: None,
         })
@@ -192,6 +195,7 @@ impl Database {
             view: self.view(),
             diffs: self.diffs.len() as u64,
             generation: self.generation,
+            dropped: self.dropped.clone(),
             chain: ChainReader::new(&self.base),
             head_since: Duration::ZERO,
             trie: self.trie.clone(),
@@ -224,7 +228,7 @@ impl Database {
     /// the one before; nothing is written then. [`StateError::Store`] is fatal (D4).
     pub fn commit(&mut self, blocks: &[Arc<ExecutedBlock>]) -> Result<Durable, StateError> {
         let Some(last) = blocks.last() else { return Ok(self.durable()) };
-        self.check_order(blocks)?;
+        check_order(blocks, self.base.head, self.hash)?;
         let base = Arc::clone(&self.base);
         let mut stage = Stage::new(&base);
         for executed in blocks {
@@ -234,10 +238,7 @@ impl Database {
         stage.batch().put(Family::Meta, rows::META_HEAD, head);
         let (batch, recent) = stage.finish();
         self.write(&batch)?;
-        for executed in blocks {
-            self.base.caches.keep_block(&executed.block);
-            self.base.caches.keep_receipts(executed.block.hash, &executed.receipts);
-        }
+        self.keep(blocks);
         self.header = Arc::new(last.block.header.clone());
         self.hash = last.block.hash;
         self.diffs.clear();
@@ -246,18 +247,12 @@ impl Database {
         Ok(self.durable())
     }
 
-    fn check_order(&self, blocks: &[Arc<ExecutedBlock>]) -> Result<(), StateError> {
-        let (mut head, mut head_hash) = (self.base.head, self.hash);
+    /// What was just written is read soon.
+    fn keep(&self, blocks: &[Arc<ExecutedBlock>]) {
         for executed in blocks {
-            let block = &executed.block;
-            let parent = block.header.parent_hash;
-            if block.height() != head.next() || parent != head_hash {
-                let found = block.height();
-                return Err(StateError::OutOfOrder { found, parent, head, head_hash });
-            }
-            (head, head_hash) = (block.height(), block.hash);
+            self.base.caches.keep_block(&executed.block);
+            self.base.caches.keep_receipts(executed.block.hash, &executed.receipts);
         }
-        Ok(())
     }
 
     /// Writes a cheat on top of the head; survives a restart.
@@ -312,6 +307,24 @@ impl Database {
         let caches = Arc::clone(&self.base.caches);
         self.base = Arc::new(Base { snapshot, head, genesis, caches, recent });
     }
+}
+
+/// Checks that the first block is the child of the head, and each that of the one before.
+fn check_order(
+    blocks: &[Arc<ExecutedBlock>],
+    mut head: Height,
+    mut head_hash: B256,
+) -> Result<(), StateError> {
+    for executed in blocks {
+        let block = &executed.block;
+        let parent = block.header.parent_hash;
+        if block.height() != head.next() || parent != head_hash {
+            let found = block.height();
+            return Err(StateError::OutOfOrder { found, parent, head, head_hash });
+        }
+        (head, head_hash) = (block.height(), block.hash);
+    }
+    Ok(())
 }
 
 /// Compares the chain in `store` with `spec`; returns false if there is none.

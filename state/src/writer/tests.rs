@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use evenkeel_chain::RevertTo;
 use evenkeel_runtime::{
     Class, Faults as SystemFaults, MailboxSpec, Overflow, Port, Published, Spawn, StopReason,
     System, published, reply,
@@ -89,14 +90,14 @@ fn work_is_done_in_order_and_told_when_durable() {
     }
 
     let (back, reverted) = reply();
-    send(WriterMessage::Revert { mark: 0, reply: back });
+    send(WriterMessage::Revert { to: RevertTo::Mark(0), reply: back });
     let tip = simulation.run_until(reverted).expect("it replies").expect("the mark is there");
     assert_eq!((tip.hash, durable.get().hash), (blocks[99].block.hash, blocks[99].block.hash));
     assert_eq!(durable.get().generation, 1);
     let told = std::mem::take(&mut *log.lock().expect("no holder panics"));
     assert_eq!(told.iter().map(|committed| committed.reverted).collect::<Vec<_>>(), [true]);
     let (back, reverted) = reply();
-    send(WriterMessage::Revert { mark: 0, reply: back });
+    send(WriterMessage::Revert { to: RevertTo::Mark(0), reply: back });
     assert!(simulation.run_until(reverted).expect("it replies").is_none());
 }
 
@@ -141,5 +142,5 @@ fn the_head_has_its_time() {
     assert!(send(WriterMessage::Commit(Arc::clone(&chain(&tip, 1)[0]))));
     let changes = Arc::new(ChangeSet::default());
     assert!(!send(WriterMessage::Diff { changes, reply: reply().0 }));
-    assert!(send(WriterMessage::Revert { mark: 0, reply: reply().0 }));
+    assert!(send(WriterMessage::Revert { to: RevertTo::Mark(0), reply: reply().0 }));
 }

@@ -8,6 +8,8 @@
 //! | `Discard` | engine | none |
 //! | `Cheat` | engine | reply when it is durable |
 //! | `Mark`, `Revert` | engine | reply when it is durable |
+//! | `Branch` | engine | reply when it stands there |
+//! | `Reorg` | engine | reply when it is durable, or nothing of it |
 //!
 //! While a block runs no message is taken; a heavy precompile parks the executor, and so does a
 //! writer whose mailbox is full. What is executed but not final is kept by hash, so that blocks
@@ -19,16 +21,17 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use alloy_primitives::B256;
-use evenkeel_chain::{ChainSpec, Cheat, SealedBlock};
+use evenkeel_chain::{ChainSpec, Cheat, RevertTo, SealedBlock};
 use evenkeel_runtime::{
     Actor, Address, Answer, Class, Completion, Ctx, Flow, Port, Published, Reply, Spawn, System,
     reply,
 };
-use evenkeel_state::{Durable, ExecutedBlock, Tip, WriterMessage};
+use evenkeel_state::{Durable, ExecutedBlock, Rewind, Tip, WriterMessage};
 
 use super::{
     cheat,
     message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted},
+    reorg::Reorg,
     slot::{Slot, slot},
     turn::{Turn, slices},
     writing::Writing,
@@ -70,39 +73,51 @@ pub struct ExecutorConfig {
 
 /// See the module.
 pub struct Executor {
-    spec: Arc<ChainSpec>,
-    limits: Limits,
+    pub(super) spec: Arc<ChainSpec>,
+    pub(super) limits: Limits,
     /// Absent until the writer has told it.
-    tip: Option<Tip>,
-    durable: Published<Durable>,
-    ports: ExecutorPorts,
+    pub(super) tip: Option<Tip>,
+    pub(super) durable: Published<Durable>,
+    pub(super) ports: ExecutorPorts,
     /// Executed, not final; oldest first.
-    executed: VecDeque<Candidate>,
-    work: Work,
+    pub(super) executed: VecDeque<Candidate>,
+    /// A former block with the cheats made on it, to build others on.
+    pub(super) branch: Option<Tip>,
+    pub(super) work: Work,
 }
 
 /// A block that may become final.
-struct Candidate {
+pub(super) struct Candidate {
     block: Arc<ExecutedBlock>,
     /// The state after it.
     tip: Tip,
 }
 
-enum Work {
+pub(super) enum Work {
     Nothing,
     /// Parked until the writer has told the tip.
     Beginning(Slot<Tip>),
     Running(Box<BlockRun>, Purpose),
     /// Parked until the pool has run a precompile.
     Offloaded(Box<BlockRun>, Purpose, Slot<HeavyResult>),
+    /// On the way to the branch.
+    Branching(Box<Rewind>, RevertReply),
     /// Parked until the writer has gone back.
-    Reverting(Slot<Option<Tip>>, Reply<Result<Option<Reverted>, ExecError>>),
+    Reverting(Slot<Option<Tip>>, Waits),
 }
 
-#[derive(Clone, Copy)]
-enum Purpose {
+pub(super) type RevertReply = Reply<Result<Option<Reverted>, ExecError>>;
+
+/// Who waits for the writer to go back.
+pub(super) enum Waits {
+    Revert(RevertReply),
+    Reorg(Box<Reorg>),
+}
+
+pub(super) enum Purpose {
     Build { id: u64 },
     Validate { hash: B256 },
+    Reorg(Box<Reorg>),
 }
 
 impl Actor for Executor {
@@ -135,7 +150,9 @@ impl Actor for Executor {
                 forward(ctx.system(), answer, to);
                 self.ports.writer.send(WriterMessage::Mark { reply }, ctx)
             }
-            ExecutorMessage::Revert { mark, reply } => self.revert(mark, reply, ctx),
+            ExecutorMessage::Revert { to, reply } => self.revert(to, reply, ctx),
+            ExecutorMessage::Branch { kept, reply } => self.branch(kept, reply),
+            ExecutorMessage::Reorg { blocks, reply } => self.reorg(blocks, reply, ctx),
         }
     }
 
@@ -159,12 +176,15 @@ impl Actor for Executor {
                 }
                 Some(_) | None => {
                     let error = ExecError::Internal("a precompile gave no result".to_owned());
-                    self.finish(&mut run, purpose, Err(error));
-                    Flow::Next
+                    self.finish(&mut run, purpose, Err(error), ctx)
                 }
             },
-            Work::Reverting(slot, reply) => {
-                self.reverted(slot, reply);
+            Work::Branching(rewind, reply) => self.go_to_branch(rewind, reply, ctx),
+            Work::Reverting(slot, waits) => {
+                match waits {
+                    Waits::Revert(reply) => self.reverted(slot, reply),
+                    Waits::Reorg(reorg) => self.reorged(slot, *reorg),
+                }
                 Flow::Next
             }
         }
@@ -176,8 +196,8 @@ impl Executor {
     #[must_use]
     pub fn new(config: ExecutorConfig) -> Self {
         let ExecutorConfig { spec, limits, tip, durable, ports } = config;
-        let executed = VecDeque::new();
-        Self { spec, limits, tip, durable, ports, executed, work: Work::Nothing }
+        let (executed, branch, work) = (VecDeque::new(), None, Work::Nothing);
+        Self { spec, limits, tip, durable, ports, executed, branch, work }
     }
 
     /// Says on which head this life begins.
@@ -186,7 +206,7 @@ impl Executor {
         self.report(ExecutorEvent::Begun { header, hash });
     }
 
-    const fn tip(&self) -> &Tip {
+    pub(super) const fn tip(&self) -> &Tip {
         self.tip.as_ref().expect("no message is taken before the tip is there")
     }
 
@@ -256,10 +276,7 @@ impl Executor {
                 self.work = Work::Offloaded(run, purpose, slot);
                 Flow::Park(ticket)
             }
-            Turn::Done(result) => {
-                self.finish(&mut run, purpose, result);
-                Flow::Next
-            }
+            Turn::Done(result) => self.finish(&mut run, purpose, result, ctx),
         }
     }
 
@@ -268,8 +285,13 @@ impl Executor {
         run: &mut BlockRun,
         purpose: Purpose,
         result: Result<BlockOutcome, ExecError>,
-    ) {
+        ctx: &mut Ctx<'_, ExecutorMessage>,
+    ) -> Flow {
         let unexecutable = run.take_unexecutable();
+        if let Purpose::Reorg(reorg) = purpose {
+            // What was left out is not the pool's, or is good on the chain that may stay.
+            return self.built_on_branch(reorg, result, ctx);
+        }
         if !unexecutable.is_empty() && self.ports.unexecutable.send(unexecutable).is_err() {
             // The pool will offer them again, and they will be reported again.
             tracing::debug!("the pool took no report of unexecutable transactions");
@@ -282,6 +304,7 @@ impl Executor {
             self.executed.push_back(Candidate { block: Arc::clone(block), tip });
         }
         self.tell(purpose, result);
+        Flow::Next
     }
 
     fn tell(&self, purpose: Purpose, result: Result<BlockOutcome, ExecError>) {
@@ -294,6 +317,7 @@ impl Executor {
             (Purpose::Validate { hash }, result) => {
                 ExecutorEvent::Verdict { hash, result: result.map(drop) }
             }
+            (Purpose::Reorg(_), _) => unreachable!("whoever ordered it has the reply"),
         };
         self.report(event);
     }
@@ -364,28 +388,24 @@ impl Executor {
 
     fn revert(
         &mut self,
-        mark: u64,
-        to: Reply<Result<Option<Reverted>, ExecError>>,
+        to: RevertTo,
+        told: RevertReply,
         ctx: &mut Ctx<'_, ExecutorMessage>,
     ) -> Flow {
         let (reply, answer) = reply();
         // Parked until the answer comes in any case, which is behind the message.
-        let _until_sent = self.ports.writer.send(WriterMessage::Revert { mark, reply }, ctx);
+        let _until_sent = self.ports.writer.send(WriterMessage::Revert { to, reply }, ctx);
         let (ticket, completion) = ctx.ticket();
         let slot = wait_for(ctx.system(), answer, completion);
-        self.work = Work::Reverting(slot, to);
+        self.work = Work::Reverting(slot, Waits::Revert(told));
         Flow::Park(ticket)
     }
 
-    fn reverted(
-        &mut self,
-        slot: Slot<Option<Tip>>,
-        reply: Reply<Result<Option<Reverted>, ExecError>>,
-    ) {
+    fn reverted(&mut self, slot: Slot<Option<Tip>>, reply: RevertReply) {
         reply.send(match slot.take() {
             Some(Some(tip)) => {
                 self.executed.clear();
-                let reverted = Reverted { header: Arc::clone(&tip.header), hash: tip.hash };
+                let reverted = Reverted::to(&tip);
                 self.tip = Some(tip);
                 Ok(Some(reverted))
             }
@@ -406,7 +426,7 @@ fn forward<T: Send + 'static>(
 }
 
 /// Puts the writer's answer where the parked executor finds it.
-fn wait_for<T: Send + 'static>(
+pub(super) fn wait_for<T: Send + 'static>(
     system: &System,
     answer: Answer<T>,
     completion: Completion,

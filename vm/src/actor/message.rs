@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use alloy_primitives::B256;
-use evenkeel_chain::{BlockAttributes, Cheat, Header, SealedBlock};
+use evenkeel_chain::{BlockAttributes, BlockPlan, Cheat, Header, Height, RevertTo, SealedBlock};
 use evenkeel_runtime::{Message, Reply};
+use evenkeel_state::Tip;
 
 use crate::block::ExecError;
 
@@ -39,12 +40,26 @@ pub enum ExecutorMessage {
         /// Gets the number of the mark.
         reply: Reply<Result<u64, ExecError>>,
     },
-    /// Go back to a mark.
+    /// Go back to a mark or a block.
     Revert {
-        /// The number of the mark.
-        mark: u64,
-        /// Gets the new head; None if there is no such mark.
+        /// Which.
+        to: RevertTo,
+        /// Gets the new head; None if there is no such mark or block.
         reply: Reply<Result<Option<Reverted>, ExecError>>,
+    },
+    /// Stand beside the chain on a former block, to build others on it.
+    Branch {
+        /// Its height.
+        kept: Height,
+        /// Gets the block; None if there is none.
+        reply: Reply<Result<Option<Reverted>, ExecError>>,
+    },
+    /// Build blocks on the branch; they become the chain together, or not at all.
+    Reorg {
+        /// In order.
+        blocks: Vec<BlockPlan>,
+        /// Gets the new head, once it is durable.
+        reply: Reply<Result<Reverted, ExecError>>,
     },
 }
 
@@ -57,13 +72,19 @@ pub struct BuildRequest {
     pub attributes: BlockAttributes,
 }
 
-/// Where a revert led.
+/// Where a way back led.
 #[derive(Clone, Debug)]
 pub struct Reverted {
-    /// The head now.
+    /// The block that is stood on now.
     pub header: Arc<Header>,
     /// Its hash.
     pub hash: B256,
+}
+
+impl Reverted {
+    pub(super) fn to(tip: &Tip) -> Self {
+        Self { header: Arc::clone(&tip.header), hash: tip.hash }
+    }
 }
 
 /// What the executor tells the engine.
@@ -109,12 +130,16 @@ impl Message for ExecutorMessage {
         match self {
             Self::Validate { block } => block.size_bytes(),
             Self::Cheat { cheat: Cheat::SetCode(_, code), .. } => 64 + code.len(),
+            Self::Reorg { blocks, .. } => {
+                256 + blocks.iter().map(BlockPlan::size_bytes).sum::<usize>()
+            }
             Self::Build(_)
             | Self::Finalize { .. }
             | Self::Discard { .. }
             | Self::Cheat { .. }
             | Self::Mark { .. }
-            | Self::Revert { .. } => 256,
+            | Self::Revert { .. }
+            | Self::Branch { .. } => 256,
         }
     }
 
@@ -127,6 +152,8 @@ impl Message for ExecutorMessage {
             Self::Cheat { .. } => "cheat",
             Self::Mark { .. } => "mark",
             Self::Revert { .. } => "revert",
+            Self::Branch { .. } => "branch",
+            Self::Reorg { .. } => "reorg",
         }
     }
 }

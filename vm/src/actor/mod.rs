@@ -5,6 +5,7 @@ mod cheat;
 mod executor;
 mod hold;
 mod message;
+mod reorg;
 mod runs;
 mod shadow;
 mod slot;

@@ -78,6 +78,12 @@ pub enum ExecError {
     /// The state cannot be read or its root computed.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The blocks of a reorg would be more than may wait in memory.
+    #[error("the blocks of a reorg hold more than the limit of {limit} bytes")]
+    ReorgBytes {
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// A precompile's library failed, or a job on the pool panicked.
     #[error("internal error: {0}")]
     Internal(String),
@@ -107,6 +113,7 @@ impl ExecError {
             | Self::Call(_)
             | Self::State(_)
             | Self::Internal(_)
+            | Self::ReorgBytes { .. }
             | Self::WriterGone
             | Self::Busy => false,
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
-use evenkeel_chain::{Cheat, Command, CommandError, Outcome, Timestamps};
+use evenkeel_chain::{Cheat, Command, CommandError, Height, Outcome, Timestamps};
 use proptest::prelude::*;
 
 use super::world::{EPOCH_SECS, Pace, World};
@@ -47,6 +47,11 @@ fn command() -> impl Strategy<Value = Command> {
         2 => Just(Command::Snapshot),
         2 => (0_u64..4).prop_map(Command::Revert),
         1 => Just(Command::Reset),
+        1 => (0_u64..30).prop_map(|height| Command::Rollback(Height::new(height))),
+        2 => (0_u64..30, 0_usize..4).prop_map(|(kept, blocks)| Command::Reorg {
+            kept: Height::new(kept),
+            blocks: vec![Vec::new(); blocks],
+        }),
         1 => (0_u64..100_000).prop_map(Command::SetGasLimit),
         1 => Just(Command::Status),
     ]

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::B256;
 use evenkeel_chain::{
-    Command, CommandError, Header, Outcome, SealedBlock, Timestamps,
-    limits::{GENESIS_MARK, MINE_BLOCKS_MAX},
+    Command, CommandError, Header, Height, Outcome, SealedBlock, Timestamps,
+    limits::{GENESIS_MARK, MINE_BLOCKS_MAX, REORG_BLOCKS_MAX},
 };
 use evenkeel_runtime::Time;
 
-use super::world::{EPOCH_SECS, Pace, World, config};
+use super::world::{EPOCH_SECS, Pace, Start, World, config};
 use crate::{
     engine::{Effect, Engine, Event, Now},
     limits::{COMMANDS_WAITING_MAX, INTERVAL_MIN, UNAPPLIED_MAX},
@@ -289,6 +289,90 @@ fn a_reset_returns_to_the_first_block() {
     assert_eq!((world.height(), world.status().time_offset_secs), (0, 0));
     assert_eq!(world.ask(Command::Revert(0)), Ok(Outcome::Reverted(false)), "all marks are gone");
     assert!(world.ask(MINE_ONE).is_ok());
+}
+
+/// Goal: a rollback needs no mark, takes the clock along and the marks above, and changes nothing
+/// where there is no such block.
+#[test]
+fn a_rollback_returns_to_a_height() {
+    let mut world = world(Mining::None);
+    assert!(world.ask(MINE_ONE).is_ok());
+    assert_eq!(world.ask(Command::Snapshot), Ok(Outcome::Snapshot(0)));
+    assert!(world.ask(Command::IncreaseTime(9_000)).is_ok());
+    assert!(world.ask(Command::Mine { blocks: 3, interval_secs: None }).is_ok());
+    assert_eq!(world.ask(Command::Snapshot), Ok(Outcome::Snapshot(1)));
+    let rollback = |height| Command::Rollback(Height::new(height));
+    assert_eq!(world.ask(rollback(5)), Ok(Outcome::Reverted(false)));
+    assert_eq!(world.height(), 4);
+    assert_eq!(world.ask(rollback(1)), Ok(Outcome::Reverted(true)));
+    assert_eq!((world.height(), world.status().time_offset_secs), (1, 0));
+    assert_eq!(world.ask(Command::Revert(1)), Ok(Outcome::Reverted(false)), "it was above");
+    assert_eq!(world.ask(Command::Revert(0)), Ok(Outcome::Reverted(true)), "it was not");
+}
+
+/// Goal: a reorg is one step: the build in flight goes, the new blocks follow the kept one with
+/// times of their own and another `PREVRANDAO`, and automine goes on from there.
+#[test]
+fn a_reorg_replaces_blocks() {
+    let mut world = World::new(Mining::Automine, Timestamps::Strict, slow(50, 50));
+    let mine = Command::Mine { blocks: 4, interval_secs: Some(100) };
+    assert!(world.ask(mine).is_ok());
+    let before: Vec<B256> = world.chain.iter().map(|link| link.head.hash).collect();
+    world.submit();
+    world.run_for(Duration::from_millis(10));
+    let reorg =
+        |kept, count| Command::Reorg { kept: Height::new(kept), blocks: vec![Vec::new(); count] };
+    assert_eq!(world.ask(reorg(2, 2)), Ok(Outcome::Reverted(true)));
+    assert_eq!((world.height(), world.discarded), (4, 1));
+    let after: Vec<B256> = world.chain.iter().map(|link| link.head.hash).collect();
+    assert_eq!(after[..3], before[..3]);
+    assert!(after[3..].iter().all(|hash| !before.contains(hash)));
+    let timestamps: Vec<u64> = world.timestamps().iter().map(|at| at - EPOCH_SECS).collect();
+    assert_eq!(timestamps, [100, 200, 201, 202]);
+    let randao = |start: &Start| start.attributes.prev_randao;
+    let former: Vec<B256> = world.starts.iter().map(randao).collect();
+    let plans = &world.reorgs[0];
+    assert!(plans.iter().all(|plan| !former.contains(&plan.attributes.prev_randao)));
+    assert!(plans.iter().all(|plan| !plan.attributes.must_have_txs));
+
+    // The transaction of the discarded block is still ready, and mined on the new branch.
+    world.run_until_idle();
+    assert_eq!((world.height(), world.chain[5].txs.len()), (5, 1));
+    let again = world.timestamps()[4] - EPOCH_SECS;
+    assert!((203..210).contains(&again), "the clock goes on from the branch: {again}");
+
+    assert_eq!(world.ask(reorg(9, 1)), Ok(Outcome::Reverted(false)), "no such block");
+    let found = REORG_BLOCKS_MAX + 1;
+    let (limit, many) = (REORG_BLOCKS_MAX as u64, found as u64);
+    let error = CommandError::TooManyBlocks { found: many, limit };
+    assert_eq!(world.ask(reorg(0, found)), Err(error));
+    assert_eq!(world.ask(reorg(1, 0)), Ok(Outcome::Reverted(true)), "a mere rollback");
+    assert_eq!(world.height(), 1);
+}
+
+/// Goal: a reorg that fails leaves the chain, the clock and what was ordered for the next block.
+#[test]
+fn a_reorg_that_fails_changes_nothing() {
+    let mut world = world(Mining::None);
+    let mine = Command::Mine { blocks: 4, interval_secs: Some(100) };
+    assert!(world.ask(mine).is_ok());
+    assert!(world.ask(Command::SetNextBaseFee(5)).is_ok());
+    let before = (world.height(), world.status());
+    for fails_late in [false, true] {
+        let reorg = Command::Reorg { kept: Height::new(2), blocks: vec![Vec::new(); 2] };
+        let ticket = world.order(reorg);
+        while fails_late && world.reorgs.is_empty() {
+            world.run_for(Duration::from_millis(1));
+        }
+        world.set_pace(Pace { failures_percent: 100, ..Pace::FAST });
+        world.run_for(Duration::from_millis(100));
+        let reason = "chance".to_owned();
+        assert_eq!(world.answers[&ticket], Err(CommandError::Failed { reason }));
+        world.set_pace(Pace::FAST);
+        assert_eq!((world.height(), world.status()), before);
+    }
+    assert!(world.ask(MINE_ONE).is_ok());
+    assert_eq!(world.starts.last().and_then(|start| start.attributes.base_fee), Some(5));
 }
 
 /// Goal: the pool hears of a gas limit before whoever ordered it does.

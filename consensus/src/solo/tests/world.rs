@@ -10,8 +10,8 @@ use std::{
 
 use alloy_primitives::{Address, B256};
 use evenkeel_chain::{
-    BlockAttributes, Command, CommandError, EngineStatus, Header, Outcome, SealedBlock, Timestamps,
-    limits::GENESIS_MARK,
+    BlockAttributes, BlockPlan, Command, CommandError, EngineStatus, Header, Outcome, RevertTo,
+    SealedBlock, Timestamps, limits::GENESIS_MARK,
 };
 use evenkeel_runtime::Time;
 
@@ -60,9 +60,21 @@ enum Happening {
     Synced(usize),
     Marked(u64),
     Reverted {
-        mark: u64,
+        to: RevertTo,
         ticket: u64,
     },
+    /// The executor stands on the block at this height, or there is none.
+    Branched {
+        kept: u64,
+        ticket: u64,
+    },
+    Reorged(u64),
+}
+
+/// New blocks beside the chain.
+struct Branch {
+    kept: usize,
+    blocks: Vec<BlockPlan>,
 }
 
 struct Building {
@@ -85,6 +97,7 @@ pub(super) struct World {
     building: Option<Building>,
     built: Option<Link>,
     is_barrier: bool,
+    branch: Option<Branch>,
     /// Genesis first; the first `durable` of them are.
     pub(super) chain: Vec<Link>,
     durable: usize,
@@ -96,6 +109,7 @@ pub(super) struct World {
     pub(super) pool: BTreeSet<u32>,
     txs_made: u32,
     pub(super) starts: Vec<Start>,
+    pub(super) reorgs: Vec<Vec<BlockPlan>>,
     pub(super) discarded: usize,
     asked: Vec<Command>,
     pub(super) answers: BTreeMap<u64, Result<Outcome, CommandError>>,
@@ -135,6 +149,7 @@ impl World {
             building: None,
             built: None,
             is_barrier: false,
+            branch: None,
             chain: vec![Link { head, txs: BTreeSet::new() }],
             durable: 1,
             synced_at: Time::ZERO,
@@ -144,6 +159,7 @@ impl World {
             pool: BTreeSet::new(),
             txs_made: 0,
             starts: Vec::new(),
+            reorgs: Vec::new(),
             discarded: 0,
             asked: Vec::new(),
             answers: BTreeMap::new(),
@@ -256,31 +272,102 @@ impl World {
                 let result = Ok(self.marks.len() as u64 - 1);
                 self.tell(Event::Marked { ticket, result });
             }
-            Happening::Reverted { mark, ticket } => {
+            Happening::Reverted { to, ticket } => {
                 self.is_barrier = false;
-                let is_reset = mark == GENESIS_MARK;
-                let mark = usize::try_from(if is_reset { 0 } else { mark });
-                let mark = mark.expect("marks of the tests are small");
-                let length = if is_reset { Some(1) } else { self.marks.get(mark).copied() };
+                let length = self.length_at(to);
                 if let Some(length) = length {
-                    self.marks.truncate(mark);
-                    self.chain.truncate(length);
-                    self.durable = length;
+                    self.go_back(length);
                 }
                 let head = length.map(|_| self.tip().head.clone());
                 self.tell(Event::Reverted { ticket, result: Ok(head) });
             }
+            Happening::Branched { kept, ticket } => {
+                let kept = usize::try_from(kept).expect("heights of the tests are small");
+                let head = self.chain.get(kept).map(|link| link.head.clone());
+                let has_failed = self.has_failed();
+                self.is_barrier = head.is_some() && !has_failed;
+                self.branch = self.is_barrier.then_some(Branch { kept, blocks: Vec::new() });
+                let result = if has_failed { Err("chance".to_owned()) } else { Ok(head) };
+                self.tell(Event::Branched { ticket, result });
+            }
+            Happening::Reorged(ticket) => self.finish_reorg(ticket),
         }
+    }
+
+    /// How much of the chain a way back keeps; None if there is no such place.
+    fn length_at(&mut self, to: RevertTo) -> Option<usize> {
+        match to {
+            RevertTo::Mark(GENESIS_MARK) => {
+                self.marks.clear();
+                Some(1)
+            }
+            RevertTo::Mark(mark) => {
+                let mark = usize::try_from(mark).expect("marks of the tests are small");
+                let length = self.marks.get(mark).copied()?;
+                self.marks.truncate(mark);
+                Some(length)
+            }
+            RevertTo::Height(height) => {
+                let height = usize::try_from(height.get()).expect("heights are small");
+                (height < self.chain.len()).then_some(height + 1)
+            }
+        }
+    }
+
+    fn go_back(&mut self, length: usize) {
+        self.marks.retain(|mark| *mark <= length);
+        self.chain.truncate(length);
+        self.durable = length;
+    }
+
+    fn finish_reorg(&mut self, ticket: u64) {
+        self.is_barrier = false;
+        let Branch { kept, blocks } = self.branch.take().expect("it was ordered");
+        if self.has_failed() {
+            return self.tell(Event::Reorged { ticket, result: Err("chance".to_owned()) });
+        }
+        self.go_back(kept + 1);
+        for BlockPlan { attributes, .. } in blocks {
+            self.check_time(&attributes);
+            let (head, _) = self.next_block(&attributes);
+            self.ever_durable.insert(head.hash);
+            self.chain.push(Link { head, txs: BTreeSet::new() });
+        }
+        self.durable = self.chain.len();
+        let result = Ok(self.tip().head.clone());
+        self.tell(Event::Reorged { ticket, result });
+    }
+
+    fn has_failed(&mut self) -> bool {
+        self.random() % 100 < self.pace.failures_percent
+    }
+
+    /// C1.
+    fn check_time(&self, attributes: &BlockAttributes) {
+        let parent = self.tip().head.header.timestamp;
+        let is_later = match self.rule {
+            Timestamps::Strict => attributes.timestamp > parent,
+            Timestamps::Monotone => attributes.timestamp >= parent,
+        };
+        assert!(is_later, "C1: {} after {parent}", attributes.timestamp);
     }
 
     fn finish_build(&mut self) {
         let Building { id, attributes, txs } = self.building.take().expect("a build ends once");
-        if self.random() % 100 < self.pace.failures_percent {
+        if self.has_failed() {
             return self.tell(Event::BuildFailed { id, reason: "chance".to_owned() });
         }
         if attributes.must_have_txs && txs.is_empty() {
             return self.tell(Event::Empty { id });
         }
+        let (head, block) = self.next_block(&attributes);
+        assert!(self.built.replace(Link { head, txs }).is_none(), "one build at a time");
+        self.tell(Event::Built { id, block: Arc::new(block) });
+        assert!(self.built.is_none(), "a built block is finalized or discarded at once");
+    }
+
+    /// A block on the tip.
+    fn next_block(&mut self, attributes: &BlockAttributes) -> (Head, SealedBlock) {
         self.stamps += 1;
         let parent = &self.tip().head;
         let header = Header {
@@ -294,10 +381,7 @@ impl World {
             ..Header::default()
         };
         let block = SealedBlock::seal(header.clone(), Vec::new(), Vec::new(), None);
-        let head = Head { header: Arc::new(header), hash: block.hash };
-        assert!(self.built.replace(Link { head, txs }).is_none(), "one build at a time");
-        self.tell(Event::Built { id, block: Arc::new(block) });
-        assert!(self.built.is_none(), "a built block is finalized or discarded at once");
+        (Head { header: Arc::new(header), hash: block.hash }, block)
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -338,9 +422,19 @@ impl World {
                 self.start_barrier();
                 self.plan(0..9, Happening::Marked(ticket));
             }
-            Effect::Revert { mark, ticket } => {
+            Effect::Revert { to, ticket } => {
                 self.start_barrier();
-                self.plan(0..9, Happening::Reverted { mark, ticket });
+                self.plan(0..9, Happening::Reverted { to, ticket });
+            }
+            Effect::Branch { kept, ticket } => {
+                self.start_barrier();
+                self.plan(0..9, Happening::Branched { kept: kept.get(), ticket });
+            }
+            Effect::Reorg { blocks, ticket } => {
+                let branch = self.branch.as_mut().expect("a branch was begun");
+                branch.blocks.clone_from(&blocks);
+                self.reorgs.push(blocks);
+                self.plan(9..19, Happening::Reorged(ticket));
             }
             Effect::Answer { ticket, outcome } => self.take_answer(ticket, outcome),
             Effect::SetNextBaseFee(_) => {}
@@ -351,12 +445,7 @@ impl World {
     fn start_build(&mut self, id: u64, attributes: BlockAttributes) {
         assert!(self.building.is_none() && self.built.is_none(), "S1: two builds");
         assert!(!self.is_barrier, "S1: a build beside a barrier");
-        let parent = self.tip().head.header.timestamp;
-        let is_later = match self.rule {
-            Timestamps::Strict => attributes.timestamp > parent,
-            Timestamps::Monotone => attributes.timestamp >= parent,
-        };
-        assert!(is_later, "C1: {} after {parent}", attributes.timestamp);
+        self.check_time(&attributes);
         self.starts.push(Start { at: self.now, attributes: attributes.clone() });
         let unapplied = &self.chain[self.durable..];
         let is_free = |tx: &u32| !unapplied.iter().any(|link| link.txs.contains(tx));

@@ -12,8 +12,8 @@ use alloy_consensus::{TxEip1559, TxType};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, TxKind, U256};
 use evenkeel_chain::{
     ChainSpec, Command, CommandError, DERIVATION_PATH, DevAccounts, DevOptions, EngineStatus,
-    Header, MNEMONIC, Outcome, Receipt, RecoveredTx, SealedBlock, TypedTransaction, logs_bloom,
-    receipts_root, transactions_root,
+    Header, Height, MNEMONIC, Outcome, Receipt, RecoveredTx, RevertTo, SealedBlock,
+    TypedTransaction, logs_bloom, receipts_root, transactions_root,
 };
 use evenkeel_mempool::Order;
 use evenkeel_runtime::{
@@ -202,15 +202,36 @@ impl World {
         account.nonce = self.nonce;
         let mut changes = ChangeSet::default();
         changes.accounts.insert(sender(), Some(account));
-        self.extend(recovered, receipts, &changes)
+        let executed = self.executed(recovered, receipts, &changes);
+        let durable = self.database.commit(std::slice::from_ref(&executed)).expect("memory");
+        self.tip = self.database.tip();
+        self.publisher.set(durable);
+        Arc::clone(&executed.block)
     }
 
-    fn extend(
-        &mut self,
+    /// Puts one empty block in the place of those above `kept`.
+    pub(super) fn reorg(&mut self, kept: u64) -> Arc<SealedBlock> {
+        let rewind = self.database.durable().rewind(Height::new(kept)).expect("inside the chain");
+        let mut rewind = rewind.with_cheats();
+        self.tip = loop {
+            if let Some(tip) = rewind.step(1_000).expect("memory") {
+                break tip;
+            }
+        };
+        let executed = self.executed(Vec::new(), Vec::new(), &ChangeSet::default());
+        let blocks = std::slice::from_ref(&executed);
+        let reverted = self.database.reorg(Height::new(kept), blocks).expect("memory");
+        self.went_back(reverted.expect("it is there"));
+        Arc::clone(&executed.block)
+    }
+
+    /// A block on the tip.
+    fn executed(
+        &self,
         txs: Vec<Arc<RecoveredTx>>,
         receipts: Vec<Receipt>,
         changes: &ChangeSet,
-    ) -> Arc<SealedBlock> {
+    ) -> Arc<ExecutedBlock> {
         let mut all = ChangeSet::default();
         self.tip.diffs.iter().for_each(|diff| all.merge(diff));
         all.merge(changes);
@@ -242,17 +263,7 @@ impl World {
             ..Header::clone(&parent)
         };
         let block = Arc::new(SealedBlock::seal(header, txs, Vec::new(), Some(Vec::new())));
-        let executed = Arc::new(ExecutedBlock {
-            block: Arc::clone(&block),
-            receipts: Arc::new(receipts),
-            changes,
-            trie,
-            nodes,
-        });
-        let durable = self.database.commit(std::slice::from_ref(&executed)).expect("memory");
-        self.tip = self.database.tip();
-        self.publisher.set(durable);
-        block
+        Arc::new(ExecutedBlock { block, receipts: Arc::new(receipts), changes, trie, nodes })
     }
 
     /// Takes a snapshot.
@@ -262,7 +273,20 @@ impl World {
 
     /// Goes back to a snapshot.
     pub(super) fn revert(&mut self, mark: u64) {
-        let (durable, tip) = self.database.revert(mark).expect("memory").expect("a live mark");
+        self.go_back(RevertTo::Mark(mark));
+    }
+
+    /// Drops the blocks above `kept`.
+    pub(super) fn rollback(&mut self, kept: u64) {
+        self.go_back(RevertTo::Height(Height::new(kept)));
+    }
+
+    fn go_back(&mut self, to: RevertTo) {
+        let reverted = self.database.revert(to).expect("memory");
+        self.went_back(reverted.expect("it is there"));
+    }
+
+    fn went_back(&mut self, (durable, tip): (Durable, Tip)) {
         let account = tip.view.account(sender()).expect("memory").expect("funded");
         self.nonce = account.nonce;
         self.tip = tip;

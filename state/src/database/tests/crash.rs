@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use evenkeel_chain::{Height, RevertTo};
 use proptest::prelude::*;
 
+use super::reorg::branch;
 use crate::{
     ChangeSet, Database,
     store::{Faults, Faulty, Store, Sync},
@@ -25,6 +27,8 @@ fn crash_at(steps: &[(ChangeSet, u8)], fail_at: u64, seed: u64) -> bool {
     let mut acknowledged = (genesis.clone(), None);
     let mut in_flight = acknowledged.clone();
     let mut marked = None;
+    // What the last block was executed on, and where.
+    let mut ground: Option<(Model, Height)> = None;
     if let Ok(mut database) = open(&store) {
         let mut tip = database.tip();
         acknowledged.1 = Some(tip.hash);
@@ -44,16 +48,32 @@ fn crash_at(steps: &[(ChangeSet, u8)], fail_at: u64, seed: u64) -> bool {
                     tip = tip.with_diff(Arc::clone(&changes));
                     database.commit_diff(&changes).map(|_| ())
                 }
-                1 => database.mark().map(|mark| marked = Some((mark, acknowledged.clone()))),
+                1 => database
+                    .mark()
+                    .map(|mark| marked = Some((mark, tip.height(), acknowledged.clone()))),
                 2 => match marked.take() {
-                    Some((mark, place)) => {
-                        in_flight = place;
-                        database.revert(mark).map(|done| tip = done.expect("a mark").1)
+                    Some((mark, _, place)) => {
+                        (in_flight, ground) = (place, None);
+                        let reverted = database.revert(RevertTo::Mark(mark));
+                        reverted.map(|done| tip = done.expect("a mark").1)
+                    }
+                    None => Ok(()),
+                },
+                3 => match &ground {
+                    Some((model, kept)) => {
+                        let blocks = branch(&database, *kept, &[(Vec::new(), changes.clone())]);
+                        let mut model = model.clone();
+                        model.apply(&changes);
+                        in_flight = (model, Some(blocks[0].block.hash));
+                        marked = marked.filter(|(_, height, _)| height <= kept);
+                        let reverted = database.reorg(*kept, &blocks);
+                        reverted.map(|done| tip = done.expect("a block").1)
                     }
                     None => Ok(()),
                 },
                 _ => {
                     let executed = execute(&tip, &changes, salt as u64);
+                    ground = Some((acknowledged.0.clone(), tip.height()));
                     in_flight = (after(&changes), Some(executed.block.hash));
                     tip = tip.extend(&executed);
                     database.commit(&[executed]).map(|_| ())
@@ -93,7 +113,8 @@ proptest! {
 
     /// Goal: D1 and D4. Whichever write fails, and whatever of it reached the disk, the database
     /// opens with the last acknowledged head or the one in flight, whole; and goes on from there.
-    /// Method: genesis, commits, cheats, marks and reverts; each of their writes fails in turn.
+    /// Method: genesis, commits, cheats, marks, reverts and reorgs; each of their writes fails in
+    /// turn.
     #[test]
     fn a_crash_leaves_the_last_commit_or_the_one_before(
         steps in proptest::collection::vec((changes(), 0..8_u8), 1..12),

@@ -5,5 +5,6 @@ mod crash;
 mod datadir;
 mod genesis;
 mod history;
+mod reorg;
 mod revert;
 mod verify;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evenkeel_chain::limits::GENESIS_MARK;
+use evenkeel_chain::{Height, RevertTo, limits::GENESIS_MARK};
 use proptest::prelude::*;
 
 use crate::{
@@ -20,6 +20,8 @@ enum Event {
     Revert(usize),
     /// Goes to the genesis.
     Reset,
+    /// Goes back by so many blocks, or one that is not there.
+    Rollback(usize),
     Reopen,
 }
 
@@ -30,6 +32,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => Just(Event::Mark),
         2 => (0..4_usize).prop_map(Event::Revert),
         1 => Just(Event::Reset),
+        2 => (0..5_usize).prop_map(Event::Rollback),
         1 => Just(Event::Reopen),
     ]
 }
@@ -90,31 +93,61 @@ fn run(store: &Arc<dyn Store>, events: Vec<Event>) {
             }
             Event::Revert(back) => {
                 let Some(index) = places.len().checked_sub(back + 1) else {
-                    assert!(database.revert(marks).expect("it works").is_none());
+                    assert!(database.revert(RevertTo::Mark(marks)).expect("it works").is_none());
                     continue;
                 };
                 let place = places[index].clone();
-                let reverted = database.revert(place.number).expect("it works");
+                let reverted = database.revert(RevertTo::Mark(place.number)).expect("it works");
                 let (durable, new_tip) = reverted.expect("the mark is there");
                 reverts += 1;
                 assert_eq!(durable.generation, reverts);
                 assert_eq!((durable.hash, new_tip.hash), (place.hash, place.hash));
                 assert_eq!(new_tip.diffs.len(), place.diffs);
                 for later in places.drain(index..) {
-                    assert!(database.revert(later.number).expect("it works").is_none());
+                    assert!(
+                        database.revert(RevertTo::Mark(later.number)).expect("it works").is_none()
+                    );
                 }
                 (tip, now, models, befores) = (new_tip, place.now, place.models, place.befores);
             }
             Event::Reset => {
-                let reverted = database.revert(GENESIS_MARK).expect("it works");
+                let reverted = database.revert(RevertTo::Mark(GENESIS_MARK)).expect("it works");
                 let (durable, new_tip) = reverted.expect("every chain has it");
                 reverts += 1;
                 assert_eq!((durable.hash, durable.diffs), (genesis_hash, 0));
                 for mark in places.drain(..) {
-                    assert!(database.revert(mark.number).expect("it works").is_none());
+                    assert!(
+                        database.revert(RevertTo::Mark(mark.number)).expect("it works").is_none()
+                    );
                 }
                 (tip, now) = (new_tip, Model::genesis(&spec(1)));
                 (models, befores) = (vec![now.clone()], Vec::new());
+            }
+            Event::Rollback(back) => {
+                let Some(last) = (models.len() - 1).checked_sub(back) else {
+                    let below = RevertTo::Height(Height::new(spec(1).genesis.number - 1));
+                    assert!(database.revert(below).expect("it works").is_none());
+                    continue;
+                };
+                let height = Height::new(spec(1).genesis.number + last as u64);
+                let reverted = database.revert(RevertTo::Height(height)).expect("it works");
+                let (durable, new_tip) = reverted.expect("the block is there");
+                reverts += 1;
+                assert_eq!(durable.height(), height);
+                let above = RevertTo::Height(height.next());
+                assert!(database.revert(above).expect("it works").is_none());
+                // The cheats made on the block stay.
+                now = befores.get(last).cloned().unwrap_or(now);
+                models.truncate(last + 1);
+                befores.truncate(last);
+                let (kept, gone): (Vec<_>, Vec<_>) =
+                    places.drain(..).partition(|place| place.models.len() <= models.len());
+                for later in gone {
+                    assert!(
+                        database.revert(RevertTo::Mark(later.number)).expect("it works").is_none()
+                    );
+                }
+                (tip, places) = (new_tip, kept);
             }
             Event::Reopen => {
                 database = open(store);
@@ -130,11 +163,11 @@ fn run(store: &Arc<dyn Store>, events: Vec<Event>) {
     let chain = database.durable().chain;
     assert_eq!(chain.head().get() - chain.genesis().get() + 1, models.len() as u64);
     for (height, model) in (chain.genesis().get()..).zip(&models) {
-        let height = evenkeel_chain::Height::new(height);
+        let height = Height::new(height);
         model.check(&chain.view_at(height).expect("it works").expect("inside the chain"));
     }
     for (height, model) in (chain.genesis().get() + 1..).zip(&befores) {
-        let view = chain.view_before(evenkeel_chain::Height::new(height)).expect("it works");
+        let view = chain.view_before(Height::new(height)).expect("it works");
         model.check(&view.expect("inside the chain"));
     }
     for (view, model) in &pinned {
