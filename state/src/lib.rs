@@ -33,6 +33,8 @@ pub use reader::{ChainReader, MinedTx, TxLocation};
 pub use reading::{BlockReading, ReceiptsReading};
 pub use rewind::Rewind;
 pub use tip::{Durable, ExecutedBlock, Tip};
-pub use trie::{AccountProof, SlotProof, Trie, TrieNodes, TrieStep, TrieUpdate, secure_root};
+pub use trie::{
+    AccountProof, SlotProof, Trie, TrieNodes, TrieStep, TrieUpdate, TrieWitness, secure_root,
+};
 pub use view::{SlotSearch, View};
 pub use writer::{Committed, Synced, Writer, WriterMessage};

@@ -13,7 +13,7 @@ use crate::{
     error::StateError,
     reading::{BlockReading, NOT_RECEIPTS, NOT_TXS, ReceiptsReading, chunk},
     rows,
-    store::{Family, Snapshot, for_each},
+    store::{Family, Range, Snapshot, for_each},
     view::View,
 };
 
@@ -200,6 +200,18 @@ impl ChainReader {
         let diffs = read_diffs(self.base.snapshot.as_ref(), parent)?;
         let after_parent = View::at(&self.base, parent);
         Ok(Some(diffs.into_iter().fold(after_parent, |view, changes| view.with(changes))))
+    }
+
+    /// Whether the operator changed the state between the block at `height` and the next one. One
+    /// seek.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn has_cheats(&self, height: Height) -> Result<bool, StateError> {
+        let key = rows::height_key(height);
+        let range = Range { prefix: &key, from: &key, rows_max: 1 };
+        Ok(!self.base.snapshot.scan(Family::Diffs, range)?.is_empty())
     }
 
     /// The state after the block at `height`, without cheats; `None` outside the chain.

@@ -28,11 +28,12 @@ mod step;
 mod suspended;
 mod trace;
 mod tracer;
+mod witness;
 
 pub use actor::{
     BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
     HoldState, Progress, Reverted, Shadow, Writing, spawn_call, spawn_held_call, spawn_payload,
-    spawn_simulation, spawn_trace,
+    spawn_simulation, spawn_trace, spawn_witness,
 };
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,
@@ -58,3 +59,4 @@ pub use slice::{ExecutionError, Slice};
 pub use step::Step;
 pub use suspended::{Setup, Suspended, Whereabouts};
 pub use tracer::{Json, TraceKind, Traced};
+pub use witness::{Witness, WitnessJob, WitnessRun, WitnessStep};

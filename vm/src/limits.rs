@@ -134,6 +134,10 @@ pub const TRACER_NAME_CHARS_MAX: usize = 64;
 /// thousand.
 pub const ACCESS_LIST_SLOTS_MAX: usize = 100_000;
 
+/// Bytes of trie nodes in one witness; as JSON they are twice as long, which is what an answer may
+/// have.
+pub const WITNESS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Gas of a system call (EIP-4788, 2935, 7002, 7251).
 pub const SYSTEM_CALL_GAS: u64 = 30_000_000;
 

@@ -135,6 +135,10 @@ pub(crate) const SLOTS_MAX: usize = 1_024;
 /// Nodes or values that are worked on between two looks at the clock (about 100 us, a guess).
 pub(crate) const TRIE_STEP: usize = 32;
 
+/// Bytes of a piece of a witness above which showing it takes as long as decoding a chunk: a node
+/// has 532 at most, code 24 KiB and more.
+pub(crate) const WITNESS_PIECE_BYTES: usize = 1_024;
+
 /// How long a send waits for its receipt unless it says otherwise, as on anvil.
 pub(crate) const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -33,6 +33,7 @@ mod traced;
 mod transactions;
 mod txpool;
 mod whole;
+mod witness;
 
 use std::sync::Arc;
 
@@ -188,6 +189,8 @@ methods! { api, request:
     "debug_getRawHeader" => debug::raw_header(api, request);
     "debug_getRawTransactions" => debug::raw_transactions(api, request).await;
     "debug_getRawReceipts" => debug::raw_receipts(api, request).await;
+    "debug_executionWitness" => witness::witness(api, request, false).await;
+    "debug_executionWitnessByBlockHash" => witness::witness(api, request, true).await;
 
     "trace_block" => trace::block(api, request).await;
     "trace_transaction" => trace::transaction(api, request).await;

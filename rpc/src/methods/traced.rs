@@ -73,13 +73,17 @@ pub(super) async fn run(
     request: Request<'_>,
     job: TraceJob,
 ) -> Result<Vec<Traced>, RpcError> {
-    let method = Method::ALL.into_iter().find(|method| method.name() == request.method);
-    let method = method.ok_or_else(|| {
-        RpcError::internal(format!("{} is not known to execute anything", request.method))
-    })?;
+    let method = method(request)?;
     let share = api.executions.share(request.client, method);
     let traced = spawn_trace(&api.system, &share, job);
     Ok(api.executions.run(request.client, method, traced).await??)
+}
+
+/// What is executed for the request.
+pub(super) fn method(request: Request<'_>) -> Result<Method, RpcError> {
+    Method::named(request.method).ok_or_else(|| {
+        RpcError::internal(format!("{} is not known to execute anything", request.method))
+    })
 }
 
 /// The text of a trace whose kind gives text.

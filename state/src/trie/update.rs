@@ -34,7 +34,7 @@ pub struct Trie {
     pub(super) storages: OrdMap<B256, Link>,
     root: B256,
     /// Updates since the store was opened.
-    version: u64,
+    pub(super) version: u64,
     /// Nodes in memory, nearly.
     pub(super) nodes: usize,
 }
@@ -408,6 +408,7 @@ impl TrieUpdate {
             rows: &mut self.nodes.rows,
             work,
             nodes: &mut self.nodes_in_memory,
+            seen: None,
         })
     }
 

@@ -31,6 +31,7 @@ use crate::{
     step::Step,
     suspended::Whereabouts,
     tracer::Traced,
+    witness::{Witness, WitnessJob, WitnessRun},
 };
 
 /// A result of the pool and a timer; both come past the bound anyway.
@@ -88,6 +89,15 @@ pub fn spawn_payload(
     job: PayloadJob,
 ) -> Answer<Result<Payload, CallError>> {
     spawn::<PayloadRun>(system, share, job, None)
+}
+
+/// The same for the witness of a block.
+pub fn spawn_witness(
+    system: &System,
+    share: &Share,
+    job: WitnessJob,
+) -> Answer<Result<Witness, CallError>> {
+    spawn::<WitnessRun>(system, share, job, None)
 }
 
 /// What the actor drives.
@@ -174,6 +184,23 @@ impl Run for PayloadRun {
         Ok(Self::new(job))
     }
     fn step(&mut self, fuel: u64) -> Step<Result<Payload, CallError>> {
+        self.step(fuel)
+    }
+    fn provide(&mut self, result: HeavyResult) {
+        self.provide(result);
+    }
+}
+
+impl Run for WitnessRun {
+    type Job = WitnessJob;
+    type Outcome = Witness;
+    fn limits(job: &WitnessJob) -> &Limits {
+        &job.limits
+    }
+    fn new(job: WitnessJob) -> Result<Self, CallError> {
+        Ok(Self::new(job))
+    }
+    fn step(&mut self, fuel: u64) -> Step<Result<Witness, CallError>> {
         self.step(fuel)
     }
     fn provide(&mut self, result: HeavyResult) {

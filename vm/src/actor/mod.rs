@@ -10,7 +10,9 @@ mod slot;
 mod turn;
 mod writing;
 
-pub use call::{spawn_call, spawn_held_call, spawn_payload, spawn_simulation, spawn_trace};
+pub use call::{
+    spawn_call, spawn_held_call, spawn_payload, spawn_simulation, spawn_trace, spawn_witness,
+};
 pub use executor::{Executor, ExecutorConfig, ExecutorPorts};
 pub use hold::{Hold, HoldState, Progress};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};

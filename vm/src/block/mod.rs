@@ -7,6 +7,7 @@ mod header;
 mod job;
 mod observer;
 mod post_state;
+mod reads;
 mod requests;
 mod roots;
 mod run;
