@@ -81,6 +81,7 @@ executing! {
     OtsSearchBefore = "ots_searchTransactionsBefore";
     OtsSearchAfter = "ots_searchTransactionsAfter";
     Simulate = "eth_simulateV1";
+    CallMany = "eth_callMany";
     BuildPayload = "testing_buildBlockV1";
     Witness = "debug_executionWitness";
     WitnessByHash = "debug_executionWitnessByBlockHash";

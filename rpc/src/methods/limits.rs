@@ -46,7 +46,7 @@ pub(crate) const TRACE_FILTER_RESULTS_MAX: usize = 100_000;
 /// Transactions in one page of Otterscan's lists; it asks for 25.
 pub(crate) const OTS_PAGE_MAX: usize = 1_000;
 
-/// Calls in one `debug_traceCallMany` or `trace_callMany`, in all bundles.
+/// Calls in one `debug_traceCallMany`, `trace_callMany` or `eth_callMany`, in all bundles.
 pub(crate) const TRACE_CALLS_MAX: usize = 1_000;
 
 /// Blocks one `eth_feeHistory` spans; geth's value.

@@ -1,6 +1,7 @@
 //! Every method by name. One table makes both the dispatch and [`METHODS`], so neither can drift.
 
 mod call;
+mod call_many;
 mod chain_reads;
 mod config;
 mod debug;
@@ -98,6 +99,7 @@ methods! { api, request:
     "eth_call" => call::call(api, request).await;
     "eth_estimateGas" => call::estimate_gas(api, request).await;
     "eth_createAccessList" => call::create_access_list(api, request).await;
+    "eth_callMany" => call_many::call_many(api, request).await;
     "eth_simulateV1" => simulate::simulate(api, request).await;
     "testing_buildBlockV1" => payload::build(api, request).await;
     "eth_sendRawTransaction" => send::send_raw(api, request).await;

@@ -90,7 +90,7 @@ pub(super) fn method(request: Request<'_>) -> Result<Method, RpcError> {
 pub(super) fn text(traced: Traced) -> Result<Box<RawValue>, RpcError> {
     match traced {
         Traced::Json(text) => Ok(text.0),
-        Traced::Flat(_) | Traced::Operations(_) => Err(wrong_kind()),
+        Traced::Flat(_) | Traced::Operations(_) | Traced::Output(_) => Err(wrong_kind()),
     }
 }
 

@@ -11,5 +11,5 @@ mod traced;
 
 pub use access_list::AccessListed;
 pub use run::{CallJob, CallKind, CallOutcome, CallRun, CallStep};
-pub(crate) use single::Single;
+pub(crate) use single::{Single, output_of};
 pub use trace_run::{TraceCall, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep};

@@ -293,6 +293,12 @@ impl TraceRun {
                 self.text_bytes = self.text_bytes.saturating_add(text.0.get().len());
                 0
             }
+            Traced::Output(output) => {
+                // As hex.
+                let bytes = output.as_ref().map_or(0, |output| 2 * output.len());
+                self.text_bytes = self.text_bytes.saturating_add(bytes);
+                0
+            }
             Traced::Flat(_) | Traced::Operations(_) => bytes,
         };
         self.bytes_left = self.bytes_left.saturating_sub(kept);

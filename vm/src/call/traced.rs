@@ -101,6 +101,7 @@ impl TracedTx {
         let State::Running(mut evm) = std::mem::replace(&mut self.state, State::Over) else {
             unreachable!("it ran just now")
         };
+        let fault = evm.fault();
         let ended = ResultAndState { result, state: evm.finalize() };
         let (overlay, tracer) = evm.into_parts();
         let unrendered = Unrendered {
@@ -110,6 +111,7 @@ impl TracedTx {
             block: std::mem::take(&mut self.block),
             info: self.info,
             ended,
+            fault,
             overlay,
         };
         if unrendered.is_heavy() {

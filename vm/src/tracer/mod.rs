@@ -7,7 +7,7 @@ mod inspect;
 mod render;
 mod steps;
 
-use alloy_primitives::map::HashSet;
+use alloy_primitives::{Bytes, map::HashSet};
 use alloy_rpc_types_eth::AccessList;
 use alloy_rpc_types_trace::{
     geth::{
@@ -47,6 +47,8 @@ pub enum TraceKind {
     Flat,
     /// Otterscan's internal operations.
     Operations,
+    /// What it returned, or why it failed; nothing of its way there.
+    Output,
 }
 
 /// What a tracer saw.
@@ -58,6 +60,8 @@ pub enum Traced {
     Flat(Vec<LocalizedTransactionTrace>),
     /// For [`TraceKind::Operations`].
     Operations(Vec<InternalOperation>),
+    /// For [`TraceKind::Output`].
+    Output(Result<Bytes, Box<CallError>>),
 }
 
 /// JSON text; equal if the texts are.
@@ -79,6 +83,7 @@ pub(crate) enum Recipe {
     Replay { types: HashSet<TraceType>, has_hash: bool },
     Flat,
     Operations,
+    Output,
 }
 
 impl Recipe {
@@ -92,6 +97,7 @@ impl Recipe {
             TraceKind::Replay { types, has_hash } => Ok(Self::Replay { types, has_hash }),
             TraceKind::Flat => Ok(Self::Flat),
             TraceKind::Operations => Ok(Self::Operations),
+            TraceKind::Output => Ok(Self::Output),
         }
     }
 
@@ -144,6 +150,7 @@ impl Recipe {
             Self::Mux(tracers) => {
                 tracers.iter().map(|(_, recipe)| recipe.part(bytes_max)).collect()
             }
+            Self::Output => Vec::new(),
             one => vec![one.part(bytes_max)],
         };
         Tracer { parts, bytes: 0, bytes_max, cost: 0 }
@@ -167,6 +174,7 @@ impl Recipe {
             }
             Self::Operations => Part::Operations(InternalOperationsInspector::default()),
             Self::Mux(_) => unreachable!("there is no mux within a mux"),
+            Self::Output => unreachable!("nothing observes it"),
         }
     }
 }
@@ -198,7 +206,7 @@ fn limited(inspector: DebugInspector, limits: TraceLimits) -> DebugInspector {
 
 /// What observes one transaction.
 pub(crate) struct Tracer {
-    /// More than one for geth's `muxTracer` only, in the order of its recipe.
+    /// One, or as many as geth's `muxTracer` names, in their order; none for [`TraceKind::Output`].
     parts: Vec<Part>,
     /// Bytes that were recorded, and may be.
     bytes: usize,
