@@ -84,6 +84,8 @@ executing! {
     CallMany = "eth_callMany";
     BuildPayload = "testing_buildBlockV1";
     Witness = "debug_executionWitness";
+    StorageRange = "debug_storageRangeAt";
+    AccountAt = "debug_accountAt";
     WitnessByHash = "debug_executionWitnessByBlockHash";
 }
 

@@ -29,12 +29,12 @@ pub use change::{Account, ChangeSet, StorageChange};
 pub use chunks::PlacedReceipt;
 pub use database::{Database, Options, VerifyFault, VerifyReport};
 pub use error::{OpenError, StateError, StoreError};
-pub use reader::{ChainReader, MinedTx, TxLocation};
+pub use reader::{ChainReader, Changed, MinedTx, TxLocation};
 pub use reading::{BlockReading, ReceiptsReading};
 pub use rewind::Rewind;
 pub use tip::{Durable, ExecutedBlock, Tip};
 pub use trie::{
     AccountProof, SlotProof, Trie, TrieNodes, TrieStep, TrieUpdate, TrieWitness, secure_root,
 };
-pub use view::{SlotSearch, View};
+pub use view::{AccountSearch, SlotSearch, View, address_after};
 pub use writer::{Committed, Synced, Writer, WriterMessage};

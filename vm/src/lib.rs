@@ -33,15 +33,15 @@ mod witness;
 pub use actor::{
     BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
     HoldState, Progress, Reverted, Shadow, Writing, spawn_call, spawn_held_call, spawn_payload,
-    spawn_simulation, spawn_trace, spawn_witness,
+    spawn_replay, spawn_simulation, spawn_trace, spawn_witness,
 };
 pub use block::{
     BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,
     block_rewards,
 };
 pub use call::{
-    AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceCall, TraceItem,
-    TraceJob, TraceRun, TraceStart, TraceStep,
+    AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, ReplayJob, ReplayRun,
+    TraceCall, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep,
 };
 pub use collision::StorageSearch;
 pub use env::spec_id;

@@ -76,6 +76,9 @@ pub const TRIE_FUEL_PER_NODE: u64 = 1_000;
 /// receipt. About 3 us.
 pub const TX_FUEL: u64 = 4_000;
 
+/// Fuel (in gas) charged per account whose changes are collected: about a microsecond.
+pub const ACCOUNT_FUEL: u64 = 1_000;
+
 /// Fuel (in gas) charged per authorization of EIP-7702 whose signer is recovered: about 50 us.
 pub const AUTHORITY_FUEL: u64 = 50_000;
 

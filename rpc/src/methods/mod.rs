@@ -5,6 +5,8 @@ mod call_many;
 mod chain_reads;
 mod config;
 mod debug;
+mod debug_ranges;
+mod debug_state;
 mod debug_trace;
 mod dev;
 mod dev_info;
@@ -55,10 +57,11 @@ fn is_dev_namespace(name: &str) -> bool {
 }
 
 /// Whether the method exists only on dev chains: its namespace does, or it sends in the name of
-/// whoever it likes.
+/// whoever it likes, or throws away what others sent.
 fn is_dev_method(name: &str) -> bool {
     let namespace = name.split_once('_').map_or("", |(namespace, _)| namespace);
-    is_dev_namespace(namespace) || name == "eth_sendUnsignedTransaction"
+    is_dev_namespace(namespace)
+        || matches!(name, "eth_sendUnsignedTransaction" | "debug_clearTxpool")
 }
 
 /// Names methods and how each is answered, with `$api` and `$request` at hand.
@@ -191,6 +194,16 @@ methods! { api, request:
     "debug_getRawHeader" => debug::raw_header(api, request);
     "debug_getRawTransactions" => debug::raw_transactions(api, request).await;
     "debug_getRawReceipts" => debug::raw_receipts(api, request).await;
+    "debug_getBadBlocks" => debug::bad_blocks(request);
+    "debug_clearTxpool" => dev_pool::drop_all(api, request).await;
+    "debug_codeByHash" => debug_state::code_by_hash(api, request);
+    "debug_accountAt" => debug_state::account_at(api, request).await;
+    "debug_getModifiedAccountsByNumber" =>
+        debug_state::modified_accounts(api, request, By::Number).await;
+    "debug_getModifiedAccountsByHash" =>
+        debug_state::modified_accounts(api, request, By::Hash).await;
+    "debug_storageRangeAt" => debug_ranges::storage_range(api, request).await;
+    "debug_accountRange" => debug_ranges::account_range(api, request).await;
     "debug_executionWitness" => witness::witness(api, request, false).await;
     "debug_executionWitnessByBlockHash" => witness::witness(api, request, true).await;
 

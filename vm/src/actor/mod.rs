@@ -5,16 +5,18 @@ mod cheat;
 mod executor;
 mod hold;
 mod message;
+mod run;
 mod shadow;
 mod slot;
 mod turn;
 mod writing;
 
-pub use call::{
-    spawn_call, spawn_held_call, spawn_payload, spawn_simulation, spawn_trace, spawn_witness,
-};
 pub use executor::{Executor, ExecutorConfig, ExecutorPorts};
 pub use hold::{Hold, HoldState, Progress};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};
+pub use run::{
+    spawn_call, spawn_held_call, spawn_payload, spawn_replay, spawn_simulation, spawn_trace,
+    spawn_witness,
+};
 pub use shadow::Shadow;
 pub use writing::Writing;
