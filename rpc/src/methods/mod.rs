@@ -1,5 +1,6 @@
 //! Every method by name. One table makes both the dispatch and [`METHODS`], so neither can drift.
 
+mod access_lists;
 mod call;
 mod call_many;
 mod chain_reads;
@@ -109,6 +110,7 @@ methods! { api, request:
     "eth_sendTransaction" => send::send(api, request).await;
     "eth_sendRawTransactionSync" => send::send_raw_sync(api, request).await;
     "eth_sendTransactionSync" => send::send_sync(api, request).await;
+    "eth_resend" => send::resend(api, request).await;
     "eth_fillTransaction" => send::fill_in(api, request).await;
     "eth_sendUnsignedTransaction" => send::send_unsigned(api, request).await;
 
@@ -121,6 +123,10 @@ methods! { api, request:
         chain_reads::transaction_count(api, request, By::Number).await;
     "eth_getBlockTransactionCountByHash" =>
         chain_reads::transaction_count(api, request, By::Hash).await;
+    "eth_getBlockAccessList" => access_lists::of_any(api, request);
+    "eth_getBlockAccessListByBlockNumber" => access_lists::of_block(api, request, By::Number);
+    "eth_getBlockAccessListByBlockHash" => access_lists::of_block(api, request, By::Hash);
+    "eth_getBlockAccessListRaw" | "debug_getRawBlockAccessList" => access_lists::raw(request);
     "eth_getUncleCountByBlockNumber" => chain_reads::uncle_count(api, request, By::Number).await;
     "eth_getUncleCountByBlockHash" => chain_reads::uncle_count(api, request, By::Hash).await;
     "eth_getUncleByBlockNumberAndIndex" => chain_reads::uncle(api, request, By::Number).await;
