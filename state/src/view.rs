@@ -251,21 +251,6 @@ impl View {
         }
     }
 
-    /// What cheats on top of the last block changed at `address`. O(layers).
-    pub(crate) fn diff_of(&self, address: Address) -> ChangeSet {
-        let mut found = ChangeSet::default();
-        let start = self.layers.iter().rposition(|layer| layer.block.is_some());
-        for layer in &self.layers[start.map_or(0, |last| last + 1)..] {
-            let mut part = ChangeSet::default();
-            let account = layer.changes.accounts.get(&address);
-            part.accounts.extend(account.map(|account| (address, *account)));
-            let storage = layer.changes.storage.get(&address);
-            part.storage.extend(storage.map(|storage| (address, storage.clone())));
-            found.merge(&part);
-        }
-        found
-    }
-
     /// What was put on top of the last block, oldest first.
     pub(crate) fn diffs(&self) -> Vec<Arc<ChangeSet>> {
         let blocks = self.layers.iter().rposition(|layer| layer.block.is_some());

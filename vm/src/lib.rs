@@ -36,8 +36,8 @@ pub use actor::{
     spawn_replay, spawn_simulation, spawn_trace, spawn_witness,
 };
 pub use block::{
-    BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,
-    block_rewards,
+    BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, ListedTxs,
+    SingleJob, block_rewards,
 };
 pub use call::{
     AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, ReplayJob, ReplayRun,

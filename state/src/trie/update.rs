@@ -98,13 +98,6 @@ impl Trie {
         self.root
     }
 
-    /// Root of the storage of `address`; that of an empty trie if there is no such account.
-    pub(crate) fn storage_root(&self, address: Address) -> Result<B256, StateError> {
-        let mut reading = self.update(&Arc::default());
-        let account = reading.account(keccak256(address), &mut 0)?;
-        Ok(account.map_or(EMPTY_ROOT_HASH, |account| account.storage_root))
-    }
-
     /// Starts the update to the state after `changes`. The trie itself stays as it is.
     #[must_use]
     pub fn update(&self, changes: &Arc<ChangeSet>) -> TrieUpdate {

@@ -16,7 +16,9 @@ pub(crate) mod system;
 mod txs;
 
 pub use error::ExecError;
-pub use job::{BlockOutcome, BlockStep, BuildJob, CandidateSource, Candidates, SingleJob};
+pub use job::{
+    BlockOutcome, BlockStep, BuildJob, CandidateSource, Candidates, ListedTxs, SingleJob,
+};
 pub(crate) use observer::Observer;
 pub use run::BlockRun;
 pub(crate) use simulated::SimulatedBlockJob;
