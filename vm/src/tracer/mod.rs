@@ -1,9 +1,11 @@
 //! Tracers: what observes a transaction in slices, within bounds, and what is made of it.
 //!
-//! Pure. geth's struct logger is ours (`steps.rs`); the others are revm-inspectors', each behind a
-//! count of the bytes that it records. A trace that would go beyond its bound is refused, not cut.
+//! Pure. geth's struct logger is ours (`steps.rs`), and its tracer of preimages; the others are
+//! revm-inspectors', each behind a count of the bytes that it records. A trace that would go beyond
+//! its bound is refused, not cut.
 
 mod inspect;
+mod preimages;
 mod render;
 mod steps;
 
@@ -28,8 +30,12 @@ use crate::{
     error::{CallError, InvalidCall, Unsupported},
     limits::{ACCESS_LIST_SLOTS_MAX, TRACE_BYTES_MAX, TRACE_TEXT_BYTES_MAX, TRACER_NAME_CHARS_MAX},
 };
+use preimages::Preimages;
 pub(crate) use render::{Rendered, Unrendered};
 use steps::StepLog;
+
+/// geth's tracer of what `KECCAK256` hashes, which the library does not have.
+const PREIMAGE_TRACER: &str = "keccak256PreimageTracer";
 
 /// What is wanted of a traced transaction.
 #[derive(Clone, Debug)]
@@ -79,7 +85,8 @@ impl PartialEq for Json {
 pub(crate) enum Recipe {
     Steps(GethDefaultTracingOptions),
     Geth(GethDebugTracingOptions),
-    Mux(Vec<(GethDebugBuiltInTracerType, Recipe)>),
+    Preimages,
+    Mux(Vec<(String, Recipe)>),
     Replay { types: HashSet<TraceType>, has_hash: bool },
     Flat,
     Operations,
@@ -106,6 +113,9 @@ impl Recipe {
             None => return Ok(Self::Steps(options.config)),
             Some(GethDebugTracerType::JsTracer(name)) if name.is_empty() => {
                 return Ok(Self::Steps(options.config));
+            }
+            Some(GethDebugTracerType::JsTracer(name)) if name == PREIMAGE_TRACER => {
+                return Ok(Self::Preimages);
             }
             Some(GethDebugTracerType::JsTracer(name)) => {
                 let name = name.chars().take(TRACER_NAME_CHARS_MAX).collect();
@@ -135,11 +145,11 @@ impl Recipe {
             if is_mux(&one) {
                 return Err(config_error("muxTracer within muxTracer".to_owned()));
             }
-            let recipe = Self::geth(one)?;
-            let GethDebugTracerType::BuiltInTracer(name) = tracer else {
+            let name = tracer.as_str();
+            if name.is_empty() {
                 return Err(config_error("muxTracer needs the names of tracers".to_owned()));
-            };
-            tracers.push((name, recipe));
+            }
+            tracers.push((name.to_owned(), Self::geth(one)?));
         }
         Ok(Self::Mux(tracers))
     }
@@ -164,6 +174,7 @@ impl Recipe {
                 let inspector = DebugInspector::new(options.clone());
                 Part::Geth(Box::new(limited(inspector.expect("it was made before"), limits)))
             }
+            Self::Preimages => Part::Preimages(Preimages::default()),
             Self::Replay { types, .. } => {
                 let config = TracingInspectorConfig::from_parity_config(types);
                 Part::Parity(Box::new(TracingInspector::new(config).with_limits(limits)))
@@ -220,6 +231,7 @@ enum Part {
     Geth(Box<DebugInspector>),
     Parity(Box<TracingInspector>),
     Operations(InternalOperationsInspector),
+    Preimages(Preimages),
     AccessList { inspector: AccessListInspector, accesses: usize, look_at: usize },
 }
 
@@ -278,9 +290,11 @@ impl Tracer {
                 (found > ACCESS_LIST_SLOTS_MAX)
                     .then_some(Unsupported::AccessList(ACCESS_LIST_SLOTS_MAX))
             }
-            Part::Steps(_) | Part::Parity(_) | Part::Operations(_) | Part::AccessList { .. } => {
-                None
-            }
+            Part::Steps(_)
+            | Part::Parity(_)
+            | Part::Operations(_)
+            | Part::Preimages(_)
+            | Part::AccessList { .. } => None,
         })
     }
 }

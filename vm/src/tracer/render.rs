@@ -103,7 +103,11 @@ fn needs_state(recipe: &Recipe) -> bool {
         Recipe::Geth(options) => options.tracer.as_ref() == Some(&prestate),
         Recipe::Mux(tracers) => tracers.iter().any(|(_, recipe)| needs_state(recipe)),
         Recipe::Replay { types, .. } => types.contains(&TraceType::StateDiff),
-        Recipe::Steps(_) | Recipe::Flat | Recipe::Operations | Recipe::Output => false,
+        Recipe::Steps(_)
+        | Recipe::Preimages
+        | Recipe::Flat
+        | Recipe::Operations
+        | Recipe::Output => false,
     }
 }
 
@@ -131,7 +135,7 @@ impl Scene<'_> {
                 let Traced::Json(answer) = self.of_part(recipe, part, overlay)? else {
                     unreachable!("geth's tracers give JSON")
                 };
-                answers.insert(*name, answer.0);
+                answers.insert(name, answer.0);
             }
             return json(&answers);
         }
@@ -147,6 +151,7 @@ impl Scene<'_> {
     ) -> Result<Traced, CallError> {
         match (recipe, part) {
             (Recipe::Steps(_), Part::Steps(log)) => json(&log.frame(&self.ended.result)),
+            (Recipe::Preimages, Part::Preimages(preimages)) => json(preimages.found()),
             (Recipe::Geth(_), Part::Geth(inspector)) => self.geth(inspector, overlay),
             (Recipe::Replay { types, has_hash }, Part::Parity(inspector)) => {
                 let builder = std::mem::take(&mut **inspector).into_parity_builder();
