@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use alloy_primitives::{Bytes, TxKind, U256};
+use alloy_primitives::{Bytes, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::{
     TransactionRequest,
     state::{AccountOverride, StateOverride},

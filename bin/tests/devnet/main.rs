@@ -5,6 +5,7 @@ mod chain_file;
 mod otlp;
 mod process;
 mod top;
+mod witness;
 
 use std::{io::Write as _, path::Path, process::Command};
 
