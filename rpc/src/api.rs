@@ -124,7 +124,7 @@ pub struct RpcConfig {
     /// Answer of `web3_clientVersion`.
     pub client_version: String,
     /// Whether the methods of an operator exist: `evm_`, `anvil_`, `hardhat_`, `tenderly_`,
-    /// `sched_`, `exec_` and `eth_sendUnsignedTransaction`. Default true.
+    /// `sched_`, `exec_`, `eth_sendUnsignedTransaction` and `debug_clearTxpool`. Default true.
     pub is_dev: bool,
     /// Blocks that `safe` lies behind the head, and half of what `finalized` does, as on anvil.
     /// Default none: both are the head.

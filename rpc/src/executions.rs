@@ -41,6 +41,11 @@ macro_rules! executing {
             /// All of them.
             pub(crate) const ALL: [Self; [$($name),+].len()] = [$(Self::$variant,)+];
 
+            /// The one with this JSON-RPC method.
+            pub(crate) fn named(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|method| method.name() == name)
+            }
+
             /// The JSON-RPC method.
             pub(crate) const fn name(self) -> &'static str {
                 match self {
@@ -77,7 +82,12 @@ executing! {
     OtsSearchBefore = "ots_searchTransactionsBefore";
     OtsSearchAfter = "ots_searchTransactionsAfter";
     Simulate = "eth_simulateV1";
+    CallMany = "eth_callMany";
     BuildPayload = "testing_buildBlockV1";
+    Witness = "debug_executionWitness";
+    StorageRange = "debug_storageRangeAt";
+    AccountAt = "debug_accountAt";
+    WitnessByHash = "debug_executionWitnessByBlockHash";
 }
 
 #[derive(Default)]

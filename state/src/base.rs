@@ -109,6 +109,30 @@ impl Base {
         slot.map(Some).ok_or_else(|| corrupt(family, &key, "not a slot"))
     }
 
+    /// The first address from `from` on that has an account at the head or ever had one: below it
+    /// there is none at any height. Two seeks, at the head one.
+    pub(crate) fn next_account(
+        &self,
+        from: Address,
+        at: Height,
+    ) -> Result<Option<Address>, StateError> {
+        let flat = self.first_account(Family::Accounts, from)?;
+        if at == self.head {
+            return Ok(flat);
+        }
+        let former = self.first_account(Family::AccountHistory, from)?;
+        Ok(flat.into_iter().chain(former).min())
+    }
+
+    fn first_account(&self, family: Family, from: Address) -> Result<Option<Address>, StateError> {
+        let range = Range { prefix: &[], from: from.as_slice(), rows_max: 1 };
+        let Some((key, _)) = self.snapshot.scan(family, range)?.into_iter().next() else {
+            return Ok(None);
+        };
+        let address = key.get(..Address::len_bytes()).map(Address::from_slice);
+        address.map(Some).ok_or_else(|| corrupt(family, &key, "not an address"))
+    }
+
     /// The value before the first change after block `at`, if there was a change. One seek.
     fn former(
         &self,

@@ -118,6 +118,11 @@ impl ChangeSet {
         change.slots.get(&slot).copied().or(change.is_wiped.then_some(U256::ZERO))
     }
 
+    /// The first address from `from` on whose account this change names.
+    pub(crate) fn next_account(&self, from: Address) -> Option<Address> {
+        self.accounts.range(from..).next().map(|(address, _)| *address)
+    }
+
     /// The first slot from `from` on that this change names.
     pub(crate) fn next_slot(&self, address: Address, from: U256) -> Option<U256> {
         let slots = &self.storage.get(&address)?.slots;

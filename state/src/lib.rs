@@ -33,10 +33,12 @@ pub use database::{Database, Options, VerifyFault, VerifyReport};
 pub use dropped::{Dropped, DroppedBlock, DroppedLog, Revert};
 pub use error::{OpenError, StateError, StoreError};
 pub use log_index::{LogKey, LogSearch, LogStep};
-pub use reader::{ChainReader, MinedTx, TxLocation};
+pub use reader::{ChainReader, Changed, MinedTx, TxLocation};
 pub use reading::{BlockReading, ReceiptsReading};
 pub use rewind::Rewind;
 pub use tip::{Durable, ExecutedBlock, Tip};
-pub use trie::{AccountProof, SlotProof, Trie, TrieNodes, TrieStep, TrieUpdate, secure_root};
-pub use view::{SlotSearch, View};
+pub use trie::{
+    AccountProof, SlotProof, Trie, TrieNodes, TrieStep, TrieUpdate, TrieWitness, secure_root,
+};
+pub use view::{AccountSearch, SlotSearch, View, address_after};
 pub use writer::{Committed, Synced, Writer, WriterMessage};

@@ -39,8 +39,8 @@ pub const LOG_INDEX_READS: usize = 8;
 /// Rows one call of `Snapshot::scan` returns at most, so that no read is unbounded.
 pub const SCAN_ROWS_MAX: usize = 1_024;
 
-/// Slots that one step of a search for storage looks at. Each is up to four reads, some 10 us when
-/// none of them is in a cache (guess).
+/// Slots that one step of a search for storage looks at, or addresses of one for accounts. Each is
+/// up to four reads, some 10 us when none of them is in a cache (guess).
 pub const SEARCH_SLOTS: usize = 8;
 
 /// Values that are set back to find the trie of an earlier height; who asks for an older one is

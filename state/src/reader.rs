@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256, U256};
 use evenkeel_chain::{Height, Receipt, RecoveredTx, SealedBlock};
 
 use crate::{
@@ -13,8 +13,8 @@ use crate::{
     error::StateError,
     log_index::{LogKey, LogSearch},
     reading::{BlockReading, NOT_RECEIPTS, NOT_TXS, ReceiptsReading, chunk},
-    rows,
-    store::{Family, Snapshot, for_each},
+    rewind, rows,
+    store::{Family, Range, Snapshot, for_each},
     view::View,
 };
 
@@ -36,6 +36,15 @@ pub struct MinedTx {
     pub tx: Arc<RecoveredTx>,
     /// Its position in the block, from 0.
     pub index: u64,
+}
+
+/// What a block changed, by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Accounts, storage aside.
+    pub accounts: Vec<Address>,
+    /// Slots.
+    pub slots: Vec<(Address, U256)>,
 }
 
 /// The durable chain at one instant. A clone is cheap; it pins a snapshot while it lives.
@@ -213,6 +222,32 @@ impl ChainReader {
         let diffs = read_diffs(self.base.snapshot.as_ref(), parent)?;
         let after_parent = View::at(&self.base, parent);
         Ok(Some(diffs.into_iter().fold(after_parent, |view, changes| view.with(changes))))
+    }
+
+    /// The addresses of accounts that the block at `height` changed, and the slots, with the cheats
+    /// made before it; `None` outside the chain. O(their number).
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn changed(&self, height: Height) -> Result<Option<Changed>, StateError> {
+        if height <= self.base.genesis || height > self.base.head {
+            return Ok(None);
+        }
+        let keys = rewind::changed_keys(&self.base, height)?;
+        Ok(Some(Changed { accounts: keys.accounts, slots: keys.slots }))
+    }
+
+    /// Whether the operator changed the state between the block at `height` and the next one. One
+    /// seek.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn has_cheats(&self, height: Height) -> Result<bool, StateError> {
+        let key = rows::height_key(height);
+        let range = Range { prefix: &key, from: &key, rows_max: 1 };
+        Ok(!self.base.snapshot.scan(Family::Diffs, range)?.is_empty())
     }
 
     /// The state after the block at `height`, without cheats; `None` outside the chain.

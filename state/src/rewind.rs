@@ -111,11 +111,7 @@ impl Rewind {
     }
 
     fn open(&self, height: Height) -> Result<Block, StateError> {
-        let key = rows::height_key(height);
-        let keys = self.base.snapshot.get(Family::Changes, &key)?;
-        let keys = keys.and_then(|row| rows::decode_changed_keys(&row));
-        let keys = keys.ok_or_else(|| corrupt(Family::Changes, &key, "not a list of keys"))?;
-        Ok(Block { keys, next: 0 })
+        Ok(Block { keys: changed_keys(&self.base, height)?, next: 0 })
     }
 
     fn tip(&self, root: alloy_primitives::B256, trie: Trie) -> Result<Tip, StateError> {
@@ -139,6 +135,14 @@ impl Rewind {
         let diffs = read_diffs(self.base.snapshot.as_ref(), self.target)?;
         Ok(diffs.into_iter().fold(tip, |tip, changes| tip.with_diff(changes)))
     }
+}
+
+/// What the block at `height` changed, above the first one.
+pub(crate) fn changed_keys(base: &Base, height: Height) -> Result<ChangedKeys, StateError> {
+    let key = rows::height_key(height);
+    let keys = base.snapshot.get(Family::Changes, &key)?;
+    let keys = keys.and_then(|row| rows::decode_changed_keys(&row));
+    keys.ok_or_else(|| corrupt(Family::Changes, &key, "not a list of keys"))
 }
 
 impl Block {

@@ -19,7 +19,8 @@ use evenkeel_chain::{
 use proptest::prelude::*;
 
 use crate::{
-    Account, ChangeSet, Database, ExecutedBlock, SlotSearch, StorageChange, Tip, TrieStep, View,
+    Account, AccountSearch, ChangeSet, Database, ExecutedBlock, SlotSearch, StorageChange, Tip,
+    TrieStep, View,
     store::{Store, Sync},
 };
 
@@ -122,6 +123,11 @@ impl Model {
     /// The first key of which the view says something else.
     pub(crate) fn difference(&self, view: &View) -> Option<String> {
         for address in addresses() {
+            let found = first_account(view, address);
+            let expected = self.accounts.range(address..).next().map(|(at, it)| (*at, *it));
+            if found != expected {
+                return Some(format!("from {address} on: {found:?}, not {expected:?}"));
+            }
             let account = view.account(address).expect("the store works");
             let expected = self.accounts.get(&address).copied();
             if account != expected {
@@ -143,6 +149,20 @@ impl Model {
             }
         }
         None
+    }
+}
+
+/// The first account from `from` on, searched to the end.
+fn first_account(view: &View, mut from: Address) -> Option<(Address, Account)> {
+    loop {
+        match view.search_account(from).expect("the store works") {
+            AccountSearch::Found(address, account) => return Some((address, account)),
+            AccountSearch::Nothing => return None,
+            AccountSearch::Unfinished(next) => {
+                assert!(next > from, "a search goes on");
+                from = next;
+            }
+        }
     }
 }
 

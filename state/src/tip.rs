@@ -2,13 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::B256;
 use evenkeel_chain::{Header, Height, Receipt, SealedBlock};
 
 use crate::{
     change::ChangeSet,
     dropped::Dropped,
-    error::StateError,
     limits::TRIE_NODES_MAX,
     reader::ChainReader,
     trie::{Trie, TrieNodes, TrieUpdate},
@@ -83,21 +82,6 @@ impl Durable {
     #[must_use]
     pub fn height(&self) -> Height {
         self.chain.head()
-    }
-
-    /// Root of the storage of `address`, cheats included; that of an empty trie if there is no
-    /// such account. O(slots that cheats set there), then one path of the trie.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`] if the store fails.
-    pub fn storage_root(&self, address: Address) -> Result<B256, StateError> {
-        let changes = self.view.diff_of(address);
-        if changes.is_empty() {
-            return self.trie.storage_root(address);
-        }
-        let (_, trie, _) = self.trie.update(&Arc::new(changes)).finish_now()?;
-        trie.storage_root(address)
     }
 }
 

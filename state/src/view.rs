@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U160, U256};
 use evenkeel_chain::{Header, Height};
 
 use crate::{
@@ -37,6 +37,17 @@ pub enum SlotSearch {
     Nothing,
     /// None below this one is; go on from here.
     Unfinished(U256),
+}
+
+/// How far a search for an account came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountSearch {
+    /// This is one.
+    Found(Address, Account),
+    /// There is none.
+    Nothing,
+    /// There is none below this address; go on from here.
+    Unfinished(Address),
 }
 
 /// Changes on top of what is below.
@@ -121,6 +132,30 @@ impl View {
             }
         }
         Ok(SlotSearch::Unfinished(from))
+    }
+
+    /// Looks for the first account from the address `from` on.
+    ///
+    /// Gives up after [`SEARCH_SLOTS`] addresses that had an account once, or will have, but have
+    /// none in this state. Cost of an address: that of [`View::account`], and two seeks.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the store fails.
+    pub fn search_account(&self, mut from: Address) -> Result<AccountSearch, StateError> {
+        for _ in 0..SEARCH_SLOTS {
+            let base = self.base.next_account(from, self.base_height)?;
+            let above = self.layers.iter().filter_map(|layer| layer.changes.next_account(from));
+            let Some(address) = above.chain(base).min() else { return Ok(AccountSearch::Nothing) };
+            if let Some(account) = self.account(address)? {
+                return Ok(AccountSearch::Found(address, account));
+            }
+            match address_after(address) {
+                Some(next) => from = next,
+                None => return Ok(AccountSearch::Nothing),
+            }
+        }
+        Ok(AccountSearch::Unfinished(from))
     }
 
     /// The code with this hash; empty for the hash of nothing. Cached.
@@ -216,21 +251,6 @@ impl View {
         }
     }
 
-    /// What cheats on top of the last block changed at `address`. O(layers).
-    pub(crate) fn diff_of(&self, address: Address) -> ChangeSet {
-        let mut found = ChangeSet::default();
-        let start = self.layers.iter().rposition(|layer| layer.block.is_some());
-        for layer in &self.layers[start.map_or(0, |last| last + 1)..] {
-            let mut part = ChangeSet::default();
-            let account = layer.changes.accounts.get(&address);
-            part.accounts.extend(account.map(|account| (address, *account)));
-            let storage = layer.changes.storage.get(&address);
-            part.storage.extend(storage.map(|storage| (address, storage.clone())));
-            found.merge(&part);
-        }
-        found
-    }
-
     /// What was put on top of the last block, oldest first.
     pub(crate) fn diffs(&self) -> Vec<Arc<ChangeSet>> {
         let blocks = self.layers.iter().rposition(|layer| layer.block.is_some());
@@ -264,4 +284,11 @@ impl View {
     pub(crate) fn layer_count(&self) -> usize {
         self.layers.len()
     }
+}
+
+/// The address after `address`, if it is not the last.
+#[must_use]
+pub fn address_after(address: Address) -> Option<Address> {
+    let number: U160 = address.into();
+    number.checked_add(U160::ONE).map(Address::from)
 }

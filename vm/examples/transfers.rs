@@ -4,31 +4,19 @@
 //! `cargo run --release -p evenkeel-vm --example transfers`
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use alloy_consensus::TxLegacy;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use evenkeel_chain::{BlockAttributes, ChainSpec, DevOptions, RecoveredTx, TypedTransaction};
 use evenkeel_state::{Database, ExecutedBlock, Options, Tip};
-use evenkeel_vm::{BlockOutcome, BlockRun, BuildJob, Candidates, Limits, Step, limits::SLICE_GAS};
+use evenkeel_vm::{BlockOutcome, BlockRun, BuildJob, Limits, ListedTxs, Step, limits::SLICE_GAS};
 use rustix::time::{ClockId, clock_gettime};
 
 const BLOCKS: u64 = 8;
 const TXS: u64 = 5_000;
 const SENDERS: u64 = 200;
 const RECEIVERS: u64 = 2_000;
-
-struct List(VecDeque<Arc<RecoveredTx>>);
-
-impl Candidates for List {
-    fn next(&mut self) -> Option<Arc<RecoveredTx>> {
-        self.0.pop_front()
-    }
-
-    fn skip_sender(&mut self) {
-        unreachable!("every transfer can be applied")
-    }
-}
 
 fn address(kind: u8, number: u64) -> Address {
     let mut address = Address::repeat_byte(kind);
@@ -94,14 +82,14 @@ fn main() {
     let mut tip = database.tip();
     println!("block   build tx/s  longest slice   validate tx/s  longest slice");
     for block in 0..BLOCKS {
-        let txs = (block * TXS..(block + 1) * TXS).map(transfer).collect();
+        let txs: Vec<_> = (block * TXS..(block + 1) * TXS).map(transfer).collect();
         let start = cpu();
         let job = BuildJob {
             tip: tip.clone(),
             spec: Arc::clone(&spec),
             attributes: attributes(&tip),
             limits: Limits::default(),
-            candidates: Box::new(List(txs)),
+            candidates: Box::new(ListedTxs::new(txs, false)),
         };
         let (built, build_slice) = finish(BlockRun::build(job).expect("the attributes fit"));
         let middle = cpu();

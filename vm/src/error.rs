@@ -15,7 +15,7 @@ use revm::{
     interpreter::STACK_LIMIT,
 };
 
-use crate::{long::Fault, overlay::ReadError, simulate::SimulateError};
+use crate::{block::ExecError, long::Fault, overlay::ReadError, simulate::SimulateError};
 
 /// JSON-RPC code of a revert.
 const CODE_REVERTED: i64 = 3;
@@ -124,6 +124,9 @@ pub enum Unsupported {
     /// The access list is too long.
     #[error("access list has more than {0} addresses and slots")]
     AccessList(usize),
+    /// The witness holds too much.
+    #[error("witness of more than {0} bytes")]
+    Witness(usize),
 }
 
 /// Why a call does not even start.
@@ -188,6 +191,9 @@ pub enum InvalidCall {
     /// Not all transactions fit into the block that is to have them.
     #[error("gas limit reached")]
     PayloadGas,
+    /// A block of the chain does not come out again as it is.
+    #[error("block cannot be executed again: {0}")]
+    NotAgain(Box<ExecError>),
     /// A transaction cannot be in the block that is to have it.
     #[error(transparent)]
     PayloadTx(Box<Refusal>),

@@ -28,19 +28,21 @@ mod step;
 mod suspended;
 mod trace;
 mod tracer;
+mod witness;
 
 pub use actor::{
     BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
     HoldState, Progress, Reverted, Shadow, StreamedTrace, Writing, spawn_call, spawn_held_call,
-    spawn_payload, spawn_simulation, spawn_streamed_trace, spawn_trace,
+    spawn_payload, spawn_replay, spawn_simulation, spawn_streamed_trace, spawn_trace,
+    spawn_witness,
 };
 pub use block::{
-    BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, SingleJob,
-    block_rewards,
+    BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, ListedTxs,
+    SingleJob, block_rewards,
 };
 pub use call::{
-    AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, TraceCall, TraceFrame,
-    TraceItem, TraceJob, TraceRun, TraceStart, TraceStep,
+    AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, ReplayJob, ReplayRun,
+    TraceCall, TraceFrame, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep,
 };
 pub use collision::StorageSearch;
 pub use env::spec_id;
@@ -58,3 +60,4 @@ pub use slice::{ExecutionError, Slice};
 pub use step::Step;
 pub use suspended::{Setup, Suspended, Whereabouts};
 pub use tracer::{Json, TraceKind, Traced};
+pub use witness::{Witness, WitnessJob, WitnessRun, WitnessStep};

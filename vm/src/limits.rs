@@ -76,6 +76,9 @@ pub const TRIE_FUEL_PER_NODE: u64 = 1_000;
 /// receipt. About 3 us.
 pub const TX_FUEL: u64 = 4_000;
 
+/// Fuel (in gas) charged per account whose changes are collected: about a microsecond.
+pub const ACCOUNT_FUEL: u64 = 1_000;
+
 /// Fuel (in gas) charged per authorization of EIP-7702 whose signer is recovered: about 50 us.
 pub const AUTHORITY_FUEL: u64 = 50_000;
 
@@ -146,6 +149,10 @@ pub const TRACER_NAME_CHARS_MAX: usize = 64;
 /// Addresses and slots in one access list of `eth_createAccessList`: 2 Mgas of accesses pay for a
 /// thousand.
 pub const ACCESS_LIST_SLOTS_MAX: usize = 100_000;
+
+/// Bytes of trie nodes in one witness; as JSON they are twice as long, which is what an answer may
+/// have.
+pub const WITNESS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Gas of a system call (EIP-4788, 2935, 7002, 7251).
 pub const SYSTEM_CALL_GAS: u64 = 30_000_000;

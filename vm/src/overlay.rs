@@ -6,14 +6,13 @@
 //! - O1: the change set holds exactly the values that differ from the view.
 //! - O2: a failed read surfaces as [`StateError`], with its kind.
 
+mod differences;
+
 use std::collections::BTreeMap;
 
 use alloy_primitives::{
     Address, B256, Bytes, KECCAK256_EMPTY, U256,
-    map::{
-        AddressMap, HashMap,
-        hash_map::{self, Entry},
-    },
+    map::{AddressMap, HashMap, hash_map::Entry},
 };
 use alloy_rpc_types_eth::state::AccountOverride;
 use evenkeel_chain::Height;
@@ -26,6 +25,7 @@ use revm::{
 };
 
 use crate::collision::StorageSearch;
+pub(crate) use differences::{Differences, Reads, Slots};
 
 /// A failed read, as revm carries it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,11 +116,12 @@ impl Overlay {
 
     /// Adds to the balance; makes the account if need be.
     pub(crate) fn credit(&mut self, address: Address, wei: U256) -> Result<(), ReadError> {
-        // Nothing is credited to nobody: an account that exists only by name is none (EIP-161).
+        let cached = self.cached(address)?;
+        // Nothing is credited to nobody: an account that exists only by name is none (EIP-161). It
+        // was looked at all the same, and others look at it too.
         if wei.is_zero() {
             return Ok(());
         }
-        let cached = self.cached(address)?;
         let account = cached.now.get_or_insert_default();
         account.balance = account.balance.saturating_add(wei);
         let now = *account;
@@ -186,11 +187,6 @@ impl Overlay {
             }
         }
         Ok(())
-    }
-
-    /// Everything that differs from the view, account by account.
-    pub(crate) fn into_differences(self) -> Differences {
-        Differences { accounts: self.accounts.into_iter(), deployed: self.deployed }
     }
 
     /// What `BLOCKHASH` says at these heights.
@@ -332,41 +328,6 @@ impl Cached {
         for slot in self.slots.values_mut() {
             slot.now = U256::ZERO;
         }
-    }
-}
-
-/// The changes of an overlay, account by account.
-pub(crate) struct Differences {
-    accounts: hash_map::IntoIter<Address, Cached>,
-    deployed: HashMap<B256, Bytes>,
-}
-
-impl Differences {
-    /// Adds what changed in the next account to `changes`; false: there is none left. O(slots of
-    /// the account).
-    pub(crate) fn step(&mut self, changes: &mut ChangeSet) -> bool {
-        let Some((address, cached)) = self.accounts.next() else { return false };
-        // O1
-        if cached.now != cached.before {
-            changes.accounts.insert(address, cached.now);
-        }
-        let Some(now) = cached.now else { return true };
-        let old_code = cached.before.map_or(KECCAK256_EMPTY, |account| account.code_hash);
-        if now.code_hash != old_code
-            && let Some(code) = self.deployed.get(&now.code_hash)
-        {
-            changes.codes.insert(now.code_hash, code.clone());
-        }
-        let is_wiped = cached.is_wiped && cached.before.is_some();
-        let is_new = |slot: &Slot| {
-            if is_wiped { !slot.now.is_zero() } else { slot.now != slot.before }
-        };
-        let slots = cached.slots.iter().filter(|(_, slot)| is_new(slot));
-        let slots: BTreeMap<_, _> = slots.map(|(&at, slot)| (at, slot.now)).collect();
-        if is_wiped || !slots.is_empty() {
-            changes.storage.insert(address, StorageChange { is_wiped, slots });
-        }
-        true
     }
 }
 

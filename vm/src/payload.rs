@@ -2,14 +2,14 @@
 //!
 //! Pure. What it is built on is the head or a former block ([`Ground`]); nothing is kept.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Bytes, U256};
 use evenkeel_chain::{BlockAttributes, ChainSpec, RecoveredTx, SealedBlock};
 use evenkeel_state::{ExecutedBlock, Rewind, Tip};
 
 use crate::{
-    block::{BlockOutcome, BlockRun, BuildJob, Candidates, ExecError},
+    block::{BlockOutcome, BlockRun, BuildJob, ExecError, ListedTxs},
     error::{CallError, InvalidCall},
     heavy::HeavyResult,
     limits::{Limits, TRIE_FUEL_PER_NODE, TRIE_NODES_PER_SLICE},
@@ -139,11 +139,7 @@ impl PayloadRun {
             let error = InvalidCall::PayloadTime { time, parent };
             return Step::Done(Err(CallError::Invalid(error)));
         }
-        let candidates = List {
-            txs: self.txs.iter().cloned().collect(),
-            last: None,
-            is_binding: self.is_binding,
-        };
+        let candidates = ListedTxs::new(self.txs.iter().cloned(), self.is_binding);
         let run = BlockRun::build(BuildJob {
             tip,
             spec: Arc::clone(&self.spec),
@@ -194,29 +190,5 @@ fn failed(error: ExecError) -> CallError {
             CallError::Invalid(InvalidCall::PayloadTx(refusal))
         }
         error => error.into(),
-    }
-}
-
-/// The transactions of the block to come.
-struct List {
-    txs: VecDeque<Arc<RecoveredTx>>,
-    last: Option<Address>,
-    is_binding: bool,
-}
-
-impl Candidates for List {
-    fn next(&mut self) -> Option<Arc<RecoveredTx>> {
-        let tx = self.txs.pop_front()?;
-        self.last = Some(tx.sender());
-        Some(tx)
-    }
-
-    fn skip_sender(&mut self) {
-        let last = self.last;
-        self.txs.retain(|tx| Some(tx.sender()) != last);
-    }
-
-    fn is_binding(&self) -> bool {
-        self.is_binding
     }
 }

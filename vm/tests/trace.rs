@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use alloy_primitives::{Bytes, TxKind, U256};
+use alloy_primitives::{Bytes, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::{
     TransactionRequest,
     state::{AccountOverride, StateOverride},
@@ -173,6 +173,31 @@ fn every_built_in_tracer_answers() {
     assert!(diff["post"].get(hex(contract(1))).is_none(), "{diff}");
 }
 
+/// Goal: what is hashed is shown by its hash, once, also what is hashed in slices, and nothing of a
+/// hash that failed.
+#[test]
+fn preimages_are_shown_by_hash() {
+    let hash = |code: Code, len| code.push(len).push(0).op(op::KECCAK256).op(op::POP);
+    let code = Code::default().push(5).push(0).op(op::MSTORE);
+    let code = [32, 0, 20_000, 32].into_iter().fold(code, hash);
+    let code = code.push(1 << 40).push(0).op(op::KECCAK256);
+    let mut word = [0; 32];
+    word[31] = 5;
+    let mut long = word.to_vec();
+    long.resize(20_000, 0);
+    let shown = |preimage: &[u8]| {
+        (keccak256(preimage).to_string(), json!(Bytes::copy_from_slice(preimage)))
+    };
+    let expected = [shown(&word), shown(&[]), shown(&long)].into_iter();
+    let expected: serde_json::Map<_, _> = expected.collect();
+    let found =
+        traced(&json!({ "tracer": "keccak256PreimageTracer" }), std::slice::from_ref(&code));
+    assert_eq!(found, json!(expected));
+    let config = json!({ "keccak256PreimageTracer": null, "noopTracer": null });
+    let both = traced(&json!({ "tracer": "muxTracer", "tracerConfig": config }), &[code]);
+    assert_eq!(both, json!({ "keccak256PreimageTracer": expected, "noopTracer": {} }));
+}
+
 /// Goal: no number on the stack makes a tracer take memory that is not there.
 #[test]
 fn operands_of_a_failed_hash_are_not_believed() {
@@ -196,8 +221,11 @@ fn endless_traces_are_refused() {
     let callee = Code::default().op(op::STOP);
     let mut repeated = Code::default().op(op::JUMPDEST);
     repeated.0.extend(calling(1_000).op(op::POP).0);
+    let hashing = Code::default().op(op::JUMPDEST).op(op::GAS).push(0).op(op::MSTORE);
+    let hashing = looping(hashing.push(4_000).push(0).op(op::KECCAK256).op(op::POP));
     let table = [
         (json!({}), [recording, callee.clone()]),
+        (json!({ "tracer": "keccak256PreimageTracer" }), [hashing, callee.clone()]),
         (json!({ "tracer": "callTracer" }), [looping(repeated.clone()), callee.clone()]),
         (json!({ "tracer": "flatCallTracer" }), [looping(repeated), callee]),
     ];

@@ -11,7 +11,7 @@ use alloy_signer::SignerSync as _;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner};
 use serde_json::{Value, json};
 
-use super::process::Devnet;
+use super::{ALICE, BOB, process::Devnet};
 
 const PHRASE: &str = "test test test test test test test test test test test junk";
 
@@ -84,10 +84,38 @@ fn blobs_are_proven_mined_and_kept() {
     assert!(refused(&mut devnet, &others).contains("mismatches transaction one"));
     let none = raw(2, Vec::new(), BlobTransactionSidecar::default().into());
     assert_eq!(refused(&mut devnet, &none), "blobless blob transaction");
-    let many = raw(2, vec![hashes[0]; 7], with_proofs);
+    let many = raw(2, vec![hashes[0]; 7], with_proofs.clone());
     let text = "too many blobs in transaction: have 7, permitted 6";
     assert_eq!(refused(&mut devnet, &many), text);
     let fewer = raw(2, vec![hashes[0]; 3], old.into());
     assert!(refused(&mut devnet, &fewer).starts_with("invalid number of 2 blobs"));
+    payloads_have_no_blobs(&mut devnet, &raw(2, hashes, with_proofs));
     assert_eq!(devnet.terminate(), Some(0));
+}
+
+/// Goal: a payload has no blob transactions, since their blobs would have to come along: those that
+/// wait in the pool are left out, and one that is named is refused.
+fn payloads_have_no_blobs(devnet: &mut Devnet, blobs: &Value) {
+    devnet.call("evm_setAutomine", &json!([false]));
+    devnet.call("eth_sendRawTransaction", blobs);
+    let transfer = json!([{ "from": BOB, "to": ALICE, "value": "0x1" }]);
+    let sent = devnet.call("eth_sendTransaction", &transfer);
+    let sent = devnet.call("eth_getRawTransactionByHash", &json!([sent]));
+    assert_eq!(devnet.call("txpool_status", &json!([]))["pending"], "0x2");
+    let head = devnet.call("eth_getBlockByNumber", &json!(["latest", false]));
+    let time = head["timestamp"].as_str().and_then(|time| u64::from_str_radix(&time[2..], 16).ok());
+    let attributes = json!({
+        "timestamp": format!("{:#x}", time.expect("a quantity") + 1),
+        "prevRandao": B256::ZERO,
+        "suggestedFeeRecipient": Address::ZERO,
+        "withdrawals": [],
+        "parentBeaconBlockRoot": B256::ZERO,
+    });
+    let built = devnet.call("testing_buildBlockV1", &json!([head["hash"], attributes]));
+    assert_eq!(built["executionPayload"]["transactions"], json!([sent]));
+    assert_eq!(built["blobsBundle"]["blobs"], json!([]));
+    let named = json!([head["hash"], attributes, blobs]);
+    let refused = devnet.answer("testing_buildBlockV1", &named)["error"].take();
+    let text = "invalid argument 2: transaction 0: blob transactions are not put into payloads";
+    assert_eq!((&refused["code"], &refused["message"]), (&json!(-32_602), &json!(text)));
 }

@@ -7,6 +7,7 @@ mod otlp;
 mod process;
 mod reorg;
 mod top;
+mod witness;
 
 use std::{io::Write as _, path::Path, process::Command};
 

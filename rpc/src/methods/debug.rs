@@ -1,4 +1,4 @@
-//! `debug_getRaw*`: consensus encodings.
+//! `debug_getRaw*`: consensus encodings; and bad blocks, of which there are none.
 
 use alloy_primitives::Bytes;
 use evenkeel_chain::Height;
@@ -47,6 +47,12 @@ pub(super) async fn raw_receipts(api: &Api, request: Request<'_>) -> Answered {
         out.into()
     });
     answer(&encoded.collect::<Vec<Bytes>>())
+}
+
+/// `debug_getBadBlocks`: nobody sends this node blocks.
+pub(super) fn bad_blocks(request: Request<'_>) -> Answered {
+    Params::none(request.params)?;
+    answer::<[(); 0]>(&[])
 }
 
 fn height(api: &Api, durable: &Durable, request: Request<'_>) -> Result<Height, RpcError> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_eth::{
-    Bundle, StateContext, TransactionIndex, TransactionRequest, state::EvmOverrides,
+    BlockOverrides, Bundle, StateContext, TransactionIndex, TransactionRequest,
+    state::{EvmOverrides, StateOverride},
 };
 use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions};
 use evenkeel_chain::{Height, SealedBlock};
@@ -196,37 +197,11 @@ pub(super) async fn call_many(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 3)?;
     let Object(bundles) = params.required::<Object<Vec<Bundle>>>(0)?;
     let context = params.optional::<Object<StateContext>>(1)?.map(|Object(context)| context);
-    let context = context.unwrap_or_default();
     let options = call_options(&params, 2)?;
-    let count = bundles.iter().map(|bundle| bundle.transactions.len()).sum::<usize>();
-    if count > TRACE_CALLS_MAX {
-        return Err(refuse(0, &format!("{count} calls, limit {TRACE_CALLS_MAX}")));
-    }
-    let lens: Vec<usize> = bundles.iter().map(|bundle| bundle.transactions.len()).collect();
-    let mut state_overrides = options.state_overrides;
-    let mut items = Vec::with_capacity(count);
-    for bundle in bundles {
-        let overrides = bundle.block_override.or_else(|| options.block_overrides.clone());
-        for call in bundle.transactions {
-            let call = TraceCall {
-                request: call::checked(call)?,
-                // They hold from the first call on.
-                state_overrides: state_overrides.take(),
-                block_overrides: overrides.clone(),
-                kind: None,
-            };
-            items.push(TraceItem::Call(Box::new(call)));
-        }
-    }
+    let overrides = (options.state_overrides, options.block_overrides);
+    let (lens, items) = bundled(bundles, overrides)?;
     let _place = api.place(request.client).await?;
-    let durable = api.durable.get();
-    let block = context.block_number.unwrap_or_default();
-    let start = match context.transaction_index {
-        Some(TransactionIndex::Index(index)) => {
-            within(api, &durable, (block, index as u64)).await?
-        }
-        Some(TransactionIndex::All) | None => after(api, &durable, block).await?,
-    };
+    let start = context_of(api, &api.durable.get(), context).await?;
     let job = job(api, request, (start, items, options.tracing_options));
     let mut traces = traced::run(api, request, job).await?.into_iter();
     let mut bytes = 0;
@@ -238,6 +213,47 @@ pub(super) async fn call_many(api: &Api, request: Request<'_>) -> Answered {
         shown.push(bundle);
     }
     joined(&api.system, shown, bytes).await
+}
+
+/// The calls of all bundles, and how many each bundle has. The overrides of the state hold from the
+/// first call on, those of the block where a bundle has none of its own.
+pub(super) fn bundled(
+    bundles: Vec<Bundle>,
+    (mut state, block): (Option<StateOverride>, Option<BlockOverrides>),
+) -> Result<(Vec<usize>, Vec<TraceItem>), RpcError> {
+    let lens: Vec<usize> = bundles.iter().map(|bundle| bundle.transactions.len()).collect();
+    let count = lens.iter().sum::<usize>();
+    if count > TRACE_CALLS_MAX {
+        return Err(refuse(0, &format!("{count} calls, limit {TRACE_CALLS_MAX}")));
+    }
+    let mut items = Vec::with_capacity(count);
+    for bundle in bundles {
+        let block_overrides = bundle.block_override.or_else(|| block.clone());
+        for call in bundle.transactions {
+            let call = TraceCall {
+                request: call::checked(call)?,
+                state_overrides: state.take(),
+                block_overrides: block_overrides.clone(),
+                kind: None,
+            };
+            items.push(TraceItem::Call(Box::new(call)));
+        }
+    }
+    Ok((lens, items))
+}
+
+/// What comes before the calls of bundles: a block, or some of its transactions.
+pub(super) async fn context_of(
+    api: &Api,
+    durable: &Durable,
+    context: Option<StateContext>,
+) -> Result<TraceStart, RpcError> {
+    let StateContext { block_number, transaction_index } = context.unwrap_or_default();
+    let block = block_number.unwrap_or_default();
+    match transaction_index {
+        Some(TransactionIndex::Index(index)) => within(api, durable, (block, index as u64)).await,
+        Some(TransactionIndex::All) | None => after(api, durable, block).await,
+    }
 }
 
 fn job(

@@ -20,7 +20,7 @@ pub(super) async fn drop_one(api: &Api, request: Request<'_>) -> Answered {
     }
 }
 
-/// `anvil_dropAllTransactions`, `hardhat_dropAllTransactions`
+/// `anvil_dropAllTransactions`, `hardhat_dropAllTransactions`, `debug_clearTxpool`
 pub(super) async fn drop_all(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
     remove(api, Remove::All).await?;

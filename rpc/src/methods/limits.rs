@@ -41,7 +41,7 @@ pub(crate) const TRACE_FILTER_RESULTS_MAX: usize = 100_000;
 /// Transactions in one page of Otterscan's lists; it asks for 25.
 pub(crate) const OTS_PAGE_MAX: usize = 1_000;
 
-/// Calls in one `debug_traceCallMany` or `trace_callMany`, in all bundles.
+/// Calls in one `debug_traceCallMany`, `trace_callMany` or `eth_callMany`, in all bundles.
 pub(crate) const TRACE_CALLS_MAX: usize = 1_000;
 
 /// Blocks one `eth_feeHistory` spans; geth's value.
@@ -127,8 +127,28 @@ pub(crate) const RECOVER_REDUCTIONS: u32 = 2_000;
 /// Slots of one `eth_getProof` or `eth_getStorageValues`; geth's value.
 pub(crate) const SLOTS_MAX: usize = 1_024;
 
+/// Slots in one answer of `debug_storageRangeAt`: 16 MB of JSON. Where the next ones begin is said.
+pub(crate) const STORAGE_RANGE_MAX: usize = 65_536;
+
+/// Accounts in one answer of `debug_accountRange`; geth's value.
+pub(crate) const ACCOUNT_RANGE_MAX: usize = 256;
+
+/// Slots of all accounts in one answer of `debug_accountRange`; whoever wants more leaves them out.
+pub(crate) const ACCOUNT_RANGE_SLOTS_MAX: usize = 65_536;
+
+/// Keys that the blocks of one `debug_getModifiedAccountsByNumber` may have changed, about 50 bytes
+/// each; what `eth_getProof` sets back.
+pub(crate) const MODIFIED_KEYS_MAX: usize = 1_000_000;
+
+/// See [`CHUNK_REDUCTIONS`]: one step of a search for slots or accounts (up to 100 us, a guess).
+pub(crate) const RANGE_REDUCTIONS: u32 = 400;
+
 /// Nodes or values that are worked on between two looks at the clock (about 100 us, a guess).
 pub(crate) const TRIE_STEP: usize = 32;
+
+/// Bytes of a piece of a witness above which showing it takes as long as decoding a chunk: a node
+/// has 532 at most, code 24 KiB and more.
+pub(crate) const WITNESS_PIECE_BYTES: usize = 1_024;
 
 /// How long a send waits for its receipt unless it says otherwise, as on anvil.
 pub(crate) const SYNC_TIMEOUT: Duration = Duration::from_secs(30);

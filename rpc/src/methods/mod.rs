@@ -1,9 +1,13 @@
 //! Every method by name. One table makes both the dispatch and [`METHODS`], so neither can drift.
 
+mod access_lists;
 mod call;
+mod call_many;
 mod chain_reads;
 mod config;
 mod debug;
+mod debug_ranges;
+mod debug_state;
 mod debug_trace;
 mod dev;
 mod dev_info;
@@ -34,6 +38,7 @@ mod traced;
 mod transactions;
 mod txpool;
 mod whole;
+mod witness;
 
 use std::sync::Arc;
 
@@ -54,10 +59,11 @@ fn is_dev_namespace(name: &str) -> bool {
 }
 
 /// Whether the method exists only on dev chains: its namespace does, it sends in the name of
-/// whoever it likes, or it takes back what is final.
+/// whoever it likes, throws away what others sent, or takes back what is final.
 fn is_dev_method(name: &str) -> bool {
     let namespace = name.split_once('_').map_or("", |(namespace, _)| namespace);
-    is_dev_namespace(namespace) || matches!(name, "eth_sendUnsignedTransaction" | "debug_setHead")
+    is_dev_namespace(namespace)
+        || matches!(name, "eth_sendUnsignedTransaction" | "debug_clearTxpool" | "debug_setHead")
 }
 
 /// Names methods and how each is answered, with `$api` and `$request` at hand.
@@ -101,12 +107,14 @@ methods! { api, request:
     "eth_call" => call::call(api, request).await;
     "eth_estimateGas" => call::estimate_gas(api, request).await;
     "eth_createAccessList" => call::create_access_list(api, request).await;
+    "eth_callMany" => call_many::call_many(api, request).await;
     "eth_simulateV1" => simulate::simulate(api, request).await;
     "testing_buildBlockV1" => payload::build(api, request).await;
     "eth_sendRawTransaction" => send::send_raw(api, request).await;
     "eth_sendTransaction" => send::send(api, request).await;
     "eth_sendRawTransactionSync" => send::send_raw_sync(api, request).await;
     "eth_sendTransactionSync" => send::send_sync(api, request).await;
+    "eth_resend" => send::resend(api, request).await;
     "eth_fillTransaction" => send::fill_in(api, request).await;
     "eth_sendUnsignedTransaction" => send::send_unsigned(api, request).await;
 
@@ -119,6 +127,10 @@ methods! { api, request:
         chain_reads::transaction_count(api, request, By::Number).await;
     "eth_getBlockTransactionCountByHash" =>
         chain_reads::transaction_count(api, request, By::Hash).await;
+    "eth_getBlockAccessList" => access_lists::of_any(api, request);
+    "eth_getBlockAccessListByBlockNumber" => access_lists::of_block(api, request, By::Number);
+    "eth_getBlockAccessListByBlockHash" => access_lists::of_block(api, request, By::Hash);
+    "eth_getBlockAccessListRaw" | "debug_getRawBlockAccessList" => access_lists::raw(request);
     "eth_getUncleCountByBlockNumber" => chain_reads::uncle_count(api, request, By::Number).await;
     "eth_getUncleCountByBlockHash" => chain_reads::uncle_count(api, request, By::Hash).await;
     "eth_getUncleByBlockNumberAndIndex" => chain_reads::uncle(api, request, By::Number).await;
@@ -192,6 +204,18 @@ methods! { api, request:
     "debug_getRawHeader" => debug::raw_header(api, request);
     "debug_getRawTransactions" => debug::raw_transactions(api, request).await;
     "debug_getRawReceipts" => debug::raw_receipts(api, request).await;
+    "debug_getBadBlocks" => debug::bad_blocks(request);
+    "debug_clearTxpool" => dev_pool::drop_all(api, request).await;
+    "debug_codeByHash" => debug_state::code_by_hash(api, request);
+    "debug_accountAt" => debug_state::account_at(api, request).await;
+    "debug_getModifiedAccountsByNumber" =>
+        debug_state::modified_accounts(api, request, By::Number).await;
+    "debug_getModifiedAccountsByHash" =>
+        debug_state::modified_accounts(api, request, By::Hash).await;
+    "debug_storageRangeAt" => debug_ranges::storage_range(api, request).await;
+    "debug_accountRange" => debug_ranges::account_range(api, request).await;
+    "debug_executionWitness" => witness::witness(api, request, false).await;
+    "debug_executionWitnessByBlockHash" => witness::witness(api, request, true).await;
 
     "trace_block" => trace::block(api, request).await;
     "trace_transaction" => trace::transaction(api, request).await;

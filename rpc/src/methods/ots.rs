@@ -5,7 +5,7 @@
 
 use alloy_consensus::Transaction as _;
 use alloy_eips::eip4895::Withdrawals;
-use alloy_primitives::{Address, B256, Bytes, U256, map::HashSet};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_rpc_types_eth::Header as RpcHeader;
 use alloy_rpc_types_trace::{
     otterscan::{
@@ -18,7 +18,7 @@ use evenkeel_chain::{Header, Height, SealedBlock};
 use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::PlacedReceipt;
 use evenkeel_vm::{TraceKind, Traced, block_rewards};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
@@ -126,10 +126,6 @@ fn entry(trace: &LocalizedTransactionTrace) -> Option<TraceEntry> {
 
 /// `ots_getTransactionError`: what a failed transaction returned.
 pub(super) async fn transaction_error(api: &Api, request: Request<'_>) -> Answered {
-    #[derive(Deserialize)]
-    struct Output {
-        output: Bytes,
-    }
     let hash = Params::new(request.params, 1)?.required::<B256>(0)?;
     let _place = api.place(request.client).await?;
     let durable = api.durable.get();
@@ -138,13 +134,13 @@ pub(super) async fn transaction_error(api: &Api, request: Request<'_>) -> Answer
     if placed.receipt.success {
         return answer(&Bytes::new());
     }
-    let kind = TraceKind::Replay { types: HashSet::default(), has_hash: false };
-    let traced = traced::transaction(api, request, (&durable, location), kind).await?;
-    let Some(traced) = traced else { return null() };
-    let text = traced::text(traced)?;
-    let Output { output } =
-        serde_json::from_str(text.get()).map_err(|error| RpcError::internal(error.to_string()))?;
-    answer(&output)
+    let at = (&*durable, location);
+    match traced::transaction(api, request, at, TraceKind::Output).await? {
+        Some(Traced::Output(Ok(output))) => answer(&output),
+        Some(Traced::Output(Err(error))) => answer(&error.data().unwrap_or_default()),
+        Some(_) => Err(traced::wrong_kind()),
+        None => null(),
+    }
 }
 
 /// `ots_getTransactionBySenderAndNonce`

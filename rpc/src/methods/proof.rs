@@ -151,7 +151,12 @@ impl Key {
 }
 
 /// The trie of the block that `id` names; with the cheats if it is the head.
-async fn trie(api: &Api, durable: &Durable, id: BlockId, deadline: Time) -> Result<Trie, RpcError> {
+pub(super) async fn trie(
+    api: &Api,
+    durable: &Durable,
+    id: BlockId,
+    deadline: Time,
+) -> Result<Trie, RpcError> {
     let at = position::locate(api, durable, id)?.ok_or_else(header_not_found)?;
     let pause = async || {
         consume(READ_REDUCTIONS);

@@ -233,7 +233,7 @@ pub(super) fn set_weight(api: &Api, request: Request<'_>) -> Answered {
             api.executions.set_weight(ClientId::new(client), parts)?;
         }
         Some(name) => {
-            let known = Method::ALL.into_iter().find(|method| method.name() == name);
+            let known = Method::named(&name);
             let method = known.ok_or_else(|| {
                 let all = Method::ALL.map(Method::name).join(", ");
                 refuse(0, &format!("expected a client or one of {all}, found {name:?}"))

@@ -8,7 +8,7 @@ use alloy_rpc_types_eth::TransactionRequest;
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
 use evenkeel_chain::{BlobSidecar, Header, RecoveredTx, TypedTransaction};
-use evenkeel_mempool::PoolError;
+use evenkeel_mempool::{PoolError, Query};
 use evenkeel_runtime::Answer;
 use futures_util::future::{Either, select};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::{
     call,
     limits::{SYNC_TIMEOUT, SYNC_TIMEOUT_MAX},
-    state_reads::next_nonce,
+    state_reads::{ask, next_nonce},
     transactions,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     api::{Api, Request},
     client::Client,
     error::RpcError,
-    params::{Object, Params, refuse},
+    params::{Number, Object, Params, Quantity, refuse},
     position,
     render::{self, Answered, answer, blob_price},
 };
@@ -133,6 +133,40 @@ pub(super) async fn sign(api: &Api, request: Request<'_>) -> Answered {
         filled.nonce = Some(next_nonce(api, from).await?);
     }
     unsent(&*signed(unsigned(filled)?.0, signer)?)
+}
+
+/// `eth_resend`: a pooled transaction, given by its fields, once more at another price or gas
+/// limit.
+pub(super) async fn resend(api: &Api, request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 3)?;
+    let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
+    let price = params.optional::<Number>(1)?.map(|Number(price)| price);
+    let price = price.map(u128::try_from).transpose();
+    let price = price.map_err(|_| refuse(1, "a price of more than 128 bits"))?;
+    let gas = params.optional::<Quantity>(2)?.map(|Quantity(gas)| gas);
+    let from = sender(api, &call)?;
+    let nonce = call.nonce;
+    let nonce =
+        nonce.ok_or_else(|| RpcError::server("missing transaction nonce in transaction spec"))?;
+    let mut filled = fill(api, request.client, call, from).await?;
+    let (sought, _) = unsigned(filled.clone())?;
+    let signed_hash = sought.signature_hash();
+    let content = ask(api, |reply| Query::Content { sender: Some(from), reply }).await?;
+    let mut pooled = content.pending().chain(content.queued());
+    let is_pooled = pooled.any(|tx| tx.nonce() == nonce && tx.tx().signature_hash() == signed_hash);
+    if !is_pooled {
+        let hash = *RecoveredTx::unsigned(sought, from).hash();
+        return Err(RpcError::server(format!("transaction {hash} not found")));
+    }
+    if let Some(price) = price.filter(|price| *price > 0) {
+        // One price is that of a legacy transaction.
+        filled.gas_price = Some(price);
+        (filled.max_fee_per_gas, filled.max_priority_fee_per_gas) = (None, None);
+        filled.transaction_type = None;
+    }
+    filled.gas = gas.filter(|gas| *gas > 0).or(filled.gas);
+    let authority = api.accounts.authority(from);
+    answer(&send_as(api, request.client, filled, authority, from).await?)
 }
 
 /// geth's error for an address whose key this node does not hold.

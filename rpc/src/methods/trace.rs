@@ -94,7 +94,7 @@ pub(super) async fn of_block(
     let traces = scene.traces(api, request, (0..count, TraceKind::Flat)).await?;
     let flat = traces.into_iter().map(|trace| match trace {
         Traced::Flat(traces) => Ok(traces),
-        Traced::Json(_) | Traced::Operations(_) => Err(traced::wrong_kind()),
+        Traced::Json(_) | Traced::Operations(_) | Traced::Output(_) => Err(traced::wrong_kind()),
     });
     flat.collect()
 }

@@ -87,16 +87,15 @@ pub(super) async fn run(
     request: Request<'_>,
     job: TraceJob,
 ) -> Result<Vec<Traced>, RpcError> {
-    let method = executing(request)?;
+    let method = method(request)?;
     let share = api.executions.share(request.client, method);
     let traced = spawn_trace(&api.system, &share, job);
     Ok(api.executions.run(request.client, method, traced).await??)
 }
 
-/// The method of a request as one that executes something.
-fn executing(request: Request<'_>) -> Result<Method, RpcError> {
-    let method = Method::ALL.into_iter().find(|method| method.name() == request.method);
-    method.ok_or_else(|| {
+/// What is executed for the request.
+pub(super) fn method(request: Request<'_>) -> Result<Method, RpcError> {
+    Method::named(request.method).ok_or_else(|| {
         RpcError::internal(format!("{} is not known to execute anything", request.method))
     })
 }
@@ -112,7 +111,7 @@ pub(super) async fn streamed(
     request: Request<'_>,
     (place, job, frame): (Place, TraceJob, TraceFrame),
 ) -> Result<Answer, RpcError> {
-    let method = executing(request)?;
+    let method = method(request)?;
     let share = api.executions.share(request.client, method);
     let (system, deadline) = (api.system.clone(), api.deadline(request.client));
     let StreamedTrace { mut text, running } = spawn_streamed_trace(&system, &share, (job, frame));
@@ -159,7 +158,7 @@ pub(super) async fn streamed(
 pub(super) fn text(traced: Traced) -> Result<Box<RawValue>, RpcError> {
     match traced {
         Traced::Json(text) => Ok(text.0),
-        Traced::Flat(_) | Traced::Operations(_) => Err(wrong_kind()),
+        Traced::Flat(_) | Traced::Operations(_) | Traced::Output(_) => Err(wrong_kind()),
     }
 }
 

@@ -8,6 +8,7 @@ use alloy_trie::Nibbles;
 use super::{
     node::{Branch, Kind, Link, Node},
     source::{self, Space},
+    witness::Seen,
 };
 use crate::{error::StateError, store::Snapshot};
 
@@ -25,6 +26,8 @@ pub(super) struct Edit<'a> {
     pub(super) work: &'a mut usize,
     /// Nodes in memory; a count that is only near, and set right by each trim.
     pub(super) nodes: &'a mut usize,
+    /// Keeps the nodes of the trie as it was; nobody asks for them but a witness.
+    pub(super) seen: Option<&'a mut Seen>,
 }
 
 /// Where two keys part.
@@ -299,7 +302,12 @@ impl Edit<'_> {
             *link = Link::Node(Arc::new(node));
         }
         match link {
-            Link::Node(node) => Ok(node),
+            Link::Node(node) => {
+                if let Some(seen) = &mut self.seen {
+                    seen.note(node);
+                }
+                Ok(node)
+            }
             Link::Stored(_) => unreachable!("loaded above"),
         }
     }

@@ -25,10 +25,12 @@ mod source;
 mod trim;
 mod update;
 mod walk;
+mod witness;
 
 pub use proof::{AccountProof, SlotProof};
 pub use secure::secure_root;
 pub use update::{Trie, TrieNodes, TrieStep, TrieUpdate};
+pub use witness::TrieWitness;
 
 pub(crate) use source::{Space, wiped_prefix};
 pub(crate) use walk::walk;

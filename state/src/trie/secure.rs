@@ -29,6 +29,7 @@ pub fn secure_root(changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<B256, State
             rows: &mut rows,
             work: &mut work,
             nodes: &mut nodes,
+            seen: None,
         };
         let key = Nibbles::unpack(keccak256(key));
         put(&mut edit, &mut root, &key, value.clone().map(Vec::into_boxed_slice))?;

@@ -75,6 +75,7 @@ impl Bare {
                 rows: &mut rows,
                 work: &mut work,
                 nodes: &mut nodes,
+                seen: None,
             };
             let value = value.clone().map(Vec::into_boxed_slice);
             put(&mut edit, &mut self.root, &Nibbles::unpack(key), value).expect("it is all there");

@@ -34,7 +34,7 @@ pub struct Trie {
     pub(super) storages: OrdMap<B256, Link>,
     root: B256,
     /// Updates since the store was opened.
-    version: u64,
+    pub(super) version: u64,
     /// Nodes in memory, nearly.
     pub(super) nodes: usize,
 }
@@ -96,13 +96,6 @@ impl Trie {
     #[must_use]
     pub fn root(&self) -> B256 {
         self.root
-    }
-
-    /// Root of the storage of `address`; that of an empty trie if there is no such account.
-    pub(crate) fn storage_root(&self, address: Address) -> Result<B256, StateError> {
-        let mut reading = self.update(&Arc::default());
-        let account = reading.account(keccak256(address), &mut 0)?;
-        Ok(account.map_or(EMPTY_ROOT_HASH, |account| account.storage_root))
     }
 
     /// Starts the update to the state after `changes`. The trie itself stays as it is.
@@ -408,6 +401,7 @@ impl TrieUpdate {
             rows: &mut self.nodes.rows,
             work,
             nodes: &mut self.nodes_in_memory,
+            seen: None,
         })
     }
 

@@ -16,115 +16,29 @@ use std::{collections::VecDeque, time::Duration};
 use alloy_primitives::bytes::Bytes;
 
 use evenkeel_runtime::{
-    Actor, Answer, Class, Credit, Ctx, Flow, JobHandle, MailboxSpec, Message, NoCredit, Overflow,
-    Panicked, Reply, ReplyStream, Share, Sink, Spawn, System, Time, reply, stream,
+    Actor, Answer, Class, Ctx, Flow, JobHandle, MailboxSpec, Message, NoCredit, Overflow, Panicked,
+    Reply, Share, Sink, Spawn, System, Time, reply,
 };
 
 use super::{
     hold::{Hold, HoldState, Order, Progress},
-    runs::{Run, StreamedRun},
+    run::{Extras, Run},
     turn::{Turn, slices},
 };
 use crate::{
-    call::{CallJob, CallOutcome, CallRun, TraceFrame, TraceJob, TraceRun},
     error::CallError,
     heavy::HeavyResult,
-    limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits, TEXT_AHEAD_BYTES, TEXT_AHEAD_PIECES},
-    payload::{Payload, PayloadJob, PayloadRun},
-    simulate::{SimulateJob, SimulateRun, SimulatedBlock},
+    limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits},
     step::Step,
     suspended::Whereabouts,
-    tracer::Traced,
 };
 
 /// A result of the pool and a timer; both come past the bound anyway.
 const MAILBOX: MailboxSpec =
     MailboxSpec { name: "call", items_max: 4, bytes_max: 1_024, overflow: Overflow::Reject };
 
-/// Starts the call as an actor of class call in `share`.
-///
-/// Dropping the answer cancels it within one slice. The deadline is answered at once, even while a
-/// precompile runs on the pool. Precompiles of one share run there one at a time.
-pub fn spawn_call(
-    system: &System,
-    share: &Share,
-    job: CallJob,
-) -> Answer<Result<CallOutcome, CallError>> {
-    spawn::<CallRun>(system, share, job, Extras::default())
-}
-
-/// The same for a call that `hold` can pause, step through, watch and cancel.
-///
-/// # Panics
-///
-/// If the hold is another call's.
-pub fn spawn_held_call(
-    system: &System,
-    share: &Share,
-    job: CallJob,
-    hold: &Hold,
-) -> Answer<Result<CallOutcome, CallError>> {
-    spawn::<CallRun>(system, share, job, Extras { hold: Some(hold.clone()), sink: None })
-}
-
-/// The same for traces, one after another.
-pub fn spawn_trace(
-    system: &System,
-    share: &Share,
-    job: TraceJob,
-) -> Answer<Result<Vec<Traced>, CallError>> {
-    spawn::<TraceRun>(system, share, job, Extras::default())
-}
-
-/// A trace whose text comes in pieces.
-pub struct StreamedTrace {
-    /// The pieces, and how it ended. To be read until it ends.
-    pub text: ReplyStream<Bytes, CallError>,
-    /// Dropping it cancels the trace like dropping the text does.
-    pub running: Answer<Result<(), CallError>>,
-}
-
-/// The same for traces whose text is streamed: the trace is at most [`TEXT_AHEAD_BYTES`] and a turn
-/// ahead of its reader.
-pub fn spawn_streamed_trace(
-    system: &System,
-    share: &Share,
-    (job, frame): (TraceJob, TraceFrame),
-) -> StreamedTrace {
-    let (sink, text) = stream(Credit { items: TEXT_AHEAD_PIECES, bytes: TEXT_AHEAD_BYTES });
-    let extras = Extras { hold: None, sink: Some(sink) };
-    let running = spawn::<StreamedRun>(system, share, (job, frame), extras);
-    StreamedTrace { text, running }
-}
-
-/// The same for a simulation.
-pub fn spawn_simulation(
-    system: &System,
-    share: &Share,
-    job: SimulateJob,
-) -> Answer<Result<Vec<SimulatedBlock>, CallError>> {
-    spawn::<SimulateRun>(system, share, job, Extras::default())
-}
-
-/// The same for a block beside the chain.
-pub fn spawn_payload(
-    system: &System,
-    share: &Share,
-    job: PayloadJob,
-) -> Answer<Result<Payload, CallError>> {
-    spawn::<PayloadRun>(system, share, job, Extras::default())
-}
-
-/// What some calls have.
-#[derive(Default)]
-struct Extras {
-    /// Who may pause it.
-    hold: Option<Hold>,
-    /// Where its text goes.
-    sink: Option<Sink<Bytes, CallError>>,
-}
-
-fn spawn<R: Run>(
+/// Starts `job` as an actor of class call in `share`.
+pub(super) fn spawn<R: Run>(
     system: &System,
     share: &Share,
     job: R::Job,

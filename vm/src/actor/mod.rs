@@ -6,18 +6,18 @@ mod executor;
 mod hold;
 mod message;
 mod reorg;
-mod runs;
+mod run;
 mod shadow;
 mod slot;
 mod turn;
 mod writing;
 
-pub use call::{
-    StreamedTrace, spawn_call, spawn_held_call, spawn_payload, spawn_simulation,
-    spawn_streamed_trace, spawn_trace,
-};
 pub use executor::{Executor, ExecutorConfig, ExecutorPorts};
 pub use hold::{Hold, HoldState, Progress};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};
+pub use run::{
+    StreamedTrace, spawn_call, spawn_held_call, spawn_payload, spawn_replay, spawn_simulation,
+    spawn_streamed_trace, spawn_trace, spawn_witness,
+};
 pub use shadow::Shadow;
 pub use writing::Writing;

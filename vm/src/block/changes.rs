@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use evenkeel_state::ChangeSet;
 
-use crate::overlay::{Differences, Overlay};
+use crate::overlay::{Differences, Overlay, Reads};
 
 /// The changes of a block on their way from the overlay to the trie.
 pub(super) struct Changes {
@@ -25,19 +25,20 @@ impl Changes {
         }
     }
 
-    /// Takes in one cheat or one account; returns everything once all are in.
-    pub(super) fn step(&mut self) -> Option<ChangeSet> {
+    /// Takes in one cheat or one account, and what was read of it if `reads` asks; returns
+    /// everything once all are in.
+    pub(super) fn step(&mut self, reads: Option<&mut Reads>) -> Option<ChangeSet> {
         if let Some(diff) = self.below.pop_front() {
             self.all.merge(&diff);
             return None;
         }
         let is_more = if self.has_cheats {
             let mut one = ChangeSet::default();
-            let is_more = self.differences.step(&mut one);
+            let is_more = self.differences.step(&mut one, reads);
             self.all.merge(&one);
             is_more
         } else {
-            self.differences.step(&mut self.all)
+            self.differences.step(&mut self.all, reads)
         };
         (!is_more).then(|| std::mem::take(&mut self.all))
     }

@@ -1,8 +1,11 @@
 //! What a block is built from, and what it comes to. Pure.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use evenkeel_chain::{BlockAttributes, ChainSpec, Header, RecoveredTx};
 use evenkeel_state::{ExecutedBlock, Tip};
 
@@ -25,6 +28,37 @@ pub trait Candidates {
 pub trait CandidateSource: Send {
     /// The candidates as they are now.
     fn open(&mut self) -> Box<dyn Candidates + Send>;
+}
+
+/// Candidates in the order of a list. O(list) for each sender that is skipped.
+pub struct ListedTxs {
+    txs: VecDeque<Arc<RecoveredTx>>,
+    last: Option<Address>,
+    is_binding: bool,
+}
+
+impl ListedTxs {
+    /// Those of `txs`; `is_binding` if all of them have to be usable.
+    pub fn new(txs: impl IntoIterator<Item = Arc<RecoveredTx>>, is_binding: bool) -> Self {
+        Self { txs: txs.into_iter().collect(), last: None, is_binding }
+    }
+}
+
+impl Candidates for ListedTxs {
+    fn next(&mut self) -> Option<Arc<RecoveredTx>> {
+        let tx = self.txs.pop_front()?;
+        self.last = Some(tx.sender());
+        Some(tx)
+    }
+
+    fn skip_sender(&mut self) {
+        let last = self.last;
+        self.txs.retain(|tx| Some(tx.sender()) != last);
+    }
+
+    fn is_binding(&self) -> bool {
+        self.is_binding
+    }
 }
 
 /// Everything that building a block needs.

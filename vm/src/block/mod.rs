@@ -7,6 +7,7 @@ mod header;
 mod job;
 mod observer;
 mod post_state;
+mod reads;
 mod requests;
 mod roots;
 mod run;
@@ -15,7 +16,9 @@ pub(crate) mod system;
 mod txs;
 
 pub use error::ExecError;
-pub use job::{BlockOutcome, BlockStep, BuildJob, CandidateSource, Candidates, SingleJob};
+pub use job::{
+    BlockOutcome, BlockStep, BuildJob, CandidateSource, Candidates, ListedTxs, SingleJob,
+};
 pub(crate) use observer::Observer;
 pub use run::BlockRun;
 pub(crate) use simulated::SimulatedBlockJob;

@@ -33,7 +33,7 @@ use crate::{
     env,
     heavy::{HeavyCall, HeavyResult},
     limits::{Limits, TRIE_FUEL_PER_NODE, TRIE_NODES_PER_SLICE},
-    overlay::{Overlay, ReadError},
+    overlay::{Overlay, ReadError, Reads},
     overrides::Overrides,
     simulate::Calls,
     slice::{Frames, Machine, Slice},
@@ -65,6 +65,8 @@ pub struct BlockRun<I = ()> {
     pub(super) unexecutable: Vec<(B256, String)>,
     /// What the block requests, once it is over.
     requests: Requests,
+    /// What it read; None: nobody asks.
+    pub(super) reads: Option<Reads>,
 }
 
 pub(super) enum Source {
@@ -196,7 +198,7 @@ impl BlockRun {
         }
     }
 
-    fn new(
+    pub(super) fn new(
         (tip, spec): (Tip, Arc<ChainSpec>),
         source: Source,
         header: Header,
@@ -241,6 +243,7 @@ where
             body: Body::default(),
             unexecutable: Vec::new(),
             requests: Requests::default(),
+            reads: None,
         }
     }
 
@@ -307,7 +310,7 @@ where
             Phase::After { calls, current } => self.after(calls, current, left),
             Phase::Changes(mut changes) => {
                 *left = left.saturating_sub(ITEM_FUEL);
-                let Some(changes) = changes.step() else {
+                let Some(changes) = changes.step(self.reads.as_mut()) else {
                     return Ok(Progress::Phase(Phase::Changes(changes)));
                 };
                 self.body.changes = Arc::new(changes);

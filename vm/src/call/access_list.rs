@@ -73,7 +73,7 @@ impl Lister {
     ) -> Step<Result<AccessListed, CallError>> {
         let evm = self.evm();
         let gas_used = U256::from(result.tx_gas_used());
-        let error = output_of(result, evm).err().map(|error| match error {
+        let error = output_of(result, evm.fault()).err().map(|error| match error {
             // geth says no reason here.
             CallError::Reverted { .. } => "execution reverted".to_owned(),
             error => error.to_string(),

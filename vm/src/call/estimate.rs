@@ -127,7 +127,7 @@ impl Estimate {
                         return Err(CallError::GasRequiredExceedsAllowance(self.high));
                     }
                     Some(result) if has_failed => {
-                        return Err(output_of(result, &self.evm).expect_err("it failed"));
+                        return Err(output_of(result, self.evm.fault()).expect_err("it failed"));
                     }
                     Some(result) => result,
                 };

@@ -3,6 +3,7 @@
 mod access_list;
 mod estimate;
 mod replay;
+mod replayed;
 mod request;
 mod run;
 mod single;
@@ -10,6 +11,7 @@ mod trace_run;
 mod traced;
 
 pub use access_list::AccessListed;
+pub use replayed::{ReplayJob, ReplayRun};
 pub use run::{CallJob, CallKind, CallOutcome, CallRun, CallStep};
-pub(crate) use single::Single;
+pub(crate) use single::{Single, output_of};
 pub use trace_run::{TraceCall, TraceFrame, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep};

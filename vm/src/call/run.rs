@@ -139,7 +139,9 @@ impl CallRun {
                 Step::More { used } => Step::More { used },
                 Step::Offload(call) => Step::Offload(call),
                 Step::Done(result) => Step::Done(
-                    result.and_then(|result| output_of(result, evm)).map(CallOutcome::Output),
+                    result
+                        .and_then(|result| output_of(result, evm.fault()))
+                        .map(CallOutcome::Output),
                 ),
             },
             Kind::Estimate(estimate) => match estimate.step(fuel) {
@@ -152,7 +154,7 @@ impl CallRun {
                 Step::Offload(call) => Step::Offload(call),
                 Step::Done(result) => Step::Done(result.map(|left| match left.traced {
                     Some(Traced::Json(trace)) => CallOutcome::Trace(trace),
-                    Some(Traced::Flat(_) | Traced::Operations(_)) | None => {
+                    Some(Traced::Flat(_) | Traced::Operations(_) | Traced::Output(_)) | None => {
                         unreachable!("geth's tracers give JSON, and it is not streamed")
                     }
                 })),

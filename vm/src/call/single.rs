@@ -6,6 +6,7 @@ use crate::{
     env::recover_authority,
     error::{CallError, Halt, TxFacts},
     limits::{AUTHORITY_FUEL, TX_FUEL},
+    long::Fault,
     overlay::{Overlay, ReadError},
     slice::{Frames, Machine, Slice},
     step::Step,
@@ -63,15 +64,13 @@ impl Single {
 }
 
 /// What a failed execution is to the caller; the output if it did not fail.
-pub(super) fn output_of<I>(
+pub(crate) fn output_of(
     result: ExecutionResult,
-    evm: &Suspended<Overlay, I>,
+    fault: Option<Fault>,
 ) -> Result<alloy_primitives::Bytes, CallError> {
     match result {
         ExecutionResult::Success { output, .. } => Ok(output.into_data()),
         ExecutionResult::Revert { output, .. } => Err(CallError::Reverted { data: output }),
-        ExecutionResult::Halt { reason, .. } => {
-            Err(CallError::Halted(Halt { reason, fault: evm.fault() }))
-        }
+        ExecutionResult::Halt { reason, .. } => Err(CallError::Halted(Halt { reason, fault })),
     }
 }

@@ -350,7 +350,9 @@ impl TraceRun {
                     streamed.push(Box::<str>::from(text).into_string());
                 }
                 None => {}
-                Some(Traced::Flat(_) | Traced::Operations(_)) => panic!("the traces are no text"),
+                Some(Traced::Flat(_) | Traced::Operations(_) | Traced::Output(_)) => {
+                    panic!("the traces are no text")
+                }
             }
             streamed.end_trace();
             return Ok(overlay);
@@ -360,6 +362,12 @@ impl TraceRun {
             // Text is all that is left of what was recorded.
             Traced::Json(text) => {
                 self.text_bytes = self.text_bytes.saturating_add(text.0.get().len());
+                0
+            }
+            Traced::Output(output) => {
+                // As hex.
+                let bytes = output.as_ref().map_or(0, |output| 2 * output.len());
+                self.text_bytes = self.text_bytes.saturating_add(bytes);
                 0
             }
             Traced::Flat(_) | Traced::Operations(_) => bytes,

@@ -141,6 +141,7 @@ impl TracedTx {
         if let Some(excess) = evm.inspector_mut().excess() {
             return Step::Done(Err(CallError::Unsupported(excess)));
         }
+        let fault = evm.fault();
         let ended = ResultAndState { result, state: evm.finalize() };
         let (mut overlay, mut tracer) = evm.into_parts();
         if tracer.end_text(&ended.result) {
@@ -157,6 +158,7 @@ impl TracedTx {
             block: std::mem::take(&mut self.block),
             info: self.info,
             ended,
+            fault,
             overlay,
         };
         if unrendered.is_heavy() {

@@ -34,7 +34,11 @@ impl Part {
                 _ => 0,
             },
             // The step log counts by itself.
-            Self::Steps(_) | Self::Parity(_) | Self::Operations(_) | Self::AccessList { .. } => 0,
+            Self::Steps(_)
+            | Self::Parity(_)
+            | Self::Operations(_)
+            | Self::Preimages(_)
+            | Self::AccessList { .. } => 0,
         }
     }
 
@@ -50,7 +54,7 @@ impl Part {
                     | DebugInspector::PreStateTracer(..)
                     | DebugInspector::FourByte(_)
             ),
-            Self::Steps(_) | Self::AccessList { .. } => false,
+            Self::Steps(_) | Self::Preimages(_) | Self::AccessList { .. } => false,
         }
     }
 }
@@ -81,7 +85,7 @@ macro_rules! each {
     ($parts:expr, $context:ty, $method:ident($($argument:expr),*)) => {
         for part in $parts {
             match part {
-                Part::Steps(_) => {}
+                Part::Steps(_) | Part::Preimages(_) => {}
                 Part::Geth(one) => {
                     let _nothing = Inspector::<$context>::$method(&mut **one, $($argument),*);
                 }
@@ -112,6 +116,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Steps(log) => self.cost += log.step(interpreter, context) as u64,
                 Part::Geth(one) => one.step(interpreter, context),
                 Part::Parity(one) => one.step(interpreter, context),
+                Part::Preimages(one) => one.step(interpreter),
                 Part::Operations(_) => {}
                 Part::AccessList { inspector, accesses, .. } => {
                     *accesses += usize::from(may_access(interpreter.bytecode.opcode()));
@@ -129,6 +134,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Steps(log) => bytes += log.step_end(interpreter),
                 Part::Geth(one) => one.step_end(interpreter, context),
                 Part::Parity(one) => one.step_end(interpreter, context),
+                Part::Preimages(one) => bytes += one.step_end(interpreter),
                 Part::Operations(_) | Part::AccessList { .. } => {}
             }
         }

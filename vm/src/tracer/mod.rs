@@ -1,15 +1,16 @@
 //! Tracers: what observes a transaction in slices, within bounds, and what is made of it.
 //!
 //! Pure. geth's struct logger is ours (`steps.rs`): its text is written and taken while the
-//! transaction runs. The others are revm-inspectors', each behind a count of the bytes that it
-//! records. A trace that would go beyond its bound is refused, not cut.
+//! transaction runs. So is its tracer of preimages; the others are revm-inspectors', each behind a
+//! count of the bytes that it records. A trace that would go beyond its bound is refused, not cut.
 
 mod inspect;
+mod preimages;
 mod render;
 mod steps;
 mod text;
 
-use alloy_primitives::map::HashSet;
+use alloy_primitives::{Bytes, map::HashSet};
 use alloy_rpc_types_eth::AccessList;
 use alloy_rpc_types_trace::{
     geth::{
@@ -31,8 +32,12 @@ use crate::{
     error::{CallError, InvalidCall, Unsupported},
     limits::{ACCESS_LIST_SLOTS_MAX, TEXT_STEP_BYTES, TRACE_BYTES_MAX, TRACER_NAME_CHARS_MAX},
 };
+use preimages::Preimages;
 pub(crate) use render::{Rendered, Unrendered, Written};
 use steps::StepLog;
+
+/// geth's tracer of what `KECCAK256` hashes, which the library does not have.
+const PREIMAGE_TRACER: &str = "keccak256PreimageTracer";
 
 /// What is wanted of a traced transaction.
 #[derive(Clone, Debug)]
@@ -50,6 +55,8 @@ pub enum TraceKind {
     Flat,
     /// Otterscan's internal operations.
     Operations,
+    /// What it returned, or why it failed; nothing of its way there.
+    Output,
 }
 
 /// What a tracer saw.
@@ -61,6 +68,8 @@ pub enum Traced {
     Flat(Vec<LocalizedTransactionTrace>),
     /// For [`TraceKind::Operations`].
     Operations(Vec<InternalOperation>),
+    /// For [`TraceKind::Output`].
+    Output(Result<Bytes, Box<CallError>>),
 }
 
 /// JSON text; equal if the texts are.
@@ -78,10 +87,12 @@ impl PartialEq for Json {
 pub(crate) enum Recipe {
     Steps(GethDefaultTracingOptions),
     Geth(GethDebugTracingOptions),
-    Mux(Vec<(GethDebugBuiltInTracerType, Recipe)>),
+    Preimages,
+    Mux(Vec<(String, Recipe)>),
     Replay { types: HashSet<TraceType>, has_hash: bool },
     Flat,
     Operations,
+    Output,
 }
 
 impl Recipe {
@@ -95,6 +106,7 @@ impl Recipe {
             TraceKind::Replay { types, has_hash } => Ok(Self::Replay { types, has_hash }),
             TraceKind::Flat => Ok(Self::Flat),
             TraceKind::Operations => Ok(Self::Operations),
+            TraceKind::Output => Ok(Self::Output),
         }
     }
 
@@ -103,6 +115,9 @@ impl Recipe {
             None => return Ok(Self::Steps(options.config)),
             Some(GethDebugTracerType::JsTracer(name)) if name.is_empty() => {
                 return Ok(Self::Steps(options.config));
+            }
+            Some(GethDebugTracerType::JsTracer(name)) if name == PREIMAGE_TRACER => {
+                return Ok(Self::Preimages);
             }
             Some(GethDebugTracerType::JsTracer(name)) => {
                 let name = name.chars().take(TRACER_NAME_CHARS_MAX).collect();
@@ -132,11 +147,11 @@ impl Recipe {
             if is_mux(&one) {
                 return Err(config_error("muxTracer within muxTracer".to_owned()));
             }
-            let recipe = Self::geth(one)?;
-            let GethDebugTracerType::BuiltInTracer(name) = tracer else {
+            let name = tracer.as_str();
+            if name.is_empty() {
                 return Err(config_error("muxTracer needs the names of tracers".to_owned()));
-            };
-            tracers.push((name, recipe));
+            }
+            tracers.push((name.to_owned(), Self::geth(one)?));
         }
         Ok(Self::Mux(tracers))
     }
@@ -147,6 +162,7 @@ impl Recipe {
             Self::Mux(tracers) => {
                 tracers.iter().map(|(_, recipe)| recipe.part(bytes_max)).collect()
             }
+            Self::Output => Vec::new(),
             one => vec![one.part(bytes_max)],
         };
         Tracer { parts, bytes: 0, bytes_max, cost: 0 }
@@ -160,6 +176,7 @@ impl Recipe {
                 let inspector = DebugInspector::new(options.clone());
                 Part::Geth(Box::new(limited(inspector.expect("it was made before"), limits)))
             }
+            Self::Preimages => Part::Preimages(Preimages::default()),
             Self::Replay { types, .. } => {
                 let config = TracingInspectorConfig::from_parity_config(types);
                 Part::Parity(Box::new(TracingInspector::new(config).with_limits(limits)))
@@ -170,6 +187,7 @@ impl Recipe {
             }
             Self::Operations => Part::Operations(InternalOperationsInspector::default()),
             Self::Mux(_) => unreachable!("there is no mux within a mux"),
+            Self::Output => unreachable!("nothing observes it"),
         }
     }
 }
@@ -201,7 +219,7 @@ fn limited(inspector: DebugInspector, limits: TraceLimits) -> DebugInspector {
 
 /// What observes one transaction.
 pub(crate) struct Tracer {
-    /// More than one for geth's `muxTracer` only, in the order of its recipe.
+    /// One, or as many as geth's `muxTracer` names, in their order; none for [`TraceKind::Output`].
     parts: Vec<Part>,
     /// Bytes that were recorded, and may be.
     bytes: usize,
@@ -215,6 +233,7 @@ enum Part {
     Geth(Box<DebugInspector>),
     Parity(Box<TracingInspector>),
     Operations(InternalOperationsInspector),
+    Preimages(Preimages),
     AccessList { inspector: AccessListInspector, accesses: usize, look_at: usize },
 }
 
@@ -295,9 +314,11 @@ impl Tracer {
                 (found > ACCESS_LIST_SLOTS_MAX)
                     .then_some(Unsupported::AccessList(ACCESS_LIST_SLOTS_MAX))
             }
-            Part::Steps(_) | Part::Parity(_) | Part::Operations(_) | Part::AccessList { .. } => {
-                None
-            }
+            Part::Steps(_)
+            | Part::Parity(_)
+            | Part::Operations(_)
+            | Part::Preimages(_)
+            | Part::AccessList { .. } => None,
         })
     }
 }

@@ -26,8 +26,10 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Json, Part, Recipe, Traced, Tracer};
 use crate::{
+    call::output_of,
     error::{CallError, Unsupported},
     limits::{RENDER_INLINE_BYTES, TRACE_TEXT_BYTES_MAX},
+    long::Fault,
     overlay::{Overlay, ReadError},
 };
 
@@ -43,6 +45,7 @@ pub(crate) struct Unrendered {
     pub(crate) block: BlockEnv,
     pub(crate) info: TransactionInfo,
     pub(crate) ended: ResultAndState<HaltReason>,
+    pub(crate) fault: Option<Fault>,
     /// The state before the transaction.
     pub(crate) overlay: Overlay,
 }
@@ -74,10 +77,16 @@ impl Unrendered {
 
     /// Renders the trace and takes over what the transaction did.
     pub(crate) fn render(self) -> Rendered {
-        let Self { recipe, mut tracer, tx, block, info, ended, mut overlay } = self;
+        let Self { recipe, mut tracer, tx, block, info, ended, fault, mut overlay } = self;
         let bytes = tracer.bytes();
         let scene = Scene { tx: &tx, block: &block, info, ended: &ended };
-        let mut traced = scene.traced(&recipe, &mut tracer, &mut overlay);
+        let mut traced = match &*recipe {
+            Recipe::Output => {
+                let output = output_of(ended.result.clone(), fault);
+                Ok(Traced::Output(output.map_err(Box::new)))
+            }
+            recipe => scene.traced(recipe, &mut tracer, &mut overlay),
+        };
         drop(tracer);
         if let Err(error) = overlay.commit(ended.state) {
             traced = Err(CallError::State(error.0));
@@ -94,7 +103,11 @@ fn needs_state(recipe: &Recipe) -> bool {
         Recipe::Geth(options) => options.tracer.as_ref() == Some(&prestate),
         Recipe::Mux(tracers) => tracers.iter().any(|(_, recipe)| needs_state(recipe)),
         Recipe::Replay { types, .. } => types.contains(&TraceType::StateDiff),
-        Recipe::Steps(_) | Recipe::Flat | Recipe::Operations => false,
+        Recipe::Steps(_)
+        | Recipe::Preimages
+        | Recipe::Flat
+        | Recipe::Operations
+        | Recipe::Output => false,
     }
 }
 
@@ -122,7 +135,7 @@ impl Scene<'_> {
                 let Traced::Json(answer) = self.of_part(recipe, part, overlay)? else {
                     unreachable!("geth's tracers give JSON")
                 };
-                answers.insert(*name, answer.0);
+                answers.insert(name, answer.0);
             }
             return json(&answers);
         }
@@ -137,6 +150,7 @@ impl Scene<'_> {
         overlay: &mut Overlay,
     ) -> Result<Traced, CallError> {
         match (recipe, part) {
+            (Recipe::Preimages, Part::Preimages(preimages)) => json(preimages.found()),
             (Recipe::Geth(_), Part::Geth(inspector)) => self.geth(inspector, overlay),
             (Recipe::Replay { types, has_hash }, Part::Parity(inspector)) => {
                 let builder = std::mem::take(&mut **inspector).into_parity_builder();

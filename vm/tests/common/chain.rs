@@ -1,13 +1,15 @@
 //! A dev chain in memory, and transactions for it.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part")]
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use alloy_consensus::TxLegacy;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use evenkeel_chain::{BlockAttributes, ChainSpec, DevOptions, Fork, RecoveredTx, TypedTransaction};
 use evenkeel_state::{Database, ExecutedBlock, Options, Tip};
-use evenkeel_vm::{BlockOutcome, BlockRun, BuildJob, Candidates, ExecError, Limits, Step};
+use evenkeel_vm::{
+    BlockOutcome, BlockRun, BuildJob, Candidates, ExecError, Limits, ListedTxs, Step,
+};
 
 pub const GAS_PRICE: u128 = 2_000_000_000;
 
@@ -75,27 +77,8 @@ pub fn attributes(tip: &Tip) -> BlockAttributes {
     }
 }
 
-/// Candidates from a list; remembers nothing of skipped senders.
-pub struct List {
-    txs: VecDeque<Arc<RecoveredTx>>,
-    last: Option<Address>,
-}
-
-impl Candidates for List {
-    fn next(&mut self) -> Option<Arc<RecoveredTx>> {
-        let tx = self.txs.pop_front()?;
-        self.last = Some(tx.sender());
-        Some(tx)
-    }
-
-    fn skip_sender(&mut self) {
-        let last = self.last;
-        self.txs.retain(|tx| Some(tx.sender()) != last);
-    }
-}
-
 pub fn list(txs: Vec<Arc<RecoveredTx>>) -> Box<dyn Candidates + Send> {
-    Box::new(List { txs: txs.into(), last: None })
+    Box::new(ListedTxs::new(txs, false))
 }
 
 pub fn build(

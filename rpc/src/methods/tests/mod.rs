@@ -9,6 +9,7 @@ mod pool;
 mod proofs;
 mod reads;
 mod sending;
+mod state_debug;
 mod subscriptions;
 mod traces;
 mod world;

@@ -425,3 +425,25 @@ fn large_blocks_are_answered_in_many_turns() {
         assert!(turns >= turns_min, "{method}: {turns} turns");
     }
 }
+
+/// Goal: a chain before Amsterdam has no block access lists, which is another answer than that
+/// there is no such block.
+#[test]
+fn blocks_have_no_access_lists() {
+    let mut world = World::new(46, RpcConfig::default());
+    let block = world.mine(&[]);
+    let absent = (-32_001, "Resource not found".to_owned());
+    for known in [json!(["latest"]), json!(["0x1"]), json!([block.hash])] {
+        let params = known.to_string();
+        assert_eq!(world.err("eth_getBlockAccessList", &params), absent);
+        assert_eq!(world.err("debug_getRawBlockAccessList", &params), absent);
+    }
+    for unknown in [json!(["pending"]), json!(["0x2"]), json!([B256::ZERO])] {
+        let params = unknown.to_string();
+        assert_eq!(world.ok("eth_getBlockAccessList", &params), Value::Null);
+        assert_eq!(world.err("debug_getRawBlockAccessList", &params), absent);
+    }
+    assert_eq!(world.err("eth_getBlockAccessListByBlockNumber", r#"["0x1"]"#), absent);
+    let unknown = json!([B256::ZERO]).to_string();
+    assert_eq!(world.ok("eth_getBlockAccessListByBlockHash", &unknown), Value::Null);
+}

@@ -228,3 +228,31 @@ fn endless_types_are_refused() {
     let nested = json!([from, json!(json!("{}").to_string()).to_string()]).to_string();
     assert_eq!(world.err("eth_signTypedData_v4", &nested).0, -32_602);
 }
+
+/// Goal: a pooled transaction is replaced at another price by who names its fields; anything else
+/// is not found.
+#[test]
+fn a_pooled_transaction_is_sent_again() {
+    let mut world = World::new(17, RpcConfig::default());
+    let hash = world.ok("eth_sendTransaction", &transfer(&sender().to_string()).to_string());
+    let shown = world.ok("eth_getTransactionByHash", &json!([hash]).to_string());
+    let fields = ["from", "to", "value", "nonce", "gas", "maxFeePerGas", "maxPriorityFeePerGas"];
+    let fields: serde_json::Map<String, Value> =
+        fields.map(|field| (field.to_owned(), shown[field].clone())).into_iter().collect();
+    let mut other = fields.clone();
+    other.insert("value".to_owned(), json!("0x2"));
+    let (code, text) = world.err("eth_resend", &json!([other, "0x2540be400"]).to_string());
+    assert!(code == -32_000 && text.ends_with(" not found"), "{text}");
+    other.remove("nonce");
+    let (_, text) = world.err("eth_resend", &json!([other]).to_string());
+    assert_eq!(text, "missing transaction nonce in transaction spec");
+
+    let again = world.ok("eth_resend", &json!([fields, "0x2540be400", "0x7530"]).to_string());
+    assert_ne!(again, hash);
+    assert_eq!(world.ok("txpool_status", "[]"), json!({ "pending": "0x1", "queued": "0x0" }));
+    let pooled = world.ok("eth_getTransactionByHash", &json!([again]).to_string());
+    let [price, gas, value] = ["gasPrice", "gas", "value"].map(|field| pooled[field].clone());
+    assert_eq!((price, gas, value), (json!("0x2540be400"), json!("0x7530"), json!("0x1")));
+    assert_eq!(world.ok("debug_clearTxpool", "[]"), Value::Null);
+    assert_eq!(world.ok("txpool_status", "[]"), json!({ "pending": "0x0", "queued": "0x0" }));
+}

@@ -123,6 +123,62 @@ fn calls_are_traced_one_after_another() {
     assert!(world.err("debug_traceCallMany", &many).1.contains("limit 1000"));
 }
 
+/// PUSH1 1, PUSH0, SLOAD, ADD, DUP1, PUSH0, SSTORE; then returns the sum.
+const COUNTING: [u8; 14] =
+    [0x60, 1, 0x5f, 0x54, 0x01, 0x80, 0x5f, 0x55, 0x5f, 0x52, 0x60, 32, 0x5f, 0xf3];
+
+/// NUMBER, then returns it.
+const NUMBER: [u8; 7] = [0x43, 0x5f, 0x52, 0x60, 32, 0x5f, 0xf3];
+
+/// Goal: calls of one request say what they return, each after those before it, in the block's
+/// environment or what is overridden of it; one that reverts says so in its place.
+#[test]
+fn many_calls_say_what_they_return() {
+    let mut world = world(76, &COUNTING);
+    world.mine(&[vec![], vec![]]);
+    let call = json!({ "to": callee() });
+    let value = |value: u64| json!({ "value": format!("0x{value:064x}") });
+    let bundles = json!([
+        { "transactions": [call, call] },
+        { "transactions": [] },
+        { "transactions": [call] },
+    ]);
+    let answer = world.ok("eth_callMany", &json!([bundles]).to_string());
+    let [first, second, third] = [1, 2, 3].map(|count| value(COUNT + count));
+    assert_eq!(answer, json!([[first, second], [], [third]]));
+    // The blocks of this world leave their storage to its tests, but a replay does not.
+    let within = json!({ "blockNumber": "0x2", "transactionIndex": 1 });
+    let one = json!([{ "transactions": [call] }]);
+    let answer = world.ok("eth_callMany", &json!([one, within]).to_string());
+    assert_eq!(answer, json!([[second]]));
+
+    let other = Address::repeat_byte(0x66);
+    let third = Address::repeat_byte(0x67);
+    let state = json!({
+        callee().to_string(): { "stateDiff": { format!("0x{:064x}", 0): format!("0x{:064x}", 99) } },
+        other.to_string(): { "code": Bytes::from(REVERTING.to_vec()) },
+        third.to_string(): { "code": Bytes::from(NUMBER.to_vec()) },
+    });
+    let bundles = json!([
+        { "transactions": [call, { "to": other }, call], "blockOverride": { "number": "0x77" } },
+        { "transactions": [{ "to": third }], "blockOverride": { "number": "0x77" } },
+        { "transactions": [{ "to": third }] },
+    ]);
+    let latest = json!({ "blockNumber": "latest", "transactionIndex": -1 });
+    let answer = world.ok("eth_callMany", &json!([bundles, latest, state]).to_string());
+    let reverted = json!({ "error": "execution reverted" });
+    assert_eq!(answer[0], json!([value(100), reverted, value(101)]));
+    assert_eq!((&answer[1], &answer[2]), (&json!([value(0x77)]), &json!([value(2)])));
+
+    let (code, text) = world.err("eth_callMany", r#"[[{ "transactions": [] }]]"#);
+    assert_eq!((code, text.as_str()), (-32_602, "bundles are empty."));
+    let hurried = json!([one, null, null, 0]).to_string();
+    assert!(world.err("eth_callMany", &hurried).1.starts_with("execution aborted (timeout = 0"));
+    let broke = json!([{ "transactions": [{ "to": callee(), "from": other, "value": "0x1" }] }]);
+    let (code, text) = world.err("eth_callMany", &json!([broke]).to_string());
+    assert!(code == -32_000 && text.contains("insufficient funds"), "{text}");
+}
+
 /// Goal: the list of what a call accesses comes with its gas, and an error if it fails.
 #[test]
 fn access_lists_are_created() {
