@@ -11,6 +11,7 @@ mod later;
 mod layers;
 mod log;
 mod otlp;
+mod state_file;
 mod test;
 mod top;
 

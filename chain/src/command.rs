@@ -3,9 +3,11 @@
 //! A command reaches the engine like any other consensus input, in one order with blocks, so that
 //! what it does is as deterministic as they are.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+
+use crate::state_file::FileAccount;
 
 /// An order to the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +64,29 @@ pub enum Cheat {
     SetCode(Address, Bytes),
     /// Sets one storage slot.
     SetStorageAt(Address, U256, B256),
+    /// Sets accounts and slots of a state file, in order. A nonce never goes back.
+    Load(Arc<[Loaded]>),
+}
+
+/// A part of a state file that is put into a state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Loaded {
+    /// Balance, code and nonce of an account.
+    Account(Address, FileAccount),
+    /// A slot.
+    Slot(Address, U256, U256),
+}
+
+impl Loaded {
+    /// Bytes held, roughly.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let code = match self {
+            Self::Account(_, account) => account.code.len(),
+            Self::Slot(..) => 0,
+        };
+        size_of::<Self>() + code
+    }
 }
 
 /// What came of a [`Command`].

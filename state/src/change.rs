@@ -118,6 +118,13 @@ impl ChangeSet {
         change.slots.get(&slot).copied().or(change.is_wiped.then_some(U256::ZERO))
     }
 
+    /// The first address from `from` on that this change names.
+    pub(crate) fn next_address(&self, from: Address) -> Option<Address> {
+        let account = self.accounts.range(from..).next().map(|(address, _)| *address);
+        let storage = self.storage.range(from..).next().map(|(address, _)| *address);
+        account.into_iter().chain(storage).min()
+    }
+
     /// The first slot from `from` on that this change names.
     pub(crate) fn next_slot(&self, address: Address, from: U256) -> Option<U256> {
         let slots = &self.storage.get(&address)?.slots;

@@ -58,7 +58,7 @@ pub(super) async fn block(api: &Api, request: Request<'_>, by: By) -> Answered {
         })
     };
     let scene = match position::locate(api, &durable, id)? {
-        Some(At::Block(height)) => traced::scene(api, &durable, height).await?,
+        Some(At::Block(height)) => traced::scene(&durable, height).await?,
         Some(At::Pending) => return Err(pending()),
         None => None,
     };
@@ -93,8 +93,8 @@ pub(super) async fn raw_block(api: &Api, request: Request<'_>) -> Answered {
     });
     let decoded = decoded.await.map_err(|lost| RpcError::internal(format!("decoding: {lost}")))?;
     let scene = match decoded {
-        Ok(Decoded::Known(height)) => traced::scene(api, &durable, height).await?,
-        Ok(Decoded::New(block)) => on_parent(api, &durable, block)?,
+        Ok(Decoded::Known(height)) => traced::scene(&durable, height).await?,
+        Ok(Decoded::New(block)) => on_parent(&durable, block)?,
         Err::<_, String>(error) => {
             return Err(RpcError::server(format!("could not decode block: {error}")));
         }
@@ -104,12 +104,8 @@ pub(super) async fn raw_block(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// A block that is not in the chain, after its parent, which is.
-fn on_parent(
-    api: &Api,
-    durable: &Durable,
-    block: Arc<SealedBlock>,
-) -> Result<Option<Scene>, RpcError> {
-    if block.header.number <= api.spec.genesis.number {
+fn on_parent(durable: &Durable, block: Arc<SealedBlock>) -> Result<Option<Scene>, RpcError> {
+    if block.height() <= durable.chain.genesis() {
         return Err(RpcError::server("genesis is not traceable"));
     }
     let Some(height) = durable.chain.height_of(block.header.parent_hash)? else { return Ok(None) };
@@ -275,7 +271,7 @@ async fn within(
             At::Block(height) => height,
             At::Pending => return Err(pending()),
         };
-    let scene = traced::scene(api, durable, height).await?.ok_or_else(header_not_found)?;
+    let scene = traced::scene(durable, height).await?.ok_or_else(header_not_found)?;
     let Scene { block, parent_view } = scene;
     let count = block.txs.len();
     let replayed = usize::try_from(index).ok().filter(|index| *index <= count);

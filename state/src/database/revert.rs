@@ -38,7 +38,7 @@ impl Database {
         let former = Arc::new(self.undo(height, stage.batch())?);
         stage.changes(&former, History::Skip)?;
         let (root, trie, nodes) = self.trie.update(&former).finish_now()?;
-        let expected = target.header.state_root;
+        let expected = base.state_root(&target.header);
         if root != expected {
             return Err(StateError::RootMismatch { height, found: root, expected });
         }
@@ -63,7 +63,7 @@ impl Database {
     /// Where a mark was set: the height and the number of cheats on it.
     fn place_of(&self, mark: u64) -> Result<Option<(Height, u64)>, StateError> {
         if mark == GENESIS_MARK {
-            return Ok(Some((self.base.genesis, 0)));
+            return Ok(Some((self.base.oldest(), 0)));
         }
         let key = rows::mark_key(mark);
         let Some(row) = self.base.snapshot.get(Family::Meta, &key)? else { return Ok(None) };

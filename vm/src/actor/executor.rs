@@ -24,10 +24,10 @@ use evenkeel_runtime::{
     Actor, Address, Answer, Class, Completion, Ctx, Flow, Port, Published, Reply, Spawn, System,
     reply,
 };
-use evenkeel_state::{Durable, ExecutedBlock, Tip, WriterMessage};
+use evenkeel_state::{ChangeSet, Durable, ExecutedBlock, StateError, Tip, WriterMessage};
 
 use super::{
-    cheat,
+    cheat::{self, Loading},
     message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted},
     slot::{Slot, slot},
     turn::{Turn, slices},
@@ -36,7 +36,7 @@ use super::{
 use crate::{
     block::{BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError},
     heavy::HeavyResult,
-    limits::{CANDIDATE_BLOCKS_MAX, Limits},
+    limits::{CANDIDATE_BLOCKS_MAX, LOADED_REDUCTIONS, Limits},
     shadow::LiveBlock,
 };
 
@@ -95,6 +95,8 @@ enum Work {
     Running(Box<BlockRun>, Purpose),
     /// Parked until the pool has run a precompile.
     Offloaded(Box<BlockRun>, Purpose, Slot<HeavyResult>),
+    /// Takes in a part of a state file.
+    Loading(Loading, Reply<Result<(), ExecError>>),
     /// Parked until the writer has gone back.
     Reverting(Slot<Option<Tip>>, Reply<Result<Option<Reverted>, ExecError>>),
 }
@@ -163,6 +165,7 @@ impl Actor for Executor {
                     Flow::Next
                 }
             },
+            Work::Loading(loading, reply) => self.load(loading, reply, ctx),
             Work::Reverting(slot, reply) => {
                 self.reverted(slot, reply);
                 Flow::Next
@@ -345,7 +348,39 @@ impl Executor {
             to.send(Err(ExecError::Busy));
             return Flow::Next;
         }
-        let changes = match cheat::change_set(&self.tip().view, cheat) {
+        if let Cheat::Load(parts) = cheat {
+            self.work = Work::Loading(Loading::new(parts), to);
+            return Flow::More;
+        }
+        let changes = cheat::change_set(&self.tip().view, cheat);
+        self.change(changes, to, ctx)
+    }
+
+    fn load(
+        &mut self,
+        mut loading: Loading,
+        to: Reply<Result<(), ExecError>>,
+        ctx: &mut Ctx<'_, ExecutorMessage>,
+    ) -> Flow {
+        let taken = loading.step(&self.tip().view);
+        ctx.consume(LOADED_REDUCTIONS);
+        match taken.transpose() {
+            Some(changes) => self.change(changes, to, ctx),
+            None => {
+                self.work = Work::Loading(loading, to);
+                Flow::More
+            }
+        }
+    }
+
+    /// Puts `changes` on the tip and hands them to the writer.
+    fn change(
+        &mut self,
+        changes: Result<ChangeSet, StateError>,
+        to: Reply<Result<(), ExecError>>,
+        ctx: &mut Ctx<'_, ExecutorMessage>,
+    ) -> Flow {
+        let changes = match changes {
             Ok(changes) => Arc::new(changes),
             Err(error) => {
                 to.send(Err(ExecError::State(error)));

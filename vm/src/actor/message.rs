@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::B256;
-use evenkeel_chain::{BlockAttributes, Cheat, Header, SealedBlock};
+use evenkeel_chain::{BlockAttributes, Cheat, Header, Loaded, SealedBlock};
 use evenkeel_runtime::{Message, Reply};
 
 use crate::block::ExecError;
@@ -109,6 +109,9 @@ impl Message for ExecutorMessage {
         match self {
             Self::Validate { block } => block.size_bytes(),
             Self::Cheat { cheat: Cheat::SetCode(_, code), .. } => 64 + code.len(),
+            Self::Cheat { cheat: Cheat::Load(parts), .. } => {
+                parts.iter().map(Loaded::size_bytes).sum()
+            }
             Self::Build(_)
             | Self::Finalize { .. }
             | Self::Discard { .. }

@@ -5,5 +5,6 @@ mod crash;
 mod datadir;
 mod genesis;
 mod history;
+mod restore;
 mod revert;
 mod verify;
