@@ -33,11 +33,11 @@ pub const SCAN_ROWS_MAX: usize = 1_024;
 /// none of them is in a cache (guess).
 pub const SEARCH_SLOTS: usize = 8;
 
-/// Rows that are read ahead while a state is listed: one seek for so many, some 30 us when they are in
-/// a cache (guess).
+/// Rows that are read ahead while a state is listed: one seek for so many, some 30 us when they are
+/// in a cache (guess).
 pub const CONTENTS_ROWS: usize = 64;
 
-/// Values that two layers of cheats together have at most when they are merged: some 200 us (guess).
+/// Values of a layer of cheats that is still merged with the one below: some 200 us (guess).
 pub const LAYER_MERGE_VALUES_MAX: usize = 1_024;
 
 /// Bytes of text, nearly, that one step of a dump makes: it is packed in the same turn, at about

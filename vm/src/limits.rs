@@ -105,8 +105,8 @@ const _: () = assert!(SIMULATED_CALLS_PER_BLOCK_MAX <= SIMULATED_CALLS_MAX);
 /// (guess).
 pub const OVERRIDE_SLOTS_PER_STEP: usize = 64;
 
-/// Accounts and slots of a state file that are taken in between two looks at the turn: a read and the
-/// hash of a code each, some 100 us (guess).
+/// Accounts and slots of a state file that are taken in between two looks at the turn: a read and
+/// the hash of a code each, some 100 us (guess).
 pub const LOADED_PER_STEP: usize = 16;
 
 /// Reductions charged for that (25 ns each).

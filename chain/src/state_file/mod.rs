@@ -1,5 +1,5 @@
-//! State files in the format of anvil (`--dump-state`, `anvil_dumpState`), read and written piece by
-//! piece, so that memory does not grow with the file.
+//! State files in the format of anvil (`--dump-state`, `anvil_dumpState`), read and written piece
+//! by piece, so that memory does not grow with the file.
 //!
 //! Pure. Source: foundry v1.7.1, `SerializableState` in `crates/anvil/src/eth/backend/db.rs`: an
 //! object with the block environment, the accounts with their storage, the number of the head, the

@@ -1,7 +1,7 @@
 //! `anvil_dumpState`, `anvil_loadState`: the state in anvil's format, gzip in hex.
 //!
 //! An answer is one string and has a bound; files of any size go by the flags of the command line.
-//! What is loaded lies on the head as cheats until the next block, in memory, so it has a bound too.
+//! What is loaded lies on the head as cheats until the next block, in memory: so it has one too.
 
 use std::io::{self, Read};
 

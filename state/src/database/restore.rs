@@ -1,9 +1,9 @@
 //! A chain from a state file, put into a store without one: the state under its last block, and the
 //! blocks with their receipts.
 //!
-//! The file is taken in parts of bounded size, so that memory does not grow with it. Invariant G1 of
-//! [`super::genesis`] holds here too. The state is that of the genesis with the file's accounts over
-//! it, as anvil has it; its root need not be the one in the head's header, and is kept beside it.
+//! The file is taken in parts of bounded size, so that memory does not grow with it. Invariant G1
+//! of [`super::genesis`] holds here too. The state is that of the genesis with the file's accounts
+//! over it, as anvil has it; its root need not be the one in the head's header, and is kept beside.
 
 use std::{io::Read, mem};
 
