@@ -120,6 +120,8 @@ pub(crate) struct DevArgs {
     #[command(flatten)]
     pub(crate) evm: EvmArgs,
     #[command(flatten)]
+    pub(crate) state: StateArgs,
+    #[command(flatten)]
     pub(crate) node: NodeArgs,
     #[command(flatten)]
     pub(crate) display: DisplayArgs,
@@ -290,6 +292,28 @@ pub(crate) struct EvmArgs {
     /// The family of networks to be like.
     #[arg(short, long, value_enum, default_value_t = NetworkArg::Ethereum)]
     pub(crate) network: NetworkArg,
+}
+
+/// State files in anvil's format.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "State files")]
+pub(crate) struct StateArgs {
+    /// Begin with the chain in this state file; a folder means `state.json` in it. A datadir that
+    /// has a chain is refused.
+    #[arg(long, value_name = "PATH", conflicts_with = "init")]
+    pub(crate) load_state: Option<PathBuf>,
+    /// Write the chain to this state file at the end, and every --state-interval.
+    #[arg(long, value_name = "PATH", conflicts_with = "init")]
+    pub(crate) dump_state: Option<PathBuf>,
+    /// Both: load the file if it is there (and the datadir has no chain), write it at the end.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["init", "load_state", "dump_state"])]
+    pub(crate) state: Option<PathBuf>,
+    /// Seconds between two writes of the state file while it changes [default: 60].
+    #[arg(short = 's', long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) state_interval: Option<u64>,
+    /// Changes nothing: a state file has the last state only; --datadir keeps all.
+    #[arg(long, conflicts_with = "init")]
+    pub(crate) preserve_historical_states: bool,
 }
 
 /// How the node runs.

@@ -18,7 +18,7 @@ use evenkeel_node::{
     bind, log_blocks, serve_on, start,
 };
 use evenkeel_runtime::{Class, Reply, Spawn, StopReason, System, ThreadsConfig, reply};
-use evenkeel_state::{Database, Options};
+use evenkeel_state::Options;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,6 +26,7 @@ use crate::{
     args::{DevArgs, MiningArgs, OrderArg, WalletArgs},
     banner::Banner,
     genesis, keystore, log,
+    state_file::{self, Target},
 };
 
 /// How long the processes may take to end once asked to.
@@ -51,6 +52,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
     let signals = signals(&system)?;
     let accounts = dev_accounts(&args.wallet, args.node.seed)?;
     let keys = keystore::unlock(&args.wallet)?;
+    state_file::check(&args.state)?;
     let options = Options { path: args.node.datadir.clone(), ..Options::default() };
     let spec = genesis::chain_spec(args, &accounts, &options, system.wall_clock())?;
     let addresses: Vec<_> =
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
     if let Some(path) = &args.server.ipc {
         listeners = listeners.with_ipc(path)?;
     }
-    let database = Database::open(&options, &spec)?;
+    let database = state_file::open(&args.state, &options, &spec)?;
     let node = start(&system, config(args, &accounts, keys), spec, database)?;
     let listening = serve_on(&system, Arc::clone(&node.api), listeners)?.local;
     if let Some(path) = &args.node.config_out {
@@ -80,12 +82,18 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
     drop(system.spawn_future(spawn("log blocks"), logging));
     let printing = print_log(system.clone(), Arc::clone(&node.api));
     drop(system.spawn_future(spawn("log"), printing));
+    let target = Target::new(&args.state, &node.spec);
+    if let Some(target) = target.clone() {
+        let writing = target.write_often(system.clone(), node.durable.clone());
+        drop(system.spawn_future(Spawn::new("state file", Class::Prove), writing));
+    }
 
     stop_on(&system, signals);
     match system.wait_stopped() {
         StopReason::Asked => {
             system.stop(STOP_MAX);
-            Ok(())
+            // Nothing is made durable any more.
+            target.map_or(Ok(()), |target| target.write(&node.durable.get()))
         }
         reason => bail!("the node stopped: {reason}"),
     }

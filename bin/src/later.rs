@@ -9,7 +9,6 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::layers::DEVNET;
 
 const FORK: &str = "forking from another chain";
-const STATE: &str = "state files";
 const PRUNING: &str = "forgetting old states (every state is kept; in --datadir, on disk)";
 
 struct Later {
@@ -35,12 +34,7 @@ const LATER: &[Later] = &[
     later("no-storage-caching", FORK),
     later("retries", FORK),
     later("timeout", FORK),
-    later("state", STATE),
-    Later { short: Some('s'), ..later("state-interval", STATE) },
-    later("load-state", STATE),
-    later("dump-state", STATE),
-    later("preserve-historical-states", STATE),
-    later("cache-path", STATE),
+    later("cache-path", PRUNING),
     later("max-persisted-states", PRUNING),
     later("prune-history", PRUNING),
     later("transaction-block-keeper", PRUNING),

@@ -12,6 +12,7 @@ mod later;
 mod layers;
 mod log;
 mod otlp;
+mod state_file;
 mod test;
 mod top;
 

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 
-use crate::{Height, RecoveredTx};
+use crate::{Height, RecoveredTx, state_file::FileAccount};
 
 /// An order to the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,6 +82,29 @@ pub enum Cheat {
     SetCode(Address, Bytes),
     /// Sets one storage slot.
     SetStorageAt(Address, U256, B256),
+    /// Sets accounts and slots of a state file, in order. A nonce never goes back.
+    Load(Arc<[Loaded]>),
+}
+
+/// A part of a state file that is put into a state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Loaded {
+    /// Balance, code and nonce of an account.
+    Account(Address, FileAccount),
+    /// A slot.
+    Slot(Address, U256, U256),
+}
+
+impl Loaded {
+    /// Bytes held, roughly.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let code = match self {
+            Self::Account(_, account) => account.code.len(),
+            Self::Slot(..) => 0,
+        };
+        size_of::<Self>() + code
+    }
 }
 
 impl Command {
@@ -93,6 +116,7 @@ impl Command {
         };
         64 + match self {
             Self::Cheat(Cheat::SetCode(_, code)) => code.len(),
+            Self::Cheat(Cheat::Load(parts)) => parts.iter().map(Loaded::size_bytes).sum(),
             Self::Reorg { blocks, .. } => blocks.iter().map(txs_bytes).sum(),
             Self::Cheat(
                 Cheat::SetBalance(..)

@@ -28,6 +28,7 @@ mod rules;
 mod schedule;
 mod spec;
 mod spec_json;
+pub mod state_file;
 mod tx;
 mod wide;
 
@@ -43,7 +44,7 @@ pub use block::{
     receipts_root, transactions_root, withdrawals_root,
 };
 pub use chain_id::TooManyChainIds;
-pub use command::{Cheat, Command, CommandError, EngineStatus, Outcome, RevertTo};
+pub use command::{Cheat, Command, CommandError, EngineStatus, Loaded, Outcome, RevertTo};
 pub use dao::DAO_REFUND;
 pub use dev::{CREATE2_FACTORY, DevOptions};
 pub use difference::Difference;

@@ -10,10 +10,18 @@ use alloy_primitives::B256;
 use evenkeel_runtime::{Entropy, System};
 use rand_core::RngCore;
 
-use crate::methods::limits::SNAPSHOTS_LISTED_MAX;
+use crate::{
+    error::RpcError,
+    methods::limits::SNAPSHOTS_LISTED_MAX,
+    quota::{Quota, Taken},
+};
 
 /// State of the dev methods that belongs to the process, not to the chain.
-pub struct Flags(Mutex<Remembered>);
+pub struct Flags {
+    remembered: Mutex<Remembered>,
+    /// State files that are dumped or loaded by a request: one, for each may take 100 MB.
+    state_files: Quota,
+}
 
 struct Remembered {
     entropy: Entropy,
@@ -35,11 +43,21 @@ impl Flags {
             snapshots: BTreeMap::new(),
         };
         remembered.renew_instance();
-        Self(Mutex::new(remembered))
+        Self { remembered: Mutex::new(remembered), state_files: Quota::new(1) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Remembered> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The right to dump or load a state file.
+    ///
+    /// # Errors
+    ///
+    /// -32005 if another request does.
+    pub(crate) fn take_state_file(&self) -> Result<Taken, RpcError> {
+        let busy = "another request dumps or loads a state file; try again when it is answered";
+        self.state_files.take(1).ok_or_else(|| RpcError::limit(busy))
     }
 
     /// Identifies this run of the node in `anvil_metadata`, from its start or its last reset on.

@@ -52,7 +52,7 @@ pub(crate) fn locate(api: &Api, durable: &Durable, id: BlockId) -> Result<Option
 pub(crate) fn number(api: &Api, durable: &Durable, tag: BlockNumberOrTag) -> Height {
     match tag {
         BlockNumberOrTag::Number(number) => Height::new(number),
-        BlockNumberOrTag::Earliest => Height::new(api.spec.genesis.number),
+        BlockNumberOrTag::Earliest => durable.chain.genesis(),
         BlockNumberOrTag::Latest | BlockNumberOrTag::Pending => head(durable),
         BlockNumberOrTag::Safe => behind(api, durable, 1),
         BlockNumberOrTag::Finalized => behind(api, durable, 2),
@@ -63,7 +63,7 @@ pub(crate) fn number(api: &Api, durable: &Durable, tag: BlockNumberOrTag) -> Hei
 fn behind(api: &Api, durable: &Durable, epochs: u64) -> Height {
     let blocks = api.config.slots_in_an_epoch.unwrap_or(0).saturating_mul(epochs);
     let number = durable.header.number.saturating_sub(blocks);
-    Height::new(number.max(api.spec.genesis.number))
+    Height::new(number).max(durable.chain.genesis())
 }
 
 /// Height of the pinned head.
@@ -84,7 +84,19 @@ pub(crate) fn view_at(durable: &Durable, height: Height) -> Result<View, RpcErro
     if height == head(durable) {
         return Ok(durable.view.clone());
     }
-    durable.chain.view_at(height)?.ok_or_else(header_not_found)
+    durable.chain.view_at(height)?.ok_or_else(|| no_view(durable, height))
+}
+
+/// Why there is no state after the block at `height`: no such block, or it came from a state file.
+pub(crate) fn no_view(durable: &Durable, height: Height) -> RpcError {
+    let oldest = durable.chain.oldest_state();
+    if height < durable.chain.genesis() || height >= oldest {
+        return header_not_found();
+    }
+    RpcError::server(format!(
+        "missing state of block {height}: the state file that the chain was loaded from has only \
+         that of block {oldest}"
+    ))
 }
 
 /// The header at `height` and its hash.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
-use evenkeel_chain::Height;
+use evenkeel_chain::{Header, Height};
 
 use crate::{
     blocks,
@@ -21,12 +21,34 @@ pub(crate) struct Base {
     pub(crate) head: Height,
     /// Height of the first block; a chain may start above zero.
     pub(crate) genesis: Height,
+    /// The oldest state, of a chain whose first blocks came from a file without theirs.
+    pub(crate) restored: Option<Restored>,
     pub(crate) caches: Arc<Caches>,
     /// Values at the head that are the same in the snapshot.
     pub(crate) recent: Recent,
 }
 
+/// A state that was put under a block which did not make it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Restored {
+    /// Height of the block.
+    pub(crate) height: Height,
+    /// Root of the state, which need not be the one in the header.
+    pub(crate) root: B256,
+}
+
 impl Base {
+    /// Height of the oldest state.
+    pub(crate) fn oldest(&self) -> Height {
+        self.restored.map_or(self.genesis, |restored| restored.height)
+    }
+
+    /// Root of the state after the block with `header`.
+    pub(crate) fn state_root(&self, header: &Header) -> B256 {
+        let restored = self.restored.filter(|restored| restored.height.get() == header.number);
+        restored.map_or(header.state_root, |restored| restored.root)
+    }
+
     /// The account after block `at`.
     pub(crate) fn account(
         &self,

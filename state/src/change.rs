@@ -123,6 +123,13 @@ impl ChangeSet {
         self.accounts.range(from..).next().map(|(address, _)| *address)
     }
 
+    /// The first address from `from` on that this change names.
+    pub(crate) fn next_address(&self, from: Address) -> Option<Address> {
+        let account = self.accounts.range(from..).next().map(|(address, _)| *address);
+        let storage = self.storage.range(from..).next().map(|(address, _)| *address);
+        account.into_iter().chain(storage).min()
+    }
+
     /// The first slot from `from` on that this change names.
     pub(crate) fn next_slot(&self, address: Address, from: U256) -> Option<U256> {
         let slots = &self.storage.get(&address)?.slots;

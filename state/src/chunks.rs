@@ -118,10 +118,7 @@ pub(crate) fn put_receipts(batch: &mut Batch, height: Height, receipts: &[Receip
     let mut item = Vec::new();
     for receipt in receipts {
         item.clear();
-        u8::from(receipt.tx_type).encode(&mut item);
-        put_outcome(receipt, &mut item);
-        receipt.cumulative_gas_used.encode(&mut item);
-        receipt.logs.encode(&mut item);
+        encode_receipt(receipt, &mut item);
         chunks.push(&item, |row| {
             gas_before.encode(row);
             logs_before.encode(row);
@@ -130,6 +127,14 @@ pub(crate) fn put_receipts(batch: &mut Batch, height: Height, receipts: &[Receip
         logs_before += receipt.logs.len() as u64;
     }
     chunks.end_row();
+}
+
+/// Type, outcome, cumulative gas and logs.
+pub(crate) fn encode_receipt(receipt: &Receipt, item: &mut Vec<u8>) {
+    u8::from(receipt.tx_type).encode(item);
+    put_outcome(receipt, item);
+    receipt.cumulative_gas_used.encode(item);
+    receipt.logs.encode(item);
 }
 
 /// Adds the receipts of the chunk that begins after those in `receipts`, which have `logs` logs;
@@ -190,7 +195,7 @@ fn decode_outcome(row: &mut &[u8]) -> Option<(bool, Option<B256>)> {
     }
 }
 
-fn decode_receipt(row: &mut &[u8]) -> Option<Receipt> {
+pub(crate) fn decode_receipt(row: &mut &[u8]) -> Option<Receipt> {
     let tx_type = u8::decode(row).ok()?.try_into().ok()?;
     let (success, post_state) = decode_outcome(row)?;
     Some(Receipt {

@@ -43,6 +43,20 @@ pub const SCAN_ROWS_MAX: usize = 1_024;
 /// up to four reads, some 10 us when none of them is in a cache (guess).
 pub const SEARCH_SLOTS: usize = 8;
 
+/// Rows that are read ahead while a state is listed: one seek for so many, some 30 us when they are
+/// in a cache (guess).
+pub const CONTENTS_ROWS: usize = 64;
+
+/// Values of a layer of cheats that is still merged with the one below: some 200 us (guess).
+pub const LAYER_MERGE_VALUES_MAX: usize = 1_024;
+
+/// Bytes of text, nearly, that one step of a dump makes: it is packed in the same turn, at about
+/// 20 ns a byte (guess).
+pub const DUMP_STEP_BYTES: usize = 8 << 10;
+
+/// Accounts, transactions or receipts that one step of a dump looks at: each is some reads.
+pub const DUMP_STEP_ITEMS: usize = 64;
+
 /// Values that are set back to find the trie of an earlier height; who asks for an older one is
 /// refused. About 100 bytes each, so 100 MB at most (guess).
 pub const REWIND_VALUES_MAX: usize = 1_000_000;
@@ -96,6 +110,8 @@ pub const TRIE_STEP_NODES: usize = 4_096;
 /// Bytes of the genesis state, roughly, that are written in one batch: its rows and trie nodes take
 /// about three times as much while it is made (guess).
 pub const GENESIS_PART_BYTES: usize = 4 << 20;
+/// Bytes of blocks or receipts of a state file, roughly, that are written in one batch.
+pub const RESTORE_BATCH_BYTES: usize = 4 << 20;
 /// What an account or a slot counts as in it.
 pub const GENESIS_VALUE_BYTES: usize = 256;
 

@@ -286,6 +286,7 @@ mod tests {
                 snapshot: store.snapshot(),
                 head: Height::new(299),
                 genesis: Height::GENESIS,
+                restored: None,
                 caches: Arc::default(),
                 recent: Recent::default(),
             });

@@ -74,6 +74,13 @@ impl ChainReader {
         self.base.genesis
     }
 
+    /// Height of the oldest state: that of the first block, unless the chain came from a state
+    /// file, which has only that of its last.
+    #[must_use]
+    pub fn oldest_state(&self) -> Height {
+        self.base.oldest()
+    }
+
     /// The header at a height; `None` outside the chain.
     ///
     /// # Errors
@@ -209,13 +216,13 @@ impl ChainReader {
     }
 
     /// The state that the block at `height` was executed on: the one after its parent with the
-    /// cheats made before it. `None` outside the chain and for its first block.
+    /// cheats made before it. `None` outside the chain and up to the oldest state.
     ///
     /// # Errors
     ///
     /// [`StateError`] if the store fails.
     pub fn view_before(&self, height: Height) -> Result<Option<View>, StateError> {
-        if height <= self.base.genesis || height > self.base.head {
+        if height <= self.base.oldest() || height > self.base.head {
             return Ok(None);
         }
         let parent = height.prev().expect("above the first block");
@@ -250,13 +257,13 @@ impl ChainReader {
         Ok(!self.base.snapshot.scan(Family::Diffs, range)?.is_empty())
     }
 
-    /// The state after the block at `height`, without cheats; `None` outside the chain.
+    /// The state after the block at `height`, without cheats; `None` where there is none.
     ///
     /// # Errors
     ///
     /// None today; reserved for pruned heights.
     pub fn view_at(&self, height: Height) -> Result<Option<View>, StateError> {
-        let is_inside = (self.base.genesis..=self.base.head).contains(&height);
+        let is_inside = (self.base.oldest()..=self.base.head).contains(&height);
         Ok(is_inside.then(|| View::at(&self.base, height)))
     }
 }

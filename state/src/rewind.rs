@@ -118,7 +118,7 @@ impl Rewind {
         let sealed = ChainReader::new(&self.base).header(self.target)?.ok_or_else(|| {
             corrupt(Family::Headers, &rows::height_key(self.target), "missing below the head")
         })?;
-        let expected = sealed.header.state_root;
+        let expected = self.base.state_root(&sealed.header);
         if root != expected {
             return Err(StateError::RootMismatch { height: self.target, found: root, expected });
         }
@@ -196,10 +196,10 @@ impl Durable {
     }
 
     /// Starts to look for the tip after the block at `height`, without the cheats made on it
-    /// unless they are asked for; `None` outside the chain.
+    /// unless they are asked for; `None` where there is no state.
     #[must_use]
     pub fn rewind(&self, height: Height) -> Option<Rewind> {
-        let is_inside = (self.chain.genesis()..=self.chain.head()).contains(&height);
+        let is_inside = (self.chain.oldest_state()..=self.chain.head()).contains(&height);
         is_inside.then(|| Rewind::new(self.chain.base(), &self.trie, height))
     }
 }

@@ -17,6 +17,9 @@ pub(crate) const META_GENESIS: &[u8] = b"genesis";
 pub(crate) const META_HEAD: &[u8] = b"head";
 pub(crate) const META_GENERATION: &[u8] = b"generation";
 pub(crate) const META_NEXT_MARK: &[u8] = b"next_mark";
+/// Height of the block that a state file was put under, and root of that state. Only a chain from
+/// such a file has it.
+pub(crate) const META_RESTORED: &[u8] = b"restored";
 /// A genesis that is not whole yet, or never will be.
 pub(crate) const META_BEGUN: &[u8] = b"begun";
 /// Prefix of marks; the number follows.

@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! - V1: a view answers the same for ever, whatever is committed or reverted after it.
-//! - V2: layers of cheats merge as they pile up, so a read visits O(log) of them.
+//! - V2: layers of cheats merge as they pile up, so a read visits O(log) of them, and one more for
+//!   each [`LAYER_MERGE_VALUES_MAX`] values.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use crate::{
     base::Base,
     change::{Account, ChangeSet},
     error::StateError,
-    limits::SEARCH_SLOTS,
+    limits::{LAYER_MERGE_VALUES_MAX, SEARCH_SLOTS},
+    store::{Family, Range, Row},
 };
 
 /// A state at a height. A clone is cheap; it pins a snapshot while it lives.
@@ -214,9 +216,11 @@ impl View {
     pub fn with(&self, changes: Arc<ChangeSet>) -> Self {
         let mut layers = self.layers.to_vec();
         let mut top = changes;
-        // V2: a layer below that is not much larger is merged in, as binary counters carry.
+        // V2: a layer below that is not much larger is merged in, as binary counters carry. A large
+        // one stays by itself: it would take a turn of many milliseconds.
         while let Some(below) = layers.last()
             && below.block.is_none()
+            && top.len() <= LAYER_MERGE_VALUES_MAX
             && below.changes.len() <= 2 * top.len()
         {
             let mut merged = below.changes.as_ref().clone();
@@ -249,6 +253,41 @@ impl View {
             layers: layers.into(),
             height,
         }
+    }
+
+    /// Whether what is below the layers is the head of the store.
+    pub(crate) fn is_at_head(&self) -> bool {
+        self.base_height == self.base.head
+    }
+
+    /// Rows below the layers.
+    pub(crate) fn rows(&self, family: Family, range: Range<'_>) -> Result<Vec<Row>, StateError> {
+        Ok(self.base.snapshot.scan(family, range)?)
+    }
+
+    /// The first address from `from` on that a layer names. O(layers · log).
+    pub(crate) fn next_address_above(&self, from: Address) -> Option<Address> {
+        self.layers.iter().filter_map(|layer| layer.changes.next_address(from)).min()
+    }
+
+    /// The account by the layers alone, if one of them decides it.
+    pub(crate) fn account_above(&self, address: Address) -> Option<Option<Account>> {
+        self.layers.iter().rev().find_map(|layer| layer.changes.account(address).copied())
+    }
+
+    /// Whether no slot below the layers is left of `address`.
+    pub(crate) fn is_wiped_above(&self, address: Address) -> bool {
+        self.layers.iter().any(|layer| layer.changes.forgets_storage(address))
+    }
+
+    /// The first slot from `from` on that a layer names.
+    pub(crate) fn next_slot_above(&self, address: Address, from: U256) -> Option<U256> {
+        self.layers.iter().filter_map(|layer| layer.changes.next_slot(address, from)).min()
+    }
+
+    /// The value of a slot by the layers alone, if one of them decides it.
+    pub(crate) fn slot_above(&self, address: Address, slot: U256) -> Option<U256> {
+        self.layers.iter().rev().find_map(|layer| layer.changes.slot(address, slot))
     }
 
     /// What was put on top of the last block, oldest first.

@@ -112,6 +112,13 @@ pub const REORG_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// (guess).
 pub const OVERRIDE_SLOTS_PER_STEP: usize = 64;
 
+/// Accounts and slots of a state file that are taken in between two looks at the turn: a read and
+/// the hash of a code each, some 100 us (guess).
+pub const LOADED_PER_STEP: usize = 16;
+
+/// Reductions charged for that (25 ns each).
+pub const LOADED_REDUCTIONS: u32 = 2_000;
+
 /// Fuel (in gas) charged for such a step (guess).
 pub const OVERRIDE_FUEL: u64 = 20_000;
 

@@ -6,6 +6,7 @@ mod keystore;
 mod otlp;
 mod process;
 mod reorg;
+mod state_file;
 mod top;
 mod witness;
 
@@ -289,7 +290,7 @@ fn flags_of_anvil_work_or_are_refused_by_name() {
     fails(&["dev", "--fork-block-number", "-5"], "--fork-block-number is not supported yet");
     fails(&["-f", "http://127.0.0.1:1"], "--fork-url is not supported yet");
     fails(&["--ipc", "/dev/null/ipc"], "cannot listen on /dev/null/ipc");
-    fails(&["--load-state", "state.json"], "--load-state is not supported yet");
+    fails(&["--cache-path", "cache"], "--cache-path is not supported yet");
     fails(&["--network", "optimism"], "optimism");
     fails(&["--mnemonic-random", "13"], "13");
     fails(&["--fund-accounts", "0x12:1"], "ADDRESS:ETHER");

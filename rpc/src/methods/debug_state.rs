@@ -75,10 +75,10 @@ pub(super) async fn view_within(
         At::Block(height) => height,
         At::Pending => return Err(RpcError::server("pending state is not available")),
     };
-    if height.get() == api.spec.genesis.number {
+    if height == durable.chain.genesis() {
         return Err(RpcError::server("no transaction in genesis"));
     }
-    let scene = traced::scene(api, &durable, height).await?.ok_or_else(header_not_found)?;
+    let scene = traced::scene(&durable, height).await?.ok_or_else(header_not_found)?;
     let Scene { block, parent_view } = scene;
     let count = usize::try_from(index).ok().filter(|index| *index <= block.txs.len());
     let count = count.ok_or_else(|| {

@@ -39,7 +39,7 @@ pub(super) async fn transaction(api: &Arc<Api>, request: Request<'_>) -> Result<
     let durable = api.durable.get();
     let not_found = || RpcError::server("transaction not found");
     let location = durable.chain.transaction(hash)?.ok_or_else(not_found)?;
-    let scene = traced::scene(api, &durable, location.height).await?.ok_or_else(not_found)?;
+    let scene = traced::scene(&durable, location.height).await?.ok_or_else(not_found)?;
     let index = transactions::index_of(location);
     let job = scene.job(api, request, (index..index + 1, kind));
     traced::streamed(api, request, (place, job, TraceFrame::One)).await
@@ -66,7 +66,7 @@ pub(super) async fn block(
         })
     };
     let scene = match position::locate(api, &durable, id)? {
-        Some(At::Block(height)) => traced::scene(api, &durable, height).await?,
+        Some(At::Block(height)) => traced::scene(&durable, height).await?,
         Some(At::Pending) => return Err(pending()),
         None => None,
     };
@@ -101,8 +101,8 @@ pub(super) async fn raw_block(api: &Arc<Api>, request: Request<'_>) -> Result<An
     });
     let decoded = decoded.await.map_err(|lost| RpcError::internal(format!("decoding: {lost}")))?;
     let scene = match decoded {
-        Ok(Decoded::Known(height)) => traced::scene(api, &durable, height).await?,
-        Ok(Decoded::New(block)) => on_parent(api, &durable, block)?,
+        Ok(Decoded::Known(height)) => traced::scene(&durable, height).await?,
+        Ok(Decoded::New(block)) => on_parent(&durable, block)?,
         Err::<_, String>(error) => {
             return Err(RpcError::server(format!("could not decode block: {error}")));
         }
@@ -112,12 +112,8 @@ pub(super) async fn raw_block(api: &Arc<Api>, request: Request<'_>) -> Result<An
 }
 
 /// A block that is not in the chain, after its parent, which is.
-fn on_parent(
-    api: &Api,
-    durable: &Durable,
-    block: Arc<SealedBlock>,
-) -> Result<Option<Scene>, RpcError> {
-    if block.header.number <= api.spec.genesis.number {
+fn on_parent(durable: &Durable, block: Arc<SealedBlock>) -> Result<Option<Scene>, RpcError> {
+    if block.height() <= durable.chain.genesis() {
         return Err(RpcError::server("genesis is not traceable"));
     }
     let Some(height) = durable.chain.height_of(block.header.parent_hash)? else { return Ok(None) };
@@ -286,7 +282,7 @@ async fn within(
             At::Block(height) => height,
             At::Pending => return Err(pending()),
         };
-    let scene = traced::scene(api, durable, height).await?.ok_or_else(header_not_found)?;
+    let scene = traced::scene(durable, height).await?.ok_or_else(header_not_found)?;
     let Scene { block, parent_view } = scene;
     let count = block.txs.len();
     let replayed = usize::try_from(index).ok().filter(|index| *index <= count);

@@ -71,7 +71,7 @@ pub(super) async fn history(api: &Api, request: Request<'_>) -> Answered {
         let text = format!("request beyond head block: requested {last}, head {head}");
         return Err(RpcError::server(text));
     }
-    let first = last.saturating_sub(count - 1).max(api.spec.genesis.number);
+    let first = last.saturating_sub(count - 1).max(durable.chain.genesis().get());
     let mut history = FeeHistory { oldest_block: first, ..FeeHistory::default() };
     let mut rewards = Vec::new();
     let deadline = api.deadline(request.client);

@@ -40,7 +40,7 @@ pub(super) fn new_logs(api: &Api, request: Request<'_>) -> Answered {
         } => {
             let from = position::number(api, &durable, from).get();
             // There are no blocks below the first, which need not be block 0.
-            Cursor::new(&durable, from.max(api.spec.genesis.number))
+            Cursor::new(&durable, from.max(durable.chain.genesis().get()))
         }
         Blocks::Range { .. } => Cursor::after(&durable),
         Blocks::Hash(_) => {

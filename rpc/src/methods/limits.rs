@@ -150,6 +150,26 @@ pub(crate) const TRIE_STEP: usize = 32;
 /// has 532 at most, code 24 KiB and more.
 pub(crate) const WITNESS_PIECE_BYTES: usize = 1_024;
 
+/// Bytes of text that `anvil_dumpState` packs between two looks at the clock, some 200 us (guess).
+pub(crate) const PACK_BYTES: usize = 8 << 10;
+/// See [`CHUNK_REDUCTIONS`]: for that.
+pub(crate) const PACK_REDUCTIONS: u32 = 8_000;
+
+/// Digits of the argument of `anvil_loadState` that are copied in one piece; even, so that no byte
+/// is divided.
+pub(crate) const LOAD_PIECE_BYTES: usize = 64 << 10;
+const _: () = assert!(LOAD_PIECE_BYTES.is_multiple_of(2));
+
+/// Bytes of the text of a state file that `anvil_loadState` reads: a request of 15 MiB may pack a
+/// thousand times as much. Some seconds on the compute pool.
+pub(crate) const LOAD_TEXT_BYTES_MAX: u64 = 512 << 20;
+
+/// Accounts and slots, with their code counted in the same unit of about 200 bytes, that
+/// `anvil_loadState` takes: they lie in memory as cheats until a block is made, some 50 MB (guess).
+pub(crate) const LOAD_WEIGHT_MAX: usize = 1 << 17;
+/// Those of one change of the state, which the next block takes in within one turn.
+pub(crate) const LOAD_WEIGHT_PART: usize = 1 << 10;
+
 /// How long a send waits for its receipt unless it says otherwise, as on anvil.
 pub(crate) const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -150,7 +150,7 @@ fn range(
     if first > last && !(to.is_none() && first > head) {
         return Err(RpcError::invalid_params("invalid block range params"));
     }
-    let first = first.max(api.spec.genesis.number);
+    let first = first.max(durable.chain.genesis().get());
     let last = last.min(head);
     let max = api.config.log_blocks_max;
     if last.saturating_sub(first) >= max {

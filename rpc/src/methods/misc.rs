@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::{B256, Bytes, keccak256};
+use evenkeel_chain::Height;
 use serde::Serialize;
 
 use crate::{
@@ -111,15 +112,18 @@ pub(super) fn capabilities(api: &Api, request: Request<'_>) -> Answered {
     }
     Params::none(request.params)?;
     let durable = api.durable.get();
-    let oldest = format!("{:#x}", api.spec.genesis.number);
-    let kept = Resource { disabled: false, oldest_block: Some(oldest) };
+    let kept = |oldest: Height| Resource {
+        disabled: false,
+        oldest_block: Some(format!("{:#x}", oldest.get())),
+    };
+    let (first, oldest) = (durable.chain.genesis(), durable.chain.oldest_state());
     answer(&Capabilities {
         head: Head { number: format!("{:#x}", durable.header.number), hash: durable.hash },
-        state: kept.clone(),
-        tx: kept.clone(),
-        logs: kept.clone(),
-        receipts: kept.clone(),
-        blocks: kept,
+        state: kept(oldest),
+        tx: kept(first),
+        logs: kept(first),
+        receipts: kept(first),
+        blocks: kept(first),
         stateproofs: Resource { disabled: true, oldest_block: None },
     })
 }

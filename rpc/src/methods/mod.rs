@@ -29,6 +29,7 @@ mod send;
 mod shadow;
 mod sign;
 mod simulate;
+mod state_file;
 mod state_reads;
 mod subscribe;
 #[cfg(test)]
@@ -307,6 +308,8 @@ methods! { api, request:
     "anvil_reorg" => reorg::reorg(api, request).await;
     "debug_setHead" => reorg::set_head(api, request).await;
     "anvil_reset" | "hardhat_reset" => dev::reset(api, request).await;
+    "anvil_dumpState" | "hardhat_dumpState" => state_file::dump(api, request).await;
+    "anvil_loadState" | "hardhat_loadState" => state_file::load(api, request).await;
     "anvil_nodeInfo" => dev_info::node(api, request).await;
     "anvil_metadata" | "hardhat_metadata" => dev_info::metadata(api, request);
     "anvil_getGenesisTime" => dev_info::genesis_time(api, request);

@@ -152,7 +152,7 @@ pub(super) async fn by_sender_and_nonce(api: &Api, request: Request<'_>) -> Answ
     if nonce >= durable.view.account(sender)?.unwrap_or_default().nonce {
         return null();
     }
-    let block = transactions::block_of_nonce(api, &durable, sender, nonce).await?;
+    let block = transactions::block_of_nonce(&durable, sender, nonce).await?;
     let found = block.and_then(|block| {
         let mut txs = block.txs.iter();
         txs.find(|tx| tx.sender() == sender && tx.nonce() == nonce).map(|tx| *tx.hash())
@@ -170,7 +170,7 @@ pub(super) async fn contract_creator(api: &Api, request: Request<'_>) -> Answere
     if !is_contract {
         return null();
     }
-    let genesis = api.spec.genesis.number;
+    let genesis = durable.chain.oldest_state().get();
     let (mut low, mut high) = (genesis, position::head(&durable).get());
     while low < high {
         consume(READ_REDUCTIONS);
@@ -186,7 +186,7 @@ pub(super) async fn contract_creator(api: &Api, request: Request<'_>) -> Answere
     if low == genesis {
         return null();
     }
-    let scene = traced::scene(api, &durable, Height::new(low)).await?;
+    let scene = traced::scene(&durable, Height::new(low)).await?;
     let scene = scene.ok_or_else(header_not_found)?;
     let traces = trace::of_block(api, request, scene).await?;
     let creator = traces.iter().flatten().find_map(|trace| {

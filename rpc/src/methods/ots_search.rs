@@ -53,8 +53,8 @@ pub(super) async fn search(api: &Api, request: Request<'_>, way: Way) -> Answere
     let size = page_size(&params, 2)?;
     let _place = api.place(request.client).await?;
     let durable = api.durable.get();
-    let (head, genesis) = (position::head(&durable).get(), api.spec.genesis.number);
-    // Nothing happens in the genesis block.
+    let (head, genesis) = (position::head(&durable).get(), durable.chain.oldest_state().get());
+    // Nothing happens in the genesis block, and nothing before the oldest state can be executed.
     let lowest = genesis + 1;
     let mut next = match way {
         Way::Before if from == 0 || from > head => head,
@@ -100,7 +100,7 @@ async fn hits(
     if header.transactions_root == EMPTY_ROOT_HASH {
         return Ok(Vec::new());
     }
-    let scene = traced::scene(api, durable, height).await?.ok_or_else(header_not_found)?;
+    let scene = traced::scene(durable, height).await?.ok_or_else(header_not_found)?;
     let traces = trace::of_block(api, request, scene).await?;
     let mut hits = Vec::new();
     for (index, traces) in traces.iter().enumerate() {

@@ -42,7 +42,7 @@ const TRANSFER_GAS: u64 = 21_000;
 /// `anvil_rollback`: the last blocks are gone, one if it is not said how many.
 pub(super) async fn rollback(api: &Api, request: Request<'_>) -> Answered {
     let depth = Params::new(request.params, 1)?.optional(0)?.unwrap_or(1);
-    let kept = kept(api, &api.durable.get(), depth, "Rollback")?;
+    let kept = kept(&api.durable.get(), depth, "Rollback")?;
     if depth > 0 {
         go_back(api, kept, Command::Rollback(kept)).await?;
     }
@@ -52,10 +52,11 @@ pub(super) async fn rollback(api: &Api, request: Request<'_>) -> Answered {
 /// `debug_setHead`: the block of this number is the head.
 pub(super) async fn set_head(api: &Api, request: Request<'_>) -> Answered {
     let number: u64 = Params::new(request.params, 1)?.required(0)?;
-    if number >= api.durable.get().header.number {
+    let durable = api.durable.get();
+    if number >= durable.header.number {
         return Err(RpcError::server("not allowed to rewind to a future block"));
     }
-    let first = api.spec.genesis.number;
+    let first = durable.chain.oldest_state().get();
     if number < first {
         let text = format!("not allowed to rewind below the first block {first}");
         return Err(RpcError::server(text));
@@ -69,7 +70,7 @@ pub(super) async fn set_head(api: &Api, request: Request<'_>) -> Answered {
 pub(super) async fn reorg(api: &Api, request: Request<'_>) -> Answered {
     let Asked { depth, pairs } = Asked::new(request.params)?;
     let durable = api.durable.get();
-    let kept = kept(api, &durable, depth, "Reorg")?;
+    let kept = kept(&durable, depth, "Reorg")?;
     let count = usize::try_from(depth).unwrap_or(usize::MAX);
     if count > REORG_BLOCKS_MAX {
         let limit = REORG_BLOCKS_MAX as u64;
@@ -94,10 +95,10 @@ pub(super) async fn reorg(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// The block `depth` below the head.
-fn kept(api: &Api, durable: &Durable, depth: u64, what: &str) -> Result<Height, RpcError> {
+fn kept(durable: &Durable, depth: u64, what: &str) -> Result<Height, RpcError> {
     let height = durable.header.number;
-    let kept = height.checked_sub(depth).filter(|kept| *kept >= api.spec.genesis.number);
-    kept.map(Height::new).ok_or_else(|| {
+    let kept = height.checked_sub(depth).map(Height::new);
+    kept.filter(|kept| *kept >= durable.chain.oldest_state()).ok_or_else(|| {
         RpcError::invalid_params(format!(
             "{what} depth must not exceed current chain height: current height {height}, \
              depth {depth}"

@@ -148,10 +148,10 @@ async fn found(api: &Api, durable: &Durable, id: BlockId) -> Result<Found, RpcEr
         Some(At::Pending) => return Err(debug_trace::pending()),
         None => return Ok(Found::Nothing),
     };
-    if height.get() == api.spec.genesis.number {
+    if height == durable.chain.genesis() {
         return Ok(Found::Genesis);
     }
-    let scene = traced::scene(api, durable, height).await?;
+    let scene = traced::scene(durable, height).await?;
     Ok(scene.map_or(Found::Nothing, Found::Block))
 }
 
@@ -321,10 +321,10 @@ async fn of_height(
     let (header, _) = position::header_at(durable, height)?.ok_or_else(header_not_found)?;
     let has_txs = header.transactions_root != alloy_consensus::constants::EMPTY_ROOT_HASH;
     let is_paid = !block_rewards(api.spec.fork_of(&header), &header, &[]).is_empty();
-    if height.get() == api.spec.genesis.number || !(has_txs || is_paid) {
+    if height == durable.chain.genesis() || !(has_txs || is_paid) {
         return Ok(None);
     }
-    let scene = traced::scene(api, durable, height).await?.ok_or_else(header_not_found)?;
+    let scene = traced::scene(durable, height).await?.ok_or_else(header_not_found)?;
     let block = Arc::clone(&scene.block);
     let mut traces: Vec<_> = if has_txs {
         of_block(api, request, scene).await?.into_iter().flatten().collect()
@@ -351,7 +351,7 @@ fn range(api: &Api, durable: &Durable, filter: &Filter) -> Result<(u64, u64), Rp
         let text = "invalid parameters: fromBlock cannot be greater than toBlock";
         return Err(RpcError::invalid_params(text));
     }
-    let first = first.max(api.spec.genesis.number);
+    let first = first.max(durable.chain.genesis().get());
     let last = last.min(durable.header.number);
     if last.saturating_sub(first) >= TRACE_FILTER_BLOCKS_MAX {
         let text = format!("query exceeds max block range {TRACE_FILTER_BLOCKS_MAX}");

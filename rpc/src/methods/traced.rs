@@ -33,17 +33,16 @@ pub(super) struct Scene {
 /// # Errors
 ///
 /// It is the first one, which nothing comes before.
-pub(super) async fn scene(
-    api: &Api,
-    durable: &Durable,
-    height: Height,
-) -> Result<Option<Scene>, RpcError> {
-    if height.get() == api.spec.genesis.number {
+pub(super) async fn scene(durable: &Durable, height: Height) -> Result<Option<Scene>, RpcError> {
+    if height == durable.chain.genesis() {
         return Err(RpcError::server("genesis is not traceable"));
     }
     let Some(block) = whole::block(durable, height).await? else { return Ok(None) };
     let parent_view = durable.chain.view_before(height)?;
-    let parent_view = parent_view.ok_or_else(position::header_not_found)?;
+    let parent_view = parent_view.ok_or_else(|| {
+        let parent = height.prev().unwrap_or(height);
+        position::no_view(durable, parent)
+    })?;
     Ok(Some(Scene { block, parent_view }))
 }
 
@@ -76,7 +75,7 @@ pub(super) async fn transaction(
     (durable, location): (&Durable, TxLocation),
     kind: TraceKind,
 ) -> Result<Option<Traced>, RpcError> {
-    let Some(scene) = scene(api, durable, location.height).await? else { return Ok(None) };
+    let Some(scene) = scene(durable, location.height).await? else { return Ok(None) };
     let index = transactions::index_of(location);
     Ok(scene.traces(api, request, (index..index + 1, kind)).await?.pop())
 }

@@ -85,7 +85,7 @@ pub(super) async fn by_sender_and_nonce(api: &Api, request: Request<'_>) -> Answ
     let Quantity(nonce) = params.required(1)?;
     let durable = api.durable.get();
     if nonce < durable.view.account(sender)?.unwrap_or_default().nonce {
-        let block = block_of_nonce(api, &durable, sender, nonce).await?;
+        let block = block_of_nonce(&durable, sender, nonce).await?;
         let found = block.and_then(|block| {
             let is_it = |tx: &Arc<RecoveredTx>| tx.sender() == sender && tx.nonce() == nonce;
             block.txs.iter().position(is_it).map(|index| {
@@ -161,12 +161,12 @@ async fn at_index(api: &Api, request: Request<'_>, by: By) -> Result<Option<Mine
 /// The block in which `sender`'s nonce passed `nonce`: a binary search over the archive,
 /// O(log n) reads in the height of the chain.
 pub(super) async fn block_of_nonce(
-    api: &Api,
     durable: &Durable,
     sender: Address,
     nonce: u64,
 ) -> Result<Option<Arc<SealedBlock>>, RpcError> {
-    let (mut low, mut high) = (api.spec.genesis.number, position::head(durable).get());
+    let oldest = durable.chain.oldest_state();
+    let (mut low, mut high) = (oldest.get(), position::head(durable).get());
     // The first height in low..=high after which the nonce is used.
     while low < high {
         checkpoint().await;

@@ -46,7 +46,7 @@ pub(super) async fn witness(api: &Api, request: Request<'_>, is_by_hash: bool) -
     };
     let block = whole::block(&durable, height).await?.ok_or_else(header_not_found)?;
     let job = WitnessJob {
-        ground: parent(api, &durable, height)?,
+        ground: parent(&durable, height)?,
         spec: Arc::clone(&api.spec),
         block,
         is_minimal,
@@ -68,10 +68,15 @@ fn is_minimal(params: &Params<'_>, index: usize) -> Result<bool, RpcError> {
 }
 
 /// What the block at `height` was executed on.
-fn parent(api: &Api, durable: &Durable, height: Height) -> Result<Ground, RpcError> {
-    let parent = height.prev().filter(|_| height.get() > api.spec.genesis.number);
+fn parent(durable: &Durable, height: Height) -> Result<Ground, RpcError> {
+    let chain = &durable.chain;
+    let parent = height.prev().filter(|_| height > chain.genesis());
     let parent = parent.ok_or_else(|| RpcError::server("genesis has no parent to execute on"))?;
-    if durable.chain.has_cheats(parent)? {
+    if parent <= chain.oldest_state() && chain.oldest_state() > chain.genesis() {
+        let text = format!("block {height} has no witness: the state before it is not its chain's");
+        return Err(RpcError::server(text));
+    }
+    if chain.has_cheats(parent)? {
         let text = format!(
             "block {height} has no witness: the state was changed by the operator before it, so \
              its parent's root does not lead to its own"
@@ -91,7 +96,7 @@ async fn shown(api: &Api, durable: &Durable, (height, witness): (Height, Witness
         headers: Vec<Bytes>,
     }
     let Witness { nodes, codes, keys, oldest_hash } = witness;
-    let headers = headers(api, durable, (height, oldest_hash)).await?;
+    let headers = headers(durable, (height, oldest_hash)).await?;
     let (mut bytes, state) = encoded(nodes).await?;
     let (more, codes) = encoded(codes).await?;
     bytes += more;
@@ -102,12 +107,11 @@ async fn shown(api: &Api, durable: &Durable, (height, witness): (Height, Witness
 
 /// The ancestors whose hashes were asked for and those between, oldest first; the parent at least.
 async fn headers(
-    api: &Api,
     durable: &Durable,
     (height, oldest): (Height, Option<u64>),
 ) -> Result<Vec<Bytes>, RpcError> {
     let parent = height.get() - 1;
-    let oldest = oldest.unwrap_or(parent).clamp(api.spec.genesis.number, parent);
+    let oldest = oldest.unwrap_or(parent).clamp(durable.chain.genesis().get(), parent);
     let mut headers = Vec::new();
     for number in oldest..=parent {
         consume(READ_REDUCTIONS);

@@ -25,8 +25,18 @@ use crate::{
     trie::Trie,
 };
 
-/// Families that a part may have written to before the last.
-const FAMILIES: [Family; 4] = [Family::Accounts, Family::Storage, Family::Codes, Family::Nodes];
+/// Families that a part, of a genesis or a state file, may have written to before the last.
+const FAMILIES: [Family; 9] = [
+    Family::Accounts,
+    Family::Storage,
+    Family::Codes,
+    Family::Nodes,
+    Family::Headers,
+    Family::Heights,
+    Family::Bodies,
+    Family::Receipts,
+    Family::Transactions,
+];
 
 /// Puts the genesis of `spec` into a store without a chain. O(size of the genesis state); memory
 /// beside the spec: a part of about [`GENESIS_PART_BYTES`], and a few words per account.
@@ -41,33 +51,90 @@ pub(super) fn write_in_parts(
     sync: Sync,
     part_bytes: usize,
 ) -> Result<(), StateError> {
-    clear(store)?;
-    let mut trie = Trie::stored(store.snapshot(), EMPTY_ROOT_HASH);
+    let mut parts = Parts::begin(store)?;
     let mut values = values(spec).peekable();
     loop {
-        let changes = Arc::new(part(&mut values, part_bytes));
-        let (root, next, nodes) = trie.update(&changes).finish_now()?;
-        let base = Base {
-            snapshot: store.snapshot(),
-            head: Height::new(spec.genesis.number),
-            genesis: Height::new(spec.genesis.number),
-            caches: Arc::default(),
-            recent: Recent::default(),
-        };
-        let mut stage = Stage::new(&base);
-        stage.changes(&changes, History::Fresh)?;
-        stage.nodes(&nodes)?;
-        if values.peek().is_none() {
-            put_head(stage.batch(), spec, root);
-            store.write(&stage.finish().0, sync)?;
+        let changes = part(&mut values, part_bytes);
+        let is_last = values.peek().is_none();
+        let sync = if is_last { sync } else { Sync::No };
+        parts.add(changes, History::Fresh, sync, |batch, root| {
+            if is_last {
+                put_head(batch, spec, root);
+            }
+        })?;
+        if is_last {
             return Ok(());
         }
+    }
+}
+
+/// Puts the state of the genesis of `spec` into a store without a chain, and no block.
+pub(super) fn write_state<'a>(
+    store: &'a dyn Store,
+    spec: &ChainSpec,
+) -> Result<Parts<'a>, StateError> {
+    let mut parts = Parts::begin(store)?;
+    let mut values = values(spec).peekable();
+    while values.peek().is_some() {
+        let changes = part(&mut values, GENESIS_PART_BYTES);
+        parts.add(changes, History::Fresh, Sync::No, |_, _| {})?;
+    }
+    Ok(parts)
+}
+
+/// A state without a chain, put into a store part by part.
+pub(super) struct Parts<'a> {
+    store: &'a dyn Store,
+    trie: Trie,
+}
+
+impl<'a> Parts<'a> {
+    fn begin(store: &'a dyn Store) -> Result<Self, StateError> {
+        clear(store)?;
+        Ok(Self { store, trie: Trie::stored(store.snapshot(), EMPTY_ROOT_HASH) })
+    }
+
+    /// Root of the state so far.
+    pub(super) fn root(&self) -> B256 {
+        self.trie.root()
+    }
+
+    /// The store as it is now.
+    pub(super) fn base(&self) -> Base {
+        Base {
+            snapshot: self.store.snapshot(),
+            // Nothing is looked for by height.
+            head: Height::new(0),
+            genesis: Height::new(0),
+            restored: None,
+            caches: Arc::default(),
+            recent: Recent::default(),
+        }
+    }
+
+    /// Puts `changes` on top, with the rows that `also` adds. The mark of a store that is not whole
+    /// goes first, so `also` may take it away.
+    pub(super) fn add(
+        &mut self,
+        changes: ChangeSet,
+        history: History,
+        sync: Sync,
+        also: impl FnOnce(&mut Batch, B256),
+    ) -> Result<(), StateError> {
+        let changes = Arc::new(changes);
+        let (root, next, nodes) = self.trie.update(&changes).finish_now()?;
+        let base = self.base();
+        let mut stage = Stage::new(&base);
         stage.batch().put(Family::Meta, rows::META_BEGUN, []);
-        // A later batch that is synced brings this one along (S3).
-        store.write(&stage.finish().0, Sync::No)?;
-        trie = next;
-        trie.rebase(&store.snapshot());
-        trie.trim(trie.version(), TRIE_NODES_MAX);
+        stage.changes(&changes, history)?;
+        stage.nodes(&nodes)?;
+        also(stage.batch(), root);
+        // A later batch that is synced brings those before along (S3).
+        self.store.write(&stage.finish().0, sync)?;
+        self.trie = next;
+        self.trie.rebase(&self.store.snapshot());
+        self.trie.trim(self.trie.version(), TRIE_NODES_MAX);
+        Ok(())
     }
 }
 
@@ -99,14 +166,19 @@ fn put_head(batch: &mut Batch, spec: &ChainSpec, root: B256) {
     let withdrawals = header.withdrawals_root.map(|_| Vec::new());
     let block = SealedBlock::seal(header, Vec::new(), Vec::new(), withdrawals);
     blocks::put_block(batch, &block, &[]);
-    let key = rows::height_key(block.height());
+    put_meta(batch, spec, block.height(), (block.height(), block.hash));
+}
+
+/// What describes a database whose first block is at `first`, and the head with its hash: from then
+/// on it is whole.
+pub(super) fn put_meta(batch: &mut Batch, spec: &ChainSpec, first: Height, head: (Height, B256)) {
     batch.delete(Family::Meta, rows::META_BEGUN);
     batch.put(Family::Meta, rows::META_FORMAT, rows::FORMAT.to_be_bytes());
     batch.put(Family::Meta, rows::META_SPEC, spec.hash().as_slice());
-    batch.put(Family::Meta, rows::META_GENESIS, key);
+    batch.put(Family::Meta, rows::META_GENESIS, rows::height_key(first));
     batch.put(Family::Meta, rows::META_GENERATION, 0_u64.to_be_bytes());
     batch.put(Family::Meta, rows::META_NEXT_MARK, 0_u64.to_be_bytes());
-    batch.put(Family::Meta, rows::META_HEAD, rows::encode_head(block.height(), block.hash));
+    batch.put(Family::Meta, rows::META_HEAD, rows::encode_head(head.0, head.1));
 }
 
 /// One value of the genesis state.

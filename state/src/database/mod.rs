@@ -11,10 +11,12 @@
 
 mod datadir;
 mod genesis;
+mod restore;
 mod revert;
 mod stage;
 mod verify;
 
+pub use restore::{RestoreError, RestoreReport};
 pub use verify::{VerifyFault, VerifyReport};
 
 use std::{
@@ -28,7 +30,7 @@ use evenkeel_chain::{ChainSpec, Header, Height};
 
 use self::{datadir::Datadir, stage::Stage};
 use crate::{
-    base::{Base, corrupt},
+    base::{Base, Restored, corrupt},
     cache::Caches,
     change::ChangeSet,
     dropped::Dropped,
@@ -88,9 +90,21 @@ impl Database {
     /// [`OpenError`]. A datadir that is locked, foreign or of another format is refused before
     /// anything is written.
     pub fn open(options: &Options, spec: &ChainSpec) -> Result<Self, OpenError> {
+        Self::open_or(options, spec, |store, sync| Ok(genesis::write(store, spec, sync)?))
+            .map(|(database, _)| database)
+    }
+
+    /// Opens the database; an empty one is filled by `fill`, which says what it has done.
+    fn open_or<T, E: From<OpenError>>(
+        options: &Options,
+        spec: &ChainSpec,
+        fill: impl FnOnce(&dyn Store, Sync) -> Result<T, E>,
+    ) -> Result<(Self, Option<T>), E> {
         let sync = if options.fsync { Sync::Yes } else { Sync::No };
         let Some(path) = &options.path else {
-            return Self::open_store(Arc::new(Memory::new()), spec, sync);
+            let store = Arc::new(Memory::new());
+            let filled = fill(store.as_ref(), sync)?;
+            return Ok((Self::load(store, sync).map_err(OpenError::from)?, Some(filled)));
         };
         let mut datadir = Datadir::open(path, spec)?;
         let store = Rocks::open(&datadir.store(), options.cache_bytes).map_err(|error| {
@@ -99,16 +113,17 @@ impl Database {
             }
             OpenError::from(error)
         })?;
+        let mut filled = None;
         if !holds(&store, spec, datadir.path())? {
             if datadir.is_complete() {
-                return Err(OpenError::StoreMissing { path: datadir.store() });
+                return Err(OpenError::StoreMissing { path: datadir.store() }.into());
             }
-            genesis::write(&store, spec, sync)?;
+            filled = Some(fill(&store, sync)?);
         }
-        let mut database = Self::load(Arc::new(store), sync)?;
+        let mut database = Self::load(Arc::new(store), sync).map_err(OpenError::from)?;
         datadir.complete()?;
         database.datadir = Some(datadir);
-        Ok(database)
+        Ok((database, filled))
     }
 
     /// Opens the database in the datadir `path` to read it. Nothing is made or written, also not
@@ -164,7 +179,16 @@ impl Database {
         let caches = Arc::new(Caches::default());
         let recent = Recent::default();
         let snapshot_of_base = Arc::clone(&snapshot);
-        let base = Arc::new(Base { snapshot: snapshot_of_base, head, genesis, caches, recent });
+        let restored = match snapshot.get(Family::Meta, rows::META_RESTORED)? {
+            Some(row) => {
+                let (height, root) =
+                    rows::decode_head(&row).ok_or_else(|| not_readable(rows::META_RESTORED))?;
+                Some(Restored { height, root })
+            }
+            None => None,
+        };
+        let base = Base { snapshot: snapshot_of_base, head, genesis, restored, caches, recent };
+        let base = Arc::new(base);
         let header = ChainReader::new(&base).header(head)?;
         let header = header.filter(|header| header.hash == hash).ok_or_else(|| {
             corrupt(Family::Headers, &rows::height_key(head), "not the header of the head")
@@ -174,7 +198,7 @@ impl Database {
             store,
             sync,
             datadir: None,
-            trie: Trie::stored(Arc::clone(&snapshot), header.state_root),
+            trie: Trie::stored(Arc::clone(&snapshot), base.state_root(&header)),
             diffs: read_diffs(snapshot.as_ref(), head)?,
             base,
             header,
@@ -303,9 +327,9 @@ impl Database {
         let snapshot = self.store.snapshot();
         self.trie.rebase(&snapshot);
         self.trie.trim(self.trie.version(), TRIE_NODES_MAX);
-        let genesis = self.base.genesis;
+        let Base { genesis, restored, .. } = *self.base;
         let caches = Arc::clone(&self.base.caches);
-        self.base = Arc::new(Base { snapshot, head, genesis, caches, recent });
+        self.base = Arc::new(Base { snapshot, head, genesis, restored, caches, recent });
     }
 }
 

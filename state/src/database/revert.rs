@@ -78,7 +78,7 @@ impl Database {
         let former = Arc::new(former);
         stage.changes(&former, History::Skip)?;
         let (root, trie, nodes) = self.trie.update(&former).finish_now()?;
-        let expected = target.header.state_root;
+        let expected = base.state_root(&target.header);
         if root != expected {
             return Err(StateError::RootMismatch { height, found: root, expected });
         }
@@ -113,13 +113,13 @@ impl Database {
     fn place_of(&self, to: RevertTo) -> Result<Option<Place>, StateError> {
         let mark = match to {
             RevertTo::Height(height) => {
-                let is_inside = (self.base.genesis..=self.base.head).contains(&height);
+                let is_inside = (self.base.oldest()..=self.base.head).contains(&height);
                 let place = Place { height, diffs: u64::MAX, mark: None };
                 return Ok(is_inside.then_some(place));
             }
             RevertTo::Mark(GENESIS_MARK) => {
                 // All others were set after it.
-                let place = Place { height: self.base.genesis, diffs: 0, mark: Some(0) };
+                let place = Place { height: self.base.oldest(), diffs: 0, mark: Some(0) };
                 return Ok(Some(place));
             }
             RevertTo::Mark(mark) => mark,

@@ -26,10 +26,10 @@ use evenkeel_runtime::{
     Actor, Address, Answer, Class, Completion, Ctx, Flow, Port, Published, Reply, Spawn, System,
     reply,
 };
-use evenkeel_state::{Durable, ExecutedBlock, Rewind, Tip, WriterMessage};
+use evenkeel_state::{ChangeSet, Durable, ExecutedBlock, Rewind, StateError, Tip, WriterMessage};
 
 use super::{
-    cheat,
+    cheat::{self, Loading},
     message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted},
     reorg::Reorg,
     slot::{Slot, slot},
@@ -39,7 +39,7 @@ use super::{
 use crate::{
     block::{BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError},
     heavy::HeavyResult,
-    limits::{CANDIDATE_BLOCKS_MAX, Limits},
+    limits::{CANDIDATE_BLOCKS_MAX, LOADED_REDUCTIONS, Limits},
     shadow::LiveBlock,
 };
 
@@ -102,6 +102,8 @@ pub(super) enum Work {
     Offloaded(Box<BlockRun>, Purpose, Slot<HeavyResult>),
     /// On the way to the branch.
     Branching(Box<Rewind>, RevertReply),
+    /// Takes in a part of a state file.
+    Loading(Loading, Reply<Result<(), ExecError>>),
     /// Parked until the writer has gone back.
     Reverting(Slot<Option<Tip>>, Waits),
 }
@@ -180,6 +182,7 @@ impl Actor for Executor {
                 }
             },
             Work::Branching(rewind, reply) => self.go_to_branch(rewind, reply, ctx),
+            Work::Loading(loading, reply) => self.load(loading, reply, ctx),
             Work::Reverting(slot, waits) => {
                 match waits {
                     Waits::Revert(reply) => self.reverted(slot, reply),
@@ -369,7 +372,39 @@ impl Executor {
             to.send(Err(ExecError::Busy));
             return Flow::Next;
         }
-        let changes = match cheat::change_set(&self.tip().view, cheat) {
+        if let Cheat::Load(parts) = cheat {
+            self.work = Work::Loading(Loading::new(parts), to);
+            return Flow::More;
+        }
+        let changes = cheat::change_set(&self.tip().view, cheat);
+        self.change(changes, to, ctx)
+    }
+
+    fn load(
+        &mut self,
+        mut loading: Loading,
+        to: Reply<Result<(), ExecError>>,
+        ctx: &mut Ctx<'_, ExecutorMessage>,
+    ) -> Flow {
+        let taken = loading.step(&self.tip().view);
+        ctx.consume(LOADED_REDUCTIONS);
+        match taken.transpose() {
+            Some(changes) => self.change(changes, to, ctx),
+            None => {
+                self.work = Work::Loading(loading, to);
+                Flow::More
+            }
+        }
+    }
+
+    /// Puts `changes` on the tip and hands them to the writer.
+    fn change(
+        &mut self,
+        changes: Result<ChangeSet, StateError>,
+        to: Reply<Result<(), ExecError>>,
+        ctx: &mut Ctx<'_, ExecutorMessage>,
+    ) -> Flow {
+        let changes = match changes {
             Ok(changes) => Arc::new(changes),
             Err(error) => {
                 to.send(Err(ExecError::State(error)));

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use alloy_primitives::B256;
-use evenkeel_chain::{BlockAttributes, BlockPlan, Cheat, Header, Height, RevertTo, SealedBlock};
+use evenkeel_chain::{
+    BlockAttributes, BlockPlan, Cheat, Header, Height, Loaded, RevertTo, SealedBlock,
+};
 use evenkeel_runtime::{Message, Reply};
 use evenkeel_state::Tip;
 
@@ -132,6 +134,9 @@ impl Message for ExecutorMessage {
             Self::Cheat { cheat: Cheat::SetCode(_, code), .. } => 64 + code.len(),
             Self::Reorg { blocks, .. } => {
                 256 + blocks.iter().map(BlockPlan::size_bytes).sum::<usize>()
+            }
+            Self::Cheat { cheat: Cheat::Load(parts), .. } => {
+                parts.iter().map(Loaded::size_bytes).sum()
             }
             Self::Build(_)
             | Self::Finalize { .. }

@@ -6,5 +6,6 @@ mod datadir;
 mod genesis;
 mod history;
 mod reorg;
+mod restore;
 mod revert;
 mod verify;
