@@ -2,7 +2,7 @@
 
 use alloy_primitives::B256;
 use alloy_rlp::{Decodable, Encodable};
-use evenkeel_chain::{Header, Receipt, SealedBlock, Withdrawal};
+use evenkeel_chain::{Header, Height, Receipt, SealedBlock, Withdrawal};
 
 use crate::{
     chunks, log_index, rows,
@@ -75,6 +75,11 @@ pub(crate) fn put_block(batch: &mut Batch, block: &SealedBlock, receipts: &[Rece
     batch.put(Family::Heights, block.hash.as_slice(), key);
     batch.put(Family::Bodies, key, encode_body_rest(block));
     chunks::put_txs(batch, block.height(), &block.txs);
-    chunks::put_receipts(batch, block.height(), receipts);
-    log_index::put_logs(batch, block.height(), receipts);
+    put_receipts(batch, block.height(), receipts);
+}
+
+/// All rows of a block's receipts, those that lead to its logs among them.
+pub(crate) fn put_receipts(batch: &mut Batch, height: Height, receipts: &[Receipt]) {
+    chunks::put_receipts(batch, height, receipts);
+    log_index::put_logs(batch, height, receipts);
 }

@@ -423,7 +423,7 @@ impl Restoring<'_> {
             receipts.extend(chunks::decode_receipt(&mut row));
         }
         if receipts.len() == block.txs.len() && loose.len() == receipts.len() {
-            chunks::put_receipts(&mut batch, height, &receipts);
+            blocks::put_receipts(&mut batch, height, &receipts);
         } else {
             self.report.blocks_without_receipts += 1;
             batch = Batch::default();
