@@ -99,7 +99,7 @@ impl Contents {
             };
             let stored = below.filter(|(found, _)| *found == address).map(|(_, row)| row);
             let account = match (self.view.account_above(address), stored) {
-                (Some(account), _) => account,
+                (Some(account), _) => *account,
                 (None, Some(row)) => {
                     let account = rows::decode_account(row);
                     let corrupt = || corrupt(Family::Accounts, address.as_slice(), NOT_ACCOUNT);
@@ -108,19 +108,28 @@ impl Contents {
                 (None, None) => None,
             };
             self.next = after(address);
-            let mut slots = Slots::new(&self.view, address);
             if let Some(account) = account {
-                self.slots = Some(slots);
+                self.slots = Some(Slots::new(&self.view, address));
                 return Ok(Some(Item::Account(address, account)));
             }
             // A cheat may set a slot where there is no account: the next block makes one.
-            let is_dead = self.view.account_above(address) == Some(None);
-            if !is_dead && slots.next(&self.view)?.is_some() {
+            if has_slots(&self.view, address)? {
                 self.slots = Some(Slots::new(&self.view, address));
                 return Ok(Some(Item::Account(address, Account::default())));
             }
         }
     }
+}
+
+/// Whether [`Contents`] of `view` has this address.
+pub(crate) fn is_listed(view: &View, address: Address) -> Result<bool, StateError> {
+    Ok(view.account(address)?.is_some() || has_slots(view, address)?)
+}
+
+/// Whether there are slots of an address without account.
+fn has_slots(view: &View, address: Address) -> Result<bool, StateError> {
+    let is_dead = matches!(view.account_above(address), Some(None));
+    Ok(!is_dead && Slots::new(view, address).next(view)?.is_some())
 }
 
 impl Slots {

@@ -7,7 +7,7 @@ use evenkeel_chain::{ChainSpec, Height, Receipt, SealedBlock, state_file as file
 
 use crate::{
     base::corrupt,
-    contents::{Contents, Item},
+    contents::{self, Contents, Item},
     error::StateError,
     limits::{DUMP_STEP_BYTES, DUMP_STEP_ITEMS},
     reading::{BlockReading, ReceiptsReading},
@@ -166,9 +166,7 @@ impl StateDump {
             let height = self.durable.chain.genesis();
             return Ok(Phase::Blocks { height, is_first: true });
         };
-        let view = &self.durable.view;
-        let is_written =
-            view.account(address)?.is_some() || view.next_slot_above(address, U256::ZERO).is_some();
+        let is_written = contents::is_listed(&self.durable.view, address)?;
         if !is_written {
             if !is_first {
                 file::put_comma(out);
@@ -200,19 +198,18 @@ impl StateDump {
                     Phase::Txs { block, index: 0 }
                 }
             },
-            Phase::Txs { block, index } => match block.txs.get(index) {
-                Some(tx) => {
+            Phase::Txs { block, index } => {
+                if let Some(tx) = block.txs.get(index) {
                     if index > 0 {
                         file::put_comma(out);
                     }
                     file::put_tx(out, tx);
                     Phase::Txs { block, index: index + 1 }
-                }
-                None => {
+                } else {
                     file::put_block_end(out, &block.ommers);
                     Phase::Blocks { height: block.height().next(), is_first: false }
                 }
-            },
+            }
             Phase::Receipts { height, .. } if height > head => {
                 file::put_end(out);
                 Phase::Over

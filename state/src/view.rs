@@ -271,8 +271,8 @@ impl View {
     }
 
     /// The account by the layers alone, if one of them decides it.
-    pub(crate) fn account_above(&self, address: Address) -> Option<Option<Account>> {
-        self.layers.iter().rev().find_map(|layer| layer.changes.account(address).copied())
+    pub(crate) fn account_above(&self, address: Address) -> Option<&Option<Account>> {
+        self.layers.iter().rev().find_map(|layer| layer.changes.account(address))
     }
 
     /// Whether no slot below the layers is left of `address`.

@@ -113,18 +113,18 @@ fn what_is_no_state_file_is_named() {
 #[test]
 fn gzip_is_read() {
     let mut packer = Compressor::default();
-    let mut packed = Vec::new();
+    let mut bytes = Vec::new();
     for piece in BY_ANVIL.as_bytes().chunks(100) {
         packer.push(piece);
-        packed.extend(packer.take());
+        bytes.extend(packer.take());
     }
-    packed.extend(packer.finish());
-    assert!(packed.len() < BY_ANVIL.len() / 2);
+    bytes.extend(packer.finish());
+    assert!(bytes.len() < BY_ANVIL.len() / 2);
     assert_eq!(
-        taken(&packed).expect("gzip").accounts,
+        taken(&bytes).expect("gzip").accounts,
         taken(BY_ANVIL.as_bytes()).expect("JSON").accounts
     );
-    let error = taken(&packed[..packed.len() / 2]).err().expect("half of it");
+    let error = taken(&bytes[..bytes.len() / 2]).err().expect("half of it");
     assert!(error.contains("the file is cut off within "), "{error}");
 }
 

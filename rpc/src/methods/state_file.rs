@@ -133,7 +133,7 @@ fn taken(pieces: Vec<Vec<u8>>, yielder: &Yielder) -> Result<Taken, RpcError> {
     let mut text = text.take(LOAD_TEXT_BYTES_MAX);
     let read = state_file::read(&mut text, &mut taken);
     if text.limit() == 0 {
-        return Err(too_much(format!("its text is longer than {LOAD_TEXT_BYTES_MAX} bytes")));
+        return Err(too_much(&format!("its text is longer than {LOAD_TEXT_BYTES_MAX} bytes")));
     }
     match read {
         Ok(()) => Ok(taken),
@@ -142,7 +142,7 @@ fn taken(pieces: Vec<Vec<u8>>, yielder: &Yielder) -> Result<Taken, RpcError> {
     }
 }
 
-fn too_much(what: String) -> RpcError {
+fn too_much(what: &str) -> RpcError {
     RpcError::limit(format!(
         "the state file is too large for a running node: {what}; start one with --load-state PATH"
     ))
@@ -167,7 +167,7 @@ impl Taken {
         }
         self.weights = (self.weights.0 + weight, self.weights.1 + weight);
         if self.weights.1 > LOAD_WEIGHT_MAX {
-            return Err(too_much(format!("more than {LOAD_WEIGHT_MAX} accounts and slots")));
+            return Err(too_much(&format!("more than {LOAD_WEIGHT_MAX} accounts and slots")));
         }
         self.parts.last_mut().expect("one was pushed").push(part);
         Ok(())

@@ -298,12 +298,11 @@ impl Restoring<'_> {
         self.write_chain()?;
         let root = self.parts.root();
         let last = self.best.or(self.env.as_ref().map(|env| env.number));
-        let (first, head) = match self.ends(last)? {
-            Some(ends) => ends,
-            None => {
-                let head = self.put_head(last, root);
-                (head, head)
-            }
+        let (first, head) = if let Some(ends) = self.ends(last)? {
+            ends
+        } else {
+            let head = self.put_head(last, root);
+            (head, head)
         };
         self.write_chain()?;
         let head = self.reader().header(head)?.ok_or(RestoreError::NoHead(head.get()))?;

@@ -388,12 +388,11 @@ impl Executor {
     ) -> Flow {
         let taken = loading.step(&self.tip().view);
         ctx.consume(LOADED_REDUCTIONS);
-        match taken.transpose() {
-            Some(changes) => self.change(changes, to, ctx),
-            None => {
-                self.work = Work::Loading(loading, to);
-                Flow::More
-            }
+        if let Some(changes) = taken.transpose() {
+            self.change(changes, to, ctx)
+        } else {
+            self.work = Work::Loading(loading, to);
+            Flow::More
         }
     }
 

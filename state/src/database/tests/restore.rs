@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use alloy_primitives::{Address, U256};
 use evenkeel_chain::RevertTo;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -75,6 +76,19 @@ proptest! {
         prop_assert_eq!(database.verify(&mut |_| {}).expect("it is read").faults, Vec::new());
         prop_assert_eq!(dumped(&after), text);
     }
+}
+
+/// Goal: an account of the genesis that is gone stays gone, also if a cheat named its slots.
+#[test]
+fn what_is_gone_stays_gone() {
+    let mut database = open(&(Arc::new(Memory::new()) as Arc<dyn Store>));
+    let rich = Address::with_last_byte(3);
+    let mut gone = ChangeSet::default();
+    gone.accounts.insert(rich, None);
+    gone.storage.entry(rich).or_default().slots.insert(U256::ZERO, U256::ZERO);
+    let durable = database.commit_diff(&Arc::new(gone)).expect("the store works");
+    let (restored, _) = restored(&dumped(&durable)).expect("our own file");
+    assert_eq!(restored.durable().view.account(rich), Ok(None));
 }
 
 /// A chain of three blocks as JSON.
