@@ -22,7 +22,7 @@ use std::{
     any::TypeId,
     mem::{self, ManuallyDrop},
     ptr::{self, NonNull},
-    sync::PoisonError,
+    sync::{PoisonError, atomic::AtomicU64 as Count},
 };
 
 use crate::{
@@ -38,8 +38,8 @@ use crate::{
     status::Exit,
     supervision::actor::Signal,
     sync::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, OnceLock, Ordering,
-        UnsafeCell, fence,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, MutexGuard, OnceLock, Ordering, UnsafeCell,
+        fence,
     },
     system::System,
     time::Time,
@@ -50,7 +50,7 @@ mod loom_tests;
 mod task;
 mod turn;
 
-use self::task::{Counts, memory};
+use self::task::{Counts, LazyExtras, memory};
 pub(crate) use self::{
     task::{Extras, Order, Task, TaskStack, WeakTask, quietly},
     turn::{Turn, current_turn},
@@ -153,7 +153,9 @@ pub(crate) struct Header {
     pub(crate) generation: AtomicU32,
     /// The task below this one in a [`TaskStack`]. Touched by who queues it (C1).
     below: AtomicPtr<Header>,
-    extras: OnceLock<Box<Mutex<Extras>>>,
+    /// When it became runnable, in nanoseconds; on threads. Touched by who queues it (C1).
+    since: Count,
+    extras: LazyExtras,
 }
 
 /// Wherever the cell lies, these are on two cache lines.
@@ -204,6 +206,19 @@ impl Header {
         self.reductions.store(before.wrapping_add(used), Ordering::Relaxed);
     }
 
+    /// It becomes runnable; said before it is queued.
+    #[inline]
+    pub(crate) fn set_since(&self, now: Time) {
+        self.since.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// How long it has been runnable, in nanoseconds; 0 by a clock that lags behind that of who has
+    /// woken it.
+    #[inline]
+    pub(crate) fn waited_ns(&self, now: Time) -> u64 {
+        now.as_nanos().saturating_sub(self.since.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn is_spent(&self) -> bool {
         self.is_spent.load(Ordering::Relaxed)
     }
@@ -214,7 +229,7 @@ impl Header {
     }
 
     pub(crate) fn extras(&self) -> MutexGuard<'_, Extras> {
-        let extras = self.extras.get_or_init(Box::default);
+        let extras = self.extras.get_or_make();
         // Pairs with the fence in `set_done`: who comes with a bond sees that the process is done,
         // or its end sees the bond.
         fence(Ordering::SeqCst);
@@ -413,7 +428,8 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             is_spent: AtomicBool::new(false),
             generation: AtomicU32::new(0),
             below: AtomicPtr::new(ptr::null_mut()),
-            extras: OnceLock::new(),
+            since: Count::new(0),
+            extras: LazyExtras::new(),
         };
         let front = Front { header, rule };
         let cell = memory::place(Self { front, body: UnsafeCell::new(body) });

@@ -63,6 +63,7 @@ impl Scheduler {
     #[inline]
     pub(crate) fn schedule(&self, task: Task) {
         if let Some(task) = worker::push_local(self, task) {
+            task.set_since(task.system.now());
             self.inbox.push(task);
             self.idle.announce();
         }
@@ -117,6 +118,8 @@ impl Scheduler {
         for lane in &self.lanes {
             lane.add_to(class, &mut sum);
         }
+        sum.turns = sum.lengths.count();
+        sum.busy_ns = sum.lengths.sum_ns();
         sum
     }
 }

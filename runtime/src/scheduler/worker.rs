@@ -23,6 +23,7 @@ use crate::{
     budget,
     cell::{After, Header, Task},
     class::Class,
+    histogram::{Recorder, grow},
     limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TURN_DOUBTED_NS},
     park::TurnClock,
     status::{ClassStatus, SlowTurn},
@@ -102,15 +103,10 @@ struct StealFrom {
 /// Counters that one worker writes and anybody reads.
 #[derive(Default)]
 struct ClassCounters {
-    turns: AtomicU64,
     reductions: AtomicU64,
-    busy_ns: AtomicU64,
-}
-
-/// Adds without a locked instruction: there is one writer.
-#[inline]
-fn add(counter: &AtomicU64, more: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    /// Of fresh processes.
+    waits: Recorder,
+    lengths: Recorder,
 }
 
 /// What other threads see of a worker.
@@ -154,9 +150,9 @@ impl Lane {
 
     pub(super) fn add_to(&self, class: Class, sum: &mut ClassStatus) {
         let counters = &self.counters[class.index()];
-        sum.turns += counters.turns.load(Ordering::Relaxed);
         sum.reductions += counters.reductions.load(Ordering::Relaxed);
-        sum.busy_ns += counters.busy_ns.load(Ordering::Relaxed);
+        counters.waits.add_to(&mut sum.waits);
+        counters.lengths.add_to(&mut sum.lengths);
         sum.queued += self.queued(class);
     }
 }
@@ -245,6 +241,7 @@ impl Local {
     #[inline]
     fn woke(&self, scheduler: &Scheduler, task: Task) {
         let has_others = !self.times.borrow().is_empty();
+        task.set_since(budget::looked());
         self.push(task, false);
         if has_others {
             // Nothing is lost if a worker that is about to park misses this: the task is in this
@@ -278,6 +275,7 @@ impl Local {
     }
 
     fn work(&self, scheduler: &Scheduler) {
+        let lane = &*scheduler.lanes[self.index];
         let mut now = self.clock.now(Time::ZERO);
         let mut balanced = now;
         self.core_time.begin(now);
@@ -287,7 +285,7 @@ impl Local {
             }
             self.fire_timers(now);
             if let Some((task, kind)) = self.next(now) {
-                self.dispatch(scheduler, task, kind, &mut now);
+                self.dispatch(lane, task, kind, &mut now);
                 if now.as_nanos() - balanced.as_nanos() >= BALANCE_NS {
                     now = self.clock.check(now);
                     balanced = now;
@@ -319,6 +317,7 @@ impl Local {
     fn fire_timers(&self, now: Time) {
         let timers = self.system.timers();
         if timers.first().is_some_and(|first| first <= now) {
+            budget::look(now);
             timers.fire(now);
         }
     }
@@ -343,16 +342,21 @@ impl Local {
 
     /// Runs one turn and charges it. `now` is when the last turn ended, and is moved on.
     #[inline]
-    fn dispatch(&self, scheduler: &Scheduler, task: Task, kind: Kind, now: &mut Time) {
-        let (class, name, quantum, rest) = {
+    fn dispatch(&self, lane: &Lane, task: Task, kind: Kind, now: &mut Time) {
+        let (counters, class, name, quantum, rest) = {
             let header: &Header = &task;
             let (class, quantum) = (header.identity().class, header.quantum());
             if self.sits_out(header, class, quantum) {
                 self.times.borrow_mut().note_turn(class, kind, 0);
+                task.set_since(*now);
                 self.push(task, true);
                 return;
             }
-            (class, header.identity().name, quantum, header.rest(quantum))
+            let counters = &lane.counters[class.index()];
+            if kind != Kind::Spent {
+                counters.waits.add(header.waited_ns(*now));
+            }
+            (counters, class, header.identity().name, quantum, header.rest(quantum))
         };
         budget::begin(rest, *now);
         let after = task.run();
@@ -368,11 +372,10 @@ impl Local {
             times.charge(class, charge);
             times.note_turn(class, kind, charge);
         }
-        let counters = &scheduler.lanes[self.index].counters[class.index()];
-        add(&counters.turns, 1);
-        add(&counters.reductions, charge);
-        add(&counters.busy_ns, nanos);
-        self.system.counters().note_turn(SlowTurn { name, nanos, core_ns });
+        grow(&counters.reductions, charge);
+        if counters.lengths.add(nanos) {
+            self.system.counters().note_turn(SlowTurn { name, nanos, core_ns });
+        }
         task.count(charge);
 
         let charge = u32::try_from(charge).unwrap_or(u32::MAX);
@@ -383,6 +386,7 @@ impl Local {
         match after {
             After::Again => {
                 let is_spent = task.book(charge, quantum);
+                task.set_since(*now);
                 self.push(task, is_spent);
             }
             After::Idle | After::Done => {}

@@ -281,6 +281,21 @@ fn a_timer_from_outside_wakes_a_parked_worker() {
     });
 }
 
+/// Goal: what a timer wakes has waited since the timer fired, and not since the worker's last turn.
+#[test]
+fn a_wait_begins_when_the_timer_fires() {
+    check(|| {
+        let system = system(1);
+        let inside = system.clone();
+        let hour = Duration::from_hours(1);
+        let sleeper = system.spawn_future(SPAWN, async move { inside.sleep(hour).await });
+        assert_eq!(sleeper.wait(), Ok(()));
+        let waits = system.status().class(Class::Net).waits.clone();
+        assert!(waits.max_ns() < 60_000_000_000, "{waits:?}");
+        stop(&system);
+    });
+}
+
 struct Go;
 
 impl Message for Go {}
