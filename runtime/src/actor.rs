@@ -3,13 +3,12 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::Ordering,
     time::Duration,
 };
 
 use crate::{
     budget,
-    cell::{Body, Order, Turn, Verdict, quietly},
+    cell::{Body, Order, Turn, Verdict},
     ctx::Ctx,
     entropy::Entropy,
     message::Message,
@@ -262,19 +261,15 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
 
     /// Ends a life: drops the state, tells monitors and links.
     fn end_life(&mut self, turn: &Turn<'_, A::Message>, exit: &Exit) {
-        let header = turn.header();
-        header.generation.fetch_add(1, Ordering::AcqRel);
-        let broken = self.actor.take();
-        quietly(|| drop(broken));
         self.phase = Phase::Down(None);
-        header.life_over(exit, true);
+        let broken = self.actor.take();
+        turn.header().end_life(|| drop(broken), exit);
     }
 
     /// Ends a life against the rules; the supervisor decides what comes next.
     fn fail(&mut self, turn: &Turn<'_, A::Message>, exit: &Exit) {
         self.end_life(turn, exit);
-        let blame = Blame::new(turn.header().identity().name, exit);
-        turn.header().report(|child| Signal::Crashed { child, blame });
+        turn.header().report_crash(exit);
     }
 
     /// A panic has ended the turn.

@@ -53,7 +53,7 @@ mod turn;
 use self::task::{Counts, LazyExtras, memory};
 pub(crate) use self::{
     task::{Extras, Order, Task, TaskStack, WeakTask, quietly},
-    turn::{Turn, current_turn},
+    turn::{Turn, current_process, current_turn},
 };
 
 /// What is to be done with a process after its turn.

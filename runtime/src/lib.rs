@@ -79,6 +79,7 @@ pub use self::{
     supervision::{
         AtRestart, Backoff, Child, Down, GroupError, Intensity, LookupError, Monitor, NameError,
         Process, Restart, SpawnRefused, Strategy, Supervisor, SupervisorSpec, Told, TooManyBonds,
+        Watch, link, unlink, watch,
     },
     system::{Spawn, StartError, System, ThreadsConfig},
     ticket::{Completion, Ticket},

@@ -50,6 +50,13 @@ pub struct MailboxSpec {
     pub overflow: Overflow,
 }
 
+impl MailboxSpec {
+    /// Of a process that nobody sends to.
+    pub(crate) const fn none(name: &'static str) -> Self {
+        Self { name, items_max: 1, bytes_max: 0, overflow: Overflow::Reject }
+    }
+}
+
 /// Receiving end of a mailbox, given to `spawn`. Dropped unused it closes the mailbox.
 pub struct Mailbox<M: Message> {
     address: Option<Address<M>>,

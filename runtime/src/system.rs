@@ -18,7 +18,7 @@ use crate::{
     dead_letters::{DeadLetter, DeadLetters},
     entropy::Seed,
     inline::{Inline, InlineDriver},
-    mailbox::{Mailbox, MailboxSpec, Overflow},
+    mailbox::{Mailbox, MailboxSpec},
     message::{Message, Never},
     process::{ActorHandle, FutureBody, Inbox, TaskHandle},
     processes::Processes,
@@ -273,8 +273,7 @@ impl System {
         spec: Spawn,
         future: impl Future<Output = T> + Send + 'static,
     ) -> TaskHandle<T> {
-        let name = spec.name;
-        let mailbox = MailboxSpec { name, items_max: 1, bytes_max: 0, overflow: Overflow::Reject };
+        let mailbox = MailboxSpec::none(spec.name);
         let (telling, answer) = TaskHandle::pair();
         let body = FutureBody::new(future, move |result| telling.send(result), false);
         let address = cell::occupied::<Never, _>(self.clone(), &mailbox, body);

@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell as ThreadCell,
+    mem::ManuallyDrop,
     ptr::{self, NonNull},
     sync::atomic::Ordering,
 };
@@ -154,6 +155,15 @@ pub(super) fn running<R>(cell: NonNull<Header>, turn: impl FnOnce() -> R) -> R {
     let result = turn();
     CURRENT.with(|current| current.set(ptr::null()));
     result
+}
+
+/// The process whose turn this thread runs.
+pub(crate) fn current_process() -> Option<Task> {
+    let current = NonNull::new(CURRENT.with(ThreadCell::get).cast_mut())?;
+    // SAFETY: it is set during a turn alone, and whoever runs that holds the cell (C3). The borrowed
+    // task is not counted down.
+    let borrowed = ManuallyDrop::new(Task(current));
+    Some(Task::clone(&borrowed))
 }
 
 /// True if this thread runs a turn of `process`.

@@ -14,11 +14,11 @@ use super::world::{
     Item, Log, Receiver, SPAWN, Sent, check, check_loosely, join, sender, spec, stop, system,
 };
 use crate::{
-    Actor, Address, AtRestart, Backoff, Child, Class, Credit, Ctx, DeadReason, Exit, Flow, Message,
+    Actor, Address, AtRestart, Backoff, Child, Class, Credit, Ctx, DeadReason, Down, Exit, Flow, Message,
     Overflow, Share, Spawn, Strategy, SupervisorSpec, TaskError, consume,
     limits::{BALANCE_NS, NUDGE_REDUCTIONS},
     reply, stream,
-    sync::pass,
+    sync::pass, watch,
     yield_now,
 };
 
@@ -224,6 +224,48 @@ fn a_child_that_is_killed_begins_anew_and_misses_nothing() {
         assert_eq!((log.len(), sent.accepted()), (4, 4));
         stop(&system);
         assert!((1..=2).contains(&lives.load(SeqCst)));
+    });
+}
+
+/// Goal: the same of a child that is a future, beside one that watches its lives: it hears of the
+/// end of each life that it saw, once.
+#[test]
+fn a_future_that_is_killed_begins_anew_and_misses_nothing() {
+    check(|| {
+        let system = system(2);
+        let (log, sent) = (Log::default(), Arc::new(Sent::default()));
+        let backoff = Backoff { base: MS, max: MS, reset_after: 1_000 * MS };
+        let rules = SupervisorSpec::new("root", Strategy::Restart).backoff(backoff);
+        let supervisor = system.supervisor(rules);
+        let (address, mailbox) = system.mailbox(spec(100, Overflow::Reject));
+        let (done, answer) = reply();
+        let done = Arc::new(Mutex::new(Some(done)));
+        let for_lives = log.clone();
+        let child = supervisor.spawn_async(Child::new("child", Class::Net), mailbox, move |inbox| {
+            let (log, done, mut inbox) = (for_lives.clone(), Arc::clone(&done), inbox);
+            async move {
+                while let Some(item) = inbox.recv().await {
+                    if log.add(item) == 4
+                        && let Some(done) = done.lock().unwrap().take()
+                    {
+                        done.send(());
+                    }
+                }
+            }
+        });
+        let child = child.expect("there is room");
+        let watched = address.clone();
+        let watcher = system.spawn_future(SPAWN, async move { watch(&watched).unwrap().await });
+        let threads = (0..2).map(|number| sender(number, 2, &address, &sent)).collect();
+        child.kill();
+        join(threads);
+        answer.wait().expect("all four come");
+        log.assert_in_order();
+        assert_eq!((log.len(), sent.accepted()), (4, 4));
+        stop(&system);
+        let down = watcher.wait();
+        assert!(matches!(down, Ok(Down { exit: Exit::Killed | Exit::Stopped, .. })
+            | Err(TaskError::Cancelled)), "{down:?}");
     });
 }
 
