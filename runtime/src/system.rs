@@ -203,7 +203,11 @@ impl System {
     }
 
     fn new(clock: Clock, seed: Seed, driver: Driver) -> Self {
-        Self::of_node(clock, seed, driver, 0, Arc::new(Timers::new()))
+        let wheels = match &driver {
+            Driver::Threads(driver) => driver.scheduler.workers(),
+            Driver::Simulated(_) | Driver::Inline(_) => 1,
+        };
+        Self::of_node(clock, seed, driver, 0, Arc::new(Timers::new(wheels)))
     }
 
     /// A system that is node number `node` of a simulation.
@@ -493,10 +497,10 @@ impl System {
     }
 
     pub(crate) fn set_timer(&self, at: Time, due: Box<dyn FnOnce() + Send>) -> TimerId {
-        let (timer, is_first) = self.0.timers.set(at, due);
+        let (timer, is_earlier) = self.0.timers.set(at, due);
         match &self.0.driver {
-            Driver::Threads(driver) if is_first => driver.scheduler.timer_set(),
-            Driver::Inline(driver) if is_first => driver.timer_set(),
+            Driver::Threads(driver) if is_earlier => driver.scheduler.timer_set(),
+            Driver::Inline(driver) if is_earlier => driver.timer_set(),
             Driver::Threads(_) | Driver::Simulated(_) | Driver::Inline(_) => {}
         }
         timer

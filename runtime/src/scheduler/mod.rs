@@ -16,9 +16,10 @@ use std::{
 
 use crossbeam_utils::CachePadded;
 
-pub(crate) use self::worker::{Queues, hand_over, is_worker, passed_since};
+pub(crate) use self::worker::{Queues, hand_over, is_worker, passed_since, worker_index};
 use self::{idle::Idle, worker::Lane};
 use crate::{
+    budget,
     cell::{Task, TaskStack},
     class::Class,
     status::ClassStatus,
@@ -77,9 +78,12 @@ impl Scheduler {
         !self.inbox.is_empty() || self.lanes.iter().any(|lane| lane.has_any_of(&URGENT))
     }
 
-    /// Lets a parked worker look at the timers again. A worker that sets one looks itself.
+    /// Lets a parked worker look at the timers again. A worker that sets one looks itself, after
+    /// its turn; if that gets long, another is asked to.
     pub(crate) fn timer_set(&self) {
-        if !worker::is_own_worker(self) {
+        if worker::is_own_worker(self) {
+            budget::nudge_later();
+        } else {
             self.idle.announce();
         }
     }

@@ -24,7 +24,10 @@ use crate::{
     cell::{After, Header, Task},
     class::Class,
     histogram::{Recorder, grow},
-    limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TURN_DOUBTED_NS},
+    limits::{
+        BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TIMERS_LOOK_NS,
+        TURN_DOUBTED_NS,
+    },
     park::TurnClock,
     status::{ClassStatus, SlowTurn},
     sync::coarse::{Stealer, Worker, thread_local},
@@ -165,6 +168,8 @@ struct Local {
     times: RefCell<ClassTimes>,
     clock: TurnClock,
     core_time: CoreTime,
+    /// When it looks at the timers of all workers, in nanoseconds.
+    looks_around: Cell<u64>,
     /// State of a xorshift generator: which victim to steal from needs no better.
     random: Cell<u64>,
 }
@@ -182,6 +187,11 @@ pub(super) fn is_own_worker(scheduler: &Scheduler) -> bool {
 /// True on a worker thread of any system.
 pub(crate) fn is_worker() -> bool {
     LOCAL.try_with(|local| local.get().is_some()).unwrap_or(false)
+}
+
+/// Number of the calling worker in its system.
+pub(crate) fn worker_index() -> Option<usize> {
+    LOCAL.try_with(|local| Some(local.get()?.index)).ok().flatten()
 }
 
 /// Puts a task into the calling worker's queues, or gives it back on any other thread.
@@ -223,6 +233,7 @@ pub(super) fn run(scheduler: &Scheduler, index: usize, queues: Queues, system: &
         times: RefCell::default(),
         clock: TurnClock::new(start),
         core_time: CoreTime::default(),
+        looks_around: Cell::new(0),
         random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
     });
     let is_first = LOCAL.with(|slot| slot.set(Rc::clone(&local)).is_ok());
@@ -314,12 +325,24 @@ impl Local {
         }
     }
 
+    /// Fires what is due in this worker's wheel; in others' too when some time has passed, since
+    /// theirs may be in a long turn.
+    #[inline]
     fn fire_timers(&self, now: Time) {
         let timers = self.system.timers();
-        if timers.first().is_some_and(|first| first <= now) {
+        if timers.is_due(self.index, now) {
             budget::look(now);
-            timers.fire(now);
+            timers.fire_in(self.index, now);
         }
+        if now.as_nanos() >= self.looks_around.get() {
+            self.fire_all_timers(now);
+        }
+    }
+
+    fn fire_all_timers(&self, now: Time) {
+        self.looks_around.set(now.as_nanos().saturating_add(TIMERS_LOOK_NS));
+        budget::look(now);
+        self.system.timers().fire(now);
     }
 
     /// The next task of this worker's own queues, and from which queue of its class it is.
@@ -428,7 +451,7 @@ impl Local {
     }
 
     fn until_first_timer(&self) -> Option<Duration> {
-        self.system.timers().first().map(|first: Time| first - self.system.now())
+        self.system.timers().look_at().map(|first: Time| first - self.system.now())
     }
 
     fn random(&self, below: usize) -> usize {
@@ -534,7 +557,7 @@ impl Searcher for Search<'_> {
     }
 
     fn goes_on(&self) -> bool {
-        self.local.fire_timers(self.local.system.now());
+        self.local.fire_all_timers(self.local.system.now());
         !self.scheduler.is_stopping.load(Ordering::SeqCst)
     }
 }

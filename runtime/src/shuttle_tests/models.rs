@@ -14,12 +14,12 @@ use super::world::{
     Item, Log, Receiver, SPAWN, Sent, check, check_loosely, join, sender, spec, stop, system,
 };
 use crate::{
-    Actor, Address, AtRestart, Backoff, Child, Class, Credit, Ctx, DeadReason, Down, Exit, Flow, Message,
-    Overflow, Share, Spawn, Strategy, SupervisorSpec, TaskError, consume,
+    Actor, Address, AtRestart, Backoff, Child, Class, Credit, Ctx, DeadReason, Down, Exit, Flow,
+    Message, Overflow, Share, Spawn, Strategy, SupervisorSpec, TaskError, consume,
     limits::{BALANCE_NS, NUDGE_REDUCTIONS},
     reply, stream,
-    sync::pass, watch,
-    yield_now,
+    sync::pass,
+    watch, yield_now,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -241,18 +241,19 @@ fn a_future_that_is_killed_begins_anew_and_misses_nothing() {
         let (done, answer) = reply();
         let done = Arc::new(Mutex::new(Some(done)));
         let for_lives = log.clone();
-        let child = supervisor.spawn_async(Child::new("child", Class::Net), mailbox, move |inbox| {
-            let (log, done, mut inbox) = (for_lives.clone(), Arc::clone(&done), inbox);
-            async move {
-                while let Some(item) = inbox.recv().await {
-                    if log.add(item) == 4
-                        && let Some(done) = done.lock().unwrap().take()
-                    {
-                        done.send(());
+        let child =
+            supervisor.spawn_async(Child::new("child", Class::Net), mailbox, move |inbox| {
+                let (log, done, mut inbox) = (for_lives.clone(), Arc::clone(&done), inbox);
+                async move {
+                    while let Some(item) = inbox.recv().await {
+                        if log.add(item) == 4
+                            && let Some(done) = done.lock().unwrap().take()
+                        {
+                            done.send(());
+                        }
                     }
                 }
-            }
-        });
+            });
         let child = child.expect("there is room");
         let watched = address.clone();
         let watcher = system.spawn_future(SPAWN, async move { watch(&watched).unwrap().await });
@@ -264,8 +265,13 @@ fn a_future_that_is_killed_begins_anew_and_misses_nothing() {
         assert_eq!((log.len(), sent.accepted()), (4, 4));
         stop(&system);
         let down = watcher.wait();
-        assert!(matches!(down, Ok(Down { exit: Exit::Killed | Exit::Stopped, .. })
-            | Err(TaskError::Cancelled)), "{down:?}");
+        assert!(
+            matches!(
+                down,
+                Ok(Down { exit: Exit::Killed | Exit::Stopped, .. }) | Err(TaskError::Cancelled)
+            ),
+            "{down:?}"
+        );
     });
 }
 
