@@ -13,7 +13,7 @@ use std::{
 use crate::{
     actor::{Actor, ActorBody},
     address::Address,
-    cell::{self, Identity, Task},
+    cell::{self, Identity, Task, Terms},
     class::Class,
     dead_letters::{DeadLetter, DeadLetters},
     entropy::Seed,
@@ -310,11 +310,13 @@ impl System {
 
     pub(crate) fn give_birth(&self, spec: Spawn, process: &Task, id: u64) {
         assert!(process.system.is_same(self), "a mailbox belongs to the system that made it");
-        let spot = self.0.registry.enter(id, process.downgrade());
+        let is_queued = !cell::is_born_idle(process);
+        let (registered, queued) = process.hold_for_birth(is_queued);
+        let spot = self.0.registry.enter(id, registered);
         let Spawn { name, class, share, deadline, restart: _ } = spec;
-        let share = share.map(Box::new);
-        let deadline = deadline.unwrap_or(Time::MAX);
-        cell::give_birth(process, Identity { id, name, class, deadline, share, spot });
+        let terms = (share.is_some() || deadline.is_some())
+            .then(|| Box::new(Terms { deadline: deadline.unwrap_or(Time::MAX), share }));
+        cell::give_birth(process, queued, Identity { id, name, class, terms, spot });
         if self.0.stop.is_set() {
             process.stop_from_top();
         }

@@ -285,10 +285,33 @@ impl Task {
     /// Puts a process that waited into a run queue.
     #[inline]
     pub(super) fn activate(&self) {
-        if let Some(share) = &self.identity().share {
+        self.enqueue(self.clone());
+    }
+
+    /// The same with a holder that the queue is to keep.
+    #[inline]
+    pub(super) fn enqueue(&self, task: Self) {
+        if let Some(share) = self.identity().share() {
             share.enter();
         }
-        self.system.schedule(self.clone());
+        self.system.schedule(task);
+    }
+
+    /// Holders for the registry and, if it is to be queued, the run queue, before birth. A process
+    /// that nobody else holds or looks for yet pays no locked instruction for them.
+    pub(crate) fn hold_for_birth(&self, is_queued: bool) -> (WeakTask, Option<Self>) {
+        let counts = &self.counts;
+        let is_alone =
+            counts.strong.load(Ordering::Acquire) == 1 && counts.weak.load(Ordering::Acquire) == 1;
+        if !is_alone {
+            return (self.downgrade(), is_queued.then(|| self.clone()));
+        }
+        // This is the only holder (C3), and there is no weak one that could become another.
+        counts.weak.store(2, Ordering::Relaxed);
+        if is_queued {
+            counts.strong.store(2, Ordering::Relaxed);
+        }
+        (WeakTask(self.0), is_queued.then(|| Self(self.0)))
     }
 
     pub(crate) fn waker(&self) -> Waker {

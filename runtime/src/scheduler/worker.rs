@@ -267,7 +267,7 @@ impl Local {
 
     #[inline]
     fn push(&self, task: Task, is_spent: bool) {
-        let (class, deadline) = (task.identity().class, task.identity().deadline);
+        let (class, deadline) = (task.identity().class, task.identity().deadline());
         let queue = &self.queues.0[class.index()];
         if is_spent {
             queue.spent.push(task);
