@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Counter,
     /// They go up and down.
     Gauge,
+    /// They say how many observations lie below which bounds, and only grow.
+    Histogram,
 }
 
 /// A value of a sample.
@@ -71,6 +73,7 @@ impl Exposition {
         text.push_str(match kind {
             Kind::Counter => " counter\n",
             Kind::Gauge => " gauge\n",
+            Kind::Histogram => " histogram\n",
         });
         Metric { text, name }
     }
@@ -89,7 +92,36 @@ impl Metric<'_> {
 
     /// One sample; `labels` are names with their values.
     pub(crate) fn sample(&mut self, labels: &[(&str, &str)], value: impl Into<Value>) {
+        self.line("", labels, value.into());
+    }
+
+    /// One histogram of times: `buckets` are upper bounds that grow, and how many times are in each
+    /// bucket; `beyond` are longer than all of them.
+    pub(crate) fn histogram(
+        &mut self,
+        labels: &[(&str, &str)],
+        buckets: impl IntoIterator<Item = (Duration, u64)>,
+        beyond: u64,
+        sum: Duration,
+    ) {
+        let mut below = 0;
+        let mut bucket = |metric: &mut Self, bound: &str, count| {
+            below += count;
+            let labels: Vec<_> = labels.iter().copied().chain([("le", bound)]).collect();
+            metric.line("_bucket", &labels, Value::Count(below));
+            below
+        };
+        for (bound, count) in buckets {
+            bucket(self, &seconds(bound), count);
+        }
+        let count = bucket(self, "+Inf", beyond);
+        self.line("_sum", labels, Value::Seconds(sum));
+        self.line("_count", labels, Value::Count(count));
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: Value) {
         self.text.push_str(self.name);
+        self.text.push_str(suffix);
         for (index, (name, value)) in labels.iter().enumerate() {
             self.text.push(if index == 0 { '{' } else { ',' });
             self.text.push_str(name);
@@ -100,14 +132,16 @@ impl Metric<'_> {
         if !labels.is_empty() {
             self.text.push('}');
         }
-        let written = match value.into() {
+        let written = match value {
             Value::Count(count) => writeln!(self.text, " {count}"),
-            Value::Seconds(time) => {
-                writeln!(self.text, " {}.{:09}", time.as_secs(), time.subsec_nanos())
-            }
+            Value::Seconds(time) => writeln!(self.text, " {}", seconds(time)),
         };
         written.expect("writing to a String cannot fail");
     }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{}.{:09}", time.as_secs(), time.subsec_nanos())
 }
 
 /// Whether quotes would end the text.
@@ -145,6 +179,10 @@ mod tests {
         let odd = "the \"Keel\"\\\n{a=\"b\"} 7";
         trips.sample(&[("ship", odd), ("sea", "")], Duration::new(12, 34));
         trips.sample(&[("ship", "Étoile")], u64::MAX);
+        let mut waits = exposition.metric(Kind::Histogram, "waits_seconds", "Time in port.");
+        let buckets = [(Duration::from_millis(500), 2), (Duration::from_secs(1), 0)];
+        waits.histogram(&[("ship", "Keel")], buckets, 3, Duration::from_secs(9));
+        waits.histogram(&[("ship", "Étoile")], buckets, 0, Duration::from_millis(700));
         let text = exposition.into_text();
         let expected = "# HELP ships Afloat: C:\\\\sea,\\nnot \"sunk\".\n\
             # TYPE ships gauge\n\
@@ -152,7 +190,19 @@ mod tests {
             # HELP trips_seconds_total Time at sea.\n\
             # TYPE trips_seconds_total counter\n\
             trips_seconds_total{ship=\"the \\\"Keel\\\"\\\\\\n{a=\\\"b\\\"} 7\",sea=\"\"} 12.000000034\n\
-            trips_seconds_total{ship=\"Étoile\"} 18446744073709551615\n";
+            trips_seconds_total{ship=\"Étoile\"} 18446744073709551615\n\
+            # HELP waits_seconds Time in port.\n\
+            # TYPE waits_seconds histogram\n\
+            waits_seconds_bucket{ship=\"Keel\",le=\"0.500000000\"} 2\n\
+            waits_seconds_bucket{ship=\"Keel\",le=\"1.000000000\"} 2\n\
+            waits_seconds_bucket{ship=\"Keel\",le=\"+Inf\"} 5\n\
+            waits_seconds_sum{ship=\"Keel\"} 9.000000000\n\
+            waits_seconds_count{ship=\"Keel\"} 5\n\
+            waits_seconds_bucket{ship=\"Étoile\",le=\"0.500000000\"} 2\n\
+            waits_seconds_bucket{ship=\"Étoile\",le=\"1.000000000\"} 2\n\
+            waits_seconds_bucket{ship=\"Étoile\",le=\"+Inf\"} 2\n\
+            waits_seconds_sum{ship=\"Étoile\"} 0.700000000\n\
+            waits_seconds_count{ship=\"Étoile\"} 2\n";
         assert_eq!(text, expected);
 
         let read = parse::parse(&text).expect("it is the format");
@@ -162,5 +212,17 @@ mod tests {
         assert_eq!(trips.kind, "counter");
         let labels = [("ship", odd), ("sea", "")].map(|(name, value)| (name.into(), value.into()));
         assert_eq!(trips.samples[&labels.to_vec()], 12_000_000_034);
+        let waits = &read["waits_seconds"];
+        assert_eq!(
+            (waits.kind.as_str(), waits.with("ship", "Keel")),
+            ("histogram", Some(5 * parse::ONE))
+        );
+        let (fallen, miscounted) = (
+            text.replace("+Inf\"} 5", "+Inf\"} 1"),
+            text.replace("_count{ship=\"Keel\"} 5", "_count{ship=\"Keel\"} 6"),
+        );
+        for wrong in [fallen, miscounted, text.replace("le=\"+Inf\"", "le=\"9\"")] {
+            assert!(parse::parse(&wrong).is_err(), "{wrong}");
+        }
     }
 }

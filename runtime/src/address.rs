@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     cell::Task,
-    mailbox::{Rule, SendError, Undelivered},
+    mailbox::{By, SendError, Undelivered},
     message::Message,
 };
 
@@ -69,7 +69,7 @@ impl<M: Message> Address<M> {
                 Err(SendError::Full(full)) => full,
                 sent => return Poll::Ready(sent),
             };
-            let Rule::Await(room) = self.rule() else {
+            let By::Await(room) = self.rule() else {
                 return Poll::Ready(Err(SendError::Full(full)));
             };
             message = Some(full);

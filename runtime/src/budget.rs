@@ -21,6 +21,7 @@ const CLOCK_EVERY: u32 = QUANTUM_REDUCTIONS / 8;
 
 struct Budget {
     is_running: Cell<bool>,
+    /// What could be spent when the clock was last looked at.
     quantum: Cell<u32>,
     left: Cell<u32>,
     used: Cell<u64>,
@@ -28,8 +29,8 @@ struct Budget {
     unmeasured: Cell<u32>,
     /// False where only counts are charged: on the calling thread.
     is_measured: Cell<bool>,
-    /// When the turn began.
-    began: Cell<Time>,
+    /// When the clock was last looked at: at the beginning of the turn, or later.
+    looked: Cell<Time>,
     /// The turn has made something runnable that waits for this worker.
     has_nudge: Cell<bool>,
 }
@@ -43,7 +44,7 @@ impl Budget {
             used: Cell::new(0),
             unmeasured: Cell::new(0),
             is_measured: Cell::new(false),
-            began: Cell::new(Time::ZERO),
+            looked: Cell::new(Time::ZERO),
             has_nudge: Cell::new(false),
         }
     }
@@ -60,12 +61,15 @@ impl Budget {
 
     /// Lets measured time shrink what is left, when it ran ahead of the count.
     #[cold]
+    #[inline(never)]
     fn measure(&self) {
         self.unmeasured.set(CLOCK_EVERY);
         if self.is_measured.get() {
-            let elapsed = nanos(scheduler::passed_since(self.began.get()));
-            let spent = u32::try_from(elapsed / REDUCTION_NS).unwrap_or(u32::MAX);
-            self.left.set(self.left.get().min(self.quantum.get().saturating_sub(spent)));
+            let elapsed = scheduler::passed_since(self.looked.get());
+            let spent = u32::try_from(nanos(elapsed) / REDUCTION_NS).unwrap_or(u32::MAX);
+            self.quantum.set(self.quantum.get().saturating_sub(spent));
+            self.looked.set(self.looked.get() + elapsed);
+            self.left.set(self.left.get().min(self.quantum.get()));
         }
         if self.used.get() >= u64::from(NUDGE_REDUCTIONS) && self.has_nudge.replace(false) {
             scheduler::hand_over();
@@ -86,7 +90,7 @@ pub(crate) fn begin(quantum: u32, began: Time) {
         budget.left.set(quantum);
         budget.used.set(0);
         budget.unmeasured.set(CLOCK_EVERY);
-        budget.began.set(began);
+        budget.looked.set(began);
         budget.has_nudge.set(false);
     });
 }
@@ -98,6 +102,18 @@ pub(crate) fn end() -> u64 {
         budget.left.set(0);
         budget.used.get()
     })
+}
+
+/// When this worker has last looked at the clock: what it wakes became runnable then, or a little
+/// later. Another look would cost a tenth of a message.
+#[inline]
+pub(crate) fn looked() -> Time {
+    BUDGET.with(|budget| budget.looked.get())
+}
+
+/// This worker has looked at the clock between two turns.
+pub(crate) fn look(now: Time) {
+    BUDGET.with(|budget| budget.looked.set(now));
 }
 
 /// True on a thread that runs a turn now.

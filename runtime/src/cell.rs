@@ -19,41 +19,35 @@
 #![allow(unsafe_code, reason = "the body is reached without a lock, which C1 and C2 allow")]
 
 use std::{
-    any::TypeId,
     mem::{self, ManuallyDrop},
     ptr::{self, NonNull},
-    sync::PoisonError,
+    sync::atomic::AtomicU64 as Count,
 };
 
 use crate::{
     address::Address,
     budget,
     class::Class,
-    dead_letters::{DeadLetter, DeadReason},
-    mailbox::{Load, Mailbox, MailboxSpec, Rule},
+    mailbox::{By, Load, Mailbox, MailboxSpec, Rule},
     message::Message,
     queue::{Before, Letter, Queue, Taken},
-    reply::Reply,
     share::Share,
     status::Exit,
-    supervision::actor::Signal,
-    sync::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, OnceLock, Ordering,
-        UnsafeCell, fence,
-    },
+    sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell},
     system::System,
     time::Time,
 };
 
+mod header;
 #[cfg(all(test, evenkeel_loom))]
 mod loom_tests;
 mod task;
 mod turn;
 
-use self::task::{Counts, memory};
+use self::task::{Counts, LazyExtras, memory};
 pub(crate) use self::{
     task::{Extras, Order, Task, TaskStack, WeakTask, quietly},
-    turn::{Turn, current_turn},
+    turn::{Turn, current_process, current_turn},
 };
 
 /// What is to be done with a process after its turn.
@@ -106,12 +100,65 @@ pub(crate) struct Identity {
     pub(crate) id: u64,
     pub(crate) name: &'static str,
     pub(crate) class: Class,
-    /// Until when it goes before others of its class; never if [`Time::MAX`].
-    pub(crate) deadline: Time,
     /// Boxed, because most have none.
-    pub(crate) share: Option<Box<Share>>,
+    pub(crate) terms: Option<Box<Terms>>,
     /// Place in the registry.
     pub(crate) spot: u32,
+}
+
+/// What sets a process apart from others of its class.
+pub(crate) struct Terms {
+    /// Until when it goes before them; never if [`Time::MAX`].
+    pub(crate) deadline: Time,
+    /// With whom it shares its quantum.
+    pub(crate) share: Option<Share>,
+}
+
+impl Identity {
+    #[inline]
+    pub(crate) fn deadline(&self) -> Time {
+        self.terms.as_deref().map_or(Time::MAX, |terms| terms.deadline)
+    }
+
+    #[inline]
+    pub(crate) fn share(&self) -> Option<&Share> {
+        self.terms.as_deref()?.share.as_ref()
+    }
+}
+
+/// The identity of a process that is born; written once. A lock would cost two locked instructions.
+struct Born {
+    is_set: AtomicBool,
+    identity: UnsafeCell<Option<Identity>>,
+}
+
+// SAFETY: it is written once, before `is_set` (release), and read after that (acquire) alone.
+unsafe impl Sync for Born {}
+
+impl Born {
+    fn new() -> Self {
+        Self { is_set: AtomicBool::new(false), identity: UnsafeCell::new(None) }
+    }
+
+    #[inline]
+    fn get(&self) -> Option<&Identity> {
+        if !self.is_set.load(Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: whoever reads the mark sees what was written before it, which is an identity, and
+        // nobody writes after.
+        Some(self.identity.with(|identity| unsafe { (*identity).as_ref().unwrap_unchecked() }))
+    }
+
+    /// # Safety
+    ///
+    /// Nobody else calls this, before or meanwhile.
+    unsafe fn set(&self, identity: Identity) {
+        assert!(!self.is_set.load(Ordering::Relaxed), "a mailbox is given to one process");
+        // SAFETY: as the caller says, and without the mark nobody reads it.
+        self.identity.with_mut(|place| unsafe { *place = Some(identity) });
+        self.is_set.store(true, Ordering::Release);
+    }
 }
 
 struct VTable {
@@ -131,7 +178,7 @@ pub(crate) struct Header {
     queue: Queue,
     pub(crate) system: System,
     vtable: &'static VTable,
-    identity: OnceLock<Identity>,
+    identity: Born,
     // What the owner of the turn writes (C2), message by message: a cache line away from the queue,
     // wherever the cell lies.
     taken: Taken,
@@ -153,7 +200,9 @@ pub(crate) struct Header {
     pub(crate) generation: AtomicU32,
     /// The task below this one in a [`TaskStack`]. Touched by who queues it (C1).
     below: AtomicPtr<Header>,
-    extras: OnceLock<Box<Mutex<Extras>>>,
+    /// When it became runnable, in nanoseconds; on threads. Touched by who queues it (C1).
+    since: Count,
+    extras: LazyExtras,
 }
 
 /// Wherever the cell lies, these are on two cache lines.
@@ -176,145 +225,6 @@ struct Cell<M, B> {
     front: Front<M>,
     /// `None` before birth and after the end.
     body: UnsafeCell<Option<B>>,
-}
-
-// --- the header ----------------------------------------------------------------------------
-
-impl Header {
-    /// # Panics
-    ///
-    /// On a cell that is not spawned; such a cell is in no queue.
-    #[inline]
-    pub(crate) fn identity(&self) -> &Identity {
-        self.identity.get().expect("only spawned processes run")
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_done(&self) -> bool {
-        self.is_done.load(Ordering::Acquire)
-    }
-
-    /// Adds a turn to the statistics. Without a locked instruction: they may miss one.
-    #[inline]
-    pub(crate) fn count(&self, used: u64) {
-        let before = self.reductions.load(Ordering::Relaxed);
-        self.reductions.store(before.wrapping_add(used), Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_spent(&self) -> bool {
-        self.is_spent.load(Ordering::Relaxed)
-    }
-
-    /// `None` for a mailbox that was not given to a process yet.
-    pub(crate) fn spawned(&self) -> Option<&Identity> {
-        self.identity.get()
-    }
-
-    pub(crate) fn extras(&self) -> MutexGuard<'_, Extras> {
-        let extras = self.extras.get_or_init(Box::default);
-        // Pairs with the fence in `set_done`: who comes with a bond sees that the process is done,
-        // or its end sees the bond.
-        fence(Ordering::SeqCst);
-        // Nothing of the user's runs under the lock.
-        extras.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn has_extras(&self) -> bool {
-        self.extras.get().is_some()
-    }
-
-    fn set_done(&self) {
-        self.is_done.store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
-    }
-
-    /// Counts a message that nobody handles, and drops it.
-    #[cold]
-    pub(crate) fn bury<M: Message>(&self, message: M, reason: DeadReason) {
-        let receiver = self.spawned().map_or("not spawned", |identity| identity.name);
-        // Naming and dropping it runs code of the user's.
-        quietly(|| {
-            // An order that crosses the end of a supervisor is no message of anybody's.
-            if TypeId::of::<M>() == TypeId::of::<Signal>() {
-                return drop(message);
-            }
-            let kind = message.kind();
-            let letter = || DeadLetter { at: self.system.now(), kind, receiver, reason };
-            self.system.dead().note(letter, reason);
-            drop(message);
-        });
-    }
-
-    /// The next order, if any.
-    pub(crate) fn next_order(&self) -> Option<Order> {
-        if !self.has_orders.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut extras = self.extras();
-        let order = extras.orders.pop_front();
-        self.has_orders.store(!extras.orders.is_empty(), Ordering::Release);
-        order
-    }
-
-    /// Books the use of a turn after which the process runs on; says if it is spent by now.
-    pub(crate) fn book(&self, used: u32, quantum: u32) -> bool {
-        let used = self.used.load(Ordering::Relaxed).saturating_add(used);
-        let is_spent = self.is_spent() || used >= quantum;
-        self.used.store(if is_spent { 0 } else { used }, Ordering::Relaxed);
-        self.is_spent.store(is_spent, Ordering::Relaxed);
-        is_spent
-    }
-
-    /// What this turn may spend.
-    #[inline]
-    pub(crate) fn quantum(&self) -> u32 {
-        self.identity().share.as_deref().map_or(crate::limits::QUANTUM_REDUCTIONS, Share::quantum)
-    }
-
-    /// What is left of the quantum since the process was woken.
-    #[inline]
-    pub(crate) fn rest(&self, quantum: u32) -> u32 {
-        quantum.saturating_sub(self.used.load(Ordering::Relaxed)).max(1)
-    }
-
-    /// Asks to be told when the process ends.
-    pub(crate) fn on_exit(&self, reply: Reply<Exit>) {
-        let mut extras = self.extras();
-        if self.is_done() {
-            drop(extras);
-            reply.send(Exit::NoProcess);
-        } else {
-            extras.exits.push(reply);
-        }
-    }
-
-    /// Tells all whom it may concern that the process is over.
-    fn tell_exits(&self, exit: &Exit) {
-        self.life_over(exit, false);
-        self.process_over(exit);
-    }
-
-    fn bury_all<M: Message>(&self, letters: Vec<Letter<M>>, locked: Vec<M>) {
-        for letter in letters {
-            self.bury(letter.open().0, DeadReason::Ended);
-        }
-        for message in locked {
-            self.bury(message, DeadReason::Ended);
-        }
-    }
-
-    /// Gives up the place in the share, which only who runs or wants to run has, and in the
-    /// registry.
-    fn depart(&self, before: Before) {
-        let identity = self.identity();
-        if let Some(share) = identity.share.as_ref().filter(|_| before == Before::Awake) {
-            share.leave();
-        }
-        self.system.leave(identity.spot);
-    }
 }
 
 // --- cells ---------------------------------------------------------------------------------
@@ -343,16 +253,23 @@ pub(crate) fn settle<M: Message>(mailbox: Mailbox<M>, body: Box<dyn Body<M>>) ->
     address
 }
 
-/// Lets a process that has its body begin.
-pub(crate) fn give_birth(process: &Task, identity: Identity) {
-    let is_first = process.identity.set(identity).is_ok();
-    assert!(is_first, "a mailbox is given to one process");
-    // SAFETY: the vtable is this cell's, and an unborn process has no turn that anybody could own.
-    let is_idle = unsafe { (process.vtable.is_born_idle)(process.0) };
+/// Lets a process that has its body begin: `queued`, unless it is born idle.
+pub(crate) fn give_birth(process: &Task, queued: Option<Task>, identity: Identity) {
+    // SAFETY: a mailbox is given to one process, by who consumes it, and a cell that is made with
+    // its body is born by who made it; so nobody else does this, before or meanwhile.
+    unsafe { process.identity.set(identity) };
     // An unborn cell counts as queued: senders have not scheduled it, nor will they until it idles.
-    if !(is_idle && process.queue.try_idle()) {
-        process.activate();
+    match queued {
+        Some(task) => process.enqueue(task),
+        None if process.queue.try_idle() => {}
+        None => process.activate(),
     }
+}
+
+/// True if there is nothing to do before the first message, for a process that is not born.
+pub(crate) fn is_born_idle(process: &Task) -> bool {
+    // SAFETY: the vtable is this cell's, and an unborn process has no turn that anybody could own.
+    unsafe { (process.vtable.is_born_idle)(process.0) }
 }
 
 /// Closes a mailbox that was never given to a process, or to one that was not born.
@@ -371,13 +288,13 @@ pub(crate) fn abandon<M: Message>(mailbox: &Address<M>) {
 ///
 /// The caller owns the turn, or knows that nobody does.
 unsafe fn shut<M: Message>(front: &Front<M>) -> (Vec<Letter<M>>, Vec<M>, Before) {
-    let locked = match &front.rule {
-        Rule::Locked(locked) => locked.close_and_drain(),
-        Rule::Reject | Rule::DropNew | Rule::Await(_) => Vec::new(),
+    let locked = match front.rule.by() {
+        By::Locked(locked) => locked.close_and_drain(),
+        By::Reject | By::DropNew | By::Await(_) => Vec::new(),
     };
     // SAFETY: as the caller says; the front is of type `M`.
     let (letters, before) = unsafe { front.header.queue.shut::<M>(&front.header.taken) };
-    if let Rule::Await(room) = &front.rule {
+    if let By::Await(room) = front.rule.by() {
         room.announce(usize::MAX);
     }
     (letters, locked, before)
@@ -401,7 +318,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             queue: Queue::new(spec.items_max, spec.bytes_max, rule.is_plain()),
             system,
             vtable: &Self::VTABLE,
-            identity: OnceLock::new(),
+            identity: Born::new(),
             taken: Taken::new(),
             used: AtomicU32::new(0),
             debt: AtomicU32::new(0),
@@ -413,7 +330,8 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             is_spent: AtomicBool::new(false),
             generation: AtomicU32::new(0),
             below: AtomicPtr::new(ptr::null_mut()),
-            extras: OnceLock::new(),
+            since: Count::new(0),
+            extras: LazyExtras::new(),
         };
         let front = Front { header, rule };
         let cell = memory::place(Self { front, body: UnsafeCell::new(body) });
@@ -495,7 +413,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         let (used, is_spent) = (header.used.load(Ordering::Relaxed), header.is_spent());
         header.used.store(0, Ordering::Relaxed);
         header.is_spent.store(false, Ordering::Relaxed);
-        let share = header.identity().share.as_ref();
+        let share = header.identity().share();
         if wait(&header.queue) {
             // The caller's task keeps the cell, and with it the share.
             if let Some(share) = share {
@@ -538,9 +456,9 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
     unsafe fn load(header: NonNull<Header>) -> Load {
         // SAFETY: the vtable of this cell led here.
         let front = unsafe { &Self::of(header).front };
-        match &front.rule {
-            Rule::Locked(locked) => locked.load(),
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => front.header.queue.load(),
+        match front.rule.by() {
+            By::Locked(locked) => locked.load(),
+            By::Reject | By::DropNew | By::Await(_) => front.header.queue.load(),
         }
     }
 
@@ -548,10 +466,10 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         // SAFETY: the vtable of this cell led here.
         let front = unsafe { &Self::of(header).front };
         front.header.queue.close();
-        match &front.rule {
-            Rule::Locked(locked) => locked.close(),
-            Rule::Await(room) => room.announce(usize::MAX),
-            Rule::Reject | Rule::DropNew => {}
+        match front.rule.by() {
+            By::Locked(locked) => locked.close(),
+            By::Await(room) => room.announce(usize::MAX),
+            By::Reject | By::DropNew => {}
         }
     }
 

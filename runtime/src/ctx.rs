@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use crate::{
+    actor::Rare,
     address::Address,
     budget,
     compute::{JobHandle, Panicked, Yielder},
@@ -17,12 +18,12 @@ use crate::{
 /// The doors of one turn: clock, entropy, timers, jobs, the actor's own address.
 pub struct Ctx<'a, M: Message> {
     me: &'a Address<M>,
-    entropy: &'a mut Option<Box<Entropy>>,
+    rare: &'a mut Option<Box<Rare>>,
 }
 
 impl<'a, M: Message> Ctx<'a, M> {
-    pub(crate) const fn new(me: &'a Address<M>, entropy: &'a mut Option<Box<Entropy>>) -> Self {
-        Self { me, entropy }
+    pub(crate) const fn new(me: &'a Address<M>, rare: &'a mut Option<Box<Rare>>) -> Self {
+        Self { me, rare }
     }
 
     /// Time since the system started; virtual when simulated.
@@ -40,7 +41,7 @@ impl<'a, M: Message> Ctx<'a, M> {
     /// This actor's stream, seeded by the system's seed and the actor's number.
     pub fn entropy(&mut self) -> &mut Entropy {
         let me = self.me;
-        self.entropy.get_or_insert_with(|| Box::new(me.entropy()))
+        self.rare.get_or_insert_default().entropy.get_or_insert_with(|| me.entropy())
     }
 
     /// The actor's own address.
@@ -95,7 +96,7 @@ impl<'a, M: Message> Ctx<'a, M> {
         into: impl FnOnce(Result<T, Panicked>) -> M + Send + 'static,
     ) -> JobHandle {
         let (address, generation) = self.life();
-        let share = self.me.task().identity().share.as_deref();
+        let share = self.me.task().identity().share();
         self.system().start_compute(share, job, move |result| {
             address.deliver(generation, into(result));
         })

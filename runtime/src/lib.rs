@@ -20,6 +20,7 @@ mod ctx;
 mod dead_letters;
 mod doors;
 mod entropy;
+mod histogram;
 mod inline;
 pub mod limits;
 mod mailbox;
@@ -60,6 +61,7 @@ pub use self::{
     ctx::Ctx,
     dead_letters::{DeadLetter, DeadReason},
     entropy::Entropy,
+    histogram::Histogram,
     inline::Inline,
     mailbox::{Mailbox, MailboxSpec, Overflow, SendError, Undelivered},
     message::Message,
@@ -77,6 +79,7 @@ pub use self::{
     supervision::{
         AtRestart, Backoff, Child, Down, GroupError, Intensity, LookupError, Monitor, NameError,
         Process, Restart, SpawnRefused, Strategy, Supervisor, SupervisorSpec, Told, TooManyBonds,
+        Watch, link, unlink, watch,
     },
     system::{Spawn, StartError, System, ThreadsConfig},
     ticket::{Completion, Ticket},

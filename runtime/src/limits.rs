@@ -67,6 +67,10 @@ pub const TURN_SLOW_NS: u64 = 1_000_000;
 /// 10 against 100 runnable actors as they are.
 pub const BALANCE_NS: u64 = 10_000_000;
 
+/// How often a worker that has work looks at the timers of the others: one of them may be in a turn
+/// that does not end, and its timers are then late by so much more.
+pub const TIMERS_LOOK_NS: u64 = 1_000_000;
+
 /// Worker threads; parked workers are a bit set in one word.
 pub const WORKERS_MAX: usize = 64;
 

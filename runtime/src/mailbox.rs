@@ -50,6 +50,13 @@ pub struct MailboxSpec {
     pub overflow: Overflow,
 }
 
+impl MailboxSpec {
+    /// Of a process that nobody sends to.
+    pub(crate) const fn none(name: &'static str) -> Self {
+        Self { name, items_max: 1, bytes_max: 0, overflow: Overflow::Reject }
+    }
+}
+
 /// Receiving end of a mailbox, given to `spawn`. Dropped unused it closes the mailbox.
 pub struct Mailbox<M: Message> {
     address: Option<Address<M>>,
@@ -128,27 +135,51 @@ pub enum Undelivered {
     Closed,
 }
 
-/// The part of a mailbox that its overflow rule needs.
-pub(crate) enum Rule<M> {
-    Reject,
+/// The part of a mailbox that its overflow rule needs; one word, nothing for the one that most
+/// have.
+pub(crate) struct Rule<M>(Option<Box<Other<M>>>);
+
+/// Any rule but `Reject`.
+enum Other<M> {
     DropNew,
-    Await(Box<Room>),
-    Locked(Box<Locked<M>>),
+    Await(Room),
+    Locked(Locked<M>),
 }
 
-impl<M: Message> Rule<M> {
-    pub(crate) fn new(spec: &MailboxSpec) -> Self {
-        match spec.overflow {
-            Overflow::Reject => Self::Reject,
-            Overflow::DropNew => Self::DropNew,
-            Overflow::Await => Self::Await(Box::default()),
-            Overflow::DropOld | Overflow::Coalesce => Self::Locked(Box::new(Locked::new(spec))),
+/// A rule, to be told apart.
+pub(crate) enum By<'a, M> {
+    Reject,
+    DropNew,
+    Await(&'a Room),
+    Locked(&'a Locked<M>),
+}
+
+impl<M> Rule<M> {
+    #[inline]
+    pub(crate) fn by(&self) -> By<'_, M> {
+        match self.0.as_deref() {
+            None => By::Reject,
+            Some(Other::DropNew) => By::DropNew,
+            Some(Other::Await(room)) => By::Await(room),
+            Some(Other::Locked(locked)) => By::Locked(locked),
         }
     }
 
     /// True if letters go into the queue, and a sender that finds no room turns back.
-    pub(crate) const fn is_plain(&self) -> bool {
-        matches!(self, Self::Reject | Self::DropNew)
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.by(), By::Reject | By::DropNew)
+    }
+}
+
+impl<M: Message> Rule<M> {
+    pub(crate) fn new(spec: &MailboxSpec) -> Self {
+        let other = match spec.overflow {
+            Overflow::Reject => None,
+            Overflow::DropNew => Some(Other::DropNew),
+            Overflow::Await => Some(Other::Await(Room::default())),
+            Overflow::DropOld | Overflow::Coalesce => Some(Other::Locked(Locked::new(spec))),
+        };
+        Self(other.map(Box::new))
     }
 }
 

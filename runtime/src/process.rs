@@ -58,7 +58,7 @@ where
                 Order::Kill | Order::End => return Verdict::Done(Exit::Killed),
                 Order::Visit(visit) => visit(None),
                 Order::Halt | Order::Begin => {
-                    unreachable!("lives are ordered by supervisors, which have actors below them")
+                    unreachable!("lives are ordered by supervisors, and this one has no factory")
                 }
             }
         }
@@ -72,32 +72,16 @@ where
         let Some(future) = &mut self.future else {
             return Verdict::Done(Exit::Stopped);
         };
-        let waker = turn.me().task().waker();
-        let mut cx = Context::from_waker(&waker);
-        budget::consume(1);
-        AWAITS_MESSAGE.with(|awaits| awaits.set(false));
-        let poll = AssertUnwindSafe(|| future.as_mut().poll(&mut cx));
-        let polled = if spans::is_on() {
-            spans::of_turn(turn.header(), || catch_unwind(poll))
-        } else {
-            catch_unwind(poll)
-        };
-        match polled {
+        match poll_once(turn, |cx| future.as_mut().poll(cx)) {
             Ok(Poll::Pending) if is_stopping => Verdict::Done(Exit::Stopped),
-            Ok(Poll::Pending) => {
-                Verdict::Pending { takes_messages: AWAITS_MESSAGE.with(Cell::get) }
-            }
+            Ok(Poll::Pending) => pending(),
             Ok(Poll::Ready(output)) => {
                 if let Some(done) = self.done.take() {
                     done(Ok(output));
                 }
                 Verdict::Done(Exit::Stopped)
             }
-            Err(payload) => {
-                let reason = panic_text(&*payload);
-                let header = turn.header();
-                tracing::error!(name = header.identity().name, reason, "a process panicked");
-                header.system.count_panic();
+            Err(reason) => {
                 if let Some(done) = self.done.take() {
                     done(Err(TaskError::Panicked(reason.clone())));
                 }
@@ -105,6 +89,35 @@ where
             }
         }
     }
+}
+
+/// Polls a future of this process, in its turn; or counts the panic, and says what it said.
+pub(crate) fn poll_once<M: Message, T>(
+    turn: &Turn<'_, M>,
+    poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+) -> Result<Poll<T>, String> {
+    let waker = turn.me().task().waker();
+    let mut cx = Context::from_waker(&waker);
+    budget::consume(1);
+    AWAITS_MESSAGE.with(|awaits| awaits.set(false));
+    let poll = AssertUnwindSafe(|| poll(&mut cx));
+    let polled = if spans::is_on() {
+        spans::of_turn(turn.header(), || catch_unwind(poll))
+    } else {
+        catch_unwind(poll)
+    };
+    polled.map_err(|payload| {
+        let reason = panic_text(&*payload);
+        let header = turn.header();
+        tracing::error!(name = header.identity().name, reason, "a process panicked");
+        header.system.count_panic();
+        reason
+    })
+}
+
+/// What a future waits for that was polled in this turn.
+pub(crate) fn pending() -> Verdict {
+    Verdict::Pending { takes_messages: AWAITS_MESSAGE.with(Cell::get) }
 }
 
 /// Why an async process gave no result.
@@ -125,6 +138,12 @@ pub struct TaskHandle<T> {
 }
 
 type Outcome<T> = Result<T, TaskError>;
+
+impl<T> TaskHandle<T> {
+    pub(crate) const fn task(&self) -> &Task {
+        &self.process
+    }
+}
 
 impl<T: Send> TaskHandle<T> {
     pub(crate) fn pair() -> (Reply<Outcome<T>>, Answer<Outcome<T>>) {

@@ -9,7 +9,7 @@ use crate::{
     cell::{Task, WeakTask},
     sync::{
         Condvar, Mutex, MutexGuard,
-        coarse::{AtomicUsize, Instant},
+        coarse::{AtomicBool, Instant},
     },
 };
 
@@ -31,9 +31,9 @@ pub(crate) struct Cursor {
 
 pub(crate) struct Registry {
     shards: [Mutex<Shard>; SHARDS as usize],
-    live: AtomicUsize,
     /// Who waits for the end of all of them.
     waiting: Mutex<()>,
+    is_awaited: AtomicBool,
     is_empty: Condvar,
 }
 
@@ -41,8 +41,8 @@ impl Registry {
     pub(crate) fn new() -> Self {
         Self {
             shards: Default::default(),
-            live: AtomicUsize::new(0),
             waiting: Mutex::new(()),
+            is_awaited: AtomicBool::new(false),
             is_empty: Condvar::new(),
         }
     }
@@ -52,14 +52,18 @@ impl Registry {
         self.shards[index as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Processes that have been spawned and have not ended.
+    /// Processes that have been spawned and have not ended. Counted when somebody asks, so that
+    /// spawns on different threads do not meet in a counter.
     pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+        let living = |index| {
+            let shard = self.shard(index);
+            shard.spots.len() - shard.free.len()
+        };
+        (0..SHARDS).map(living).sum()
     }
 
     /// Adds process number `id` and says its spot.
     pub(crate) fn enter(&self, id: u64, process: WeakTask) -> u32 {
-        self.live.fetch_add(1, Ordering::Relaxed);
         let index = u32::try_from(id % u64::from(SHARDS)).expect("a remainder of 16");
         let mut shard = self.shard(index);
         let place = if let Some(place) = shard.free.pop() {
@@ -73,12 +77,6 @@ impl Registry {
     }
 
     pub(crate) fn leave(&self, spot: u32) {
-        if self.live.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // Under the lock, so that it does not fall between a waiter's look and its wait.
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            self.is_empty.notify_all();
-            drop(waiting);
-        }
         let (index, place) = (spot % SHARDS, spot / SHARDS);
         let mut shard = self.shard(index);
         let process = shard.spots[place as usize].take();
@@ -86,12 +84,20 @@ impl Registry {
         drop(shard);
         // The last weak reference frees the cell's memory; not under the lock.
         drop(process);
+        // Who counted this one before it left had said so before: the shard's lock lies between.
+        if self.is_awaited.load(Ordering::SeqCst) {
+            // Under the lock, so that it does not fall between a waiter's count and its wait.
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.is_empty.notify_all();
+            drop(waiting);
+        }
     }
 
     /// Blocks until no process lives, or until the deadline.
     pub(crate) fn wait_empty(&self, deadline: Instant) {
+        self.is_awaited.store(true, Ordering::SeqCst);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.live.load(Ordering::SeqCst) > 0 {
+        while self.live() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
                 return;

@@ -38,7 +38,7 @@ impl Runnable for Task {
     }
 
     fn deadline(&self) -> Time {
-        self.identity().deadline
+        self.identity().deadline()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::{class::Class, dead_letters::DeadReason, limits::TURN_SLOW_NS};
+use crate::{class::Class, dead_letters::DeadReason, histogram::Histogram, limits::TURN_SLOW_NS};
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub enum StopReason {
     Fatal(String),
 }
 
-/// The longest turn so far.
+/// The longest turn so far; of those up to about a microsecond none is remembered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlowTurn {
     /// Its process.
@@ -74,7 +74,7 @@ pub struct SlowTurn {
 }
 
 /// What one class has used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassStatus {
     /// Turns run.
     pub turns: u64,
@@ -84,9 +84,12 @@ pub struct ClassStatus {
     pub busy_ns: u64,
     /// Processes that are runnable now.
     pub queued: usize,
-    /// The longest that a fresh process has waited for its turn, in nanoseconds. Only measured
-    /// when simulated.
-    pub fresh_wait_ns_max: u64,
+    /// How long fresh processes have waited for their turns, since they were woken. On threads a
+    /// wait may be counted from the beginning of the turn that has woken it, or from when that turn
+    /// has last looked at the clock: too long by some microseconds, or by what it did uncounted.
+    pub waits: Histogram,
+    /// How long the turns were.
+    pub lengths: Histogram,
 }
 
 /// A system's statistics since its start.

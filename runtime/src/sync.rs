@@ -49,6 +49,12 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
+    /// Calls `f` with a pointer that may be read through, by the rules of `UnsafeCell`.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
+    }
+
     /// Calls `f` with a pointer that may be written through, by the rules of `UnsafeCell`.
     #[inline]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
@@ -122,14 +128,6 @@ impl<T> OnceLock<T> {
         let set = self.value.set(value);
         self.is_set.swap(true, Ordering::AcqRel);
         set
-    }
-
-    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
-        if !self.is_set.load(Ordering::Acquire) {
-            self.value.get_or_init(make);
-            self.is_set.swap(true, Ordering::AcqRel);
-        }
-        self.value.get().expect("set by whoever set the mark, or above")
     }
 }
 

@@ -13,12 +13,12 @@ use std::{
 use crate::{
     actor::{Actor, ActorBody},
     address::Address,
-    cell::{self, Identity, Task},
+    cell::{self, Identity, Task, Terms},
     class::Class,
     dead_letters::{DeadLetter, DeadLetters},
     entropy::Seed,
     inline::{Inline, InlineDriver},
-    mailbox::{Mailbox, MailboxSpec, Overflow},
+    mailbox::{Mailbox, MailboxSpec},
     message::{Message, Never},
     process::{ActorHandle, FutureBody, Inbox, TaskHandle},
     processes::Processes,
@@ -203,7 +203,11 @@ impl System {
     }
 
     fn new(clock: Clock, seed: Seed, driver: Driver) -> Self {
-        Self::of_node(clock, seed, driver, 0, Arc::new(Timers::new()))
+        let wheels = match &driver {
+            Driver::Threads(driver) => driver.scheduler.workers(),
+            Driver::Simulated(_) | Driver::Inline(_) => 1,
+        };
+        Self::of_node(clock, seed, driver, 0, Arc::new(Timers::new(wheels)))
     }
 
     /// A system that is node number `node` of a simulation.
@@ -273,8 +277,7 @@ impl System {
         spec: Spawn,
         future: impl Future<Output = T> + Send + 'static,
     ) -> TaskHandle<T> {
-        let name = spec.name;
-        let mailbox = MailboxSpec { name, items_max: 1, bytes_max: 0, overflow: Overflow::Reject };
+        let mailbox = MailboxSpec::none(spec.name);
         let (telling, answer) = TaskHandle::pair();
         let body = FutureBody::new(future, move |result| telling.send(result), false);
         let address = cell::occupied::<Never, _>(self.clone(), &mailbox, body);
@@ -307,11 +310,13 @@ impl System {
 
     pub(crate) fn give_birth(&self, spec: Spawn, process: &Task, id: u64) {
         assert!(process.system.is_same(self), "a mailbox belongs to the system that made it");
-        let spot = self.0.registry.enter(id, process.downgrade());
+        let is_queued = !cell::is_born_idle(process);
+        let (registered, queued) = process.hold_for_birth(is_queued);
+        let spot = self.0.registry.enter(id, registered);
         let Spawn { name, class, share, deadline, restart: _ } = spec;
-        let share = share.map(Box::new);
-        let deadline = deadline.unwrap_or(Time::MAX);
-        cell::give_birth(process, Identity { id, name, class, deadline, share, spot });
+        let terms = (share.is_some() || deadline.is_some())
+            .then(|| Box::new(Terms { deadline: deadline.unwrap_or(Time::MAX), share }));
+        cell::give_birth(process, queued, Identity { id, name, class, terms, spot });
         if self.0.stop.is_set() {
             process.stop_from_top();
         }
@@ -494,10 +499,10 @@ impl System {
     }
 
     pub(crate) fn set_timer(&self, at: Time, due: Box<dyn FnOnce() + Send>) -> TimerId {
-        let (timer, is_first) = self.0.timers.set(at, due);
+        let (timer, is_earlier) = self.0.timers.set(at, due);
         match &self.0.driver {
-            Driver::Threads(driver) if is_first => driver.scheduler.timer_set(),
-            Driver::Inline(driver) if is_first => driver.timer_set(),
+            Driver::Threads(driver) if is_earlier => driver.scheduler.timer_set(),
+            Driver::Inline(driver) if is_earlier => driver.timer_set(),
             Driver::Threads(_) | Driver::Simulated(_) | Driver::Inline(_) => {}
         }
         timer

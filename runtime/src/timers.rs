@@ -1,103 +1,152 @@
 //! Timers of one system: what is to be done when, in order of time and then of setting.
+//!
+//! A wheel for each worker, so that setting and cancelling seldom meet: who sets a timer on a
+//! worker takes that one's, others take turns. A worker looks at its own before every turn, and at
+//! all when it has nothing to do and every tick, since a turn may be long.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        PoisonError,
-        atomic::{AtomicU64 as Count, Ordering},
-    },
+use std::sync::{
+    PoisonError,
+    atomic::{AtomicUsize as Count, Ordering},
 };
 
+use crossbeam_utils::CachePadded;
+
+use self::wheel::{Key, Wheel};
 use crate::{
+    scheduler,
     sync::coarse::{AtomicU64, Mutex, MutexGuard},
     time::Time,
 };
 
+mod wheel;
+
 /// A timer that was set. Firing or cancelling it twice does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId {
-    at: Time,
-    number: u64,
+    key: Key,
+    place: usize,
 }
 
 type Due = Box<dyn FnOnce() + Send>;
 
-pub(crate) struct Timers {
-    set: Mutex<BTreeMap<TimerId, Due>>,
-    numbers: Count,
-    /// When the first is due; `u64::MAX` if none. Read at every dispatch, so not behind the lock.
+/// One wheel, of one worker.
+struct Place {
+    wheel: Mutex<Wheel<Due>>,
+    /// When to look into the wheel; `u64::MAX` if it is empty. Read at every dispatch, so not
+    /// behind the lock.
     first: AtomicU64,
 }
 
-impl Timers {
-    pub(crate) const fn new() -> Self {
-        Self {
-            set: Mutex::new(BTreeMap::new()),
-            numbers: Count::new(0),
-            first: AtomicU64::new(u64::MAX),
-        }
+impl Place {
+    fn new() -> Self {
+        Self { wheel: Mutex::new(Wheel::new()), first: AtomicU64::new(u64::MAX) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TimerId, Due>> {
+    fn lock(&self) -> MutexGuard<'_, Wheel<Due>> {
         // Nothing of the user's runs under the lock.
-        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wheel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets a timer. O(log n). True if it is now the first.
+    /// Says when to look next. True if that is earlier than before.
+    fn publish(&self, wheel: &Wheel<Due>) -> bool {
+        let first = wheel.first().map_or(u64::MAX, Time::as_nanos);
+        let before = self.first.load(Ordering::Relaxed);
+        if first != before {
+            self.first.store(first, Ordering::SeqCst);
+        }
+        first < before
+    }
+
+    fn fire(&self, now: Time) {
+        loop {
+            let mut wheel = self.lock();
+            let due = wheel.pop(now);
+            self.publish(&wheel);
+            drop(wheel);
+            let Some(due) = due else { return };
+            due();
+        }
+    }
+}
+
+pub(crate) struct Timers {
+    places: Box<[CachePadded<Place>]>,
+    /// How many were set from outside the workers.
+    from_outside: Count,
+}
+
+impl Timers {
+    /// With so many wheels.
+    pub(crate) fn new(places: usize) -> Self {
+        assert!(places > 0, "a timer has to be somewhere");
+        let places = (0..places).map(|_| CachePadded::new(Place::new())).collect();
+        Self { places, from_outside: Count::new(0) }
+    }
+
+    /// Sets a timer. O(1). True if its wheel is to be looked at earlier than before.
     pub(crate) fn set(&self, at: Time, due: Due) -> (TimerId, bool) {
-        let id = TimerId { at, number: self.numbers.fetch_add(1, Ordering::Relaxed) };
-        let mut set = self.lock();
-        set.insert(id, due);
-        let is_first = at.as_nanos() < self.first.load(Ordering::Relaxed);
-        if is_first {
-            self.first.store(at.as_nanos(), Ordering::SeqCst);
-        }
-        (id, is_first)
+        let place = match scheduler::worker_index() {
+            Some(index) => index % self.places.len(),
+            None if self.places.len() == 1 => 0,
+            None => self.from_outside.fetch_add(1, Ordering::Relaxed) % self.places.len(),
+        };
+        let here = &self.places[place];
+        let mut wheel = here.lock();
+        let key = wheel.set(at, due);
+        let is_earlier = here.publish(&wheel);
+        (TimerId { key, place }, is_earlier)
     }
 
-    /// Forgets a timer. O(log n).
+    /// Forgets a timer. O(1).
     pub(crate) fn cancel(&self, id: TimerId) {
-        let mut set = self.lock();
-        let due = set.remove(&id);
-        if due.is_some() && id.at.as_nanos() == self.first.load(Ordering::Relaxed) {
-            self.publish_first(&set);
-        }
-        drop(set);
+        let Some(here) = self.places.get(id.place) else { return };
+        let mut wheel = here.lock();
+        let due = wheel.cancel(id.key);
+        here.publish(&wheel);
+        drop(wheel);
         // Its closure holds an address, whose last drop runs code of the user's.
         drop(due);
     }
 
-    /// When the next timer is due.
-    pub(crate) fn first(&self) -> Option<Time> {
-        let first = self.first.load(Ordering::SeqCst);
-        (first != u64::MAX).then(|| Time::from_nanos(first))
+    /// When to look into the wheels at the latest: not after the first timer is due.
+    pub(crate) fn look_at(&self) -> Option<Time> {
+        let first = self.places.iter().map(|place| place.first.load(Ordering::SeqCst)).min();
+        first.filter(|&first| first != u64::MAX).map(Time::from_nanos)
     }
 
-    /// Fires what is due at `now`, in order.
+    /// When the first timer is due. O(n) of those near it.
+    pub(crate) fn first(&self) -> Option<Time> {
+        self.places.iter().filter_map(|place| place.lock().first_exact()).min()
+    }
+
+    /// True if wheel number `place` is to be looked into.
+    #[inline]
+    pub(crate) fn is_due(&self, place: usize, now: Time) -> bool {
+        self.places[place].first.load(Ordering::Relaxed) <= now.as_nanos()
+    }
+
+    /// Fires what is due in wheel number `place`, in order.
+    pub(crate) fn fire_in(&self, place: usize, now: Time) {
+        self.places[place].fire(now);
+    }
+
+    /// Fires all that is due; in order where there is one wheel.
     pub(crate) fn fire(&self, now: Time) {
-        loop {
-            let mut set = self.lock();
-            let due = match set.first_entry() {
-                Some(entry) if entry.key().at <= now => entry.remove(),
-                Some(_) | None => return,
-            };
-            self.publish_first(&set);
-            drop(set);
-            due();
+        for place in 0..self.places.len() {
+            if self.is_due(place, now) {
+                self.fire_in(place, now);
+            }
         }
     }
 
     /// Drops all timers, when the system stops.
     pub(crate) fn clear(&self) {
-        let mut set = self.lock();
-        let dropped = std::mem::take(&mut *set);
-        self.publish_first(&set);
-        drop(set);
-        drop(dropped);
-    }
-
-    fn publish_first(&self, set: &BTreeMap<TimerId, Due>) {
-        let first = set.first_key_value().map_or(u64::MAX, |(id, _)| id.at.as_nanos());
-        self.first.store(first, Ordering::SeqCst);
+        for place in &self.places {
+            let mut wheel = place.lock();
+            let dropped = wheel.clear();
+            place.publish(&wheel);
+            drop(wheel);
+            drop(dropped);
+        }
     }
 }

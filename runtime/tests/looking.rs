@@ -1,8 +1,10 @@
 //! What a system says about its processes, and what it lets others weigh.
 
+use std::{sync::mpsc, time::Duration};
+
 use evenkeel_runtime::{
     Actor, Class, Ctx, Faults, Flow, MailboxSpec, Message, Overflow, ProcessStatus, Share, Spawn,
-    System, Weight,
+    System, ThreadsConfig, Weight,
 };
 
 struct Note(usize);
@@ -119,7 +121,7 @@ fn shares_get_time_by_weight() {
             drop(system.spawn_once(spawn, spec, Endless));
         }
     }
-    sim.run_for(std::time::Duration::from_millis(100));
+    sim.run_for(Duration::from_millis(100));
     let used = |name: &str| -> u64 {
         let own = all(&system, 64).into_iter().filter(|process| process.name == name);
         own.map(|process| process.reductions).sum()
@@ -150,15 +152,100 @@ fn parts_of_a_share_get_time_by_their_weight() {
         own.map(|process| process.reductions).sum()
     };
     let is_about = |have: u64, want: u64| have.abs_diff(want) * 20 <= want;
-    sim.run_for(std::time::Duration::from_millis(100));
+    sim.run_for(Duration::from_millis(100));
     assert_eq!(client.active(), 2);
     let [light, plain, other] = names.map(used);
     assert!(is_about(4 * light, plain), "{light} {plain}");
     assert!(is_about(other, 2 * plain), "{plain} {other}");
 
     weight.set_in_64ths(64);
-    sim.run_for(std::time::Duration::from_millis(100));
+    sim.run_for(Duration::from_millis(100));
     let [light, plain, other] =
         [(0, light), (1, plain), (2, other)].map(|(n, was)| used(names[n]) - was);
     assert!(is_about(light, plain) && is_about(other, 2 * plain), "{light} {plain} {other}");
+}
+
+/// Works so many reductions for every message.
+struct Worker;
+
+impl Actor for Worker {
+    type Message = Note;
+
+    const HAS_START: bool = false;
+
+    fn handle(&mut self, Note(reductions): Note, ctx: &mut Ctx<'_, Note>) -> Flow {
+        ctx.consume(u32::try_from(reductions).expect("a small number"));
+        Flow::Next
+    }
+}
+
+/// Goal: how long a class waits and runs is told, to the nanosecond where there is no clock; what
+/// has used up a quantum is not counted among those that wait to be answered.
+/// Method: one turn of 75 us before another of 50 us, by class; then two that go on and on.
+#[test]
+fn waits_and_turns_are_told_by_class() {
+    let mut sim = System::simulated(4, Faults::none());
+    let system = sim.system().clone();
+    let spec =
+        MailboxSpec { name: "box", items_max: 9, bytes_max: 1 << 20, overflow: Overflow::Reject };
+    let [first, other] = [Class::System, Class::Rpc]
+        .map(|class| system.spawn_once(Spawn::new("worker", class), spec, Worker));
+    // One for the message and one for the first turn.
+    other.send(Note(1_998)).expect("there is room");
+    first.send(Note(2_998)).expect("there is room");
+    sim.run_until_idle();
+    let status = system.status();
+    for (class, waited, ran) in [(Class::System, 1_024, 75_000), (Class::Rpc, 75_000, 50_000)] {
+        let class = status.class(class);
+        assert_eq!((class.waits.max_ns(), class.waits.count()), (waited, 1));
+        assert_eq!((class.lengths.max_ns(), class.lengths.sum_ns()), (ran, class.busy_ns));
+        assert_eq!((class.lengths.quantile_ns(500), class.lengths.count()), (ran, class.turns));
+    }
+    assert_eq!(status.class(Class::Call).waits.count(), 0);
+
+    let spawn = Spawn::new("endless", Class::Call);
+    let endless = [(); 2].map(|()| system.spawn_once(spawn.clone(), spec, Endless));
+    sim.run_for(Duration::from_millis(100));
+    let status = system.status();
+    let call = status.class(Class::Call);
+    // Their births, and their first quanta.
+    assert!(call.turns > 900 && call.waits.count() <= 4, "{} turns, {:?}", call.turns, call.waits);
+    drop(endless);
+}
+
+/// Goal: on threads a wait is not shorter than it was, whoever has woken: another thread, or a turn
+/// of the same worker.
+/// Method: a turn that does not end while the main thread counts 3 ms.
+#[test]
+fn threads_tell_how_long_was_waited() {
+    let config =
+        ThreadsConfig { workers: 1, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
+    let system = System::threads(config).expect("threads can be started");
+    let ((begins, begun), (ends, end)) = (mpsc::channel(), mpsc::channel::<()>());
+    let inside = system.clone();
+    let long = system.spawn_future(Spawn::new("long", Class::Call), async move {
+        let within = inside.spawn_future(Spawn::new("within", Class::Net), async {});
+        begins.send(within).expect("the main thread waits");
+        end.recv().expect("the main thread lets it end");
+    });
+    let within = begun.recv().expect("it begins");
+    let outside = system.spawn_future(Spawn::new("outside", Class::Rpc), async {});
+    let since = system.now();
+    while system.now() - since < Duration::from_millis(3) {
+        std::hint::spin_loop();
+    }
+    ends.send(()).expect("it waits");
+    assert_eq!((long.wait(), within.wait(), outside.wait()), (Ok(()), Ok(()), Ok(())));
+    system.stop(Duration::from_secs(10));
+    let status = system.status();
+    let least = 2_900_000;
+    for class in [Class::Net, Class::Rpc] {
+        let waits = &status.class(class).waits;
+        assert!(waits.count() == 1 && waits.max_ns() >= least, "{class:?}: {waits:?}");
+    }
+    let call = status.class(Class::Call);
+    assert!(call.lengths.max_ns() >= least && call.waits.count() == 1, "{call:?}");
+    for class in Class::ALL {
+        assert_eq!(status.class(class).turns, status.class(class).lengths.count());
+    }
 }

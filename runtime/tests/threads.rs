@@ -1,6 +1,7 @@
 //! The threads driver: tokio's types, shutdown, wake-ups from everywhere.
 
 use std::{
+    future::Future as _,
     sync::{
         Arc, Barrier,
         atomic::{AtomicBool, Ordering},
@@ -237,4 +238,79 @@ fn a_compute_job_gives_way_to_urgent_actors_and_goes_on() {
     assert!(gave_way >= limits::GIVE_WAY_MAX, "{gave_way:?}");
     waiting.wait().expect("it runs once the worker is free");
     system.stop(Duration::from_secs(10));
+}
+
+/// Goal: a timer fires at its time, or a look of another worker later, though the worker that it
+/// was set on is in a turn that does not end.
+/// Method: that turn waits for the timer; another process keeps the other worker awake.
+#[test]
+fn a_timer_fires_while_its_worker_is_in_a_long_turn() {
+    struct Tells(std::sync::mpsc::Sender<()>);
+    impl std::task::Wake for Tells {
+        fn wake(self: Arc<Self>) {
+            self.0.send(()).expect("the turn waits");
+        }
+    }
+    let system = system(2);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let busy = system.spawn_future(Spawn::new("busy", Class::Net), async move {
+        while !over.load(Ordering::Relaxed) {
+            evenkeel_runtime::yield_now().await;
+        }
+    });
+    let inside = system.clone();
+    let long = system.spawn_future(Spawn::new("long", Class::Rpc), async move {
+        let (tells, told) = std::sync::mpsc::channel();
+        let waker = std::task::Waker::from(Arc::new(Tells(tells)));
+        let mut sleep = Box::pin(inside.sleep(Duration::from_millis(5)));
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        told.recv().expect("it fires");
+        sleep.as_mut().poll(&mut cx).is_ready()
+    });
+    assert_eq!(long.wait(), Ok(true));
+    is_over.store(true, Ordering::Relaxed);
+    assert_eq!(busy.wait(), Ok(()));
+    system.stop(Duration::from_secs(10));
+}
+
+/// Goal: timers that several workers and other threads set, cancel and let fire are each over once.
+/// Method: 20 processes with 50 sleeps each, half of which are given up.
+#[test]
+fn timers_of_all_workers_fire_once_or_never() {
+    let system = system(4);
+    let sleepers: Vec<_> = (0..20_u64)
+        .map(|number| {
+            let inside = system.clone();
+            system.spawn_future(Spawn::new("sleeper", Class::Net), async move {
+                let mut slept = 0;
+                for round in 0..50 {
+                    let time = Duration::from_micros((number * 37 + round * 101) % 3_000);
+                    let before = inside.now();
+                    if round % 2 == 0 {
+                        inside.sleep(time).await;
+                        assert!(inside.now() - before >= time, "early");
+                        slept += 1;
+                    } else {
+                        // Set, perhaps on another worker than the one that drops it.
+                        let mut given_up = Box::pin(inside.sleep(Duration::from_hours(1)));
+                        std::future::poll_fn(|cx| {
+                            assert!(given_up.as_mut().poll(cx).is_pending());
+                            std::task::Poll::Ready(())
+                        })
+                        .await;
+                        evenkeel_runtime::yield_now().await;
+                        drop(given_up);
+                    }
+                }
+                slept
+            })
+        })
+        .collect();
+    for sleeper in sleepers {
+        assert_eq!(sleeper.wait(), Ok(25));
+    }
+    system.stop(Duration::from_secs(10));
+    assert_eq!(system.status().actors_live, 0);
 }

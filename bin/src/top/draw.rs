@@ -9,12 +9,12 @@ use ratatui::{
 };
 
 use super::{
-    page::{head, percent, weight},
+    page::{head, percent, time, weight},
     view::View,
 };
 
 /// Columns of the classes before the bar.
-const CLASS_WIDTHS: [u16; 6] = [10, 6, 7, 10, 14, 6];
+const CLASS_WIDTHS: [u16; 8] = [10, 6, 7, 8, 12, 8, 8, 6];
 /// Columns of the processes.
 const GROUP_WIDTHS: [u16; 7] = [20, 10, 7, 8, 12, 14, 8];
 /// Columns of the executions.
@@ -52,6 +52,8 @@ fn classes(frame: &mut Frame<'_>, area: Rect, view: &View) {
             right(class.queued.to_string()),
             right(rates.turns.to_string()),
             right(rates.reductions.to_string()),
+            right(time(class.wait_ns.p99)),
+            right(time(class.turn_ns.p99)),
             right(percent(rates.busy_permille)),
             Cell::from(bar(rates.busy_permille, bar_width)),
         ])
@@ -62,6 +64,8 @@ fn classes(frame: &mut Frame<'_>, area: Rect, view: &View) {
         right("QUEUED"),
         right("TURNS/S"),
         right("REDUCTIONS/S"),
+        right("WAIT P99"),
+        right("TURN P99"),
         right("BUSY %"),
     ]);
     let widths = CLASS_WIDTHS.map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);

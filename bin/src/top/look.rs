@@ -61,6 +61,18 @@ pub(super) struct Class {
     pub(super) reductions: u64,
     pub(super) busy_ns: u64,
     pub(super) queued: u64,
+    /// How long fresh processes have waited for their turns, since the start.
+    pub(super) wait_ns: Times,
+    /// How long the turns were, since the start.
+    pub(super) turn_ns: Times,
+}
+
+/// What is said of some times, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Times {
+    pub(super) p50: u64,
+    pub(super) p99: u64,
+    pub(super) max: u64,
 }
 
 /// The longest turn so far.

@@ -44,6 +44,16 @@ pub(super) fn percent(permille: u64) -> String {
     format!("{}.{}", permille / 10, permille % 10)
 }
 
+/// A time in seven columns at most: whole microseconds, from 100 ms on milliseconds, then seconds.
+pub(super) fn time(nanos: u64) -> String {
+    match nanos {
+        0 => "-".to_owned(),
+        1..100_000_000 => format!("{}us", nanos / 1_000),
+        100_000_000..10_000_000_000 => format!("{}ms", nanos / 1_000_000),
+        _ => format!("{}s", nanos / 1_000_000_000),
+    }
+}
+
 /// A class's weight.
 pub(super) fn weight(weight: Option<u64>) -> String {
     weight.map_or_else(|| "first".to_owned(), |weight| weight.to_string())
@@ -56,18 +66,35 @@ pub(super) fn page(url: &str, now: &Look, rates: &Rates) -> String {
         write!(page, "\n{text}").expect("writing to a String cannot fail");
     };
     line(format_args!(
-        "\n{:<10} {:>6} {:>8} {:>7} {:>12} {:>14}",
-        "CLASS", "WEIGHT", "BUSY %", "QUEUED", "TURNS/S", "REDUCTIONS/S"
+        "\n{:<10} {:>6} {:>8} {:>7} {:>12} {:>14} {:>8} {:>7} {:>7} {:>8} {:>7} {:>7}",
+        "CLASS",
+        "WEIGHT",
+        "BUSY %",
+        "QUEUED",
+        "TURNS/S",
+        "REDUCTIONS/S",
+        "WAIT P50",
+        "P99",
+        "MAX",
+        "TURN P50",
+        "P99",
+        "MAX"
     ));
     for (class, rates) in now.status.classes.iter().zip(&rates.classes) {
         line(format_args!(
-            "{:<10} {:>6} {:>8} {:>7} {:>12} {:>14}",
+            "{:<10} {:>6} {:>8} {:>7} {:>12} {:>14} {:>8} {:>7} {:>7} {:>8} {:>7} {:>7}",
             class.name,
             weight(class.weight),
             percent(rates.busy_permille),
             class.queued,
             rates.turns,
             rates.reductions,
+            time(class.wait_ns.p50),
+            time(class.wait_ns.p99),
+            time(class.wait_ns.max),
+            time(class.turn_ns.p50),
+            time(class.turn_ns.p99),
+            time(class.turn_ns.max),
         ));
     }
     line(format_args!(

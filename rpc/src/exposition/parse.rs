@@ -8,7 +8,8 @@ pub(crate) type Labels = Vec<(String, String)>;
 /// The value one, in the parts that values are read in.
 pub(crate) const ONE: u128 = 1_000_000_000;
 
-/// A metric as it was read; its values in billionths, so that they are exact.
+/// A metric as it was read; its values in billionths, so that they are exact. Of a histogram its
+/// counts, its buckets by their label `le`, and its sums by a label without a name.
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) help: String,
@@ -26,7 +27,8 @@ impl Metric {
 /// All metrics by name.
 ///
 /// Every metric has a HELP line, then a TYPE line, then samples; it comes once, each label set of
-/// it comes once, counters and no others are called `_total`, and no value is below zero.
+/// it comes once, counters and no others are called `_total`, and no value is below zero. The
+/// buckets of a histogram never fall, end with all and are followed by its sum and its count.
 pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Metric>, String> {
     let mut metrics = BTreeMap::<String, Metric>::new();
     let body = text.strip_suffix('\n').ok_or("the last line does not end")?;
@@ -37,7 +39,7 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Metric>, String> {
         let type_line = lines.next().unwrap_or_default();
         let kind = type_line
             .strip_prefix(&format!("# TYPE {name} "))
-            .filter(|kind| ["counter", "gauge"].contains(kind))
+            .filter(|kind| ["counter", "gauge", "histogram"].contains(kind))
             .ok_or_else(|| format!("no TYPE of {name}: {type_line:?}"))?;
         if !is_name(name) || (kind == "counter") != name.ends_with("_total") {
             return Err(format!("no name of a {kind}: {name:?}"));
@@ -45,12 +47,17 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Metric>, String> {
         let mut help_left = help;
         let help = unescape(&mut help_left, None)?;
         let mut samples = BTreeMap::new();
+        let mut below = None;
         while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
             let rest = line.strip_prefix(name).ok_or_else(|| format!("not of {name}: {line:?}"))?;
-            let (labels, value) = sample(rest).map_err(|why| format!("{why}: {line:?}"))?;
+            let read = if kind == "histogram" { part(rest, &mut below) } else { sample(rest) };
+            let (labels, value) = read.map_err(|why| format!("{why}: {line:?}"))?;
             if samples.insert(labels, value).is_some() {
                 return Err(format!("twice: {line:?}"));
             }
+        }
+        if below.is_some() {
+            return Err(format!("no end of {name}"));
         }
         let metric = Metric { help, kind: kind.to_owned(), samples };
         if metrics.insert(name.to_owned(), metric).is_some() {
@@ -58,6 +65,49 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Metric>, String> {
         }
     }
     Ok(metrics)
+}
+
+/// How far the buckets of one histogram have been read.
+struct Below {
+    labels: Labels,
+    /// The last bound.
+    bound: u128,
+    /// How many are below it.
+    count: u128,
+    has_sum: bool,
+}
+
+/// A line of a histogram, of whose buckets `below` are read.
+fn part(rest: &str, below: &mut Option<Below>) -> Result<(Labels, u128), String> {
+    if let Some(rest) = rest.strip_prefix("_bucket") {
+        let (mut labels, value) = sample(rest)?;
+        let (name, bound) = labels.pop().ok_or("no label le")?;
+        let end = if bound == "+Inf" { u128::MAX } else { number(&bound)? };
+        let (floor, least) = match &*below {
+            None => (None, 0),
+            Some(below) if below.labels == labels => (Some(below.bound), below.count),
+            Some(_) => return Err("no end of the one before".to_owned()),
+        };
+        if name != "le" || floor.is_some_and(|floor| end <= floor) || value < least {
+            return Err("no further bucket".to_owned());
+        }
+        *below = Some(Below { labels: labels.clone(), bound: end, count: value, has_sum: false });
+        labels.push((name, bound));
+        return Ok((labels, value));
+    }
+    let read = below.as_mut().filter(|below| below.bound == u128::MAX).ok_or("no last bucket")?;
+    if let Some(rest) = rest.strip_prefix("_sum") {
+        let (mut labels, value) = sample(rest)?;
+        read.has_sum = read.labels == labels;
+        labels.push((String::new(), "sum".to_owned()));
+        return Ok((labels, value));
+    }
+    let (labels, value) = sample(rest.strip_prefix("_count").ok_or("not of a histogram")?)?;
+    if !read.has_sum || (&read.labels, read.count) != (&labels, value) {
+        return Err("not the count of the buckets".to_owned());
+    }
+    *below = None;
+    Ok((labels, value))
 }
 
 /// `{name="value",...} number` or ` number`.
@@ -80,7 +130,11 @@ fn sample(mut rest: &str) -> Result<(Labels, u128), String> {
             rest = rest.strip_prefix(',').ok_or("no comma")?;
         }
     }
-    let number = rest.strip_prefix(' ').ok_or("no space before the value")?;
+    Ok((labels, number(rest.strip_prefix(' ').ok_or("no space before the value")?)?))
+}
+
+/// A decimal number, in billionths.
+fn number(number: &str) -> Result<u128, String> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let is_plain = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit());
     if !is_plain(whole) || !is_plain(fraction) || fraction.len() > 9 {
@@ -88,7 +142,7 @@ fn sample(mut rest: &str) -> Result<(Labels, u128), String> {
     }
     let billionths = format!("{fraction:0<9}");
     let parts = |digits: &str| digits.parse::<u128>().map_err(|error| error.to_string());
-    Ok((labels, parts(whole)? * ONE + parts(&billionths)?))
+    Ok(parts(whole)? * ONE + parts(&billionths)?)
 }
 
 /// Takes text up to `end`, or all of it, and undoes its escapes.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use evenkeel_runtime::{
-    Class,
+    Class, Histogram,
     limits::{SHARE_WEIGHT_MAX, SHARE_WEIGHT_ONE},
 };
 use serde::Serialize;
@@ -32,6 +32,25 @@ struct ClassLine {
     queued: usize,
     /// Part of the time of all turns, 0 to 1.
     busy_share: f64,
+    /// How long fresh processes have waited for their turns.
+    wait_ns: Times,
+    /// How long the turns were.
+    turn_ns: Times,
+}
+
+/// What a histogram of times says, in nanoseconds.
+#[derive(Serialize)]
+struct Times {
+    p50: u64,
+    p99: u64,
+    max: u64,
+}
+
+impl From<&Histogram> for Times {
+    fn from(times: &Histogram) -> Self {
+        let quantile = |permille| times.quantile_ns(permille);
+        Self { p50: quantile(500), p99: quantile(990), max: times.max_ns() }
+    }
 }
 
 #[derive(Serialize)]
@@ -106,6 +125,8 @@ pub(super) fn status(api: &Api, request: Request<'_>) -> Answered {
             busy_ns: used.busy_ns,
             queued: used.queued,
             busy_share,
+            wait_ns: (&used.waits).into(),
+            turn_ns: (&used.lengths).into(),
         }
     };
     let gauge = api.places.gauge();

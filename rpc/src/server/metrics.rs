@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use evenkeel_runtime::{Class, ClassStatus, DeadReason, SystemStatus};
+use evenkeel_runtime::{Class, ClassStatus, DeadReason, Histogram, SystemStatus};
 
 use crate::{
     dispatch::Dispatch,
     exposition::{
         Exposition,
-        Kind::{Counter, Gauge},
+        Kind::{self, Counter, Gauge},
         Value,
     },
     groups::{Group, groups},
@@ -19,7 +19,8 @@ use crate::{
     server::http::Door,
 };
 
-/// The whole answer. O(processes) in slices, then O(names of processes) at once: some 10 KB.
+/// The whole answer. O(processes) in slices, then O(names of processes) at once: some 50 KB, most
+/// of it the histograms of the classes.
 pub(super) async fn metrics<D: Dispatch>(door: &Door<D>) -> String {
     // The only part that yields comes first, so that all others are of one moment.
     let groups = groups(&door.system).await;
@@ -30,6 +31,7 @@ pub(super) async fn metrics<D: Dispatch>(door: &Door<D>) -> String {
         .value(door.system.workers());
     let status = door.system.status();
     classes(&mut to, &status);
+    times(&mut to, &status);
     turns_and_failures(&mut to, &status);
     processes(&mut to, &groups);
     executions(&mut to, door.calls.dispatch().executions());
@@ -58,6 +60,31 @@ fn classes(to: &mut Exposition, status: &SystemStatus) {
     by_class(Gauge, "evenkeel_sched_queued", "Processes that are runnable now.", |class| {
         class.queued.into()
     });
+}
+
+/// How long the classes wait and run. A bound an octave: every other one that is known.
+fn times(to: &mut Exposition, status: &SystemStatus) {
+    let mut by_class = |name, help, times: fn(&ClassStatus) -> &Histogram| {
+        let mut metric = to.metric(Kind::Histogram, name, help);
+        for class in Class::ALL {
+            let times = times(status.class(class));
+            let (mut octaves, mut since) = (Vec::new(), 0);
+            for (bound, count) in times.buckets() {
+                since += count;
+                if bound.is_power_of_two() {
+                    octaves.push((Duration::from_nanos(bound), std::mem::take(&mut since)));
+                }
+            }
+            let sum = Duration::from_nanos(times.sum_ns());
+            metric.histogram(&[("class", class.name())], octaves, since, sum);
+        }
+    };
+    by_class(
+        "evenkeel_sched_wait_seconds",
+        "How long fresh processes have waited for their turns.",
+        |class| &class.waits,
+    );
+    by_class("evenkeel_sched_turn_seconds", "How long turns were.", |class| &class.lengths);
 }
 
 fn turns_and_failures(to: &mut Exposition, status: &SystemStatus) {

@@ -303,3 +303,25 @@ fn who_asks_beside_the_end_is_told() {
         world.assert_gone(0);
     });
 }
+
+/// Goal: two threads that need what most processes never need, at once, get the same.
+#[test]
+fn two_who_need_the_extras_first_share_them() {
+    loom::model(|| {
+        let world = World::new();
+        let address = world.spawn(Ends::Idle);
+        let other = address.clone();
+        let ask = |address: &Address<Note>| {
+            let (telling, answer) = reply();
+            address.task().on_exit(telling);
+            answer
+        };
+        let asking = thread::spawn(move || ask(&other));
+        let mut answers = [ask(&address), asking.join().unwrap()];
+        drop(address);
+        world.assert_gone(0);
+        for answer in &mut answers {
+            assert_eq!(answer.try_take(), Some(Ok(Exit::Unreachable)));
+        }
+    });
+}

@@ -5,6 +5,7 @@
 use std::{
     any::Any,
     collections::VecDeque,
+    marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
     process::abort,
@@ -18,7 +19,7 @@ use crate::{
     reply::Reply,
     status::Exit,
     supervision::bonds::Bonds,
-    sync::{Alive, AtomicPtr, AtomicU32, Ordering, fence},
+    sync::{Alive, AtomicPtr, AtomicU32, Mutex, Ordering, fence},
 };
 
 /// Looks at the state of an actor, or learns that there is none.
@@ -52,6 +53,54 @@ pub(crate) struct Extras {
     pub(crate) exits: Vec<Reply<Exit>>,
     pub(crate) orders: VecDeque<Order>,
     pub(crate) bonds: Bonds,
+}
+
+/// [`Extras`] that are made when somebody needs them first; one word until then.
+pub(super) struct LazyExtras {
+    made: AtomicPtr<Mutex<Extras>>,
+    _owned: PhantomData<Box<Mutex<Extras>>>,
+}
+
+impl LazyExtras {
+    pub(super) fn new() -> Self {
+        Self { made: AtomicPtr::new(ptr::null_mut()), _owned: PhantomData }
+    }
+
+    pub(super) fn get(&self) -> Option<&Mutex<Extras>> {
+        let made = NonNull::new(self.made.load(Ordering::Acquire))?;
+        // SAFETY: what is in there was a box, is written before it is in there, and lives as long
+        // as this does.
+        Some(unsafe { made.as_ref() })
+    }
+
+    pub(super) fn get_or_make(&self) -> &Mutex<Extras> {
+        self.get().unwrap_or_else(|| self.make())
+    }
+
+    #[cold]
+    fn make(&self) -> &Mutex<Extras> {
+        let made = Box::into_raw(Box::default());
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        match self.made.compare_exchange(ptr::null_mut(), made, order.0, order.1) {
+            // SAFETY: as in `get`.
+            Ok(_) => unsafe { &*made },
+            Err(first) => {
+                // SAFETY: it was a box above, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(made) });
+                // SAFETY: as in `get`.
+                unsafe { &*first }
+            }
+        }
+    }
+}
+
+impl Drop for LazyExtras {
+    fn drop(&mut self) {
+        if let Some(made) = NonNull::new(self.made.load(Ordering::Acquire)) {
+            // SAFETY: it was a box, and whoever could have reached it has gone.
+            drop(unsafe { Box::from_raw(made.as_ptr()) });
+        }
+    }
 }
 
 /// How many hold a cell (C3).
@@ -236,10 +285,33 @@ impl Task {
     /// Puts a process that waited into a run queue.
     #[inline]
     pub(super) fn activate(&self) {
-        if let Some(share) = &self.identity().share {
+        self.enqueue(self.clone());
+    }
+
+    /// The same with a holder that the queue is to keep.
+    #[inline]
+    pub(super) fn enqueue(&self, task: Self) {
+        if let Some(share) = self.identity().share() {
             share.enter();
         }
-        self.system.schedule(self.clone());
+        self.system.schedule(task);
+    }
+
+    /// Holders for the registry and, if it is to be queued, the run queue, before birth. A process
+    /// that nobody else holds or looks for yet pays no locked instruction for them.
+    pub(crate) fn hold_for_birth(&self, is_queued: bool) -> (WeakTask, Option<Self>) {
+        let counts = &self.counts;
+        let is_alone =
+            counts.strong.load(Ordering::Acquire) == 1 && counts.weak.load(Ordering::Acquire) == 1;
+        if !is_alone {
+            return (self.downgrade(), is_queued.then(|| self.clone()));
+        }
+        // This is the only holder (C3), and there is no weak one that could become another.
+        counts.weak.store(2, Ordering::Relaxed);
+        if is_queued {
+            counts.strong.store(2, Ordering::Relaxed);
+        }
+        (WeakTask(self.0), is_queued.then(|| Self(self.0)))
     }
 
     pub(crate) fn waker(&self) -> Waker {

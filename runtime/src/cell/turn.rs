@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell as ThreadCell,
+    mem::ManuallyDrop,
     ptr::{self, NonNull},
     sync::atomic::Ordering,
 };
@@ -11,7 +12,7 @@ use super::{Front, Header, Task};
 use crate::{
     address::Address,
     dead_letters::DeadReason,
-    mailbox::{Locked, Put, Rule, SendError},
+    mailbox::{By, Locked, Put, SendError},
     message::Message,
     queue::{Letter, Refusal, Weight},
     sync::coarse::thread_local,
@@ -35,7 +36,7 @@ impl<M: Message> Address<M> {
         let weight = Weight::of_bytes(message.size_bytes());
         let room = if queue.is_plain() {
             queue.reserve(weight)
-        } else if let Rule::Locked(locked) = &front.rule {
+        } else if let By::Locked(locked) = front.rule.by() {
             return self.put_locked(locked, message);
         } else {
             // M4.
@@ -44,7 +45,7 @@ impl<M: Message> Address<M> {
         match room {
             Ok(()) => self.push(message, weight).map_err(SendError::Closed),
             Err(Refusal::Closed) => Err(SendError::Closed(message)),
-            Err(Refusal::Full) if matches!(front.rule, Rule::DropNew) => {
+            Err(Refusal::Full) if matches!(front.rule.by(), By::DropNew) => {
                 front.header.bury(message, DeadReason::Full);
                 Ok(())
             }
@@ -97,17 +98,15 @@ impl<M: Message> Address<M> {
             front.header.bury(message, DeadReason::EarlierLife);
             return false;
         }
-        let refused = match &front.rule {
-            Rule::Locked(locked) => {
+        let refused = match front.rule.by() {
+            By::Locked(locked) => {
                 let put = locked.put_ordered(life, message);
                 if put.is_ok() {
                     self.task().wake_up();
                 }
                 put
             }
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
-                self.push(message, Weight::ordered(life))
-            }
+            By::Reject | By::DropNew | By::Await(_) => self.push(message, Weight::ordered(life)),
         };
         match refused {
             Ok(()) => true,
@@ -118,14 +117,14 @@ impl<M: Message> Address<M> {
         }
     }
 
-    pub(crate) fn rule(&self) -> &Rule<M> {
-        &self.front().rule
+    pub(crate) fn rule(&self) -> By<'_, M> {
+        self.front().rule.by()
     }
 
     pub(crate) fn len(&self) -> usize {
-        match &self.front().rule {
-            Rule::Locked(locked) => locked.len(),
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => self.front().header.queue.len(),
+        match self.front().rule.by() {
+            By::Locked(locked) => locked.len(),
+            By::Reject | By::DropNew | By::Await(_) => self.front().header.queue.len(),
         }
     }
 }
@@ -134,7 +133,7 @@ impl<M> Front<M> {
     /// Tells senders that wait for room that so many letters' room was given back (M4).
     #[inline]
     fn announce(&self, letters: usize) {
-        if let Rule::Await(room) = &self.rule
+        if let By::Await(room) = self.rule.by()
             && letters > 0
         {
             room.announce(if self.header.queue.len() == 0 { usize::MAX } else { letters });
@@ -154,6 +153,15 @@ pub(super) fn running<R>(cell: NonNull<Header>, turn: impl FnOnce() -> R) -> R {
     let result = turn();
     CURRENT.with(|current| current.set(ptr::null()));
     result
+}
+
+/// The process whose turn this thread runs.
+pub(crate) fn current_process() -> Option<Task> {
+    let current = NonNull::new(CURRENT.with(ThreadCell::get).cast_mut())?;
+    // SAFETY: it is set during a turn alone, and whoever runs that holds the cell (C3). The
+    // borrowed task is not counted down.
+    let borrowed = ManuallyDrop::new(Task(current));
+    Some(Task::clone(&borrowed))
 }
 
 /// True if this thread runs a turn of `process`.
@@ -195,23 +203,21 @@ impl<M: Message> Turn<'_, M> {
     #[inline]
     fn pop_any(&self) -> Option<(M, Option<u32>)> {
         let front = self.me.front();
-        match &front.rule {
-            Rule::Locked(locked) => locked.pop(),
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
-                // SAFETY: a `Turn` is held by the owner of the turn, and the address says the type.
-                let (message, weight) =
-                    unsafe { front.header.queue.pop(&front.header.taken, |n| front.announce(n)) }?;
-                Some((message, weight.life()))
-            }
+        if let By::Locked(locked) = front.rule.by() {
+            return locked.pop();
         }
+        // SAFETY: a `Turn` is held by the owner of the turn, and the address says the type.
+        let (message, weight) =
+            unsafe { front.header.queue.pop(&front.header.taken, |n| front.announce(n)) }?;
+        Some((message, weight.life()))
     }
 
     /// True if anything waits, also beyond the bounds.
     pub(crate) fn has_letters(&self) -> bool {
         let front = self.me.front();
-        match &front.rule {
-            Rule::Locked(locked) => locked.len() > 0,
-            Rule::Reject | Rule::DropNew | Rule::Await(_) => {
+        match front.rule.by() {
+            By::Locked(locked) => locked.len() > 0,
+            By::Reject | By::DropNew | By::Await(_) => {
                 // SAFETY: a `Turn` is held by the owner of the turn.
                 unsafe { front.header.queue.has_letters(&front.header.taken) }
             }

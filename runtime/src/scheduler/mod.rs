@@ -16,9 +16,10 @@ use std::{
 
 use crossbeam_utils::CachePadded;
 
-pub(crate) use self::worker::{Queues, hand_over, is_worker, passed_since};
+pub(crate) use self::worker::{Queues, hand_over, is_worker, passed_since, worker_index};
 use self::{idle::Idle, worker::Lane};
 use crate::{
+    budget,
     cell::{Task, TaskStack},
     class::Class,
     status::ClassStatus,
@@ -63,6 +64,7 @@ impl Scheduler {
     #[inline]
     pub(crate) fn schedule(&self, task: Task) {
         if let Some(task) = worker::push_local(self, task) {
+            task.set_since(task.system.now());
             self.inbox.push(task);
             self.idle.announce();
         }
@@ -76,9 +78,12 @@ impl Scheduler {
         !self.inbox.is_empty() || self.lanes.iter().any(|lane| lane.has_any_of(&URGENT))
     }
 
-    /// Lets a parked worker look at the timers again. A worker that sets one looks itself.
+    /// Lets a parked worker look at the timers again. A worker that sets one looks itself, after
+    /// its turn; if that gets long, another is asked to.
     pub(crate) fn timer_set(&self) {
-        if !worker::is_own_worker(self) {
+        if worker::is_own_worker(self) {
+            budget::nudge_later();
+        } else {
             self.idle.announce();
         }
     }
@@ -117,6 +122,8 @@ impl Scheduler {
         for lane in &self.lanes {
             lane.add_to(class, &mut sum);
         }
+        sum.turns = sum.lengths.count();
+        sum.busy_ns = sum.lengths.sum_ns();
         sum
     }
 }

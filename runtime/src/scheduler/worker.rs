@@ -23,7 +23,11 @@ use crate::{
     budget,
     cell::{After, Header, Task},
     class::Class,
-    limits::{BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TURN_DOUBTED_NS},
+    histogram::{Recorder, grow},
+    limits::{
+        BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TIMERS_LOOK_NS,
+        TURN_DOUBTED_NS,
+    },
     park::TurnClock,
     status::{ClassStatus, SlowTurn},
     sync::coarse::{Stealer, Worker, thread_local},
@@ -102,15 +106,10 @@ struct StealFrom {
 /// Counters that one worker writes and anybody reads.
 #[derive(Default)]
 struct ClassCounters {
-    turns: AtomicU64,
     reductions: AtomicU64,
-    busy_ns: AtomicU64,
-}
-
-/// Adds without a locked instruction: there is one writer.
-#[inline]
-fn add(counter: &AtomicU64, more: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    /// Of fresh processes.
+    waits: Recorder,
+    lengths: Recorder,
 }
 
 /// What other threads see of a worker.
@@ -154,9 +153,9 @@ impl Lane {
 
     pub(super) fn add_to(&self, class: Class, sum: &mut ClassStatus) {
         let counters = &self.counters[class.index()];
-        sum.turns += counters.turns.load(Ordering::Relaxed);
         sum.reductions += counters.reductions.load(Ordering::Relaxed);
-        sum.busy_ns += counters.busy_ns.load(Ordering::Relaxed);
+        counters.waits.add_to(&mut sum.waits);
+        counters.lengths.add_to(&mut sum.lengths);
         sum.queued += self.queued(class);
     }
 }
@@ -169,6 +168,8 @@ struct Local {
     times: RefCell<ClassTimes>,
     clock: TurnClock,
     core_time: CoreTime,
+    /// When it looks at the timers of all workers, in nanoseconds.
+    looks_around: Cell<u64>,
     /// State of a xorshift generator: which victim to steal from needs no better.
     random: Cell<u64>,
 }
@@ -186,6 +187,11 @@ pub(super) fn is_own_worker(scheduler: &Scheduler) -> bool {
 /// True on a worker thread of any system.
 pub(crate) fn is_worker() -> bool {
     LOCAL.try_with(|local| local.get().is_some()).unwrap_or(false)
+}
+
+/// Number of the calling worker in its system.
+pub(crate) fn worker_index() -> Option<usize> {
+    LOCAL.try_with(|local| Some(local.get()?.index)).ok().flatten()
 }
 
 /// Puts a task into the calling worker's queues, or gives it back on any other thread.
@@ -227,6 +233,7 @@ pub(super) fn run(scheduler: &Scheduler, index: usize, queues: Queues, system: &
         times: RefCell::default(),
         clock: TurnClock::new(start),
         core_time: CoreTime::default(),
+        looks_around: Cell::new(0),
         random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
     });
     let is_first = LOCAL.with(|slot| slot.set(Rc::clone(&local)).is_ok());
@@ -245,6 +252,7 @@ impl Local {
     #[inline]
     fn woke(&self, scheduler: &Scheduler, task: Task) {
         let has_others = !self.times.borrow().is_empty();
+        task.set_since(budget::looked());
         self.push(task, false);
         if has_others {
             // Nothing is lost if a worker that is about to park misses this: the task is in this
@@ -259,7 +267,7 @@ impl Local {
 
     #[inline]
     fn push(&self, task: Task, is_spent: bool) {
-        let (class, deadline) = (task.identity().class, task.identity().deadline);
+        let (class, deadline) = (task.identity().class, task.identity().deadline());
         let queue = &self.queues.0[class.index()];
         if is_spent {
             queue.spent.push(task);
@@ -278,6 +286,7 @@ impl Local {
     }
 
     fn work(&self, scheduler: &Scheduler) {
+        let lane = &*scheduler.lanes[self.index];
         let mut now = self.clock.now(Time::ZERO);
         let mut balanced = now;
         self.core_time.begin(now);
@@ -287,7 +296,7 @@ impl Local {
             }
             self.fire_timers(now);
             if let Some((task, kind)) = self.next(now) {
-                self.dispatch(scheduler, task, kind, &mut now);
+                self.dispatch(lane, task, kind, &mut now);
                 if now.as_nanos() - balanced.as_nanos() >= BALANCE_NS {
                     now = self.clock.check(now);
                     balanced = now;
@@ -316,11 +325,24 @@ impl Local {
         }
     }
 
+    /// Fires what is due in this worker's wheel; in others' too when some time has passed, since
+    /// theirs may be in a long turn.
+    #[inline]
     fn fire_timers(&self, now: Time) {
         let timers = self.system.timers();
-        if timers.first().is_some_and(|first| first <= now) {
-            timers.fire(now);
+        if timers.is_due(self.index, now) {
+            budget::look(now);
+            timers.fire_in(self.index, now);
         }
+        if now.as_nanos() >= self.looks_around.get() {
+            self.fire_all_timers(now);
+        }
+    }
+
+    fn fire_all_timers(&self, now: Time) {
+        self.looks_around.set(now.as_nanos().saturating_add(TIMERS_LOOK_NS));
+        budget::look(now);
+        self.system.timers().fire(now);
     }
 
     /// The next task of this worker's own queues, and from which queue of its class it is.
@@ -343,16 +365,21 @@ impl Local {
 
     /// Runs one turn and charges it. `now` is when the last turn ended, and is moved on.
     #[inline]
-    fn dispatch(&self, scheduler: &Scheduler, task: Task, kind: Kind, now: &mut Time) {
-        let (class, name, quantum, rest) = {
+    fn dispatch(&self, lane: &Lane, task: Task, kind: Kind, now: &mut Time) {
+        let (counters, class, name, quantum, rest) = {
             let header: &Header = &task;
             let (class, quantum) = (header.identity().class, header.quantum());
             if self.sits_out(header, class, quantum) {
                 self.times.borrow_mut().note_turn(class, kind, 0);
+                task.set_since(*now);
                 self.push(task, true);
                 return;
             }
-            (class, header.identity().name, quantum, header.rest(quantum))
+            let counters = &lane.counters[class.index()];
+            if kind != Kind::Spent {
+                counters.waits.add(header.waited_ns(*now));
+            }
+            (counters, class, header.identity().name, quantum, header.rest(quantum))
         };
         budget::begin(rest, *now);
         let after = task.run();
@@ -368,11 +395,10 @@ impl Local {
             times.charge(class, charge);
             times.note_turn(class, kind, charge);
         }
-        let counters = &scheduler.lanes[self.index].counters[class.index()];
-        add(&counters.turns, 1);
-        add(&counters.reductions, charge);
-        add(&counters.busy_ns, nanos);
-        self.system.counters().note_turn(SlowTurn { name, nanos, core_ns });
+        grow(&counters.reductions, charge);
+        if counters.lengths.add(nanos) {
+            self.system.counters().note_turn(SlowTurn { name, nanos, core_ns });
+        }
         task.count(charge);
 
         let charge = u32::try_from(charge).unwrap_or(u32::MAX);
@@ -383,6 +409,7 @@ impl Local {
         match after {
             After::Again => {
                 let is_spent = task.book(charge, quantum);
+                task.set_since(*now);
                 self.push(task, is_spent);
             }
             After::Idle | After::Done => {}
@@ -424,7 +451,7 @@ impl Local {
     }
 
     fn until_first_timer(&self) -> Option<Duration> {
-        self.system.timers().first().map(|first: Time| first - self.system.now())
+        self.system.timers().look_at().map(|first: Time| first - self.system.now())
     }
 
     fn random(&self, below: usize) -> usize {
@@ -530,7 +557,7 @@ impl Searcher for Search<'_> {
     }
 
     fn goes_on(&self) -> bool {
-        self.local.fire_timers(self.local.system.now());
+        self.local.fire_all_timers(self.local.system.now());
         !self.scheduler.is_stopping.load(Ordering::SeqCst)
     }
 }

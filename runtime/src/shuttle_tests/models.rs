@@ -14,12 +14,12 @@ use super::world::{
     Item, Log, Receiver, SPAWN, Sent, check, check_loosely, join, sender, spec, stop, system,
 };
 use crate::{
-    Actor, Address, AtRestart, Backoff, Child, Class, Credit, Ctx, DeadReason, Exit, Flow, Message,
-    Overflow, Share, Spawn, Strategy, SupervisorSpec, TaskError, consume,
+    Actor, Address, AtRestart, Backoff, Child, Class, Credit, Ctx, DeadReason, Down, Exit, Flow,
+    Message, Overflow, Share, Spawn, Strategy, SupervisorSpec, TaskError, consume,
     limits::{BALANCE_NS, NUDGE_REDUCTIONS},
     reply, stream,
     sync::pass,
-    yield_now,
+    watch, yield_now,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -227,6 +227,54 @@ fn a_child_that_is_killed_begins_anew_and_misses_nothing() {
     });
 }
 
+/// Goal: the same of a child that is a future, beside one that watches its lives: it hears of the
+/// end of each life that it saw, once.
+#[test]
+fn a_future_that_is_killed_begins_anew_and_misses_nothing() {
+    check(|| {
+        let system = system(2);
+        let (log, sent) = (Log::default(), Arc::new(Sent::default()));
+        let backoff = Backoff { base: MS, max: MS, reset_after: 1_000 * MS };
+        let rules = SupervisorSpec::new("root", Strategy::Restart).backoff(backoff);
+        let supervisor = system.supervisor(rules);
+        let (address, mailbox) = system.mailbox(spec(100, Overflow::Reject));
+        let (done, answer) = reply();
+        let done = Arc::new(Mutex::new(Some(done)));
+        let for_lives = log.clone();
+        let child =
+            supervisor.spawn_async(Child::new("child", Class::Net), mailbox, move |inbox| {
+                let (log, done, mut inbox) = (for_lives.clone(), Arc::clone(&done), inbox);
+                async move {
+                    while let Some(item) = inbox.recv().await {
+                        if log.add(item) == 4
+                            && let Some(done) = done.lock().unwrap().take()
+                        {
+                            done.send(());
+                        }
+                    }
+                }
+            });
+        let child = child.expect("there is room");
+        let watched = address.clone();
+        let watcher = system.spawn_future(SPAWN, async move { watch(&watched).unwrap().await });
+        let threads = (0..2).map(|number| sender(number, 2, &address, &sent)).collect();
+        child.kill();
+        join(threads);
+        answer.wait().expect("all four come");
+        log.assert_in_order();
+        assert_eq!((log.len(), sent.accepted()), (4, 4));
+        stop(&system);
+        let down = watcher.wait();
+        assert!(
+            matches!(
+                down,
+                Ok(Down { exit: Exit::Killed | Exit::Stopped, .. }) | Err(TaskError::Cancelled)
+            ),
+            "{down:?}"
+        );
+    });
+}
+
 /// A child whose lives share a log and the answer.
 struct Kept {
     log: Log,
@@ -277,6 +325,21 @@ fn a_timer_from_outside_wakes_a_parked_worker() {
         let (fires, fired) = reply();
         system.set_timer(system.now() + MS, Box::new(move || fires.send(())));
         fired.wait().expect("it fires");
+        stop(&system);
+    });
+}
+
+/// Goal: what a timer wakes has waited since the timer fired, and not since the worker's last turn.
+#[test]
+fn a_wait_begins_when_the_timer_fires() {
+    check(|| {
+        let system = system(1);
+        let inside = system.clone();
+        let hour = Duration::from_hours(1);
+        let sleeper = system.spawn_future(SPAWN, async move { inside.sleep(hour).await });
+        assert_eq!(sleeper.wait(), Ok(()));
+        let waits = system.status().class(Class::Net).waits.clone();
+        assert!(waits.max_ns() < 60_000_000_000, "{waits:?}");
         stop(&system);
     });
 }

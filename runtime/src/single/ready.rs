@@ -127,7 +127,8 @@ struct Queues<T> {
     dated: ByDeadline<Queued<T>>,
     fresh: Rounds<T>,
     spent: Rounds<T>,
-    status: ClassStatus,
+    /// In a box, so that nobody moves it about.
+    status: Box<ClassStatus>,
 }
 
 impl<T> Default for Queues<T> {
@@ -136,7 +137,7 @@ impl<T> Default for Queues<T> {
             dated: ByDeadline::default(),
             fresh: Rounds::default(),
             spent: Rounds::default(),
-            status: ClassStatus::default(),
+            status: Box::default(),
         }
     }
 }
@@ -184,6 +185,8 @@ pub(crate) struct Ready<T> {
     times: ClassTimes,
     /// What was drawn last.
     drawn: (Class, Kind),
+    /// How long that has waited, in nanoseconds.
+    waited_ns: u64,
     pick: Pick,
     /// `None` where waits are not bounded: out of order, or in real time.
     bound: Option<Bound>,
@@ -199,6 +202,7 @@ impl<T: Runnable> Ready<T> {
             woken: Vec::new(),
             times: ClassTimes::default(),
             drawn: (Class::System, Kind::Fresh),
+            waited_ns: 0,
             pick,
             bound,
             #[cfg(test)]
@@ -328,10 +332,7 @@ impl<T: Runnable> Ready<T> {
                 bound.drew(&drawn, now, &self.times);
             }
             self.drawn = (class, kind);
-            if kind != Kind::Spent {
-                let longest = &mut queues.status.fresh_wait_ns_max;
-                *longest = nanos(now - since).max(*longest);
-            }
+            self.waited_ns = nanos(now - since);
             return Some(item);
         }
     }
@@ -355,13 +356,18 @@ impl<T: Runnable> Ready<T> {
         status.turns += 1;
         status.reductions += used;
         status.busy_ns += busy_ns;
+        status.lengths.add(busy_ns);
+        // One that sits its turn out waits anew.
+        if self.drawn.1 != Kind::Spent {
+            status.waits.add(self.waited_ns);
+        }
         self.settle(used);
     }
 
     pub(crate) fn status(&self, class: Class) -> ClassStatus {
         let queues = &self.classes[class.index()];
         let woken = self.woken.iter().filter(|(item, _)| item.class() == class).count();
-        ClassStatus { queued: queues.len() + woken, ..queues.status }
+        ClassStatus { queued: queues.len() + woken, ..(*queues.status).clone() }
     }
 
     /// Takes out what is not to be kept; to be dropped where nothing is locked.

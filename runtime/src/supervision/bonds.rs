@@ -18,13 +18,12 @@ use std::{
 use crate::{
     address::Address,
     cell::{Extras, Header, Order, Task, WeakTask, quietly},
-    ctx::Ctx,
     limits::{LINKS_MAX, MONITORS_MAX},
     message::Message,
-    process::ActorHandle,
+    process::{ActorHandle, TaskHandle},
     status::Exit,
     supervision::{
-        actor::{Reporter, Signal},
+        actor::{Blame, Reporter, Signal},
         handle::Supervisor,
     },
     sync::MutexGuard,
@@ -72,6 +71,13 @@ impl sealed::Process for ActorHandle {
     }
 }
 
+impl<T> sealed::Process for TaskHandle<T> {
+    #[expect(private_interfaces, reason = "sealed: only this crate calls it")]
+    fn process(&self) -> &Task {
+        self.task()
+    }
+}
+
 impl sealed::Process for Supervisor {
     #[expect(private_interfaces, reason = "sealed: only this crate calls it")]
     fn process(&self) -> &Task {
@@ -91,19 +97,12 @@ pub struct TooManyBonds {
     pub what: &'static str,
 }
 
-/// A monitor that was set, for [`Ctx::demonitor`].
-#[derive(Debug)]
-pub struct Monitor {
-    target: WeakTask,
-    number: u64,
-}
-
 struct Watcher {
     number: u64,
     tell: Box<dyn FnOnce(Down) + Send>,
 }
 
-type Trap = Arc<dyn Fn(Down) + Send + Sync>;
+pub(super) type Trap = Arc<dyn Fn(Down) + Send + Sync>;
 
 /// Where a process stands when the system stops from the top.
 #[derive(Default)]
@@ -125,26 +124,30 @@ pub(crate) struct Bonds {
     watchers: VecDeque<Watcher>,
     watchers_ever: u64,
     /// Whom this life watches, by their numbers for it.
-    watching: Vec<(u64, WeakTask)>,
+    pub(super) watching: Vec<(u64, WeakTask)>,
     /// By the number of the other process; at most [`LINKS_MAX`].
     links: Vec<(u64, WeakTask)>,
-    trap: Option<Trap>,
+    pub(super) trap: Option<Trap>,
     pub(crate) names: Vec<Arc<str>>,
     pub(crate) groups: Vec<Arc<str>>,
 }
 
 impl Header {
     /// Number and name; of a mailbox that no process was given, a number that no process has.
-    fn tag(&self) -> (u64, &'static str) {
+    pub(super) fn tag(&self) -> (u64, &'static str) {
         self.spawned().map_or((u64::MAX, "not spawned"), |identity| (identity.id, identity.name))
     }
 
-    fn down(&self, exit: Exit, may_return: bool) -> Down {
+    pub(super) fn down(&self, exit: Exit, may_return: bool) -> Down {
         let (id, name) = self.tag();
         Down { id, name, exit, may_return }
     }
 
-    fn watch(&self, tell: impl FnOnce(Down) + Send + 'static) -> Result<Option<u64>, TooManyBonds> {
+    /// The watcher's number; `None` if it was told at once.
+    pub(super) fn watch(
+        &self,
+        tell: impl FnOnce(Down) + Send + 'static,
+    ) -> Result<Option<u64>, TooManyBonds> {
         let mut extras = self.extras();
         if self.is_done() {
             drop(extras);
@@ -162,7 +165,7 @@ impl Header {
     }
 
     /// O(log n) in the watchers, which are in the order of their numbers.
-    fn unwatch(&self, number: u64) {
+    pub(super) fn unwatch(&self, number: u64) {
         let mut extras = self.extras();
         let watchers = &mut extras.bonds.watchers;
         let place = watchers.binary_search_by_key(&number, |watcher| watcher.number);
@@ -172,7 +175,7 @@ impl Header {
         drop(gone);
     }
 
-    fn add_link(&self, id: u64, other: &Task) -> Result<(), TooManyBonds> {
+    pub(super) fn add_link(&self, id: u64, other: &Task) -> Result<(), TooManyBonds> {
         let mut extras = self.extras();
         let links = &mut extras.bonds.links;
         if links.iter().any(|&(linked, _)| linked == id) {
@@ -185,8 +188,21 @@ impl Header {
         Ok(())
     }
 
-    fn remove_link(&self, id: u64) {
+    pub(super) fn remove_link(&self, id: u64) {
         self.extras().bonds.links.retain(|&(linked, _)| linked != id);
+    }
+
+    /// Ends a life that may be followed by another: `drops` its state, tells monitors and links.
+    pub(crate) fn end_life(&self, drops: impl FnOnce(), exit: &Exit) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        quietly(drops);
+        self.life_over(exit, true);
+    }
+
+    /// Tells the supervisor that a life has ended against the rules; it decides what comes next.
+    pub(crate) fn report_crash(&self, exit: &Exit) {
+        let blame = Blame::new(self.identity().name, exit);
+        self.report(|child| Signal::Crashed { child, blame });
     }
 
     /// Tells all who are bound to this life that it has ended, and leaves their bonds (B1, B2).
@@ -260,7 +276,7 @@ impl Header {
 
 impl Task {
     /// A linked life has ended: stops this one, unless the end was normal or is trapped.
-    fn link_broke(&self, down: &Down) {
+    pub(super) fn link_broke(&self, down: &Down) {
         let mut extras = self.extras();
         extras.bonds.links.retain(|&(linked, _)| linked != down.id);
         let trap = extras.bonds.trap.clone();
@@ -287,114 +303,13 @@ impl Task {
     }
 }
 
-impl<M: Message> Ctx<'_, M> {
-    /// Watches the present life of `target`: when it ends, `wrap` makes of it a message to this
-    /// actor, which comes even if the mailbox is full; at once if it is over already. A restart of
-    /// this actor ends the watch.
-    ///
-    /// `wrap` runs on any thread and must not wait.
-    ///
-    /// # Errors
-    ///
-    /// [`TooManyBonds`] if as many watch it as are allowed.
-    pub fn monitor(
-        &mut self,
-        target: &impl Process,
-        wrap: impl FnOnce(Down) -> M + Send + 'static,
-    ) -> Result<Monitor, TooManyBonds> {
-        let (me, target) = (self.me().task(), target.process());
-        let deliver = deliver_to(me);
-        let number = target.watch(move |down| deliver(wrap(down)))?;
-        let monitor = Monitor { target: target.downgrade(), number: number.unwrap_or(u64::MAX) };
-        if let Some(number) = number {
-            // Entries of lives that are over go when there are many, so this list stays as short
-            // as what is watched.
-            let mut extras = me.extras();
-            let watching = &mut extras.bonds.watching;
-            if watching.len() == watching.capacity() {
-                watching.retain(|(_, target)| target.is_alive());
-            }
-            watching.push((number, target.downgrade()));
-        }
-        Ok(monitor)
-    }
-
-    /// Takes a monitor back. What it has already told comes nevertheless.
-    ///
-    /// O(n) in what this actor watches.
-    pub fn demonitor(&mut self, monitor: &Monitor) {
-        let is_it = |(number, target): &(u64, WeakTask)| {
-            *number == monitor.number && target.is_same(&monitor.target)
-        };
-        self.me().task().extras().bonds.watching.retain(|watched| !is_it(watched));
-        if let Some(target) = monitor.target.upgrade() {
-            target.unwatch(monitor.number);
-        }
-    }
-
-    /// Links this life and that of `other`: the abnormal end of one stops the other at its next
-    /// turn, unless that [traps exits](Ctx::trap_exits). Linking twice is linking once.
-    ///
-    /// # Errors
-    ///
-    /// [`TooManyBonds`] if one of the two has as many links as are allowed.
-    pub fn link(&mut self, other: &impl Process) -> Result<(), TooManyBonds> {
-        let (me, other) = (self.me().task(), other.process());
-        let (my_id, other_id) = (me.tag().0, other.tag().0);
-        if my_id == other_id {
-            return Ok(());
-        }
-        me.add_link(other_id, other)?;
-        if other.is_done() {
-            me.link_broke(&other.down(Exit::NoProcess, false));
-            return Ok(());
-        }
-        let linked = other.add_link(my_id, me);
-        if linked.is_err() {
-            me.remove_link(other_id);
-        } else if other.is_done() && other.takes_link(my_id) {
-            // It ended in between, and its end has not seen this link.
-            me.link_broke(&other.down(Exit::NoProcess, false));
-        }
-        linked
-    }
-
-    /// Takes a link back. O(n) in the links of both.
-    pub fn unlink(&mut self, other: &impl Process) {
-        let (me, other) = (self.me().task(), other.process());
-        me.remove_link(other.tag().0);
-        other.remove_link(me.tag().0);
-    }
-
-    /// From now on the end of a linked process, normal or not, comes as a message and does not stop
-    /// this life. A restart of this actor ends it.
-    ///
-    /// `wrap` runs on any thread and must not wait.
-    pub fn trap_exits(&mut self, wrap: impl Fn(Down) -> M + Send + Sync + 'static) {
-        let me = self.me().task();
-        let deliver = deliver_to(me);
-        let before = me.extras().bonds.trap.replace(Arc::new(move |down| deliver(wrap(down))));
-        drop(before);
-    }
-}
-
 impl Header {
     /// True if the link to `id` was still there to be taken.
-    fn takes_link(&self, id: u64) -> bool {
+    pub(super) fn takes_link(&self, id: u64) -> bool {
         let mut extras = self.extras();
         let links = &mut extras.bonds.links;
         let place = links.iter().position(|&(linked, _)| linked == id);
         place.map(|place| links.swap_remove(place)).is_some()
-    }
-}
-
-/// Delivers to the present life of `me`, without keeping it alive.
-fn deliver_to<M: Message>(me: &Task) -> impl Fn(M) + Send + Sync + 'static {
-    let (weak, life) = (me.downgrade(), me.generation.load(Ordering::Relaxed));
-    move |message| {
-        if let Some(me) = weak.upgrade() {
-            Address::new(me).deliver(life, message);
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Future,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -9,16 +10,18 @@ use std::{
 use super::{
     actor::{Adoption, Link, Reporter, Room, Signal, SupervisorActor},
     bonds::Place,
+    future::FutureChild,
     machine::{Backoff, ChildId, Intensity, Rules, Strategy},
 };
 use crate::{
     actor::{Actor, ActorBody},
     address::Address,
-    cell::{self, Task},
+    cell::{self, Body, Task},
     class::Class,
     limits::CHILDREN_MAX,
-    mailbox::{Mailbox, MailboxSpec, Overflow},
-    process::ActorHandle,
+    mailbox::{Mailbox, MailboxSpec},
+    message::{Message, Never},
+    process::{ActorHandle, Inbox},
     reply::{Answer, reply},
     share::Share,
     status::Exit,
@@ -149,7 +152,7 @@ impl Supervisor {
         let rules = Rules { strategy, intensity, backoff, is_root };
         let actor = SupervisorActor::new(name, rules, Arc::clone(&room));
         // Signals come in beyond the bound; nobody else has the address.
-        let mailbox = MailboxSpec { name, items_max: 1, bytes_max: 0, overflow: Overflow::Reject };
+        let mailbox = MailboxSpec::none(name);
         let address = cell::occupied(system.clone(), &mailbox, ActorBody::indispensable(actor));
         Self { address, room }
     }
@@ -186,10 +189,56 @@ impl Supervisor {
         mailbox: Mailbox<A::Message>,
         factory: impl FnMut() -> A + Send + 'static,
     ) -> Result<ActorHandle, SpawnRefused> {
-        let Child { name, class, share, at_restart, stop_wait } = child;
+        let body = ActorBody::supervised(factory, child.at_restart);
+        self.place(child, mailbox, Box::new(body))
+    }
+
+    /// Spawns an async actor under this supervisor; `factory` makes the future of each of its
+    /// lives. A future that ends is a child that ends: only its panic, a kill and a broken link are
+    /// failures. It has begun when it was polled once.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnRefused`]; the mailbox is closed then.
+    pub fn spawn_async<M: Message, F>(
+        &self,
+        child: Child,
+        mailbox: Mailbox<M>,
+        factory: impl FnMut(Inbox<M>) -> F + Send + 'static,
+    ) -> Result<ActorHandle, SpawnRefused>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let body = FutureChild::new(factory, child.at_restart);
+        self.place(child, mailbox, Box::new(body))
+    }
+
+    /// The same for a future that takes no messages.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnRefused`].
+    pub fn spawn_future<F>(
+        &self,
+        child: Child,
+        mut factory: impl FnMut() -> F + Send + 'static,
+    ) -> Result<ActorHandle, SpawnRefused>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (_, mailbox) = self.system().mailbox::<Never>(MailboxSpec::none(child.name));
+        self.spawn_async(child, mailbox, move |_| factory())
+    }
+
+    fn place<M: Message>(
+        &self,
+        child: Child,
+        mailbox: Mailbox<M>,
+        body: Box<dyn Body<M>>,
+    ) -> Result<ActorHandle, SpawnRefused> {
+        let Child { name, class, share, at_restart: _, stop_wait } = child;
         self.make_room()?;
-        let body = ActorBody::supervised(factory, at_restart);
-        let address = cell::settle(mailbox, Box::new(body));
+        let address = cell::settle(mailbox, body);
         let process = address.task();
         let adopted = self.adopt(name, process, stop_wait, Link::Actor(process.clone()));
         let spawn = Spawn { share, ..Spawn::new(name, class) };

@@ -100,6 +100,12 @@ impl<T> UnsafeCell<T> {
         Self { value: StdCell::new(value), is_used: Cell::new(false) }
     }
 
+    /// Calls `f` with a pointer that may be read through, by the rules of `UnsafeCell`.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        assert!(!self.is_used.get(), "a thread reads what another one writes");
+        f(self.value.get())
+    }
+
     /// Calls `f` with a pointer that may be written through, by the rules of `UnsafeCell`.
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         struct Used<'a>(&'a Cell<bool>);

@@ -40,6 +40,12 @@ fn executions_are_listed_weighed_and_killed() {
     let one = classes.iter().find(|class| class["name"] == "call").expect("class call");
     assert_eq!((one["weight"].as_u64(), one["queued"].as_u64()), (Some(4), Some(1)));
     assert!(one["busyShare"].as_f64().is_some_and(|share| share > 0.5), "{one}");
+    // It has had turns of a quantum, and its first wait was none.
+    let turns = ["p50", "p99", "max"].map(|part| one["turnNs"][part].as_u64().expect("a number"));
+    assert!(turns[0] >= 100_000 && turns.is_sorted() && turns[2] < 200_000, "{turns:?}");
+    assert_eq!(one["waitNs"], json!({ "p50": 1024, "p99": 1024, "max": 1024 }));
+    let idle = classes.iter().find(|class| class["name"] == "prove").expect("class prove");
+    assert_eq!(idle["waitNs"], json!({ "p50": 0, "p99": 0, "max": 0 }));
     let queues = world.ok("sched_queues", "[]");
     let groups = queues.as_array().expect("a list");
     let group = groups.iter().find(|group| group["name"] == "call").expect("the call");

@@ -70,7 +70,7 @@ fn metrics_tell_of_the_work_and_never_fall() {
     let after = read(&mut asker);
     drop(second);
     assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
-    for (name, metric) in before.iter().filter(|(_, metric)| metric.kind == "counter") {
+    for (name, metric) in before.iter().filter(|(_, metric)| metric.kind != "gauge") {
         for (labels, before) in &metric.samples {
             let after = after[name].samples[labels];
             assert!(after >= *before, "{name}{labels:?} fell from {before} to {after}");
@@ -81,6 +81,12 @@ fn metrics_tell_of_the_work_and_never_fall() {
     assert!(rpc(&after, turns) > rpc(&before, turns));
     let busy = "evenkeel_sched_busy_seconds_total";
     assert!(rpc(&after, busy) > rpc(&before, busy));
+    for name in ["wait", "turn"] {
+        let name = format!("evenkeel_sched_{name}_seconds");
+        assert!(rpc(&after, &name) > rpc(&before, &name), "{name}");
+        assert_eq!(after[&name].samples.len(), Class::COUNT * (24 + 1 + 2), "{name}");
+    }
+    assert_eq!(rpc(&after, "evenkeel_sched_turn_seconds"), rpc(&after, turns));
     assert!(value(&after, "evenkeel_uptime_seconds") > value(&before, "evenkeel_uptime_seconds"));
     assert_eq!(value(&after, "evenkeel_rpc_connections"), 3 * ONE);
 
