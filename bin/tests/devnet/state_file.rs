@@ -101,15 +101,15 @@ fn a_chain_is_written_and_loaded() {
 #[test]
 fn wrong_state_files_are_named() {
     let place = Place::new("state-file-wrong");
-    let [none, cut, odd] = ["none.json", "cut.json", "odd.json"].map(|name| place.path(name));
+    let [missing, cut, odd] = ["none.json", "cut.json", "odd.json"].map(|name| place.path(name));
     fs::write(&cut, r#"{"accounts":{"#).expect("it can be written");
     fs::write(&odd, r#"{"accounts":{},"blocks":7}"#).expect("it can be written");
-    fails(&["--load-state", &none], "none.json: cannot be opened: No such file");
+    fails(&["--load-state", &missing], "none.json: cannot be opened: No such file");
     fails(&["--load-state", &cut], "cut.json: the file is cut off within accounts");
     fails(&["--state", &odd], "odd.json: not a state file of anvil's: blocks: invalid type");
     let nowhere = place.path("nowhere/state.json");
     fails(&["--dump-state", &nowhere], "there is no folder");
-    fails(&["--state", &odd, "--dump-state", &none], "--dump-state");
+    fails(&["--state", &odd, "--dump-state", &missing], "--dump-state");
     // A folder means the file in it.
     let folder = place.path("");
     let mut node = Devnet::start(&["--state", &folder, "--state-interval", "1"]);
@@ -117,7 +117,7 @@ fn wrong_state_files_are_named() {
     assert_eq!(node.terminate(), Some(0));
     assert!(place.0.join("state.json").exists());
     let node = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-        .args(["--state", &folder, "--init", &none])
+        .args(["--state", &folder, "--init", &missing])
         .stderr(Stdio::null())
         .status();
     assert!(!node.expect("it runs").success());
