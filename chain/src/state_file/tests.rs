@@ -112,13 +112,13 @@ fn what_is_no_state_file_is_named() {
 /// Goal: gzip is read as well, and one that is cut off is not taken for a whole file.
 #[test]
 fn gzip_is_read() {
-    let mut packer = Compressor::default();
+    let mut compressor = Compressor::default();
     let mut packed = Vec::new();
     for piece in BY_ANVIL.as_bytes().chunks(100) {
-        packer.push(piece);
-        packed.extend(packer.take());
+        compressor.push(piece);
+        packed.extend(compressor.take());
     }
-    packed.extend(packer.finish());
+    packed.extend(compressor.finish());
     assert!(packed.len() < BY_ANVIL.len() / 2);
     assert_eq!(
         taken(&packed).expect("gzip").accounts,
