@@ -11,6 +11,7 @@ pub mod api;
 pub mod body;
 pub mod client;
 pub mod dispatch;
+mod duration;
 pub mod envelope;
 pub mod error;
 pub mod executions;

@@ -186,6 +186,8 @@ pub struct Limits {
     pub deadline: Option<Time>,
     /// The time that the deadline stands for, as the error text says it.
     pub timeout: Duration,
+    /// Whether the client chose that time, so that nobody is to go before others for it.
+    pub is_own_time: bool,
     /// Precompile calls priced above this go to the compute pool.
     pub heavy_gas: u64,
     /// Bytes of contract code; None: as the fork says.
@@ -201,6 +203,7 @@ impl Default for Limits {
             memory_bytes_max: MEMORY_BYTES_MAX,
             deadline: None,
             timeout: Duration::from_secs(5),
+            is_own_time: false,
             heavy_gas: HEAVY_GAS,
             code_size_max: None,
             tx_gas_cap: false,

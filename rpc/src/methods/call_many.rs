@@ -51,6 +51,7 @@ fn limits(api: &Api, request: Request<'_>, timeout_ms: Option<u64>) -> Limits {
         && timeout < limits.timeout
     {
         limits.timeout = timeout;
+        limits.is_own_time = true;
         limits.deadline = Some(request.client.arrived.saturating_add(timeout));
     }
     limits

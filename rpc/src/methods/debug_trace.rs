@@ -18,7 +18,7 @@ use super::{
     chain_reads::By,
     limits::TRACE_CALLS_MAX,
     traced::{self, Scene},
-    transactions,
+    traced_text, transactions,
 };
 use crate::{
     answer::Answer,
@@ -42,7 +42,7 @@ pub(super) async fn transaction(api: &Arc<Api>, request: Request<'_>) -> Result<
     let scene = traced::scene(&durable, location.height).await?.ok_or_else(not_found)?;
     let index = transactions::index_of(location);
     let job = scene.job(api, request, (index..index + 1, kind));
-    traced::streamed(api, request, (place, job, TraceFrame::One)).await
+    traced_text::answer(api, request, (place, job, TraceFrame::One)).await
 }
 
 /// `debug_traceBlockByNumber`, `debug_traceBlockByHash`
@@ -132,7 +132,7 @@ async fn whole(
 ) -> Result<Answer, RpcError> {
     let count = scene.block.txs.len();
     let job = scene.job(api, request, (0..count, kind));
-    traced::streamed(api, request, (place, job, TraceFrame::Block)).await
+    traced_text::answer(api, request, (place, job, TraceFrame::Block)).await
 }
 
 /// The arguments of `debug_traceCall`.
@@ -185,7 +185,7 @@ pub(super) async fn call(api: &Arc<Api>, request: Request<'_>) -> Result<Answer,
     };
     let items = vec![TraceItem::Call(Box::new(call))];
     let job = job(api, request, (start, items, options));
-    traced::streamed(api, request, (place, job, TraceFrame::One)).await
+    traced_text::answer(api, request, (place, job, TraceFrame::One)).await
 }
 
 /// `debug_traceCallMany`: bundles of calls, each call on what those before it left.

@@ -36,6 +36,7 @@ mod subscribe;
 mod tests;
 mod trace;
 mod traced;
+mod traced_text;
 mod transactions;
 mod txpool;
 mod whole;

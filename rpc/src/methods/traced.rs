@@ -1,24 +1,18 @@
 //! Traces of mined transactions, as all trace methods run them: one execution that replays a block
 //! once.
 
-use std::{ops::Range, sync::Arc, task::Poll};
+use std::{ops::Range, sync::Arc};
 
 use evenkeel_chain::{Height, SealedBlock};
-use evenkeel_runtime::StreamEvent;
 use evenkeel_state::{Durable, TxLocation, View};
-use evenkeel_vm::{
-    CallError, StreamedTrace, TraceFrame, TraceJob, TraceKind, Traced, spawn_streamed_trace,
-    spawn_trace,
-};
+use evenkeel_vm::{TraceJob, TraceKind, Traced, spawn_trace};
 use serde_json::value::RawValue;
 
 use super::{transactions, whole};
 use crate::{
-    answer::{Answer, TextStream},
     api::{Api, Request},
     error::RpcError,
-    executions::{Method, killed_error},
-    places::Place,
+    executions::Method,
     position,
 };
 
@@ -97,60 +91,6 @@ pub(super) fn method(request: Request<'_>) -> Result<Method, RpcError> {
     Method::named(request.method).ok_or_else(|| {
         RpcError::internal(format!("{} is not known to execute anything", request.method))
     })
-}
-
-/// Starts traces for a request and streams their text. The execution is listed and keeps its place
-/// until the text has ended or is dropped; that is at the deadline at the latest.
-///
-/// # Errors
-///
-/// What goes wrong before there is any text.
-pub(super) async fn streamed(
-    api: &Arc<Api>,
-    request: Request<'_>,
-    (place, job, frame): (Place, TraceJob, TraceFrame),
-) -> Result<Answer, RpcError> {
-    let method = method(request)?;
-    let share = api.executions.share(request.client, method);
-    let (system, deadline) = (api.system.clone(), api.deadline(request.client));
-    let StreamedTrace { mut text, running } = spawn_streamed_trace(&system, &share, (job, frame));
-    let (entry, killed) = api.executions.list_running(request.client, method);
-    let late = CallError::Timeout(api.config.evm_timeout);
-    let mut killed = Some(Box::pin(killed));
-    let mut deadline = Box::pin(async move { system.sleep_until(deadline).await });
-    let mut stream = TextStream::new(move |cx| {
-        let _until_it_ends = (&place, &running, &entry);
-        if let Some(kill) = &mut killed
-            && let Poll::Ready(kill) = kill.as_mut().poll(cx)
-        {
-            killed = None;
-            if kill.is_ok() {
-                return Poll::Ready(Some(Err(killed_error())));
-            }
-        }
-        if deadline.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Some(Err(late.clone().into())));
-        }
-        loop {
-            return match text.poll_event(cx) {
-                Poll::Ready(StreamEvent::Pending) => continue,
-                Poll::Ready(StreamEvent::Item(piece) | StreamEvent::Ok(piece)) => {
-                    Poll::Ready(Some(Ok(piece)))
-                }
-                Poll::Ready(StreamEvent::Done) => Poll::Ready(None),
-                Poll::Ready(StreamEvent::Failed { error, .. }) => {
-                    Poll::Ready(Some(Err(error.into())))
-                }
-                Poll::Ready(StreamEvent::Lost { .. } | StreamEvent::Stalled { .. }) => {
-                    let lost = RpcError::internal(format!("{}: it was lost", method.name()));
-                    Poll::Ready(Some(Err(lost)))
-                }
-                Poll::Pending => Poll::Pending,
-            };
-        }
-    });
-    stream.wait().await?;
-    Ok(Answer::Stream(stream))
 }
 
 /// The text of a trace whose kind gives text.

@@ -74,7 +74,7 @@ impl Body for Out {
         let piece = match ready!(rest.text.poll_next(cx)) {
             Some(Ok(piece)) => piece,
             Some(Err(error)) => {
-                tracing::debug!(%error, "an answer is broken off");
+                tracing::warn!(%error, "an answer that was streamed is broken off");
                 self.rest = None;
                 return Poll::Ready(Some(Err(error)));
             }

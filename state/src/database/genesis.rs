@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Families that a part, of a genesis or a state file, may have written to before the last.
-const FAMILIES: [Family; 9] = [
+const FAMILIES: [Family; 10] = [
     Family::Accounts,
     Family::Storage,
     Family::Codes,
@@ -36,6 +36,7 @@ const FAMILIES: [Family; 9] = [
     Family::Bodies,
     Family::Receipts,
     Family::Transactions,
+    Family::LogIndex,
 ];
 
 /// Puts the genesis of `spec` into a store without a chain. O(size of the genesis state); memory

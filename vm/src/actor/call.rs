@@ -45,7 +45,7 @@ pub(super) fn spawn<R: Run>(
     Extras { hold, sink }: Extras,
 ) -> Answer<Result<R::Outcome, CallError>> {
     let (reply, answer) = reply();
-    let Limits { deadline, timeout, .. } = *R::limits(&job);
+    let Limits { deadline, timeout, is_own_time, .. } = *R::limits(&job);
     let call = Call::<R> {
         work: Work::New(Box::new(job)),
         deadline,
@@ -59,9 +59,9 @@ pub(super) fn spawn<R: Run>(
         output: Output { sink, unsent: VecDeque::new(), end: None },
     };
     let mut spawn = Spawn::new("call", Class::Call).share(share.clone());
-    // The time that the node gives to all alike, so the older request goes first. A client sets
-    // that of a held one, and is not to buy a place in front with a short one.
-    spawn.deadline = deadline.filter(|_| hold.is_none());
+    // The time that the node gives to all alike, so the older request goes first. A client that
+    // sets its own, as of a held one, is not to buy a place in front with a short one.
+    spawn.deadline = deadline.filter(|_| hold.is_none() && !is_own_time);
     let address = system.spawn_once(spawn, MAILBOX, call);
     if let Some(hold) = hold {
         hold.holds(address.port(|()| CallMessage::Wish));

@@ -1,11 +1,14 @@
 //! Traces of blocks, by geth's, Parity's and Otterscan's methods.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, Bytes, U256, keccak256};
+use evenkeel_runtime::{Class, Share, Spawn};
 use evenkeel_state::{Account, ChangeSet, StorageChange};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use super::world::{World, sender};
-use crate::RpcConfig;
+use crate::{Answer, Client, ClientId, Member, Request, RpcConfig};
 
 /// PUSH1 1, PUSH0, SLOAD, ADD, PUSH0, SSTORE; then a call of 0x77.. with one wei: PUSH0 x4,
 /// PUSH1 1, PUSH20 0x77.., GAS, CALL, STOP.
@@ -334,4 +337,50 @@ fn otterscan_is_told_why_a_transaction_failed() {
     let block = world.mine_failing();
     let hash = json!([block.txs[0].hash()]).to_string();
     assert_eq!(world.ok("ots_getTransactionError", &hash), format!("0x{:064x}", 42));
+}
+
+/// Goal: a trace takes as long as its options say, and no longer; what is no time is refused.
+#[test]
+fn traces_end_at_their_own_time() {
+    let mut world = World::new(72, RpcConfig::default());
+    let endless = |timeout: &str| {
+        let to = callee();
+        let overrides = json!({ to.to_string(): { "code": "0x5b600056" } });
+        let options = json!({ "timeout": timeout, "stateOverrides": overrides });
+        json!([{ "to": to, "gas": "0xffffffffff" }, "latest", options]).to_string()
+    };
+    let (code, text) = world.err("debug_traceCall", &endless("1ms"));
+    assert_eq!((code, text.as_str()), (-32_000, "execution aborted (timeout = 1ms)"));
+    for timeout in ["zz", "5", "11m"] {
+        let (code, text) = world.err("debug_traceCall", &endless(timeout));
+        assert_eq!(code, -32_602, "{timeout}");
+        assert!(text.contains("expected a duration such as 5s"), "{text}");
+    }
+}
+
+/// Goal: a streamed trace that nobody reads gives its place back at the deadline.
+#[test]
+fn a_trace_that_is_not_read_ends_at_its_deadline() {
+    let mut world = World::new(73, RpcConfig::default());
+    let to = callee();
+    let overrides = json!({ to.to_string(): { "code": "0x5b600056" } });
+    let params =
+        json!([{ "to": to, "gas": "0xffffffffff" }, "latest", { "stateOverrides": overrides }]);
+    let params = RawValue::from_string(params.to_string()).expect("JSON");
+    let api = Arc::clone(&world.api);
+    let member = Member { share: Share::new(), id: ClientId::default() };
+    let client = Client::new(&member, world.sim.now());
+    let begun = world.sim.system().spawn_future(Spawn::new("test", Class::Rpc), async move {
+        let (method, session) = ("debug_traceCall", None);
+        let request = Request { method, params: Some(&params), client: &client, session };
+        crate::dispatch(&api, request).await
+    });
+    let answer = world.sim.run_until(begun).expect("no panic").expect("a trace");
+    assert!(matches!(answer, Answer::Stream(_)));
+    assert_eq!(world.api.places.gauge().running, 1);
+    world.sim.run_for(std::time::Duration::from_secs(6));
+    assert_eq!(world.api.places.gauge().running, 0);
+    let error = world.sim.system().spawn_future(Spawn::new("read", Class::Rpc), answer.into_json());
+    let error = world.sim.run_until(error).expect("no panic").expect_err("it is over");
+    assert_eq!(error.message, "execution aborted (timeout = 5s)");
 }

@@ -98,9 +98,13 @@ impl Samples {
         Ok(samples)
     }
 
-    /// Rounds of the program that ran most often.
-    pub(crate) fn rounds(&self) -> usize {
-        self.lines.values().map(Vec::len).max().unwrap_or(0)
+    /// Rounds, as a number or from that of the program that ran least often to the most.
+    pub(crate) fn rounds(&self) -> String {
+        let rounds = || self.lines.values().map(Vec::len);
+        match (rounds().min().unwrap_or(0), rounds().max().unwrap_or(0)) {
+            (least, most) if least == most => most.to_string(),
+            (least, most) => format!("{least} to {most}"),
+        }
     }
 
     fn add(&mut self, key: Key, line: Line) {
