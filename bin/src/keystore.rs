@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::args::WalletArgs;
 
-/// The keys of `--keystore`, in its order. Each takes about a second: that is what protects them.
+/// The keys of `--keystore`, in its order. Each takes time by design of its file: some
+/// 100 ms as geth writes them (guess).
 ///
 /// # Errors
 ///

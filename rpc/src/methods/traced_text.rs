@@ -7,7 +7,7 @@ use std::{
 };
 
 use alloy_primitives::B256;
-use alloy_rpc_types_trace::geth::{GethDebugTracerType, GethDebugTracingOptions};
+use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
 use bytes::Bytes;
 use evenkeel_runtime::{Class, ReplyStream, Spawn, StreamEvent, reply};
 use evenkeel_vm::{
@@ -43,20 +43,10 @@ pub(super) async fn answer(
     (place, mut job, frame): (Place, TraceJob, TraceFrame),
 ) -> Result<Answer, RpcError> {
     set_timeout(api, request.client, &mut job)?;
-    if writes_while_it_runs(&job.kind) {
+    if job.kind.is_struct_log() {
         return streamed(api, request, (place, job, frame)).await;
     }
     whole(api, request, (job, frame)).await.map(Answer::from)
-}
-
-/// Whether it is geth's struct logger; the other tracers give their text at the end.
-fn writes_while_it_runs(kind: &TraceKind) -> bool {
-    let TraceKind::Geth(GethDebugTracingOptions { tracer, .. }) = kind else { return false };
-    match tracer {
-        None => true,
-        Some(GethDebugTracerType::JsTracer(name)) => name.is_empty(),
-        Some(GethDebugTracerType::BuiltInTracer(_)) => false,
-    }
 }
 
 /// Lets the trace take as long as its options say; no longer than others, if the node serves

@@ -26,7 +26,7 @@ use crate::{
     overlay::Overlay,
     step::Step,
     suspended::Setup,
-    tracer::{Json, Recipe, TraceKind, Traced},
+    tracer::{Recipe, TraceKind, Traced},
 };
 
 /// Everything traces need.
@@ -206,9 +206,9 @@ impl TraceRun {
     ///
     /// # Panics
     ///
-    /// When it is stepped, if the traces are no text ([`TraceKind::Flat`],
-    /// [`TraceKind::Operations`]).
+    /// If it is not the struct logger's ([`TraceKind::is_struct_log`]).
     pub fn streamed(job: TraceJob, frame: TraceFrame) -> Result<Self, CallError> {
+        assert!(job.kind.is_struct_log(), "other traces have no text until they end");
         let streamed = Streamed { frame, pieces: VecDeque::new(), has_traces: false };
         Ok(Self { streamed: Some(streamed), ..Self::new(job)? })
     }
@@ -345,15 +345,6 @@ impl TraceRun {
         let Left { traced, overlay, bytes } = left;
         if let Some(streamed) = &mut self.streamed {
             streamed.extend(tracing);
-            match traced {
-                Some(Traced::Json(Json(text))) => {
-                    streamed.push(Box::<str>::from(text).into_string());
-                }
-                None => {}
-                Some(Traced::Flat(_) | Traced::Operations(_) | Traced::Output(_)) => {
-                    panic!("the traces are no text")
-                }
-            }
             streamed.end_trace();
             return Ok(overlay);
         }

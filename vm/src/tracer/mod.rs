@@ -59,6 +59,24 @@ pub enum TraceKind {
     Output,
 }
 
+impl TraceKind {
+    /// Whether it is geth's struct logger, the one tracer whose text is written while the
+    /// transaction runs.
+    #[must_use]
+    pub fn is_struct_log(&self) -> bool {
+        matches!(self, Self::Geth(options) if is_struct_log(options))
+    }
+}
+
+/// geth's default is the struct logger; an empty name is none.
+fn is_struct_log(options: &GethDebugTracingOptions) -> bool {
+    match &options.tracer {
+        None => true,
+        Some(GethDebugTracerType::JsTracer(name)) => name.is_empty(),
+        Some(GethDebugTracerType::BuiltInTracer(_)) => false,
+    }
+}
+
 /// What a tracer saw.
 #[derive(Debug)]
 pub enum Traced {
@@ -111,11 +129,10 @@ impl Recipe {
     }
 
     fn geth(options: GethDebugTracingOptions) -> Result<Self, CallError> {
+        if is_struct_log(&options) {
+            return Ok(Self::Steps(options.config));
+        }
         match &options.tracer {
-            None => return Ok(Self::Steps(options.config)),
-            Some(GethDebugTracerType::JsTracer(name)) if name.is_empty() => {
-                return Ok(Self::Steps(options.config));
-            }
             Some(GethDebugTracerType::JsTracer(name)) if name == PREIMAGE_TRACER => {
                 return Ok(Self::Preimages);
             }
@@ -123,7 +140,7 @@ impl Recipe {
                 let name = name.chars().take(TRACER_NAME_CHARS_MAX).collect();
                 return Err(CallError::Unsupported(Unsupported::Tracer(name)));
             }
-            Some(GethDebugTracerType::BuiltInTracer(_)) => {}
+            Some(GethDebugTracerType::BuiltInTracer(_)) | None => {}
         }
         match DebugInspector::new(options.clone()) {
             Ok(_) => Ok(Self::Geth(options)),
