@@ -54,11 +54,12 @@ pub const TURN_DOUBTED_NS: u64 = 2 * QUANTUM_NS;
 /// of its class's time with the next, and not by ever.
 pub const DEBT_QUANTA_MAX: u32 = 16;
 
-/// Free letters that a thread trades with the depot at a time: the depot's lock once in so many.
+/// Free blocks that a thread trades with the depot at a time: the depot's lock once in so many.
 pub const MAGAZINE_BLOCKS: usize = 64;
 
-/// Magazines the depot keeps per size, at most 20 MiB each; what is beyond goes to the allocator.
-pub const MAGAZINES_MAX: usize = 4_096;
+/// Full magazines the depot keeps per size; what is beyond goes back to its chunk. Few, because one
+/// block of a chunk keeps all of it: 32 chunks of 2 MiB in the worst case.
+pub const MAGAZINES_MAX: usize = 32;
 
 /// A turn longer than this is counted: it is ten quanta, and everything behind it felt it.
 pub const TURN_SLOW_NS: u64 = 1_000_000;

@@ -1,29 +1,34 @@
-//! Memory for the letters of mailboxes: a cache of free blocks per thread, over the allocator.
+//! Memory for letters and cells: a cache of free blocks per thread, over chunks of blocks.
 //!
-//! Every message needs a block for as long as it waits, and it is often freed on another thread
-//! than it was made on. So each thread keeps two magazines of free blocks per size and trades whole
-//! magazines with a depot: a lock once in [`MAGAZINE_BLOCKS`] blocks, and no dependence on how good
-//! the allocator is at frees from elsewhere.
+//! Every message needs a block for as long as it waits, every process one for as long as it lives,
+//! and it is often freed on another thread than it was made on. So each thread keeps two magazines
+//! of free blocks per size and trades whole magazines with a depot: a lock once in
+//! [`MAGAZINE_BLOCKS`] blocks, and no dependence on how good the allocator is at frees from
+//! elsewhere.
 //!
 //! Source: Bonwick and Adams, "Magazines and Vmem", USENIX 2001.
 //!
 //! # Bounds
 //!
 //! A thread keeps at most two magazines per size, the depot [`MAGAZINES_MAX`]; what is beyond goes
-//! back to the allocator.
+//! back to its chunk, and a chunk whose blocks are all back to the kernel.
 #![allow(unsafe_code, reason = "free blocks are linked through their own memory")]
 
 use std::{
-    alloc::{Layout, alloc, dealloc, handle_alloc_error},
     cell::RefCell,
     ptr::{self, NonNull},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use self::chunks::Chunks;
 use crate::limits::{MAGAZINE_BLOCKS, MAGAZINES_MAX};
 
-/// Bytes of a block by size class. The biggest is a letter with a message of one cache line.
-const SIZES: [usize; 3] = [32, 48, 80];
+mod chunks;
+
+/// Bytes of a block by size class: three of letters, the biggest with a message of one cache line;
+/// the others of cells, with their bodies.
+const SIZES: [usize; 16] =
+    [32, 48, 80, 208, 224, 240, 256, 272, 288, 320, 352, 384, 448, 512, 640, 768];
 /// Alignment of all blocks.
 const BLOCK_ALIGN: usize = 16;
 
@@ -47,11 +52,8 @@ impl SizeClass {
         None
     }
 
-    const fn layout(self) -> Layout {
-        match Layout::from_size_align(SIZES[self.0], BLOCK_ALIGN) {
-            Ok(layout) => layout,
-            Err(_) => unreachable!(),
-        }
+    const fn bytes(self) -> usize {
+        SIZES[self.0]
     }
 }
 
@@ -89,14 +91,6 @@ impl Magazine {
         self.first = block.as_ptr();
         self.blocks += 1;
     }
-
-    /// Gives all blocks back to the allocator.
-    fn release(&mut self, class: SizeClass) {
-        while let Some(block) = self.pop() {
-            // SAFETY: every block of this class came from `alloc` with this layout.
-            unsafe { dealloc(block.as_ptr(), class.layout()) };
-        }
-    }
 }
 
 /// The magazines of one size that one thread keeps.
@@ -119,12 +113,10 @@ impl Rack {
     #[cold]
     fn reload(&mut self, class: SizeClass) -> NonNull<u8> {
         std::mem::swap(&mut self.loaded, &mut self.spare);
-        if self.loaded.blocks == 0
-            && let Some(full) = depot(class).pop()
-        {
-            self.loaded = full;
+        if self.loaded.blocks == 0 {
+            self.loaded = depot(class).take(class);
         }
-        self.loaded.pop().unwrap_or_else(|| fresh(class))
+        self.loaded.pop().expect("the depot gives no empty magazine")
     }
 
     #[inline]
@@ -139,14 +131,9 @@ impl Rack {
     fn unload(&mut self, class: SizeClass) {
         std::mem::swap(&mut self.loaded, &mut self.spare);
         if self.loaded.blocks > 0 {
-            let mut full = std::mem::replace(&mut self.loaded, Magazine::EMPTY);
-            let mut depot = depot(class);
-            if depot.len() < MAGAZINES_MAX {
-                depot.push(full);
-            } else {
-                drop(depot);
-                full.release(class);
-            }
+            let full = std::mem::replace(&mut self.loaded, Magazine::EMPTY);
+            // SAFETY: racks hold what came from the depot with their class.
+            unsafe { depot(class).give(class, full) };
         }
     }
 }
@@ -160,8 +147,11 @@ impl Racks {
 impl Drop for Racks {
     fn drop(&mut self) {
         for (class, rack) in self.0.iter_mut().enumerate() {
-            rack.loaded.release(SizeClass(class));
-            rack.spare.release(SizeClass(class));
+            for magazine in [&mut rack.loaded, &mut rack.spare] {
+                let magazine = std::mem::replace(magazine, Magazine::EMPTY);
+                // SAFETY: racks hold what came from the depot with their class.
+                unsafe { depot(SizeClass(class)).give(SizeClass(class), magazine) };
+            }
         }
     }
 }
@@ -170,29 +160,59 @@ thread_local! {
     static RACKS: RefCell<Racks> = const { RefCell::new(Racks::EMPTY) };
 }
 
-type Depot = Mutex<Vec<Magazine>>;
+/// What all threads have in common of one size.
+struct Depot {
+    /// None is empty.
+    magazines: Vec<Magazine>,
+    chunks: Chunks,
+}
 
-static DEPOTS: [Depot; SIZES.len()] = [const { Mutex::new(Vec::new()) }; SIZES.len()];
+impl Depot {
+    /// A magazine of at least one block.
+    fn take(&mut self, class: SizeClass) -> Magazine {
+        self.magazines.pop().unwrap_or_else(|| self.chunks.take(class))
+    }
 
-fn depot(class: SizeClass) -> MutexGuard<'static, Vec<Magazine>> {
-    // Only the vector is touched under the lock.
+    /// # Safety
+    ///
+    /// The blocks came from here, with this class.
+    unsafe fn give(&mut self, class: SizeClass, mut magazine: Magazine) {
+        // One that is not full comes of a thread that ends.
+        if self.magazines.len() == MAGAZINES_MAX || magazine.blocks < MAGAZINE_BLOCKS {
+            // SAFETY: as the caller says.
+            unsafe { self.chunks.give(class, &mut magazine) };
+        } else {
+            self.magazines.push(magazine);
+        }
+    }
+}
+
+static DEPOTS: [Mutex<Depot>; SIZES.len()] =
+    [const { Mutex::new(Depot { magazines: Vec::new(), chunks: Chunks::EMPTY }) }; SIZES.len()];
+
+fn depot(class: SizeClass) -> MutexGuard<'static, Depot> {
+    // Only free memory is touched under the lock.
     DEPOTS[class.0].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A block without a rack, for a thread that ends.
 #[cold]
-fn fresh(class: SizeClass) -> NonNull<u8> {
-    // SAFETY: no class has size zero.
-    let block = unsafe { alloc(class.layout()) };
-    NonNull::new(block).unwrap_or_else(|| handle_alloc_error(class.layout()))
+fn take_bare(class: SizeClass) -> NonNull<u8> {
+    let mut depot = depot(class);
+    let mut magazine = depot.take(class);
+    let block = magazine.pop().expect("the depot gives no empty magazine");
+    // SAFETY: they came from there just now.
+    unsafe { depot.give(class, magazine) };
+    block
 }
 
 /// A block of the class, uninitialised. O(1).
 #[inline]
 pub(crate) fn take(class: SizeClass) -> NonNull<u8> {
-    // A thread that ends has no racks any more; then the allocator serves.
+    // A thread that ends has no racks any more.
     RACKS
         .try_with(|racks| racks.borrow_mut().0[class.0].take(class))
-        .unwrap_or_else(|_| fresh(class))
+        .unwrap_or_else(|_| take_bare(class))
 }
 
 /// Gives a block back, on any thread. O(1).
@@ -204,8 +224,10 @@ pub(crate) fn take(class: SizeClass) -> NonNull<u8> {
 pub(crate) unsafe fn give(class: SizeClass, block: NonNull<u8>) {
     let given = RACKS.try_with(|racks| racks.borrow_mut().0[class.0].give(class, block));
     if given.is_err() {
-        // SAFETY: as the caller says, and all blocks of a class have one layout.
-        unsafe { dealloc(block.as_ptr(), class.layout()) };
+        let mut magazine = Magazine::EMPTY;
+        magazine.push(block);
+        // SAFETY: as the caller says.
+        unsafe { depot(class).give(class, magazine) };
     }
 }
 

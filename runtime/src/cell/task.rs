@@ -393,14 +393,48 @@ pub(crate) fn quietly(drops: impl FnOnce()) {
     }
 }
 
-/// Where cells lie.
-#[cfg(not(evenkeel_loom))]
+/// Where cells lie: in blocks of the slab, if they are of a size that it has.
+#[cfg(not(any(evenkeel_loom, evenkeel_shuttle)))]
 pub(super) mod memory {
     use super::{ManuallyDrop, NonNull};
+    use crate::slab::{self, SizeClass};
+
+    struct Class<T>(std::marker::PhantomData<T>);
+
+    impl<T> Class<T> {
+        const OF: Option<SizeClass> = SizeClass::of::<T>();
+    }
 
     #[inline]
     pub(crate) fn place<T>(cell: T) -> NonNull<T> {
-        #[cfg(evenkeel_shuttle)]
+        let Some(class) = Class::<T>::OF else {
+            return NonNull::from(Box::leak(Box::new(cell)));
+        };
+        let block = slab::take(class).cast::<T>();
+        // SAFETY: the block is ours, and its class is one that the cell fits in.
+        unsafe { block.write(cell) };
+        block
+    }
+
+    /// # Safety
+    ///
+    /// The cell came from `place`, its contents are dropped, and nobody needs the memory any more.
+    pub(crate) unsafe fn give_back<T>(cell: NonNull<T>) {
+        match Class::<T>::OF {
+            // SAFETY: as the caller says; it was taken with this class.
+            Some(class) => unsafe { slab::give(class, cell.cast()) },
+            // SAFETY: as the caller says; what is in the box is not dropped again.
+            None => drop(unsafe { Box::from_raw(cell.cast::<ManuallyDrop<T>>().as_ptr()) }),
+        }
+    }
+}
+
+/// Where cells lie under shuttle, which counts them.
+#[cfg(evenkeel_shuttle)]
+pub(super) mod memory {
+    use super::{ManuallyDrop, NonNull};
+
+    pub(crate) fn place<T>(cell: T) -> NonNull<T> {
         crate::sync::count_cells(1);
         NonNull::from(Box::leak(Box::new(cell)))
     }
@@ -409,7 +443,6 @@ pub(super) mod memory {
     ///
     /// The cell came from `place`, its contents are dropped, and nobody needs the memory any more.
     pub(crate) unsafe fn give_back<T>(cell: NonNull<T>) {
-        #[cfg(evenkeel_shuttle)]
         crate::sync::count_cells(-1);
         // SAFETY: as the caller says; what is in the box is not dropped again.
         drop(unsafe { Box::from_raw(cell.cast::<ManuallyDrop<T>>().as_ptr()) });

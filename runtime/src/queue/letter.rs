@@ -53,6 +53,9 @@ pub(crate) struct Link {
     pub(super) weight: Weight,
 }
 
+/// The biggest letter that holds its message: one cache line with the link.
+const SHEET_BYTES_MAX: usize = 64 + size_of::<Link>();
+
 /// A letter as it lies in memory.
 #[repr(C)]
 struct Sheet<P> {
@@ -71,7 +74,8 @@ unsafe impl<M: Send> Send for Letter<M> {}
 
 impl<M> Letter<M> {
     /// Messages of a line at most lie in the letter, bigger ones in a box.
-    const IS_INLINE: bool = SizeClass::of::<Sheet<M>>().is_some();
+    const IS_INLINE: bool =
+        size_of::<Sheet<M>>() <= SHEET_BYTES_MAX && SizeClass::of::<Sheet<M>>().is_some();
 
     #[inline]
     pub(crate) fn new(message: M, weight: Weight) -> Self {
