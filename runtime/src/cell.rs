@@ -261,7 +261,7 @@ pub(crate) fn give_birth(process: &Task, queued: Option<Task>, identity: Identit
     // An unborn cell counts as queued: senders have not scheduled it, nor will they until it idles.
     match queued {
         Some(task) => process.enqueue(task),
-        None if process.queue.try_idle() => {}
+        None if process.queue.try_idle_unborn() => {}
         None => process.activate(),
     }
 }
@@ -370,6 +370,8 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
     #[inline]
     fn turn(&self, turn: &Turn<'_, M>) -> After {
         let header = &self.front.header;
+        // SAFETY: this thread owns the turn (C2), and the cell is of this type.
+        let go_idle = |queue: &Queue| unsafe { queue.try_idle::<M>(&header.taken) };
         turn.clear_woken();
         loop {
             let verdict = self.body.with_mut(|body| {
@@ -385,11 +387,9 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
                     unsafe { Self::end(NonNull::from(header), &exit) };
                     return After::Done;
                 }
-                Verdict::Idle => (self.leave_stage(Queue::try_idle), true),
+                Verdict::Idle => (self.leave_stage(go_idle), true),
                 Verdict::Parked => (self.leave_stage(Queue::try_park), true),
-                Verdict::Pending { takes_messages: true } => {
-                    (self.leave_stage(Queue::try_idle), false)
-                }
+                Verdict::Pending { takes_messages: true } => (self.leave_stage(go_idle), false),
                 Verdict::Pending { takes_messages: false } => {
                     (self.leave_stage(Queue::try_park), false)
                 }

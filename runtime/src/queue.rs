@@ -3,7 +3,9 @@
 //! One word says both. It holds the newest waiting letter (each links to the one before it) and, in
 //! the low bits that alignment leaves free, what the process does. A sender links its letter in
 //! with one compare-and-swap, and that same swap tells it if the process was idle, so that it has
-//! to be scheduled. The process takes all that waits with one swap and reverses it.
+//! to be scheduled. The process takes what waits by reading the word, and reverses it; the newest
+//! letter stays linked, emptied, and says where next time's begin. Only to go idle it takes that
+//! out, by the swap that says so: a turn of one letter costs it one locked instruction.
 //!
 //! A list that senders push on and the reader takes whole has no half-done push that a reader
 //! would have to wait for, and no stub node in an idle process (`docs/adr/0007`). Where an overflow
@@ -29,6 +31,8 @@
 //!   `bytes_max` hold but for senders that are turning back at this moment. Within a turn it may
 //!   count an eighth of the bounds too much: room is given back in lots, because the senders'
 //!   cores have to hand that word over each time.
+//! - Q5: of what was taken, the newest letter stays linked until the word has moved on; its block is
+//!   freed after that, so that no other letter can lie there and look like it.
 #![allow(unsafe_code, reason = "letters are linked through raw pointers")]
 
 use std::{
@@ -53,6 +57,8 @@ const WOKEN: usize = 2;
 const PARKED: usize = 4;
 /// Nothing is accepted any more.
 const SHUT: usize = 8;
+/// Of the owner's own pointer: that letter is emptied.
+const EMPTIED: usize = 1;
 const TAGS: usize = IDLE | WOKEN | PARKED | SHUT;
 
 /// Bits of `load` that count letters. Senders that find no room are counted while they turn back.
@@ -104,7 +110,8 @@ impl Taken {
 
 /// What the owner of the turn knows of what was taken, and of the room that came free by it.
 struct Own {
-    /// The oldest letter.
+    /// The oldest letter; or, with the mark [`EMPTIED`], the newest one that was taken: its message
+    /// is gone, and the queue's word still links to it (Q5).
     first: *mut Link,
     /// Room of letters that were opened in this turn, and is not given back yet.
     owed_items: u32,
@@ -124,12 +131,18 @@ impl Own {
         let bytes = u32::try_from(room >> ITEM_BITS).unwrap_or(u32::MAX);
         let is_much = self.owed_items >= (queue.items_max / 8).min(Self::OWED_ITEMS_MAX)
             || u64::from(self.owed_bytes.saturating_add(bytes)) > queue.owed_bytes_max();
-        if is_much || self.first.is_null() {
+        if is_much || self.has_none() {
             return self.take_owed() + room;
         }
         self.owed_items += u32::from(room > 0);
         self.owed_bytes += bytes;
         0
+    }
+
+    /// Nothing was taken that is not opened.
+    #[inline]
+    fn has_none(&self) -> bool {
+        self.first.is_null() || tags(self.first) & EMPTIED != 0
     }
 
     #[inline]
@@ -330,14 +343,22 @@ impl Queue {
         taken.0.with_mut(|own| {
             // SAFETY: only the owner of the turn touches it.
             let own = unsafe { &mut *own };
-            if own.first.is_null() {
-                own.first = self.take_all()?;
+            if own.has_none() {
+                // SAFETY: as the caller says.
+                own.first = unsafe { self.take_new::<M>(untagged(own.first)) }?;
             }
             let link = NonNull::new(own.first)?;
             // SAFETY: a taken link is a letter that only the owner has.
-            own.first = unsafe { link.as_ref() }.next.load(Ordering::Relaxed);
-            // SAFETY: as the caller says.
-            let (message, weight) = unsafe { Letter::<M>::from_link(link) }.open();
+            let next = unsafe { link.as_ref() }.next.load(Ordering::Relaxed);
+            let (message, weight) = if next.is_null() {
+                own.first = with_tags(link.as_ptr(), EMPTIED);
+                // SAFETY: as the caller says; marked as emptied, it is not taken again.
+                unsafe { Letter::<M>::empty(link) }
+            } else {
+                own.first = next;
+                // SAFETY: as the caller says.
+                unsafe { Letter::<M>::from_link(link) }.open()
+            };
             let room = own.owe(weight.room(), self);
             if room > 0 {
                 freed(self.give_back(room));
@@ -353,8 +374,8 @@ impl Queue {
     /// The caller owns the turn, and `taken` is this queue's.
     pub(crate) unsafe fn has_letters(&self, taken: &Taken) -> bool {
         // SAFETY: only the owner of the turn touches it.
-        let is_taken = taken.0.with_mut(|own| !unsafe { &*own }.first.is_null());
-        is_taken || !untagged(self.head.load(Ordering::Acquire)).is_null()
+        let own = taken.0.with_mut(|own| unsafe { &*own });
+        !own.has_none() || untagged(self.head.load(Ordering::Relaxed)) != untagged(own.first)
     }
 
     /// Gives back all room that is owed, at the end of a turn. Says how many letters' that was.
@@ -381,40 +402,73 @@ impl Queue {
         (self.bytes_max / 8).min(u64::from(Own::OWED_BYTES_MAX))
     }
 
-    /// Takes all that waits, the oldest first (Q2).
+    /// Takes all that came after `emptied` (null if nothing is linked), the oldest first (Q2).
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the turn, `emptied` is what it has emptied and left linked, and all letters
+    /// were pushed with this `M`.
     #[inline]
-    fn take_all(&self) -> Option<*mut Link> {
-        let mut head = self.head.load(Ordering::Relaxed);
-        loop {
-            if untagged(head).is_null() {
-                return None;
-            }
-            let emptied = with_tags(ptr::null_mut(), tags(head));
-            match self.head.compare_exchange_weak(
-                head,
-                emptied,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
+    unsafe fn take_new<M>(&self, emptied: *mut Link) -> Option<*mut Link> {
+        // Each push acquires those before it and releases them with its own.
+        let mut newest = untagged(self.head.load(Ordering::Acquire));
+        if newest == emptied {
+            return None;
         }
-        let mut newest = untagged(head);
         let mut oldest = ptr::null_mut::<Link>();
-        while let Some(link) = NonNull::new(newest) {
-            // SAFETY: the list was taken whole, and its letters were released by their pushes.
+        while newest != emptied {
+            let link = NonNull::new(newest).expect("the list ends at what was emptied");
+            // SAFETY: from the word down to the emptied one all letters are the owner's to take;
+            // senders do not read what is below their own.
             let next = &unsafe { link.as_ref() }.next;
             newest = next.load(Ordering::Relaxed);
             next.store(oldest, Ordering::Relaxed);
             oldest = link.as_ptr();
         }
+        if let Some(emptied) = NonNull::new(emptied) {
+            // SAFETY: it was emptied, and the word has moved on (Q5).
+            unsafe { Letter::<M>::free(emptied) };
+        }
         Some(oldest)
     }
 
     /// Goes idle unless something came (Q3). After `true` the turn belongs to somebody else.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the turn, `taken` is this queue's, and all letters were pushed with this
+    /// `M`.
+    ///
+    /// # Panics
+    ///
+    /// If letters were taken and not opened.
     #[inline]
-    pub(crate) fn try_idle(&self) -> bool {
+    pub(crate) unsafe fn try_idle<M>(&self, taken: &Taken) -> bool {
+        let emptied = taken.0.with_mut(|own| {
+            // SAFETY: only the owner of the turn touches it.
+            let own = unsafe { &mut *own };
+            assert!(own.has_none(), "nobody goes idle over letters that were taken");
+            mem::replace(&mut own.first, ptr::null_mut())
+        });
+        let emptied = untagged(emptied);
+        let (idle, order) =
+            (with_tags(ptr::null_mut(), IDLE), (Ordering::AcqRel, Ordering::Relaxed));
+        let is_idle = self.head.compare_exchange(emptied, idle, order.0, order.1).is_ok();
+        if let Some(link) = NonNull::new(emptied) {
+            if is_idle {
+                // SAFETY: it was emptied, and the word has moved on (Q5).
+                unsafe { Letter::<M>::free(link) };
+            } else {
+                let marked = with_tags(emptied, EMPTIED);
+                // SAFETY: the turn is still the caller's.
+                taken.0.with_mut(|own| unsafe { (*own).first = marked });
+            }
+        }
+        is_idle
+    }
+
+    /// The same for a queue that nobody has taken from yet.
+    pub(crate) fn try_idle_unborn(&self) -> bool {
         let idle = with_tags(ptr::null_mut(), IDLE);
         let order = (Ordering::AcqRel, Ordering::Relaxed);
         self.head.compare_exchange(ptr::null_mut(), idle, order.0, order.1).is_ok()
@@ -450,15 +504,25 @@ impl Queue {
         let mut own = taken.0.with_mut(|own| mem::replace(unsafe { &mut *own }, Own::EMPTY));
         let mut weight = own.take_owed();
         let mut letters = Vec::new();
-        for mut link in [own.first, untagged(head)] {
-            while let Some(letter) = NonNull::new(link) {
+        let mut collect = |mut link: *mut Link, end: *mut Link| {
+            let mut last = ptr::null_mut();
+            while link != end {
+                let letter = NonNull::new(link).expect("a list ends where it is said to");
                 // SAFETY: both lists belong to the caller now.
                 let this = unsafe { letter.as_ref() };
-                link = this.next.load(Ordering::Relaxed);
+                (last, link) = (link, this.next.load(Ordering::Relaxed));
                 weight += this.weight.room();
                 // SAFETY: as the caller says.
-                letters.push(unsafe { Letter::from_link(letter) });
+                letters.push(unsafe { Letter::<M>::from_link(letter) });
             }
+            last
+        };
+        let linked =
+            if own.has_none() { untagged(own.first) } else { collect(own.first, ptr::null_mut()) };
+        collect(untagged(head), linked);
+        if let Some(emptied) = NonNull::new(linked).filter(|_| own.has_none()) {
+            // SAFETY: it was emptied, and the word has moved on (Q5).
+            unsafe { Letter::<M>::free(emptied) };
         }
         self.load.fetch_sub(weight, Ordering::AcqRel);
         let before = match tags(head) {

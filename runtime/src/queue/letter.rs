@@ -90,14 +90,47 @@ impl<M> Letter<M> {
     /// The message, and what the letter weighs.
     #[inline]
     pub(crate) fn open(self) -> (M, Weight) {
-        let letter = ManuallyDrop::new(self);
-        // SAFETY: `new` made the letter with this payload type, and it is owned here.
+        let link = self.into_link();
+        // SAFETY: it was this letter's just now, so nobody else has it.
+        unsafe {
+            let content = Self::empty(link);
+            Self::free(link);
+            content
+        }
+    }
+
+    /// Moves the message out of a letter whose block is still needed; see [`Letter::free`].
+    ///
+    /// # Safety
+    ///
+    /// `link` came from `into_link` of a letter of this type, nobody else has it, and its message
+    /// is not taken again.
+    #[inline]
+    pub(super) unsafe fn empty(link: NonNull<Link>) -> (M, Weight) {
+        // SAFETY: as the caller says; `new` made the letter with this payload type.
         unsafe {
             if Self::IS_INLINE {
-                memory::read::<M>(letter.link)
+                take::<M>(link)
             } else {
-                let (message, weight) = memory::read::<Box<M>>(letter.link);
+                let (message, weight) = take::<Box<M>>(link);
                 (*message, weight)
+            }
+        }
+    }
+
+    /// Frees the block of a letter that was emptied.
+    ///
+    /// # Safety
+    ///
+    /// `link` was emptied as a letter of this type, and nobody reads it any more.
+    #[inline]
+    pub(super) unsafe fn free(link: NonNull<Link>) {
+        // SAFETY: as the caller says; `new` made the letter with this payload type.
+        unsafe {
+            if Self::IS_INLINE {
+                memory::free::<M>(link);
+            } else {
+                memory::free::<Box<M>>(link);
             }
         }
     }
@@ -119,6 +152,21 @@ impl<M> Letter<M> {
 impl<M> Drop for Letter<M> {
     fn drop(&mut self) {
         drop(Self { link: self.link, _message: PhantomData }.open());
+    }
+}
+
+/// Moves the payload out.
+///
+/// # Safety
+///
+/// `link` came from `memory::write` with this payload, nobody else has it, and this is done once.
+#[inline]
+unsafe fn take<P>(link: NonNull<Link>) -> (P, Weight) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let sheet = link.cast::<Sheet<P>>();
+        let payload = sheet.as_ref().payload.with_mut(|p| ManuallyDrop::take(&mut *p));
+        (payload, sheet.as_ref().link.weight)
     }
 }
 
@@ -151,17 +199,11 @@ mod memory {
 
     /// # Safety
     ///
-    /// `link` came from `write` with this payload, and nobody else has it.
+    /// `link` came from `write` with this payload, and nobody reads it any more.
     #[inline]
-    pub(super) unsafe fn read<P>(link: NonNull<Link>) -> (P, Weight) {
-        let sheet = link.cast::<Sheet<P>>();
-        // SAFETY: the caller owns the letter; its payload is moved out once, here.
-        unsafe {
-            let weight = sheet.as_ref().link.weight;
-            let payload = sheet.as_ref().payload.with_mut(|p| ManuallyDrop::take(&mut *p));
-            slab::give(Class::<P>::of(), sheet.cast());
-            (payload, weight)
-        }
+    pub(super) unsafe fn free<P>(link: NonNull<Link>) {
+        // SAFETY: as the caller says.
+        unsafe { slab::give(Class::<P>::of(), link.cast()) };
     }
 }
 
@@ -178,13 +220,9 @@ mod memory {
 
     /// # Safety
     ///
-    /// `link` came from `write` with this payload, and nobody else has it.
-    pub(super) unsafe fn read<P>(link: NonNull<Link>) -> (P, Weight) {
-        // SAFETY: the caller owns the letter; its payload is moved out once, here.
-        unsafe {
-            let sheet = Box::from_raw(link.cast::<Sheet<P>>().as_ptr());
-            let payload = sheet.payload.with_mut(|p| ManuallyDrop::take(&mut *p));
-            (payload, sheet.link.weight)
-        }
+    /// `link` came from `write` with this payload, and nobody reads it any more.
+    pub(super) unsafe fn free<P>(link: NonNull<Link>) {
+        // SAFETY: as the caller says; a payload that was not taken is not dropped.
+        drop(unsafe { Box::from_raw(link.cast::<Sheet<P>>().as_ptr()) });
     }
 }

@@ -59,7 +59,12 @@ impl World {
                 {
                     taken.push(number);
                 }
-                let has_left = if parks { self.queue.try_park() } else { self.queue.try_idle() };
+                let has_left = if parks {
+                    self.queue.try_park()
+                } else {
+                    // SAFETY: as above.
+                    unsafe { self.queue.try_idle::<u64>(&self.taken) }
+                };
                 if has_left {
                     break;
                 }
@@ -80,7 +85,7 @@ impl World {
 fn letters_arrive_in_order_and_nobody_schedules_twice() {
     loom::model(|| {
         let world = World::new(8);
-        assert!(world.queue.try_idle());
+        assert!(world.queue.try_idle_unborn());
         let other = Arc::clone(&world);
         let sender = thread::spawn(move || {
             other.send(1).unwrap();
