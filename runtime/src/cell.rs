@@ -46,7 +46,7 @@ mod turn;
 
 use self::task::{Counts, LazyExtras, memory};
 pub(crate) use self::{
-    task::{Extras, Order, Task, TaskStack, WeakTask, quietly},
+    task::{Extras, Order, Task, TaskSlot, TaskStack, WeakTask, quietly},
     turn::{Turn, current_process, current_turn},
 };
 

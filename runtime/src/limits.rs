@@ -41,6 +41,10 @@ pub const FRESH_REDUCTIONS_MAX: u64 = SPENT_PART * QUANTUM_REDUCTIONS as u64;
 /// most.
 pub const DATED_REDUCTIONS_MAX: u64 = QUANTUM_REDUCTIONS as u64;
 
+/// What must be left of a quantum for the process that a turn has woken to run right after it, in
+/// what is left: below it the turn would be hardly more than its dispatch.
+pub const CHAIN_REDUCTIONS_MIN: u32 = QUANTUM_REDUCTIONS / 8;
+
 /// What a turn counts between fresh and spent processes at the least: about what drawing it costs
 /// (a guess, 200 ns). It also bounds how many in a row sit their turn out.
 pub const TURN_REDUCTIONS_MIN: u64 = 8;

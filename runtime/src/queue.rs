@@ -31,8 +31,8 @@
 //!   `bytes_max` hold but for senders that are turning back at this moment. Within a turn it may
 //!   count an eighth of the bounds too much: room is given back in lots, because the senders'
 //!   cores have to hand that word over each time.
-//! - Q5: of what was taken, the newest letter stays linked until the word has moved on; its block is
-//!   freed after that, so that no other letter can lie there and look like it.
+//! - Q5: of what was taken, the newest letter stays linked until the word has moved on; its block
+//!   is freed after that, so that no other letter can lie there and look like it.
 #![allow(unsafe_code, reason = "letters are linked through raw pointers")]
 
 use std::{

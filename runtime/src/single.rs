@@ -153,8 +153,9 @@ impl Single {
                 return;
             }
         }
+        let allowance = self.lock().ready.allow(task.rest(quantum));
         let began = task.system.core().clock.now();
-        let Ended { used, nanos, after } = run(&task, began, quantum);
+        let Ended { used, nanos, after } = run(&task, began, allowance);
         let mut state = self.lock();
         state.ready.book(class, used, nanos);
         let node = task.system.core().node;
@@ -187,8 +188,8 @@ impl Single {
     }
 }
 
-fn run(task: &Task, began: Time, quantum: u32) -> Ended {
-    budget::begin(task.rest(quantum), began);
+fn run(task: &Task, began: Time, allowance: u32) -> Ended {
+    budget::begin(allowance, began);
     let after = task.run();
     let count = budget::end().max(1);
     let nanos = task.system.core().clock.end_turn(began, count);

@@ -381,6 +381,45 @@ impl Drop for TaskStack {
     }
 }
 
+/// Room for one task: its owner puts one in, anybody takes it out.
+#[derive(Default)]
+pub(crate) struct TaskSlot(AtomicPtr<Header>);
+
+impl TaskSlot {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Puts a task in; hands out the one that was there. By the owner alone.
+    #[inline]
+    pub(crate) fn put(&self, task: Task) -> Option<Task> {
+        let task = ManuallyDrop::new(task);
+        if self.is_empty() {
+            // Nobody else fills it.
+            self.0.store(task.0.as_ptr(), Ordering::Release);
+            return None;
+        }
+        let before = self.0.swap(task.0.as_ptr(), Ordering::AcqRel);
+        NonNull::new(before).map(Task)
+    }
+
+    #[inline]
+    pub(crate) fn take(&self) -> Option<Task> {
+        if self.is_empty() {
+            return None;
+        }
+        // What lies in the slot is counted, and who swaps it out has it.
+        NonNull::new(self.0.swap(ptr::null_mut(), Ordering::AcqRel)).map(Task)
+    }
+}
+
+impl Drop for TaskSlot {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
 /// Runs `drops`, whose panic would otherwise end a worker.
 pub(crate) fn quietly(drops: impl FnOnce()) {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drops));

@@ -6,6 +6,7 @@
 mod core_time;
 mod dated;
 mod idle;
+mod lane;
 pub(crate) mod queues;
 mod worker;
 
@@ -16,8 +17,11 @@ use std::{
 
 use crossbeam_utils::CachePadded;
 
-pub(crate) use self::worker::{Queues, hand_over, is_worker, passed_since, worker_index};
-use self::{idle::Idle, worker::Lane};
+use self::{idle::Idle, lane::Lane};
+pub(crate) use self::{
+    lane::Queues,
+    worker::{hand_over, is_worker, passed_since, worker_index},
+};
 use crate::{
     budget,
     cell::{Task, TaskStack},

@@ -3,162 +3,32 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::Ordering,
     time::Duration,
 };
-
-use crossbeam_deque::Steal;
 
 use super::{
     Scheduler,
     core_time::CoreTime,
-    dated::Dated,
     idle::Searcher,
+    lane::{Lane, Queues},
     queues::{ClassTimes, Kind},
 };
 use crate::{
     budget,
     cell::{After, Header, Task},
     class::Class,
-    histogram::{Recorder, grow},
+    histogram::grow,
     limits::{
         BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TIMERS_LOOK_NS,
         TURN_DOUBTED_NS,
     },
     park::TurnClock,
-    status::{ClassStatus, SlowTurn},
-    sync::coarse::{Stealer, Worker, thread_local},
+    status::SlowTurn,
+    sync::coarse::thread_local,
     system::System,
     time::Time,
 };
-
-/// The queues of one class.
-struct ClassQueue {
-    dated: Arc<Dated>,
-    /// Woken, and a quantum not used up.
-    fresh: Worker<Task>,
-    /// Have used up a whole quantum.
-    spent: Worker<Task>,
-}
-
-impl ClassQueue {
-    /// What runs next; `None` if nothing is there.
-    #[inline]
-    fn draw(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Task, Kind)> {
-        if times.wants_spent(class)
-            && let Some(task) = self.spent.pop()
-        {
-            return Some((task, Kind::Spent));
-        }
-        if times.is_dated(class)
-            && let Some(drawn) = self.draw_dated(class, times, now)
-        {
-            return Some(drawn);
-        }
-        match self.fresh.pop() {
-            Some(task) => Some((task, Kind::Fresh)),
-            None => self.spent.pop().map(|task| (task, Kind::Spent)),
-        }
-    }
-
-    /// The fresh one that runs next where some may have a deadline.
-    #[cold]
-    fn draw_dated(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Task, Kind)> {
-        if times.wants_undated(class)
-            && let Some(task) = self.fresh.pop()
-        {
-            return Some((task, Kind::Fresh));
-        }
-        while let Some((deadline, task)) = self.dated.pop() {
-            if deadline > now {
-                return Some((task, Kind::Dated));
-            }
-            // Late: it gives way to those that need not be.
-            self.fresh.push(task);
-        }
-        times.emptied_dated(class);
-        None
-    }
-}
-
-/// What a worker thread is started with.
-pub(crate) struct Queues([ClassQueue; Class::COUNT]);
-
-impl Queues {
-    pub(super) fn new() -> Self {
-        Self(Class::ALL.map(|_| ClassQueue {
-            dated: Arc::default(),
-            fresh: Worker::new_fifo(),
-            spent: Worker::new_fifo(),
-        }))
-    }
-}
-
-struct StealFrom {
-    dated: Arc<Dated>,
-    fresh: Stealer<Task>,
-    spent: Stealer<Task>,
-}
-
-/// Counters that one worker writes and anybody reads.
-#[derive(Default)]
-struct ClassCounters {
-    reductions: AtomicU64,
-    /// Of fresh processes.
-    waits: Recorder,
-    lengths: Recorder,
-}
-
-/// What other threads see of a worker.
-pub(super) struct Lane {
-    classes: [StealFrom; Class::COUNT],
-    counters: [ClassCounters; Class::COUNT],
-}
-
-impl Lane {
-    pub(super) fn new(queues: &Queues) -> Self {
-        let classes = Class::ALL.map(|class| {
-            let queue = &queues.0[class.index()];
-            StealFrom {
-                dated: Arc::clone(&queue.dated),
-                fresh: queue.fresh.stealer(),
-                spent: queue.spent.stealer(),
-            }
-        });
-        Self { classes, counters: Default::default() }
-    }
-
-    fn queued(&self, class: Class) -> usize {
-        let class = &self.classes[class.index()];
-        class.dated.len() + class.fresh.len() + class.spent.len()
-    }
-
-    fn queued_in_all(&self) -> usize {
-        Class::ALL.iter().map(|&class| self.queued(class)).sum()
-    }
-
-    fn has_work(&self) -> bool {
-        self.has_any_of(&Class::ALL)
-    }
-
-    pub(super) fn has_any_of(&self, classes: &[Class]) -> bool {
-        let mut queues = classes.iter().map(|class| &self.classes[class.index()]);
-        queues.any(|class| {
-            !class.fresh.is_empty() || !class.spent.is_empty() || class.dated.len() > 0
-        })
-    }
-
-    pub(super) fn add_to(&self, class: Class, sum: &mut ClassStatus) {
-        let counters = &self.counters[class.index()];
-        sum.reductions += counters.reductions.load(Ordering::Relaxed);
-        counters.waits.add_to(&mut sum.waits);
-        counters.lengths.add_to(&mut sum.lengths);
-        sum.queued += self.queued(class);
-    }
-}
 
 /// What only the worker's own thread touches.
 struct Local {
@@ -166,6 +36,8 @@ struct Local {
     index: usize,
     queues: Queues,
     times: RefCell<ClassTimes>,
+    /// The class of the running turn.
+    running: Cell<Option<Class>>,
     clock: TurnClock,
     core_time: CoreTime,
     /// When it looks at the timers of all workers, in nanoseconds.
@@ -231,6 +103,7 @@ pub(super) fn run(scheduler: &Scheduler, index: usize, queues: Queues, system: &
         index,
         queues,
         times: RefCell::default(),
+        running: Cell::new(None),
         clock: TurnClock::new(start),
         core_time: CoreTime::default(),
         looks_around: Cell::new(0),
@@ -253,7 +126,13 @@ impl Local {
     fn woke(&self, scheduler: &Scheduler, task: Task) {
         let has_others = !self.times.borrow().is_empty();
         task.set_since(budget::looked());
-        self.push(task, false);
+        let class = task.identity().class;
+        if self.running.get() == Some(class) && task.identity().deadline() == Time::MAX {
+            self.queues.0[class.index()].push_next(task);
+            self.times.borrow_mut().filled(class);
+        } else {
+            self.push(task, false);
+        }
         if has_others {
             // Nothing is lost if a worker that is about to park misses this: the task is in this
             // worker's own queue. So no fence.
@@ -352,7 +231,7 @@ impl Local {
         while let Some(class) = times.pick() {
             let queue = &self.queues.0[class.index()];
             let drawn = queue.draw(class, &mut times, now);
-            if queue.fresh.is_empty() && queue.spent.is_empty() && !times.is_dated(class) {
+            if queue.is_empty() && !times.is_dated(class) {
                 times.emptied(class);
             }
             // None if other workers have stolen it all.
@@ -381,8 +260,12 @@ impl Local {
             }
             (counters, class, header.identity().name, quantum, header.rest(quantum))
         };
-        budget::begin(rest, *now);
+        let queue = &self.queues.0[class.index()];
+        let allowance = queue.allowance(rest);
+        budget::begin(allowance, *now);
+        self.running.set(Some(class));
         let after = task.run();
+        self.running.set(None);
         let count = budget::end();
         let end = self.clock.now(*now);
         let nanos = end.as_nanos() - now.as_nanos();
@@ -402,6 +285,7 @@ impl Local {
         task.count(charge);
 
         let charge = u32::try_from(charge).unwrap_or(u32::MAX);
+        queue.leaves(allowance.saturating_sub(charge));
         if charge > quantum {
             let over = (charge - quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
             task.debt.fetch_add(over, Ordering::Relaxed);
@@ -490,13 +374,11 @@ impl Local {
             self.push_dated(class, deadline, task);
             return true;
         }
-        let own = &self.queues.0[class.index()];
-        let has_fresh = steal_half(&theirs.fresh, &own.fresh);
-        if has_fresh || steal_half(&theirs.spent, &own.spent) {
+        let has_stolen = theirs.steal_half(&self.queues.0[class.index()]);
+        if has_stolen {
             self.times.borrow_mut().filled(class);
-            return true;
         }
-        false
+        has_stolen
     }
 
     /// Takes half of the difference from a random worker that has more than twice as much.
@@ -523,10 +405,7 @@ impl Local {
     /// Drops what is left when the system stops.
     fn clear(&self) {
         for queue in &self.queues.0 {
-            while queue.fresh.pop().is_some()
-                || queue.spent.pop().is_some()
-                || queue.dated.pop().is_some()
-            {}
+            queue.clear();
         }
     }
 }
@@ -559,15 +438,5 @@ impl Searcher for Search<'_> {
     fn goes_on(&self) -> bool {
         self.local.fire_all_timers(self.local.system.now());
         !self.scheduler.is_stopping.load(Ordering::SeqCst)
-    }
-}
-
-fn steal_half(from: &Stealer<Task>, to: &Worker<Task>) -> bool {
-    loop {
-        match from.steal_batch(to) {
-            Steal::Success(()) => return true,
-            Steal::Empty => return false,
-            Steal::Retry => {}
-        }
     }
 }

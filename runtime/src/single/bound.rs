@@ -23,6 +23,9 @@
 //!
 //! - S1: of its own queue at most `|current round at s| + |its round| - 1` draws go before it, each
 //!   a turn or one sat out. What runs in its round was in it when it began, and each of those once.
+//! - S5: those that run right after who has woken them are not drawn from a queue, and what they
+//!   use is in `U`. Between two draws from the queues of `c` that is less than a quantum, so a
+//!   process of a queue waits as if each turn before it had used all of its own.
 //! - S2: let `f` and `p` be what fresh and spent draws of `c` used since `s`, each at most a
 //!   quantum `Q`, and `D` what the class owes its spent ones: `D(d) = D(s) + f - 3 p`. A spent one
 //!   is drawn before fresh ones if `D >= 3 Q`, which leaves `D >= 0`; fresh before spent if not,
@@ -65,6 +68,8 @@ const KINDS: usize = 3;
 pub(super) enum Order {
     /// By deadlines; the earliest of the others.
     ByDeadline(Option<Time>),
+    /// Right after who has woken it.
+    Next,
     /// In rounds, this one of that size at its beginning; the oldest of those that came later.
     Rounds { size: u64, oldest: Option<Mark> },
 }
@@ -139,6 +144,8 @@ struct Used {
     spent: Pair,
     /// Of the fresh, those with a deadline and those without.
     dated: Pair,
+    /// Used since the last draw from a queue.
+    chain: u64,
 }
 
 /// Counts what every class used, and asserts the bound.
@@ -176,6 +183,20 @@ impl Bound {
         }
     }
 
+    /// One that was to run next comes into a queue instead, whose round has `current` left: what it
+    /// waits in all counts from before, what it waits in that queue from now.
+    pub(super) fn mark_queued(
+        &self,
+        class: Class,
+        before: Mark,
+        current: usize,
+        times: &ClassTimes,
+    ) -> Mark {
+        let Mark { draws, parts, owed, current, .. } =
+            self.mark(class, before.since, before.running, current, times);
+        Mark { draws, parts, owed, current, ..before }
+    }
+
     /// A class has something runnable; `mark` is that of the first of it.
     pub(super) fn waits_since(&mut self, class: Class, mark: Mark) {
         self.waiting[class.index()].get_or_insert(mark);
@@ -201,7 +222,11 @@ impl Bound {
             "process {id} ({name}) of class {} waited {waited} ns, its bound is {bound} ns",
             class.name(),
         );
-        self.classes[class.index()].draws[drawn.kind as usize] += 1;
+        if !matches!(drawn.order, Order::Next) {
+            let of_class = &mut self.classes[class.index()];
+            of_class.draws[drawn.kind as usize] += 1;
+            of_class.chain = 0;
+        }
         // As a whole the class waits anew, from its next turn on.
         self.waiting[class.index()] = None;
         for other in Class::ALL {
@@ -245,6 +270,8 @@ impl Bound {
         };
         let (ahead, ahead_max) = match order {
             Order::ByDeadline(_) => (0, 0),
+            // S5.
+            Order::Next => (so_far.chain, QUANTUM),
             Order::Rounds { size, .. } => {
                 let ahead = so_far.draws[*kind as usize] - mark.draws[*kind as usize];
                 (ahead, mark.current + size - 1)
@@ -252,8 +279,9 @@ impl Bound {
         };
         assert!(
             ahead <= ahead_max && others.iter().all(|(used, max)| used <= max),
-            "process {id} ({name}) of class {}, {}, waited for {ahead} turns of its queue (bound \
-             {ahead_max}) and for reductions of others, with their bounds: {others:?}",
+            "process {id} ({name}) of class {}, {}, waited for {ahead} turns of its queue, or \
+             reductions of its chain (bound {ahead_max}), and for reductions of others, with \
+             their bounds: {others:?}",
             class.name(),
             self::name(*kind),
         );
@@ -295,7 +323,7 @@ impl Bound {
                  with {earliest:?}",
                 class.name(),
             ),
-            Order::Rounds { oldest: None, .. } => {}
+            Order::Next | Order::Rounds { oldest: None, .. } => {}
             Order::Rounds { oldest: Some(oldest), .. } => {
                 let ahead = of_class.draws[*kind as usize] + 1 - oldest.draws[*kind as usize];
                 assert!(
@@ -347,6 +375,7 @@ impl Bound {
         let turn = self.turn;
         let of_class = &mut self.classes[class.index()];
         of_class.total += used;
+        of_class.chain += used;
         of_class.last = Some((turn, used));
         self.turn += 1;
     }

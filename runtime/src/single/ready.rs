@@ -2,7 +2,8 @@
 //!
 //! The class follows from weighted virtual time, as on worker threads. Within a class order goes by
 //! rounds: whatever is runnable when a round begins runs once before anything runs twice. What is
-//! fresh and has a deadline goes by that, and in orders that starve like everything else.
+//! fresh and has a deadline goes by that, and in orders that starve like everything else. What a
+//! turn has woken in its own class may run right after it, within the quantum of that turn.
 //!
 //! # Invariants
 //!
@@ -10,6 +11,9 @@
 //!   most twice as many turns of its kind as its class has processes.
 //! - S2: of four quanta of a class whose queues are both filled, three go to fresh processes.
 //! - S3: no wait is longer than the bound of `bound`, which says what it is and why.
+//! - S5: between two draws from the queues of a class, those that run right after who has woken
+//!   them use less than a quantum, together with the turn that began it, but for the last one's
+//!   overrun.
 //! - S4: of what is fresh and has a deadline to come the earliest goes first; of two quanta of
 //!   fresh processes of a class one goes to those without.
 
@@ -22,6 +26,7 @@ use super::{
 use crate::{
     class::Class,
     entropy::Entropy,
+    limits::CHAIN_REDUCTIONS_MIN,
     scheduler::queues::{ByDeadline, ClassTimes, Kind},
     status::ClassStatus,
     time::{Time, nanos},
@@ -125,6 +130,10 @@ fn draw_index(entropy: &mut Entropy, len: usize) -> Option<usize> {
 /// The queues of one class.
 struct Queues<T> {
     dated: ByDeadline<Queued<T>>,
+    /// Woken by the turn that has just run.
+    slot: Option<Queued<T>>,
+    /// What the running turn, or the chain of them, has left for the one in the slot.
+    chain: u32,
     fresh: Rounds<T>,
     spent: Rounds<T>,
     /// In a box, so that nobody moves it about.
@@ -135,6 +144,8 @@ impl<T> Default for Queues<T> {
     fn default() -> Self {
         Self {
             dated: ByDeadline::default(),
+            slot: None,
+            chain: u32::MAX,
             fresh: Rounds::default(),
             spent: Rounds::default(),
             status: Box::default(),
@@ -144,7 +155,7 @@ impl<T> Default for Queues<T> {
 
 impl<T: Runnable> Queues<T> {
     fn len(&self) -> usize {
-        self.dated.len() + self.fresh.len() + self.spent.len()
+        self.dated.len() + usize::from(self.slot.is_some()) + self.fresh.len() + self.spent.len()
     }
 
     /// The queue that is drawn from.
@@ -175,6 +186,8 @@ enum Broken {
     LatestFirst,
     /// Weights are ignored: the class that comes last runs first.
     LightestClass,
+    /// Who is woken runs next, whatever was used since the queue was drawn from.
+    EndlessChain,
 }
 
 /// All that is runnable.
@@ -218,8 +231,46 @@ impl<T: Runnable> Ready<T> {
     /// Queues what was woken; `running` is the length of the turn that has just ended, if one has.
     fn settle(&mut self, running: u64) {
         for (item, since) in mem::take(&mut self.woken) {
-            self.push(item, since, Kind::Fresh, running);
+            if self.runs_next(&item, running) {
+                self.push_next(item, since, running);
+            } else {
+                self.push(item, since, Kind::Fresh, running);
+            }
         }
+    }
+
+    /// True if the turn that has ended lets what it has woken run after it. Drawn orders do both.
+    fn runs_next(&mut self, item: &T, running: u64) -> bool {
+        let is_of_chain =
+            running > 0 && item.class() == self.drawn.0 && item.deadline() == Time::MAX;
+        is_of_chain
+            && match &mut self.pick {
+                Pick::First => true,
+                Pick::Fair(entropy) => entropy.once_in(2),
+                Pick::Chaos(_) | Pick::Priorities(_) => false,
+            }
+    }
+
+    fn push_next(&mut self, item: T, since: Time, running: u64) {
+        let class = item.class();
+        self.times.filled(class);
+        let mark = self.bound.as_mut().map_or_else(Mark::default, |bound| {
+            let mark = bound.mark(class, since, running, 0, &self.times);
+            bound.waits_since(class, mark);
+            mark
+        });
+        let earlier = self.classes[class.index()].slot.replace(Queued { item, since, mark });
+        self.give_up_slot(class, earlier);
+    }
+
+    /// Lets what was to run next wait with the other fresh ones.
+    fn give_up_slot(&mut self, class: Class, next: Option<Queued<T>>) {
+        let Some(Queued { item, since, mark }) = next else { return };
+        let rounds = &mut self.classes[class.index()].fresh;
+        let current = rounds.current.len();
+        let bound = self.bound.as_ref();
+        let mark = bound.map_or(mark, |b| b.mark_queued(class, mark, current, &self.times));
+        rounds.next.push(Queued { item, since, mark });
     }
 
     fn push(&mut self, item: T, since: Time, kind: Kind, running: u64) {
@@ -261,6 +312,13 @@ impl<T: Runnable> Ready<T> {
         self.push(item, now, Kind::Spent, 0);
     }
 
+    /// What the process that was drawn last may spend of its `rest`.
+    pub(crate) fn allow(&mut self, rest: u32) -> u32 {
+        let chain = &mut self.classes[self.drawn.0.index()].chain;
+        *chain = rest.min(*chain);
+        *chain
+    }
+
     /// What was drawn last has used so much.
     fn note_turn(&mut self, used: u64) {
         let (class, kind) = self.drawn;
@@ -289,7 +347,15 @@ impl<T: Runnable> Ready<T> {
         loop {
             let class = self.pick_class()?;
             self.give_up_late(class, now);
+            let next = self.classes[class.index()].slot.take();
+            if let Some(next) = next {
+                if self.is_chain_on(class) {
+                    return Some(self.draw_next(class, next, now));
+                }
+                self.give_up_slot(class, Some(next));
+            }
             let queues = &mut self.classes[class.index()];
+            queues.chain = u32::MAX;
             let kind = queues.kind(class, &self.times);
             #[cfg(test)]
             let kind = match self.broken {
@@ -337,6 +403,37 @@ impl<T: Runnable> Ready<T> {
         }
     }
 
+    /// True if the one in the slot runs next in its class.
+    fn is_chain_on(&self, class: Class) -> bool {
+        let queues = &self.classes[class.index()];
+        #[cfg(test)]
+        if self.broken == Some(Broken::EndlessChain) {
+            return true;
+        }
+        queues.chain >= CHAIN_REDUCTIONS_MIN
+            && queues.dated.len() == 0
+            && !(queues.spent.len() > 0 && self.times.wants_spent(class))
+    }
+
+    fn draw_next(&mut self, class: Class, next: Queued<T>, now: Time) -> T {
+        let queues = &self.classes[class.index()];
+        let waiting = [queues.dated.len() > 0, queues.fresh.len() > 0, queues.spent.len() > 0];
+        if queues.len() == 0 {
+            self.times.emptied(class);
+        }
+        let Queued { item, since, mark } = next;
+        let kind = Kind::Fresh;
+        if let Some(bound) = &mut self.bound {
+            let (id, name, deadline) = (item.id(), item.name(), item.deadline());
+            let order = Order::Next;
+            let drawn = Drawn { class, kind, id, name, deadline, mark, order, waiting };
+            bound.drew(&drawn, now, &self.times);
+        }
+        self.drawn = (class, kind);
+        self.waited_ns = nanos(now - since);
+        item
+    }
+
     fn pick_class(&mut self) -> Option<Class> {
         #[cfg(test)]
         if self.broken == Some(Broken::LightestClass) {
@@ -349,6 +446,8 @@ impl<T: Runnable> Ready<T> {
     pub(crate) fn book(&mut self, class: Class, used: u64, busy_ns: u64) {
         self.times.charge(class, used);
         self.note_turn(used);
+        let chain = &mut self.classes[class.index()].chain;
+        *chain = chain.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
         if let Some(bound) = &mut self.bound {
             bound.book(class, used);
         }
@@ -378,6 +477,8 @@ impl<T: Runnable> Ready<T> {
             let queues = &mut self.classes[class.index()];
             let dated = queues.dated.take_out(|queued| keeps(&queued.item));
             dropped.extend(dated.into_iter().map(|queued| queued.item));
+            let next = queues.slot.take_if(|next| !keeps(&next.item));
+            dropped.extend(next.map(|queued| queued.item));
             queues.fresh.retain(&keeps, &mut dropped);
             queues.spent.retain(&keeps, &mut dropped);
             if queues.len() == 0 {

@@ -60,6 +60,7 @@ fn run(seed: u64, (classes, dated): Mix, turn_max: u64, turns: u32, broken: Opti
             continue;
         };
         let (class, used) = (process.class, process.turn);
+        ready.allow(QUANTUM_REDUCTIONS);
         for _ in 0..entropy.below(3) {
             if let Some(sleeper) = asleep.pop() {
                 let part = entropy.below(used);
@@ -82,7 +83,7 @@ fn run(seed: u64, (classes, dated): Mix, turn_max: u64, turns: u32, broken: Opti
     }
 }
 
-/// Goal: S1 to S4 hold for the rule, with overrun quanta, wake-ups in turns, the strict class, and
+/// Goal: S1 to S5 hold for the rule, with overrun quanta, wake-ups in turns, the strict class, and
 /// deadlines of none, some and all.
 #[test]
 fn the_rule_keeps_the_bound() {
@@ -116,6 +117,7 @@ fn a_broken_rule_breaks_the_bound() {
             ["the fresh of class call were passed over", "their bound is 3999"],
         ),
         (Broken::LatestFirst, (one, 2), ["of class call is drawn with deadline", "before one"]),
+        (Broken::EndlessChain, (one, u64::MAX), ["reductions of its chain", "of class call"]),
         (Broken::LightestClass, (all, u64::MAX), ["of class", "its bound is"]),
     ];
     for (broken, mix, expected) in cases {

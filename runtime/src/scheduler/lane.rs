@@ -1,0 +1,239 @@
+//! The queues of one worker: what it draws from, and what other threads see of it.
+
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crossbeam_deque::Steal;
+
+use super::{
+    dated::Dated,
+    queues::{ClassTimes, Kind},
+};
+use crate::{
+    cell::{Task, TaskSlot},
+    class::Class,
+    histogram::Recorder,
+    limits::CHAIN_REDUCTIONS_MIN,
+    status::ClassStatus,
+    sync::coarse::{Stealer, Worker},
+    time::Time,
+};
+
+/// The queues of one class.
+pub(super) struct ClassQueue {
+    pub(super) dated: Arc<Dated>,
+    /// Woken by the turn that has just run: the first of the fresh ones while the chain of such
+    /// turns has something left of the quantum of the one that began it.
+    slot: Arc<TaskSlot>,
+    chain: Cell<u32>,
+    /// Woken, and a quantum not used up.
+    pub(super) fresh: Worker<Task>,
+    /// Have used up a whole quantum.
+    pub(super) spent: Worker<Task>,
+}
+
+impl ClassQueue {
+    /// Nothing is there but for what has a deadline.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.slot.is_empty() && self.fresh.is_empty() && self.spent.is_empty()
+    }
+
+    /// Lets a process that the running turn has woken run next, before the one that was to.
+    #[inline]
+    pub(super) fn push_next(&self, task: Task) {
+        if let Some(earlier) = self.slot.put(task) {
+            self.fresh.push(earlier);
+        }
+    }
+
+    /// What the process that was drawn may spend of its `rest`.
+    #[inline]
+    pub(super) fn allowance(&self, rest: u32) -> u32 {
+        rest.min(self.chain.get())
+    }
+
+    /// Takes note of what it left of that, for who runs next in the chain.
+    #[inline]
+    pub(super) fn leaves(&self, rest: u32) {
+        self.chain.set(rest);
+    }
+
+    /// What runs next; `None` if nothing is there.
+    #[inline]
+    pub(super) fn draw(
+        &self,
+        class: Class,
+        times: &mut ClassTimes,
+        now: Time,
+    ) -> Option<(Task, Kind)> {
+        let chain = self.chain.replace(u32::MAX);
+        if let Some(next) = self.slot.take() {
+            if chain >= CHAIN_REDUCTIONS_MIN && !times.wants_spent(class) && !times.is_dated(class)
+            {
+                self.chain.set(chain);
+                return Some((next, Kind::Fresh));
+            }
+            self.fresh.push(next);
+        }
+        self.draw_queued(class, times, now)
+    }
+
+    #[inline]
+    fn draw_queued(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Task, Kind)> {
+        if times.wants_spent(class)
+            && let Some(task) = self.spent.pop()
+        {
+            return Some((task, Kind::Spent));
+        }
+        if times.is_dated(class)
+            && let Some(drawn) = self.draw_dated(class, times, now)
+        {
+            return Some(drawn);
+        }
+        match self.fresh.pop() {
+            Some(task) => Some((task, Kind::Fresh)),
+            None => self.spent.pop().map(|task| (task, Kind::Spent)),
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        while self.slot.take().is_some()
+            || self.fresh.pop().is_some()
+            || self.spent.pop().is_some()
+            || self.dated.pop().is_some()
+        {}
+    }
+
+    /// The fresh one that runs next where some may have a deadline.
+    #[cold]
+    fn draw_dated(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Task, Kind)> {
+        if times.wants_undated(class)
+            && let Some(task) = self.fresh.pop()
+        {
+            return Some((task, Kind::Fresh));
+        }
+        while let Some((deadline, task)) = self.dated.pop() {
+            if deadline > now {
+                return Some((task, Kind::Dated));
+            }
+            // Late: it gives way to those that need not be.
+            self.fresh.push(task);
+        }
+        times.emptied_dated(class);
+        None
+    }
+}
+
+/// What a worker thread is started with.
+pub(crate) struct Queues(pub(super) [ClassQueue; Class::COUNT]);
+
+impl Queues {
+    pub(super) fn new() -> Self {
+        Self(Class::ALL.map(|_| ClassQueue {
+            dated: Arc::default(),
+            slot: Arc::default(),
+            chain: Cell::new(u32::MAX),
+            fresh: Worker::new_fifo(),
+            spent: Worker::new_fifo(),
+        }))
+    }
+}
+
+pub(super) struct StealFrom {
+    pub(super) dated: Arc<Dated>,
+    slot: Arc<TaskSlot>,
+    fresh: Stealer<Task>,
+    spent: Stealer<Task>,
+}
+
+impl StealFrom {
+    fn len(&self) -> usize {
+        self.dated.len() + usize::from(!self.slot.is_empty()) + self.fresh.len() + self.spent.len()
+    }
+
+    /// Half of the fresh ones; or of the spent ones; or the one that was to run next, which the
+    /// victim's caches know. False if there is none.
+    pub(super) fn steal_half(&self, own: &ClassQueue) -> bool {
+        if steal_half(&self.fresh, &own.fresh) || steal_half(&self.spent, &own.spent) {
+            return true;
+        }
+        let next = self.slot.take();
+        next.map(|task| own.fresh.push(task)).is_some()
+    }
+}
+
+/// Counters that one worker writes and anybody reads.
+#[derive(Default)]
+pub(super) struct ClassCounters {
+    pub(super) reductions: AtomicU64,
+    /// Of fresh processes.
+    pub(super) waits: Recorder,
+    pub(super) lengths: Recorder,
+}
+
+/// What other threads see of a worker.
+pub(super) struct Lane {
+    pub(super) classes: [StealFrom; Class::COUNT],
+    pub(super) counters: [ClassCounters; Class::COUNT],
+}
+
+impl Lane {
+    pub(super) fn new(queues: &Queues) -> Self {
+        let classes = Class::ALL.map(|class| {
+            let queue = &queues.0[class.index()];
+            StealFrom {
+                dated: Arc::clone(&queue.dated),
+                slot: Arc::clone(&queue.slot),
+                fresh: queue.fresh.stealer(),
+                spent: queue.spent.stealer(),
+            }
+        });
+        Self { classes, counters: Default::default() }
+    }
+
+    pub(super) fn queued(&self, class: Class) -> usize {
+        self.classes[class.index()].len()
+    }
+
+    pub(super) fn queued_in_all(&self) -> usize {
+        Class::ALL.iter().map(|&class| self.queued(class)).sum()
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        self.has_any_of(&Class::ALL)
+    }
+
+    pub(super) fn has_any_of(&self, classes: &[Class]) -> bool {
+        let mut queues = classes.iter().map(|class| &self.classes[class.index()]);
+        queues.any(|class| {
+            !class.fresh.is_empty()
+                || !class.spent.is_empty()
+                || !class.slot.is_empty()
+                || class.dated.len() > 0
+        })
+    }
+
+    pub(super) fn add_to(&self, class: Class, sum: &mut ClassStatus) {
+        let counters = &self.counters[class.index()];
+        sum.reductions += counters.reductions.load(Ordering::Relaxed);
+        counters.waits.add_to(&mut sum.waits);
+        counters.lengths.add_to(&mut sum.lengths);
+        sum.queued += self.queued(class);
+    }
+}
+
+fn steal_half(from: &Stealer<Task>, to: &Worker<Task>) -> bool {
+    loop {
+        match from.steal_batch(to) {
+            Steal::Success(()) => return true,
+            Steal::Empty => return false,
+            Steal::Retry => {}
+        }
+    }
+}
