@@ -11,7 +11,8 @@
 //! - B3: dropping the future of a body drops the futures of all its calls.
 //! - B4: finished answers of all bodies together, until they are written, hold no more than
 //!   `answers_bytes_max` and [`ANSWER_FREE_BYTES`] each; what finds no room is answered with
-//!   -32005. An answer that is streamed holds what its producer may be ahead.
+//!   -32005. An answer that is streamed counts as [`STREAM_HELD_BYTES`] until its end, so single
+//!   ones of any length fit.
 
 use std::{
     borrow::Cow,
@@ -26,7 +27,7 @@ use evenkeel_runtime::{Class, Spawn, System, TaskHandle, checkpoint, consume};
 use serde_json::value::RawValue;
 
 use crate::{
-    answer::{Answer, Begun, Pieces, Reply},
+    answer::{self, Answer, Begun, Pieces, Reply, Streamed, TextStream},
     api::Request,
     client::Client,
     dispatch::{BodyLimits, Dispatch},
@@ -34,7 +35,7 @@ use crate::{
     error::RpcError,
     limits::{
         ANSWER_FREE_BYTES, BATCH_FANOUT, BYTES_PER_REDUCTION, PARSE_INLINE_BYTES_MAX,
-        STREAM_FROM_BYTES,
+        STREAM_FROM_BYTES, STREAM_HELD_BYTES,
     },
     quota::{Quota, Taken},
     session::Session,
@@ -82,28 +83,13 @@ impl<D: Dispatch> Calls<D> {
         &self.dispatch
     }
 
-    /// Works a whole body. `None`: it held notifications only, so there is nothing to answer.
-    pub async fn serve_body(
+    /// Works a whole body. `None`: it held notifications only, so there is nothing to answer. The
+    /// answer to a single call may be streamed.
+    pub async fn serve(
         &self,
         client: &Client,
         session: Option<&Session>,
         body: Bytes,
-    ) -> Option<Bytes> {
-        let reply = self.serve(client, session, body, Way::Whole).await?;
-        Some(reply.join(&self.system).await)
-    }
-
-    /// The same for who can take an answer piece by piece: that of a single call may be streamed.
-    pub async fn serve_streaming(&self, client: &Client, body: Bytes) -> Option<Reply> {
-        self.serve(client, None, body, Way::Streamed).await
-    }
-
-    async fn serve(
-        &self,
-        client: &Client,
-        session: Option<&Session>,
-        body: Bytes,
-        way: Way,
     ) -> Option<Reply> {
         checkpoint().await;
         let parsed = if body.len() > PARSE_INLINE_BYTES_MAX {
@@ -113,7 +99,7 @@ impl<D: Dispatch> Calls<D> {
             envelope::parse(&body, &self.limits.envelope)
         };
         match parsed {
-            Parsed::Single(entry) => self.serve_single(client, session, entry, way).await,
+            Parsed::Single(entry) => self.serve_single(client, session, entry).await,
             Parsed::Batch(entries) => self.serve_batch(client, session, entries).await,
             Parsed::Refused(refused) => {
                 let mut pieces = Pieces::default();
@@ -138,7 +124,6 @@ impl<D: Dispatch> Calls<D> {
         client: &Client,
         session: Option<&Session>,
         entry: Entry<'_>,
-        way: Way,
     ) -> Option<Reply> {
         let meter = self.meter();
         let mut pieces = Pieces::default();
@@ -147,26 +132,35 @@ impl<D: Dispatch> Calls<D> {
             Entry::Call(call) => {
                 let answer = self.answer(&call, client, session).await;
                 let id = call.id?;
-                let result = match (answer, way) {
-                    (Ok(Answer::Stream(stream)), Way::Streamed) => {
-                        match stream.begin(STREAM_FROM_BYTES).await {
-                            Ok(Begun::Beginning(first, rest)) => {
-                                envelope::begin_result(pieces.text(), Some(&id));
-                                pieces.extend(first);
-                                return Some(Reply::streamed(pieces, rest));
-                            }
-                            Ok(Begun::Whole(text)) => Ok(text),
-                            Err(error) => Err(error),
+                let result = match answer {
+                    Ok(Answer::Stream(stream)) => match self.begin(stream).await {
+                        Ok(Begun::Beginning(first, rest)) => {
+                            envelope::begin_result(pieces.text(), Some(&id));
+                            pieces.extend(first);
+                            let (id, pieces) = (id.into_owned(), pieces.finish());
+                            return Some(Reply::Streamed(Streamed { id, pieces, rest }));
                         }
-                    }
-                    (Ok(answer), _) => answer.whole(self.limits.response_bytes_max).await,
-                    (Err(error), _) => Err(error),
+                        Ok(Begun::Whole(text)) => Ok(text),
+                        Err(error) => Err(error),
+                    },
+                    Ok(Answer::Json(json)) => Ok(vec![answer::text_of(json)]),
+                    Err(error) => Err(error),
                 };
                 (Some(id), meter.count(result))
             }
         };
         write_answer(&mut pieces, id.as_deref(), result);
         Some(Reply::whole(pieces, meter.take_held()))
+    }
+
+    /// Waits for as much of a stream as its answer is begun with. What it may hold from then on
+    /// until it is written is counted (B4).
+    async fn begin(&self, stream: TextStream) -> Result<Begun, RpcError> {
+        let begun = stream.begin(STREAM_FROM_BYTES).await?;
+        let Begun::Beginning(first, mut rest) = begun else { return Ok(begun) };
+        let held = self.answers.take(STREAM_HELD_BYTES).ok_or_else(too_many_answers)?;
+        rest.hold(Some(held));
+        Ok(Begun::Beginning(first, rest))
     }
 
     /// Runs the calls in a window that moves with the oldest of them (B1).
@@ -262,13 +256,8 @@ pub(crate) fn internal_error() -> RpcError {
     RpcError::internal("internal error")
 }
 
-/// How an answer leaves.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// In one piece.
-    Whole,
-    /// As it comes.
-    Streamed,
+fn too_many_answers() -> RpcError {
+    RpcError::limit("too many large answers at once")
 }
 
 /// The text of a result in pieces, or why there is none.
@@ -326,7 +315,7 @@ impl Meter {
             return Err(RpcError::response_too_large());
         }
         if bytes > ANSWER_FREE_BYTES && !self.answers.hold(&mut used.held, bytes) {
-            return Err(RpcError::limit("too many large answers at once"));
+            return Err(too_many_answers());
         }
         used.bytes = bytes;
         drop(used);
@@ -429,9 +418,12 @@ mod tests {
             let client = Client::new(&member, sim.system().now());
             let calls = calls.clone();
             let task = sim.system().spawn_future(Spawn::new("body", Class::Rpc), async move {
-                calls.serve_body(&client, None, Bytes::from(body)).await
+                match calls.serve(&client, None, Bytes::from(body)).await {
+                    Some(Reply::Whole(whole)) => whole.join(&calls.system).await,
+                    _ => panic!("nothing is streamed"),
+                }
             });
-            sim.run_until(task).expect("no panic").expect("an answer")
+            sim.run_until(task).expect("no panic")
         };
         let refused = |body: &Bytes| {
             String::from_utf8_lossy(body).matches("too many large answers at once").count()

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::{
-    answer::{Reply, TextStream},
+    answer::{Reply, Streamed, TextStream},
     envelope::ANSWER_END,
     error::RpcError,
     server::wire::{Gauge, Phase},
@@ -41,9 +41,13 @@ impl Drop for Rest {
 
 impl Out {
     pub(super) fn new(reply: Reply, gauge: &Arc<Gauge>) -> Self {
-        let (pieces, rest) = reply.into_pieces();
-        let rest = rest.map(|text| Rest { text, gauge: Arc::clone(gauge) });
-        Self { pieces: pieces.into(), rest }
+        match reply {
+            Reply::Whole(whole) => Self { pieces: whole.into_pieces().into(), rest: None },
+            Reply::Streamed(Streamed { pieces, rest, .. }) => {
+                let rest = Some(Rest { text: rest, gauge: Arc::clone(gauge) });
+                Self { pieces: pieces.into(), rest }
+            }
+        }
     }
 
     /// Whether more is to come than is there.
