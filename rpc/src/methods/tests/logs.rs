@@ -178,7 +178,7 @@ fn get_logs_agrees_with_the_definition() {
 /// Goal: caps are kept, said, and the advice in the text works.
 #[test]
 fn caps() {
-    let config = RpcConfig { logs_max: 5, log_blocks_max: 4, ..RpcConfig::default() };
+    let config = RpcConfig { logs_max: Some(5), log_blocks_max: 4, ..RpcConfig::default() };
     let mut world = World::new(3, config);
     let event = Event { address: Address::ZERO, topics: vec![] };
     for _ in 0..6 {
