@@ -144,7 +144,11 @@ pub const RENDER_INLINE_BYTES: usize = 16 * 1024;
 /// Bytes of a trace's text that are written in one step: hex digits take about 1 ns each (guess).
 pub const TEXT_STEP_BYTES: usize = 16 * 1024;
 
-/// Text that a streamed trace may be ahead of its reader, in bytes.
+/// Bytes of a piece of text that was rendered whole and is streamed (a guess: some writes of a
+/// socket).
+pub const TEXT_PIECE_BYTES: usize = 64 * 1024;
+
+/// What an answer that is streamed may be ahead of its reader, in bytes.
 pub const TEXT_AHEAD_BYTES: usize = 256 * 1024;
 /// The same in pieces: a step writes one.
 pub const TEXT_AHEAD_PIECES: usize = 64;
