@@ -24,7 +24,7 @@ use revm_inspectors::tracing::{
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Json, Part, Recipe, Traced, Tracer};
+use super::{Json, Part, Recipe, Traced, Tracer, script::Running};
 use crate::{
     call::output_of,
     error::{CallError, Unsupported},
@@ -105,6 +105,7 @@ fn needs_state(recipe: &Recipe) -> bool {
         Recipe::Replay { types, .. } => types.contains(&TraceType::StateDiff),
         Recipe::Steps(_)
         | Recipe::Preimages
+        | Recipe::Script(_)
         | Recipe::Flat
         | Recipe::Operations
         | Recipe::Output => false,
@@ -151,6 +152,12 @@ impl Scene<'_> {
     ) -> Result<Traced, CallError> {
         match (recipe, part) {
             (Recipe::Preimages, Part::Preimages(preimages)) => json(preimages.found()),
+            (Recipe::Script(_), Part::Script(script)) => {
+                let script = std::mem::replace(script, Running::Noop);
+                let text = script.result(self.tx);
+                let text = text.map_err(|error| CallError::Internal(error.to_string()))?;
+                Ok(Traced::Json(Json(text)))
+            }
             (Recipe::Geth(_), Part::Geth(inspector)) => self.geth(inspector, overlay),
             (Recipe::Replay { types, has_hash }, Part::Parity(inspector)) => {
                 let builder = std::mem::take(&mut **inspector).into_parity_builder();
