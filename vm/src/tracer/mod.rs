@@ -4,9 +4,11 @@
 //! transaction runs. So are its tracer of preimages and those it has as scripts (`script.rs`); the
 //! others are revm-inspectors', each behind a count of the bytes that it records. A trace that would go beyond its bound is refused, not cut.
 
+mod call_legacy;
 mod evmdis;
 mod inspect;
 mod preimages;
+mod prestate_legacy;
 mod render;
 mod script;
 mod steps;

@@ -10,7 +10,10 @@ use alloy_primitives::{Bytes, U256, hex, map::HashMap};
 use revm::{
     Database,
     bytecode::opcode::{self, OpCode},
-    context::{JournalTr, TxEnv},
+    context::{
+        BlockEnv, JournalTr, TxEnv,
+        result::{HaltReason, ResultAndState},
+    },
     interpreter::{
         Interpreter,
         interpreter_types::{Jumps, MemoryTr as _},
@@ -18,21 +21,23 @@ use revm::{
 };
 use serde_json::value::RawValue;
 
-use super::evmdis::Evmdis;
-use crate::{error::OpcodeName, slice::VmContext};
+use super::{call_legacy::Calls, evmdis::Evmdis, prestate_legacy::Prestate};
+use crate::{error::OpcodeName, long::Fault, overlay::Overlay, slice::VmContext};
 
 /// Bytes of a counter with its key (guess).
 const COUNTER_BYTES: usize = 96;
 
 /// One of the scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Script {
+pub(crate) enum Script {
     Noop,
     OpCount,
     /// How often so many instructions followed each other.
     Grams(usize),
     FourByte,
     Evmdis,
+    Calls,
+    Prestate,
 }
 
 impl Script {
@@ -46,6 +51,8 @@ impl Script {
             "trigramTracer" => Self::Grams(3),
             "4byteTracerLegacy" => Self::FourByte,
             "evmdisTracer" => Self::Evmdis,
+            "callTracerLegacy" => Self::Calls,
+            "prestateTracerLegacy" => Self::Prestate,
             _ => return None,
         })
     }
@@ -58,8 +65,21 @@ impl Script {
             Self::Grams(len) => Running::Grams(Grams { len, ..Grams::default() }),
             Self::FourByte => Running::FourByte(Counters::default()),
             Self::Evmdis => Running::Evmdis(Box::default()),
+            Self::Calls => Running::Calls(Box::default()),
+            Self::Prestate => Running::Prestate(Box::default()),
         }
     }
+}
+
+/// A transaction that has ended.
+#[derive(Clone, Copy)]
+pub(super) struct Ended<'a> {
+    pub(super) tx: &'a TxEnv,
+    pub(super) block: &'a BlockEnv,
+    pub(super) ended: &'a ResultAndState<HaltReason>,
+    pub(super) fault: Option<Fault>,
+    /// The state before it.
+    pub(super) overlay: &'a Overlay,
 }
 
 /// A script under way.
@@ -69,6 +89,8 @@ pub(super) enum Running {
     Grams(Grams),
     FourByte(Counters<String>),
     Evmdis(Box<Evmdis>),
+    Calls(Box<Calls>),
+    Prestate(Box<Prestate>),
 }
 
 impl Running {
@@ -76,7 +98,7 @@ impl Running {
     pub(super) fn step<DB: Database>(
         &mut self,
         interpreter: &Interpreter,
-        context: &VmContext<DB>,
+        context: &mut VmContext<DB>,
     ) -> usize {
         let (opcode, depth) = (interpreter.bytecode.opcode(), context.journaled_state.depth());
         match self {
@@ -88,29 +110,39 @@ impl Running {
             Self::Grams(grams) => grams.step(opcode, depth),
             Self::FourByte(ids) => called(interpreter, context).map_or(0, |id| ids.count(id)),
             Self::Evmdis(evmdis) => evmdis.step(interpreter, depth),
+            Self::Calls(calls) => calls.step(interpreter, context),
+            Self::Prestate(prestate) => prestate.step(interpreter, context),
         }
     }
 
     /// After an instruction.
     pub(super) fn step_end(&mut self, interpreter: &mut Interpreter) {
-        if let Self::Evmdis(evmdis) = self {
-            evmdis.step_end(interpreter);
+        match self {
+            Self::Evmdis(evmdis) => evmdis.step_end(interpreter),
+            Self::Calls(calls) => calls.step_end(interpreter),
+            Self::Noop
+            | Self::Count(_)
+            | Self::Grams(_)
+            | Self::FourByte(_)
+            | Self::Prestate(_) => {}
         }
     }
 
     /// What it says of the transaction.
-    pub(super) fn result(self, tx: &TxEnv) -> Result<Box<RawValue>, serde_json::Error> {
+    pub(super) fn result(self, ended: &Ended<'_>) -> Result<Box<RawValue>, serde_json::Error> {
         let text = match self {
             Self::Noop => "{}".to_owned(),
             Self::Count(count) => count.to_string(),
             Self::Grams(grams) => grams.result(),
             Self::FourByte(mut ids) => {
-                if let Some((id, rest)) = tx.data.split_at_checked(4) {
+                if let Some((id, rest)) = ended.tx.data.split_at_checked(4) {
                     ids.count(selector(id, rest.len()));
                 }
                 ids.result(|id| id.clone())
             }
             Self::Evmdis(evmdis) => evmdis.result(),
+            Self::Calls(calls) => calls.result(ended),
+            Self::Prestate(prestate) => prestate.result(ended),
         };
         RawValue::from_string(text)
     }
