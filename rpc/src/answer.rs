@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use evenkeel_runtime::{System, checkpoint};
-use futures_util::stream::{BoxStream, StreamExt as _};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -99,7 +99,11 @@ pub(crate) fn text_of(json: Box<RawValue>) -> Bytes {
 
 impl TextStream {
     pub(crate) fn new(poll: impl FnMut(&mut Context<'_>) -> Poll<Piece> + Send + 'static) -> Self {
-        Self { pieces: futures_util::stream::poll_fn(poll).boxed(), first: None, held: None }
+        Self::of(futures_util::stream::poll_fn(poll))
+    }
+
+    pub(crate) fn of(pieces: impl Stream<Item = Result<Bytes, RpcError>> + Send + 'static) -> Self {
+        Self { pieces: pieces.boxed(), first: None, held: None }
     }
 
     /// Counts as `held` as long as it lives.
@@ -212,14 +216,16 @@ pub struct Whole {
     held: Option<Taken>,
 }
 
-/// An answer whose text comes: the beginning, the rest, then the end of the answer.
+/// An answer whose text comes: the beginning, the rest, then the end.
 pub struct Streamed {
-    /// Id of the call.
-    pub(crate) id: Box<RawValue>,
+    /// Id of the call; none if it is a batch.
+    pub(crate) id: Option<Box<RawValue>>,
     /// What is there.
     pub(crate) pieces: Vec<Bytes>,
     /// What comes.
     pub(crate) rest: TextStream,
+    /// What follows that.
+    pub(crate) end: &'static str,
 }
 
 /// An answer or a notification on its way to a connection.

@@ -68,7 +68,7 @@ fn traced(vector: &Value, tracer: &str) -> Value {
         match run.step(20_000) {
             Step::More { .. } => {}
             Step::Offload(call) => run.provide(call.run(&|| false)),
-            Step::Done(traces) => match traces.expect("it runs").pop() {
+            Step::Done(all) => match all.expect("it runs").pop() {
                 Some(Traced::Json(text)) => return text.0.get().parse().expect("JSON"),
                 other => panic!("no text: {other:?}"),
             },

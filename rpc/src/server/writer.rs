@@ -30,7 +30,7 @@ use tokio_tungstenite::tungstenite::{
 use super::ws::Farewell;
 use crate::{
     answer::{Outgoing, Streamed},
-    envelope::{self, ANSWER_END},
+    envelope,
     session::{End, Line},
 };
 
@@ -152,11 +152,11 @@ where
 
     /// Sends an answer as it comes.
     async fn streamed(&mut self, streamed: Streamed) -> Result<(), Farewell> {
-        let Streamed { id, pieces, mut rest } = streamed;
+        let Streamed { id, pieces, mut rest, end } = streamed;
         // It may have waited behind others; nothing of it is sent yet.
         if let Some(error) = rest.failure().await {
             let mut text = String::new();
-            envelope::write_error(&mut text, Some(&id), error);
+            envelope::write_error(&mut text, id.as_deref(), error);
             return self.whole(text.into()).await;
         }
         let mut kind = Data::Text;
@@ -183,7 +183,7 @@ where
             }
             checkpoint().await;
         }
-        self.fragment(Bytes::from_static(ANSWER_END.as_bytes()), Data::Continue, true).await
+        self.fragment(Bytes::from_static(end.as_bytes()), Data::Continue, true).await
     }
 
     async fn fragment(&mut self, text: Bytes, kind: Data, is_last: bool) -> Result<(), Farewell> {

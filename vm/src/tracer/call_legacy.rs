@@ -4,6 +4,8 @@
 //! account without code has no gas, and a creation that fails where nobody sees it has an
 //! `internal failure`.
 
+use std::fmt::Write as _;
+
 use alloy_primitives::{Address, Bytes, U256, hex};
 use revm::{
     Database,
@@ -190,7 +192,7 @@ impl Calls {
     /// The tree as JSON.
     pub(super) fn result(mut self, ended: &Ended<'_>) -> String {
         let Ended { tx, fault, .. } = *ended;
-        let ended = &ended.ended.result;
+        let ended = &ended.after.result;
         let root = std::mem::take(&mut self.all[0]);
         let (error, output) = match ended {
             ExecutionResult::Success { output, .. } => (None, output.data().clone()),
@@ -247,7 +249,7 @@ impl Call {
     fn write(&self, text: &mut String) {
         let mut member = |name: &str, value: String| {
             let before = if name == "type" { '{' } else { ',' };
-            text.push_str(&format!(r#"{before}"{name}":"{value}""#));
+            write!(text, r#"{before}"{name}":"{value}""#).expect("memory takes text");
         };
         let bytes = |bytes: &Bytes| hex::encode_prefixed(bytes);
         member("type", self.kind.to_owned());

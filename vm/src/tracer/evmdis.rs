@@ -254,9 +254,9 @@ impl Shown {
             Kind::Call(call) => call,
         };
         let (gas, to) = (number(call.gas), call.to);
-        text.push_str(&format!(r#","gas":{gas},"to":"{to:x}""#));
+        write!(text, r#","gas":{gas},"to":"{to:x}""#).expect("memory takes text");
         if let Some(value) = call.value {
-            text.push_str(&format!(r#","value":"{value}""#));
+            write!(text, r#","value":"{value}""#).expect("memory takes text");
         }
         text.push_str(r#","input":"#);
         octets(text, &call.input);

@@ -6,7 +6,10 @@
 
 use std::fmt::Write as _;
 
-use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256, map::HashMap};
+use alloy_primitives::{
+    Address, B256, Bytes, U256, hex, keccak256,
+    map::{HashMap, HashSet},
+};
 use revm::{
     Database, DatabaseRef,
     bytecode::opcode as op,
@@ -39,7 +42,7 @@ struct Account {
     nonce: u64,
     code: Bytes,
     slots: Vec<(B256, B256)>,
-    seen: HashMap<B256, ()>,
+    seen: HashSet<B256>,
 }
 
 impl Account {
@@ -118,7 +121,7 @@ impl Prestate {
     ) -> usize {
         let Some(&place) = self.places.get(&address) else { return 0 };
         let (_, account) = &mut self.accounts[place];
-        if account.seen.insert(key.into(), ()).is_some() {
+        if !account.seen.insert(key.into()) {
             return 0;
         }
         let journal = &mut context.journaled_state;
@@ -136,7 +139,7 @@ impl Prestate {
 
     /// What the transaction found, as far as it can be told afterwards.
     pub(super) fn result(mut self, ended: &Ended<'_>) -> String {
-        let Ended { tx, block, ended: after, overlay, .. } = *ended;
+        let Ended { tx, block, after, overlay, .. } = *ended;
         let result = &after.result;
         let to = match (tx.kind, result) {
             (TxKind::Call(to), _) => to,

@@ -158,8 +158,8 @@ impl Scene<'_> {
             (Recipe::Preimages, Part::Preimages(preimages)) => json(preimages.found()),
             (Recipe::Script(_), Part::Script(script)) => {
                 let script = std::mem::replace(script, Running::Noop);
-                let Self { tx, block, ended, fault, .. } = *self;
-                let text = script.result(&Ended { tx, block, ended, fault, overlay });
+                let Self { tx, block, ended: after, fault, .. } = *self;
+                let text = script.result(&Ended { tx, block, after, fault, overlay });
                 let text = text.map_err(|error| CallError::Internal(error.to_string()))?;
                 Ok(Traced::Json(Json(text)))
             }

@@ -76,7 +76,7 @@ impl Script {
 pub(super) struct Ended<'a> {
     pub(super) tx: &'a TxEnv,
     pub(super) block: &'a BlockEnv,
-    pub(super) ended: &'a ResultAndState<HaltReason>,
+    pub(super) after: &'a ResultAndState<HaltReason>,
     pub(super) fault: Option<Fault>,
     /// The state before it.
     pub(super) overlay: &'a Overlay,
@@ -138,7 +138,7 @@ impl Running {
                 if let Some((id, rest)) = ended.tx.data.split_at_checked(4) {
                     ids.count(selector(id, rest.len()));
                 }
-                ids.result(|id| id.clone())
+                ids.result(Clone::clone)
             }
             Self::Evmdis(evmdis) => evmdis.result(),
             Self::Calls(calls) => calls.result(ended),
