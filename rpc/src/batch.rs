@@ -63,7 +63,8 @@ impl<D: Dispatch> Batch<D> {
         }
     }
 
-    /// Works it, up to the end or to an answer that is streamed. `None`: it held notifications only.
+    /// Works it, up to the end or to an answer that is streamed. `None`: it held notifications
+    /// only.
     pub(crate) async fn reply(mut self) -> Option<Reply> {
         while self.current.is_none() {
             if !self.answer().await {

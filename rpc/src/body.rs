@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //!
-//! - B1: answers come in the order of the calls; at most [`BATCH_FANOUT`] calls run at once.
+//! - B1: answers come in the order of the calls; at most
+//!   [`BATCH_FANOUT`](crate::limits::BATCH_FANOUT) calls run at once.
 //! - B2: finished answers of one body never hold more than `response_bytes_max`, plus one answer
 //!   per running call; what would exceed it is answered with -32003, as geth does. Answers that
 //!   are streamed are not among them.

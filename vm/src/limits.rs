@@ -122,12 +122,14 @@ pub const LOADED_REDUCTIONS: u32 = 2_000;
 /// Fuel (in gas) charged for such a step (guess).
 pub const OVERRIDE_FUEL: u64 = 20_000;
 
-/// Bytes that the traces of one request may record, counted while they are recorded; beyond it the
-/// trace is refused. Rendered, hex makes twice as much of call data.
+/// Bytes that the traces of one request may record, counted while they are recorded; of one
+/// transaction where they are streamed. Beyond it the trace is refused. Rendered, hex makes twice
+/// as much of call data.
 pub const TRACE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of JSON that the traces of one request may have; beyond it they are refused. Less than an
-/// answer may have (160 MiB unless the operator says otherwise).
+/// Bytes of JSON that the traces of one request may have, or of one transaction where they are
+/// streamed; beyond it they are refused. Less than an answer may have (160 MiB unless the operator
+/// says otherwise).
 pub const TRACE_TEXT_BYTES_MAX: usize = 128 * 1024 * 1024;
 const _: () = assert!(TRACE_BYTES_MAX <= TRACE_TEXT_BYTES_MAX);
 

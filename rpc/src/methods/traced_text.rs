@@ -103,8 +103,9 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    /// Starts traces. The execution is listed, and keeps what is given with it, until all pieces are
-    /// read or it is dropped; that is at the deadline at the latest, whether somebody reads or not.
+    /// Starts traces. The execution is listed, and keeps what is given with it, until all pieces
+    /// are read or it is dropped; that is at the deadline at the latest, whether somebody reads or
+    /// not.
     pub(super) fn start<K: Send + 'static>(
         api: &Arc<Api>,
         (client, method): (&Client, Method),

@@ -109,8 +109,8 @@ struct Call<R: Run> {
 struct Output<O> {
     /// Nothing is streamed without it.
     sink: Option<Sink<TracePiece, CallError>>,
-    /// What the reader lets us keep until it has read more: of one turn at most, or of a transaction
-    /// whose trace is rendered whole.
+    /// What the reader lets us keep until it has read more: of one turn at most, or of a
+    /// transaction whose trace is rendered whole.
     unsent: VecDeque<TracePiece>,
     /// The outcome, when nothing but the above is left to do.
     end: Option<O>,
