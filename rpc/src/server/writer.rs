@@ -1,9 +1,9 @@
 //! What leaves a WebSocket or an IPC connection: the queue, pings, and answers that are streamed.
 //!
 //! A streamed answer is one message in fragments (RFC 6455, 5.4): what is queued behind it waits
-//! for its end, pings and pongs do not. The next fragment is asked for when the peer has taken those
-//! before, so that one that does not read stops the work behind its answer, and nothing else. An
-//! answer that breaks ends the connection: half a message cannot be taken back.
+//! for its end, pings and pongs do not. The next fragment is asked for when the peer has taken
+//! those before, so that one that does not read stops the work behind its answer, and nothing else.
+//! An answer that breaks ends the connection: half a message cannot be taken back.
 
 use std::{
     future::poll_fn,

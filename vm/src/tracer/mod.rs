@@ -2,8 +2,8 @@
 //!
 //! Pure. geth's struct logger is ours (`steps.rs`): its text is written and taken while the
 //! transaction runs. So are its tracer of preimages and those it has as scripts (`script.rs`); the
-//! others are revm-inspectors', each behind a count of the bytes that it records. A trace that would
-//! go beyond its bound is refused, not cut.
+//! others are revm-inspectors', each behind a count of the bytes that it records. A trace that
+//! would go beyond its bound is refused, not cut.
 
 mod call_legacy;
 mod evmdis;
