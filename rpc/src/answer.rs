@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use evenkeel_runtime::{System, checkpoint};
-use futures_util::stream::{BoxStream, StreamExt as _};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -31,8 +31,10 @@ pub enum Answer {
 /// nothing comes: what came before is no JSON then.
 pub struct TextStream {
     pieces: BoxStream<'static, Result<Bytes, RpcError>>,
-    /// A piece that was waited for.
-    first: Option<Bytes>,
+    /// A piece that was waited for, or the error in its place.
+    first: Option<Result<Bytes, RpcError>>,
+    /// Its part of a quota.
+    held: Option<Taken>,
 }
 
 /// What a stream gives next; `None` at its end.
@@ -91,27 +93,48 @@ impl Answer {
     }
 }
 
-fn text_of(json: Box<RawValue>) -> Bytes {
+pub(crate) fn text_of(json: Box<RawValue>) -> Bytes {
     Bytes::from(Box::<str>::from(json).into_string())
 }
 
 impl TextStream {
     pub(crate) fn new(poll: impl FnMut(&mut Context<'_>) -> Poll<Piece> + Send + 'static) -> Self {
-        Self { pieces: futures_util::stream::poll_fn(poll).boxed(), first: None }
+        Self::of(futures_util::stream::poll_fn(poll))
+    }
+
+    pub(crate) fn of(pieces: impl Stream<Item = Result<Bytes, RpcError>> + Send + 'static) -> Self {
+        Self { pieces: pieces.boxed(), first: None, held: None }
+    }
+
+    /// Counts as `held` as long as it lives.
+    pub(crate) fn hold(&mut self, held: Option<Taken>) {
+        self.held = held;
     }
 
     /// Waits for the first piece, or for the error in its place.
     pub(crate) async fn wait(&mut self) -> Result<(), RpcError> {
         if self.first.is_none() {
-            self.first = self.pieces.next().await.transpose()?;
+            self.first = self.pieces.next().await.transpose()?.map(Ok);
         }
         Ok(())
+    }
+
+    /// Why nothing comes any more, if that is known. Does not wait.
+    pub(crate) async fn failure(&mut self) -> Option<&RpcError> {
+        if self.first.is_none() {
+            // An end is told again when it is asked for next.
+            self.first = match poll_fn(|cx| Poll::Ready(self.pieces.poll_next_unpin(cx))).await {
+                Poll::Ready(Some(piece)) => Some(piece),
+                Poll::Ready(None) | Poll::Pending => None,
+            };
+        }
+        self.first.as_ref()?.as_ref().err()
     }
 
     /// The next piece; `None` at the end.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         match self.first.take() {
-            Some(first) => Poll::Ready(Some(Ok(first))),
+            Some(first) => Poll::Ready(Some(first)),
             None => self.pieces.poll_next_unpin(cx),
         }
     }
@@ -180,10 +203,47 @@ impl Pieces {
 }
 
 /// What a body is answered with.
-pub struct Reply {
+pub enum Reply {
+    /// Pieces that are there.
+    Whole(Whole),
+    /// An answer of which more comes.
+    Streamed(Streamed),
+}
+
+/// An answer that is there.
+pub struct Whole {
     pieces: Vec<Bytes>,
-    rest: Option<TextStream>,
     held: Option<Taken>,
+}
+
+/// An answer whose text comes: the beginning, the rest, then the end.
+pub struct Streamed {
+    /// Id of the call; none if it is a batch.
+    pub(crate) id: Option<Box<RawValue>>,
+    /// What is there.
+    pub(crate) pieces: Vec<Bytes>,
+    /// What comes.
+    pub(crate) rest: TextStream,
+    /// What follows that.
+    pub(crate) end: &'static str,
+}
+
+/// An answer or a notification on its way to a connection.
+pub(crate) enum Outgoing {
+    /// It is there.
+    Whole(Bytes),
+    /// It comes.
+    Streamed(Streamed),
+}
+
+impl Outgoing {
+    /// Bytes of it that are there.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Whole(text) => text.len(),
+            Self::Streamed(streamed) => streamed.pieces.iter().map(Bytes::len).sum(),
+        }
+    }
 }
 
 /// Text and its part of a quota.
@@ -205,27 +265,31 @@ fn counted(text: Bytes, held: &Arc<Taken>) -> Bytes {
 impl Reply {
     /// These pieces, which count as long as `held` is.
     pub(crate) fn whole(pieces: Pieces, held: Option<Taken>) -> Self {
-        Self { pieces: pieces.finish(), rest: None, held }
+        Self::Whole(Whole { pieces: pieces.finish(), held })
     }
 
-    /// These pieces, then `rest`, then the end of the answer.
-    pub(crate) fn streamed(pieces: Pieces, rest: TextStream) -> Self {
-        Self { pieces: pieces.finish(), rest: Some(rest), held: None }
+    /// For a connection that is sent messages: in one piece, if nothing is streamed.
+    pub(crate) async fn into_outgoing(self, system: &System) -> Outgoing {
+        match self {
+            Self::Whole(whole) => Outgoing::Whole(whole.join(system).await),
+            Self::Streamed(streamed) => Outgoing::Streamed(streamed),
+        }
     }
+}
 
-    /// The pieces, which count until they are dropped, and what follows them.
-    pub(crate) fn into_pieces(self) -> (Vec<Bytes>, Option<TextStream>) {
-        let Self { pieces, rest, held } = self;
+impl Whole {
+    /// The pieces, which count until they are dropped.
+    pub(crate) fn into_pieces(self) -> Vec<Bytes> {
+        let Self { pieces, held } = self;
         match held.map(Arc::new) {
-            None => (pieces, rest),
-            Some(held) => (pieces.into_iter().map(|text| counted(text, &held)).collect(), rest),
+            None => pieces,
+            Some(held) => pieces.into_iter().map(|text| counted(text, &held)).collect(),
         }
     }
 
-    /// All of it in one piece, if nothing is streamed: on the compute pool if copying it takes
-    /// longer than a turn.
+    /// All of it in one piece: on the compute pool if copying it takes longer than a turn.
     pub(crate) async fn join(self, system: &System) -> Bytes {
-        let Self { mut pieces, held, .. } = self;
+        let Self { mut pieces, held } = self;
         let whole = if pieces.len() == 1 {
             pieces.swap_remove(0)
         } else if pieces.iter().map(Bytes::len).sum::<usize>() <= JOIN_INLINE_BYTES_MAX {

@@ -103,8 +103,9 @@ pub struct RpcConfig {
     pub code_size_max: Option<usize>,
     /// Whether calls keep to EIP-7825's cap on the gas of one transaction. Default false.
     pub tx_gas_cap: bool,
-    /// Logs in one answer. Default 20,000.
-    pub logs_max: usize,
+    /// Logs in one answer; with such a cap answers of `eth_getLogs` are put together before any of
+    /// it is sent. Default none, as on geth: they are streamed, and the deadline is the bound.
+    pub logs_max: Option<usize>,
     /// Blocks one log query may span. Default 10 million: a query costs with what it finds.
     pub log_blocks_max: u64,
     /// Size of one request body, in bytes. Default 15 MiB.
@@ -141,7 +142,7 @@ impl Default for RpcConfig {
             memory_bytes_max: 16 << 20,
             code_size_max: None,
             tx_gas_cap: false,
-            logs_max: 20_000,
+            logs_max: None,
             log_blocks_max: 10_000_000,
             request_bytes_max: 15 << 20,
             batch_max: 1_000,

@@ -5,36 +5,38 @@
 //!
 //! # Invariants
 //!
-//! - B1: answers come in the order of the calls; at most [`BATCH_FANOUT`] calls run at once.
+//! - B1: answers come in the order of the calls; at most
+//!   [`BATCH_FANOUT`](crate::limits::BATCH_FANOUT) calls run at once.
 //! - B2: finished answers of one body never hold more than `response_bytes_max`, plus one answer
-//!   per running call; what would exceed it is answered with -32003, as geth does.
+//!   per running call; what would exceed it is answered with -32003, as geth does. Answers that
+//!   are streamed are not among them.
 //! - B3: dropping the future of a body drops the futures of all its calls.
 //! - B4: finished answers of all bodies together, until they are written, hold no more than
 //!   `answers_bytes_max` and [`ANSWER_FREE_BYTES`] each; what finds no room is answered with
-//!   -32005. An answer that is streamed holds what its producer may be ahead.
+//!   -32005. An answer that is streamed counts as [`STREAM_HELD_BYTES`] until its end, so single
+//!   ones of any length fit.
 
 use std::{
-    borrow::Cow,
-    collections::VecDeque,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use evenkeel_runtime::{Class, Spawn, System, TaskHandle, checkpoint, consume};
+use evenkeel_runtime::{System, TaskHandle, checkpoint, consume};
 use serde_json::value::RawValue;
 
 use crate::{
-    answer::{Answer, Begun, Pieces, Reply},
+    answer::{self, Answer, Begun, Pieces, Reply, Streamed, TextStream},
     api::Request,
+    batch::Batch,
     client::Client,
     dispatch::{BodyLimits, Dispatch},
     envelope::{self, ANSWER_END, Call, Entry, Parsed},
     error::RpcError,
     limits::{
-        ANSWER_FREE_BYTES, BATCH_FANOUT, BYTES_PER_REDUCTION, PARSE_INLINE_BYTES_MAX,
-        STREAM_FROM_BYTES,
+        ANSWER_FREE_BYTES, BYTES_PER_REDUCTION, PARSE_INLINE_BYTES_MAX, STREAM_FROM_BYTES,
+        STREAM_HELD_BYTES,
     },
     quota::{Quota, Taken},
     session::Session,
@@ -67,6 +69,11 @@ impl<D: Dispatch> Calls<D> {
         Self { system, dispatch, limits, answers }
     }
 
+    /// Where they run.
+    pub(crate) fn system(&self) -> &System {
+        &self.system
+    }
+
     /// The limits every body is held to.
     pub fn limits(&self) -> &BodyLimits {
         &self.limits
@@ -83,27 +90,11 @@ impl<D: Dispatch> Calls<D> {
     }
 
     /// Works a whole body. `None`: it held notifications only, so there is nothing to answer.
-    pub async fn serve_body(
+    pub async fn serve(
         &self,
         client: &Client,
         session: Option<&Session>,
         body: Bytes,
-    ) -> Option<Bytes> {
-        let reply = self.serve(client, session, body, Way::Whole).await?;
-        Some(reply.join(&self.system).await)
-    }
-
-    /// The same for who can take an answer piece by piece: that of a single call may be streamed.
-    pub async fn serve_streaming(&self, client: &Client, body: Bytes) -> Option<Reply> {
-        self.serve(client, None, body, Way::Streamed).await
-    }
-
-    async fn serve(
-        &self,
-        client: &Client,
-        session: Option<&Session>,
-        body: Bytes,
-        way: Way,
     ) -> Option<Reply> {
         checkpoint().await;
         let parsed = if body.len() > PARSE_INLINE_BYTES_MAX {
@@ -113,8 +104,8 @@ impl<D: Dispatch> Calls<D> {
             envelope::parse(&body, &self.limits.envelope)
         };
         match parsed {
-            Parsed::Single(entry) => self.serve_single(client, session, entry, way).await,
-            Parsed::Batch(entries) => self.serve_batch(client, session, entries).await,
+            Parsed::Single(entry) => self.serve_single(client, session, entry).await,
+            Parsed::Batch(entries) => Batch::new(self, (client, session), entries).reply().await,
             Parsed::Refused(refused) => {
                 let mut pieces = Pieces::default();
                 *pieces.text() = refused.render();
@@ -138,7 +129,6 @@ impl<D: Dispatch> Calls<D> {
         client: &Client,
         session: Option<&Session>,
         entry: Entry<'_>,
-        way: Way,
     ) -> Option<Reply> {
         let meter = self.meter();
         let mut pieces = Pieces::default();
@@ -147,20 +137,20 @@ impl<D: Dispatch> Calls<D> {
             Entry::Call(call) => {
                 let answer = self.answer(&call, client, session).await;
                 let id = call.id?;
-                let result = match (answer, way) {
-                    (Ok(Answer::Stream(stream)), Way::Streamed) => {
-                        match stream.begin(STREAM_FROM_BYTES).await {
-                            Ok(Begun::Beginning(first, rest)) => {
-                                envelope::begin_result(pieces.text(), Some(&id));
-                                pieces.extend(first);
-                                return Some(Reply::streamed(pieces, rest));
-                            }
-                            Ok(Begun::Whole(text)) => Ok(text),
-                            Err(error) => Err(error),
+                let result = match answer {
+                    Ok(Answer::Stream(stream)) => match self.begin(stream).await {
+                        Ok(Begun::Beginning(first, rest)) => {
+                            envelope::begin_result(pieces.text(), Some(&id));
+                            pieces.extend(first);
+                            let (id, pieces) = (Some(id.into_owned()), pieces.finish());
+                            let end = ANSWER_END;
+                            return Some(Reply::Streamed(Streamed { id, pieces, rest, end }));
                         }
-                    }
-                    (Ok(answer), _) => answer.whole(self.limits.response_bytes_max).await,
-                    (Err(error), _) => Err(error),
+                        Ok(Begun::Whole(text)) => Ok(text),
+                        Err(error) => Err(error),
+                    },
+                    Ok(Answer::Json(json)) => Ok(vec![answer::text_of(json)]),
+                    Err(error) => Err(error),
                 };
                 (Some(id), meter.count(result))
             }
@@ -169,83 +159,22 @@ impl<D: Dispatch> Calls<D> {
         Some(Reply::whole(pieces, meter.take_held()))
     }
 
-    /// Runs the calls in a window that moves with the oldest of them (B1).
-    async fn serve_batch(
-        &self,
-        client: &Client,
-        session: Option<&Session>,
-        entries: Vec<Entry<'_>>,
-    ) -> Option<Reply> {
-        let meter = Arc::new(self.meter());
-        let mut window = VecDeque::with_capacity(BATCH_FANOUT.min(entries.len()));
-        let mut entries = entries.into_iter();
-        let mut out = Pieces::default();
-        loop {
-            while window.len() < BATCH_FANOUT
-                && let Some(entry) = entries.next()
-            {
-                window.extend(self.start(client, session, entry, &meter));
-            }
-            let Some(oldest) = window.pop_front() else { break };
-            let (id, result) = match oldest {
-                Started::Done { id, error } => (id, Err(error)),
-                Started::Running { id, task } => {
-                    let result = task.await.unwrap_or_else(|_| Err(internal_error()));
-                    // A notification.
-                    let Some(id) = id else { continue };
-                    (Some(id), result)
-                }
-            };
-            let before = if out.is_empty() { '[' } else { ',' };
-            out.text().push(before);
-            write_answer(&mut out, id.as_deref(), result);
-            checkpoint().await;
-        }
-        if out.is_empty() {
-            return None;
-        }
-        out.text().push(']');
-        Some(Reply::whole(out, meter.take_held()))
+    /// Waits for as much of a stream as its answer is begun with. What it may hold from then on
+    /// until it is written is counted (B4).
+    pub(crate) async fn begin(&self, stream: TextStream) -> Result<Begun, RpcError> {
+        let begun = stream.begin(STREAM_FROM_BYTES).await?;
+        let Begun::Beginning(first, mut rest) = begun else { return Ok(begun) };
+        let held = self.answers.take(STREAM_HELD_BYTES).ok_or_else(too_many_answers)?;
+        rest.hold(Some(held));
+        Ok(Begun::Beginning(first, rest))
     }
 
-    fn meter(&self) -> Meter {
+    pub(crate) fn meter(&self) -> Meter {
         let max = self.limits.response_bytes_max;
         Meter { max, answers: self.answers.clone(), used: Mutex::default() }
     }
 
-    /// Starts what `entry` asks for; `None` if there is nothing to run and nothing to answer.
-    fn start<'a>(
-        &self,
-        client: &Client,
-        session: Option<&Session>,
-        entry: Entry<'a>,
-        meter: &Arc<Meter>,
-    ) -> Option<Started<'a>> {
-        let Call { id, method, params } = match entry {
-            Entry::Invalid { id, error } => return Some(Started::Done { id, error }),
-            Entry::Call(call) => call,
-        };
-        // B2: once the answer is too large, the rest is refused without being worked.
-        if meter.is_spent() {
-            let error = RpcError::response_too_large();
-            return id.map(|id| Started::Done { id: Some(id), error });
-        }
-        let call = Call { id: None, method, params }.into_owned();
-        let (calls, client, session) = (self.clone(), client.clone(), session.cloned());
-        let meter = Arc::clone(meter);
-        let spawn = Spawn::new("request", Class::Rpc).share(client.share.clone());
-        let task = self.system.spawn_future(spawn, async move {
-            let max = calls.limits.response_bytes_max;
-            let result = match calls.answer(&call, &client, session.as_ref()).await {
-                Ok(answer) => answer.whole(max).await,
-                Err(error) => Err(error),
-            };
-            meter.count(result)
-        });
-        Some(Started::Running { id, task: Owned::new(task) })
-    }
-
-    async fn answer(
+    pub(crate) async fn answer(
         &self,
         call: &Call<'_>,
         client: &Client,
@@ -262,20 +191,15 @@ pub(crate) fn internal_error() -> RpcError {
     RpcError::internal("internal error")
 }
 
-/// How an answer leaves.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// In one piece.
-    Whole,
-    /// As it comes.
-    Streamed,
+fn too_many_answers() -> RpcError {
+    RpcError::limit("too many large answers at once")
 }
 
 /// The text of a result in pieces, or why there is none.
-type Text = Result<Vec<Bytes>, RpcError>;
+pub(crate) type Text = Result<Vec<Bytes>, RpcError>;
 
 /// Appends one answer.
-fn write_answer(out: &mut Pieces, id: Option<&RawValue>, result: Text) {
+pub(crate) fn write_answer(out: &mut Pieces, id: Option<&RawValue>, result: Text) {
     match result {
         Ok(text) => {
             envelope::begin_result(out.text(), id);
@@ -295,14 +219,8 @@ fn bytes_of(result: &Text) -> usize {
     }
 }
 
-/// One entry of a batch on its way.
-enum Started<'a> {
-    Done { id: Option<Cow<'a, RawValue>>, error: RpcError },
-    Running { id: Option<Cow<'a, RawValue>>, task: Owned<Text> },
-}
-
 /// Bytes of answers that one body has gathered.
-struct Meter {
+pub(crate) struct Meter {
     /// B2.
     max: usize,
     /// B4.
@@ -318,7 +236,7 @@ struct Used {
 
 impl Meter {
     /// Counts an answer; gives it back, or what is said in its place if it is too much.
-    fn count(&self, result: Text) -> Text {
+    pub(crate) fn count(&self, result: Text) -> Text {
         let mut used = self.lock();
         let bytes = used.bytes.saturating_add(bytes_of(&result));
         if bytes > self.max {
@@ -326,19 +244,19 @@ impl Meter {
             return Err(RpcError::response_too_large());
         }
         if bytes > ANSWER_FREE_BYTES && !self.answers.hold(&mut used.held, bytes) {
-            return Err(RpcError::limit("too many large answers at once"));
+            return Err(too_many_answers());
         }
         used.bytes = bytes;
         drop(used);
         result
     }
 
-    fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.lock().bytes > self.max
     }
 
     /// What the finished body holds of the quota, to be kept until it is written.
-    fn take_held(&self) -> Option<Taken> {
+    pub(crate) fn take_held(&self) -> Option<Taken> {
         self.lock().held.take()
     }
 
@@ -380,7 +298,7 @@ impl<T: Send> Drop for Owned<T> {
 
 #[cfg(test)]
 mod tests {
-    use evenkeel_runtime::{Faults, Share};
+    use evenkeel_runtime::{Class, Faults, Share, Spawn};
 
     use super::*;
     use crate::{
@@ -429,9 +347,12 @@ mod tests {
             let client = Client::new(&member, sim.system().now());
             let calls = calls.clone();
             let task = sim.system().spawn_future(Spawn::new("body", Class::Rpc), async move {
-                calls.serve_body(&client, None, Bytes::from(body)).await
+                match calls.serve(&client, None, Bytes::from(body)).await {
+                    Some(Reply::Whole(whole)) => whole.join(&calls.system).await,
+                    _ => panic!("nothing is streamed"),
+                }
             });
-            sim.run_until(task).expect("no panic").expect("an answer")
+            sim.run_until(task).expect("no panic")
         };
         let refused = |body: &Bytes| {
             String::from_utf8_lossy(body).matches("too many large answers at once").count()

@@ -8,6 +8,7 @@ pub mod accounts;
 mod adapter;
 mod answer;
 pub mod api;
+mod batch;
 pub mod body;
 pub mod client;
 pub mod dispatch;

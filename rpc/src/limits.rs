@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use evenkeel_vm::limits::TEXT_AHEAD_BYTES;
+
 /// Nesting of JSON in a request body. The deepest a real request needs is a dozen levels (typed
 /// data, block overrides); `serde_json` itself gives up at 128.
 pub const DEPTH_MAX: usize = 64;
@@ -41,6 +43,10 @@ const _: () = assert!(ANSWER_FREE_BYTES < ANSWERS_BYTES_MAX);
 /// Bytes of a streamed answer that are waited for before it is begun: shorter ones have a length,
 /// and their errors are answers.
 pub const STREAM_FROM_BYTES: usize = 64 * 1024;
+
+/// Bytes that a streamed answer counts as: its beginning, and how far its producer may be ahead.
+pub const STREAM_HELD_BYTES: usize = STREAM_FROM_BYTES + TEXT_AHEAD_BYTES;
+const _: () = assert!(STREAM_HELD_BYTES < ANSWERS_BYTES_MAX / 1_000);
 
 /// Bytes of finished text that are put together within a turn; more is put together on the compute
 /// pool. Copying to fresh memory takes about 1 ns a byte.

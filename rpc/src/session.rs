@@ -10,7 +10,8 @@
 //! - S1: the queue holds at most [`OUTBOX_ITEMS_MAX`] messages and [`OUTBOX_BYTES_MAX`] bytes, or
 //!   one message of any size. Notifications are queued only while all queues together hold at most
 //!   [`OUTBOXES_BYTES_MAX`], or their own no more than [`OUTBOX_FREE_BYTES`]. Answers of all
-//!   connections are bounded before they come here (B4 of [`body`](crate::body)).
+//!   connections are bounded before they come here (B4 of [`body`](crate::body)); one that is
+//!   streamed has no more than its beginning in the queue.
 //! - S2: no notification of a subscription leaves before the answer that names it.
 //! - S3: when the connection ends, all its subscriptions end.
 
@@ -22,7 +23,7 @@ use std::{
     str::FromStr,
     sync::atomic::{AtomicUsize, Ordering},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
+    task::{Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ use rand_core::RngCore;
 use serde::{Serialize, Serializer};
 
 use crate::{
+    answer::Outgoing,
     body::Owned,
     error::RpcError,
     limits::{
@@ -214,8 +216,10 @@ impl Outboxes {
 }
 
 struct Queue {
-    messages: VecDeque<Bytes>,
+    messages: VecDeque<Outgoing>,
     bytes: usize,
+    /// Streamed answers that wait or are being sent.
+    streams: usize,
     end: Option<End>,
     together: Outboxes,
 }
@@ -234,13 +238,14 @@ impl Queue {
             || self.together.bytes().saturating_add(bytes) <= OUTBOXES_BYTES_MAX
     }
 
-    fn push(&mut self, message: Bytes) {
+    fn push(&mut self, message: Outgoing) {
+        self.streams += usize::from(matches!(message, Outgoing::Streamed(_)));
         self.bytes += message.len();
         self.together.0.fetch_add(message.len(), Ordering::Relaxed);
         self.messages.push_back(message);
     }
 
-    fn pop(&mut self) -> Option<Bytes> {
+    fn pop(&mut self) -> Option<Outgoing> {
         let message = self.messages.pop_front()?;
         self.bytes -= message.len();
         self.together.0.fetch_sub(message.len(), Ordering::Relaxed);
@@ -264,7 +269,8 @@ impl Drop for Queue {
 impl Line {
     /// A connection whose work is charged to `share`; `ids` names its subscriptions.
     pub(crate) fn new(system: System, share: Share, ids: Entropy, together: Outboxes) -> Arc<Self> {
-        let queue = Queue { messages: VecDeque::new(), bytes: 0, end: None, together };
+        let messages = VecDeque::new();
+        let queue = Queue { messages, bytes: 0, streams: 0, end: None, together };
         Arc::new(Self {
             system,
             share,
@@ -305,7 +311,7 @@ impl Line {
         let bytes = message.len();
         let has_room = queue.has_room(bytes) && queue.has_room_beside_others(bytes);
         if has_room {
-            queue.push(message);
+            queue.push(Outgoing::Whole(message));
         } else {
             queue.end(End::Overrun);
         }
@@ -315,7 +321,7 @@ impl Line {
     }
 
     /// Queues an answer; waits for room. One caller at a time.
-    pub(crate) async fn push(&self, message: Bytes) -> Result<(), Closed> {
+    pub(crate) async fn push(&self, message: Outgoing) -> Result<(), Closed> {
         let mut message = Some(message);
         poll_fn(|cx| {
             self.emptied.register(cx.waker());
@@ -323,7 +329,7 @@ impl Line {
             if queue.end.is_some() {
                 return Poll::Ready(Err(Closed));
             }
-            if !queue.has_room(message.as_ref().map_or(0, Bytes::len)) {
+            if !queue.has_room(message.as_ref().map_or(0, Outgoing::len)) {
                 return Poll::Pending;
             }
             if let Some(message) = message.take() {
@@ -337,7 +343,7 @@ impl Line {
     }
 
     /// The next message to send. One caller at a time.
-    pub(crate) async fn next(&self) -> Result<Bytes, End> {
+    pub(crate) async fn next(&self) -> Result<Outgoing, End> {
         let message = poll_fn(|cx| {
             self.filled.register(cx.waker());
             self.take().transpose().map_or(Poll::Pending, Poll::Ready)
@@ -347,7 +353,7 @@ impl Line {
     }
 
     /// The next message to send, if one is there.
-    pub(crate) fn take(&self) -> Result<Option<Bytes>, End> {
+    pub(crate) fn take(&self) -> Result<Option<Outgoing>, End> {
         let mut queue = self.queue();
         if let Some(end) = queue.end {
             return Err(end);
@@ -356,6 +362,28 @@ impl Line {
         drop(queue);
         self.emptied.wake();
         Ok(Some(message))
+    }
+
+    /// As [`take`](Self::take), where nothing is streamed.
+    #[cfg(test)]
+    pub(crate) fn take_text(&self) -> Result<Option<Bytes>, End> {
+        let text = |message| match message {
+            Outgoing::Whole(text) => text,
+            Outgoing::Streamed(_) => panic!("it is streamed"),
+        };
+        Ok(self.take()?.map(text))
+    }
+
+    /// Streamed answers that wait or are being sent. The waker is woken when one has been sent.
+    pub(crate) fn streams(&self, waker: &Waker) -> usize {
+        self.emptied.register(waker);
+        self.queue().streams
+    }
+
+    /// A streamed answer has been sent.
+    pub(crate) fn streamed(&self) {
+        self.queue().streams -= 1;
+        self.emptied.wake();
     }
 
     /// Ends all subscriptions and refuses what comes (S3).

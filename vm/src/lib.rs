@@ -42,7 +42,7 @@ pub use block::{
 };
 pub use call::{
     AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, ReplayJob, ReplayRun,
-    TraceCall, TraceFrame, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep,
+    TraceCall, TraceFrame, TraceItem, TraceJob, TracePiece, TraceRun, TraceStart, TraceStep,
 };
 pub use collision::StorageSearch;
 pub use env::spec_id;

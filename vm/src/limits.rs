@@ -122,12 +122,14 @@ pub const LOADED_REDUCTIONS: u32 = 2_000;
 /// Fuel (in gas) charged for such a step (guess).
 pub const OVERRIDE_FUEL: u64 = 20_000;
 
-/// Bytes that the traces of one request may record, counted while they are recorded; beyond it the
-/// trace is refused. Rendered, hex makes twice as much of call data.
+/// Bytes that the traces of one request may record, counted while they are recorded; of one
+/// transaction where they are streamed. Beyond it the trace is refused. Rendered, hex makes twice
+/// as much of call data.
 pub const TRACE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of JSON that the traces of one request may have; beyond it they are refused. Less than an
-/// answer may have (160 MiB unless the operator says otherwise).
+/// Bytes of JSON that the traces of one request may have, or of one transaction where they are
+/// streamed; beyond it they are refused. Less than an answer may have (160 MiB unless the operator
+/// says otherwise).
 pub const TRACE_TEXT_BYTES_MAX: usize = 128 * 1024 * 1024;
 const _: () = assert!(TRACE_BYTES_MAX <= TRACE_TEXT_BYTES_MAX);
 
@@ -144,7 +146,11 @@ pub const RENDER_INLINE_BYTES: usize = 16 * 1024;
 /// Bytes of a trace's text that are written in one step: hex digits take about 1 ns each (guess).
 pub const TEXT_STEP_BYTES: usize = 16 * 1024;
 
-/// Text that a streamed trace may be ahead of its reader, in bytes.
+/// Bytes of a piece of text that was rendered whole and is streamed (a guess: some writes of a
+/// socket).
+pub const TEXT_PIECE_BYTES: usize = 64 * 1024;
+
+/// What an answer that is streamed may be ahead of its reader, in bytes.
 pub const TEXT_AHEAD_BYTES: usize = 256 * 1024;
 /// The same in pieces: a step writes one.
 pub const TEXT_AHEAD_PIECES: usize = 64;

@@ -17,7 +17,8 @@ use common::{Code, contract};
 use evenkeel_chain::Fork;
 use evenkeel_vm::{
     CallError, CallJob, CallKind, CallOutcome, CallRun, Limits, Step, TraceCall, TraceFrame,
-    TraceItem, TraceJob, TraceKind, TraceRun, TraceStart, Traced, limits::TEXT_STEP_BYTES,
+    TraceItem, TraceJob, TraceKind, TracePiece, TraceRun, TraceStart, Traced,
+    limits::TEXT_STEP_BYTES,
 };
 use revm::bytecode::opcode as op;
 use serde_json::{Value, json};
@@ -198,6 +199,55 @@ fn preimages_are_shown_by_hash() {
     assert_eq!(both, json!({ "keccak256PreimageTracer": expected, "noopTracer": {} }));
 }
 
+/// Goal: what geth has as scripts says the same, oddities included, in slices of any size too.
+/// Source: the scripts in `eth/tracers/js/internal/tracers`, by hand.
+#[test]
+fn scripts_of_geth_are_known_by_name() {
+    let of = |name: &str, codes: &[Code]| traced(&json!({ "tracer": name }), codes);
+    let code = calling(10_000).push(9);
+    let pc = code.0.len();
+    let codes =
+        [code.op(op::JUMPDEST).op(op::STOP), Code::default().push(7).op(op::POP).op(op::STOP)];
+    assert_eq!(of("noopTracerLegacy", &codes), json!({}));
+    assert_eq!(of("opcountTracer", &codes), json!(14));
+    let single = json!({ "PUSH1": 7, "PUSH20": 1, "PUSH2": 1, "CALL": 1, "POP": 1, "STOP": 2,
+        "JUMPDEST": 1 });
+    assert_eq!(of("unigramTracer", &codes), single);
+    let pairs = json!({ "PUSH1-PUSH1": 4, "PUSH1-PUSH20": 1, "PUSH20-PUSH2": 1, "PUSH2-CALL": 1,
+        "PUSH1-POP": 1, "POP-STOP": 1, "PUSH1-JUMPDEST": 1, "JUMPDEST-STOP": 1 });
+    assert_eq!(of("bigramTracer", &codes), pairs);
+    let mux = json!({ "bigramTracer": null, "opcountTracer": null });
+    let both = traced(&json!({ "tracer": "muxTracer", "tracerConfig": mux }), &codes);
+    assert_eq!(both, json!({ "bigramTracer": pairs, "opcountTracer": 14 }));
+
+    let to = format!("{:x}", U256::from_be_slice(contract(1).as_slice()));
+    let zero = json!({ "op": 0x60, "depth": 1, "result": ["0"], "len": 2 });
+    let call = |error: Value, returned: Value, ops: Value| {
+        json!([zero, zero, zero, zero, zero,
+            { "op": 0x73, "depth": 1, "result": [to], "len": 21 },
+            { "op": 0x61, "depth": 1, "result": ["2710"], "len": 3 },
+            // The instruction after the call is passed over, and its item taken for the call's.
+            { "op": 0xf1, "depth": 1, "result": ["9"], "gas": 10_000, "to": to, "value": "0",
+              "input": {}, "error": error, "return": returned, "ops": ops },
+            { "op": 0x5b, "depth": 1, "result": [], "pc": pc },
+            { "op": 0, "depth": 1, "result": [] }])
+    };
+    let within = json!([{ "op": 0x60, "depth": 2, "result": ["7"], "len": 2 },
+        { "op": 0x50, "depth": 2, "result": [] }, { "op": 0, "depth": 2, "result": [] }]);
+    assert_eq!(of("evmdisTracer", &codes), call(Value::Null, json!({}), within));
+    let [code, _] = codes;
+    let failing = [code, Code::default().op(op::ADD)];
+    let error = json!("stack underflow (0 <=> 2)");
+    assert_eq!(of("evmdisTracer", &failing), call(error, Value::Null, json!([])));
+
+    let asking = |code: Code, to: u64| {
+        code.push(0).push(0).push(8).push(28).push(0).push(to).push(10_000).op(op::CALL)
+    };
+    // One of them to a precompile, which is none.
+    let code = asking(asking(Code::default().push(0xaabb).push(0).op(op::MSTORE), 4), 0x77);
+    assert_eq!(of("4byteTracerLegacy", &[code]), json!({ "0x0000aabb-4": 1 }));
+}
+
 /// Goal: no number on the stack makes a tracer take memory that is not there.
 #[test]
 fn operands_of_a_failed_hash_are_not_believed() {
@@ -323,7 +373,10 @@ fn streamed(mut run: TraceRun) -> (Vec<Vec<u8>>, usize) {
     loop {
         let step = run.step(20_000);
         let before = pieces.len();
-        pieces.extend(std::iter::from_fn(|| run.take_text()).map(Vec::from));
+        pieces.extend(std::iter::from_fn(|| run.take_piece()).map(|piece| match piece {
+            TracePiece::Text(text) => Vec::from(text),
+            TracePiece::Flat { .. } => panic!("it is text"),
+        }));
         bytes_max = bytes_max.max(pieces[before..].iter().map(Vec::len).sum());
         match step {
             Step::More { .. } => {}

@@ -27,7 +27,6 @@ use crate::{
     params::{Object, Params, refuse},
     places::Place,
     position::{self, At, header_not_found},
-    render::{Answered, joined},
 };
 
 /// `debug_traceTransaction`
@@ -41,7 +40,7 @@ pub(super) async fn transaction(api: &Arc<Api>, request: Request<'_>) -> Result<
     let location = durable.chain.transaction(hash)?.ok_or_else(not_found)?;
     let scene = traced::scene(&durable, location.height).await?.ok_or_else(not_found)?;
     let index = transactions::index_of(location);
-    let job = scene.job(api, request, (index..index + 1, kind));
+    let job = scene.job(api, request.client, (index..index + 1, kind));
     traced_text::answer(api, request, (place, job, TraceFrame::One)).await
 }
 
@@ -131,7 +130,7 @@ async fn whole(
     (place, scene, kind): (Place, Scene, TraceKind),
 ) -> Result<Answer, RpcError> {
     let count = scene.block.txs.len();
-    let job = scene.job(api, request, (0..count, kind));
+    let job = scene.job(api, request.client, (0..count, kind));
     traced_text::answer(api, request, (place, job, TraceFrame::Block)).await
 }
 
@@ -189,26 +188,17 @@ pub(super) async fn call(api: &Arc<Api>, request: Request<'_>) -> Result<Answer,
 }
 
 /// `debug_traceCallMany`: bundles of calls, each call on what those before it left.
-pub(super) async fn call_many(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn call_many(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 3)?;
     let Object(bundles) = params.required::<Object<Vec<Bundle>>>(0)?;
     let context = params.optional::<Object<StateContext>>(1)?.map(|Object(context)| context);
     let options = call_options(&params, 2)?;
     let overrides = (options.state_overrides, options.block_overrides);
     let (lens, items) = bundled(bundles, overrides)?;
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let start = context_of(api, &api.durable.get(), context).await?;
     let job = job(api, request, (start, items, options.tracing_options));
-    let mut traces = traced::run(api, request, job).await?.into_iter();
-    let mut bytes = 0;
-    let mut shown = Vec::with_capacity(lens.len());
-    for len in lens {
-        let bundle: Result<Vec<_>, _> = traces.by_ref().take(len).map(traced::text).collect();
-        let bundle = bundle?;
-        bytes += bundle.iter().map(|trace| trace.get().len()).sum::<usize>();
-        shown.push(bundle);
-    }
-    joined(&api.system, shown, bytes).await
+    traced_text::answer(api, request, (place, job, TraceFrame::Lists(lens))).await
 }
 
 /// The calls of all bundles, and how many each bundle has. The overrides of the state hold from the

@@ -1,7 +1,7 @@
 //! `eth_newFilter` and its sisters.
 //!
 //! As in anvil, a log filter whose `fromBlock` names a number starts there: its first poll brings
-//! the logs since. A poll brings at most what one `eth_getLogs` may; the rest comes with the next.
+//! the logs since. A poll brings a bounded number of them; the rest comes with the next.
 //! Logs of blocks that were dropped come first, as removed.
 
 use std::{ops::RangeInclusive, sync::Arc};
@@ -15,10 +15,11 @@ use evenkeel_state::{Durable, LogStep};
 use serde_json::value::RawValue;
 
 use super::{
-    limits::{FILTER_BLOCKS_MAX, READ_REDUCTIONS, SEARCH_REDUCTIONS},
+    limits::{FILTER_BLOCKS_MAX, FILTER_LOGS_MAX, READ_REDUCTIONS, SEARCH_REDUCTIONS},
     logs, pending,
 };
 use crate::{
+    answer::Answer,
     api::{Api, Request},
     error::RpcError,
     filters::{Cursor, Filter, Gone},
@@ -73,12 +74,11 @@ pub(super) fn uninstall(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// `eth_getFilterLogs`: all logs of the filter's range, wherever its polls stand.
-pub(super) async fn filter_logs(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn filter_logs(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let FilterId(id) = Params::new(request.params, 1)?.required(0)?;
     match api.filters.get(api.system.now(), id) {
         Some((Filter::Logs { query, .. }, _)) => {
-            let found = logs::search(api, &api.durable.get(), &query, request.client).await?;
-            answer(&pieces(found.iter()).await?)
+            logs::all(api, request.client, (api.durable.get(), query)).await
         }
         Some((Filter::Blocks(_) | Filter::Pending { .. }, _)) | None => Err(not_found()),
     }
@@ -149,10 +149,9 @@ async fn poll_logs(
     let durable = api.durable.get();
     let span = span(api, &durable, query.blocks);
     let mut found = Vec::new();
+    let max = api.config.logs_max.unwrap_or(FILTER_LOGS_MAX);
     // One block alone may hold more than fits; it has to come at some time.
-    let fits = |found: &[Log], logs: &[Log]| {
-        found.is_empty() || found.len() + logs.len() <= api.config.logs_max
-    };
+    let fits = |found: &[Log], logs: &[Log]| found.is_empty() || found.len() + logs.len() <= max;
     loop {
         let before = cursor.clone();
         let Some(gone) = cursor.gone(&durable) else { break };

@@ -19,6 +19,10 @@ pub(crate) const FILTER_SUBTOPICS_MAX: usize = 1_000;
 /// Block hashes one answer of a block filter holds; the rest waits for the next poll.
 pub(crate) const FILTER_BLOCKS_MAX: u64 = 10_000;
 
+/// Logs that one poll of a log filter brings unless the operator says otherwise, some 10 MB, and
+/// those of one block at least; the rest waits for the next poll.
+pub(crate) const FILTER_LOGS_MAX: usize = 20_000;
+
 /// Reductions (25 ns) charged for decoding one chunk of a block, for one receipt looked through
 /// and for one item shown, at least; a turn looks at its clock every 500 (guesses).
 pub(crate) const CHUNK_REDUCTIONS: u32 = 2_000;
@@ -34,9 +38,6 @@ pub(crate) const ITEM_REDUCTIONS: u32 = 100;
 /// Blocks that one `trace_filter` spans: each with transactions is executed again. reth has 100;
 /// the deadline comes first where blocks are full.
 pub(crate) const TRACE_FILTER_BLOCKS_MAX: u64 = 1_000;
-
-/// Traces in one answer of `trace_filter`, about 500 bytes each.
-pub(crate) const TRACE_FILTER_RESULTS_MAX: usize = 100_000;
 
 /// Transactions in one page of Otterscan's lists; it asks for 25.
 pub(crate) const OTS_PAGE_MAX: usize = 1_000;

@@ -1,27 +1,31 @@
 //! `eth_getLogs`: the blocks that the index leads to, and of them the receipts.
 
+use std::sync::Arc;
+
 use alloy_eips::BlockNumberOrTag;
 use alloy_rpc_types_eth::Log;
 use evenkeel_chain::Height;
 use evenkeel_runtime::{Time, checkpoint, consume};
-use evenkeel_state::{DroppedBlock, Durable, LogStep};
+use evenkeel_state::{DroppedBlock, Durable, LogSearch, LogStep};
 
 use super::{
     limits::{READ_REDUCTIONS, RECEIPT_REDUCTIONS, SEARCH_REDUCTIONS},
     whole::executed,
+    written::written,
 };
 use crate::{
+    answer::Answer,
     api::{Api, Request},
     client::Client,
     error::RpcError,
     log_query::{Blocks, LogQuery},
     params::Params,
     position::{self, header_not_found},
-    render::{self, Answered, Place, answer, pieces},
+    render::{self, Place, answer, pieces},
 };
 
 /// `eth_getLogs`
-pub(super) async fn logs(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn logs(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 1)?;
     let query = params.required::<LogQuery>(0)?;
     let durable = api.durable.get();
@@ -31,56 +35,95 @@ pub(super) async fn logs(api: &Api, request: Request<'_>) -> Answered {
         let text = "block range extends beyond current head block";
         return Err(RpcError::invalid_params(text));
     }
-    let found = search(api, &durable, &query, request.client).await?;
-    answer(&pieces(found.iter()).await?)
+    all(api, request.client, (durable, Arc::new(query))).await
 }
 
-/// All logs of the pinned chain that `query` asks for.
+/// All logs of the pinned chain that `query` asks for, streamed as they are found; put together
+/// first if their number is capped, since that they are too many is to be said in their place.
 ///
 /// # Errors
 ///
 /// -32602 for a range from high to low, -32000 if it spans too many blocks, as geth's, -32005 if it
-/// holds too many logs, -32002 when the deadline passes.
-pub(super) async fn search(
-    api: &Api,
-    durable: &Durable,
-    query: &LogQuery,
+/// holds more logs than the operator allows, -32002 when the deadline passes.
+pub(super) async fn all(
+    api: &Arc<Api>,
     client: &Client,
-) -> Result<Vec<Log>, RpcError> {
-    let (first, last) = match query.blocks {
-        Blocks::Hash(hash) => {
-            let height = durable.chain.height_of(hash)?;
-            let height = height.ok_or_else(|| RpcError::server("unknown block"))?;
-            (height.get(), height.get())
-        }
-        Blocks::Range { from, to } => range(api, durable, from, to)?,
-    };
+    (durable, query): (Arc<Durable>, Arc<LogQuery>),
+) -> Result<Answer, RpcError> {
+    let span = span(api, &durable, query.blocks)?;
     let deadline = api.deadline(client);
-    let heights = Height::new(first)..=Height::new(last);
-    let mut search = durable.chain.find_logs(query.conditions(), heights);
-    let mut found = Vec::new();
-    loop {
-        checkpoint().await;
-        in_time(api.system.now(), deadline)?;
-        let height = match search.step()? {
-            LogStep::Block(height) => height,
-            LogStep::More => {
-                consume(SEARCH_REDUCTIONS);
-                continue;
+    let mut search = Search::new(api, (durable, query), (span, deadline));
+    if let Some(max) = api.config.logs_max {
+        let found = search.capped(max).await?;
+        return answer(&pieces(found.iter()).await?).map(Answer::from);
+    }
+    written(api, client, (deadline, timed_out()), move |text| {
+        Box::pin(async move {
+            text.push("[").await?;
+            while let Some((_, logs)) = search.next().await? {
+                for log in &logs {
+                    text.item(log).await?;
+                }
             }
-            LogStep::Done => return Ok(found),
-        };
-        consume(READ_REDUCTIONS);
-        let mut logs = of_block(durable, height, query).await?;
-        if found.len() + logs.len() > api.config.logs_max {
-            let max = api.config.logs_max;
-            let advice = match height.get().checked_sub(1).filter(|before| *before >= first) {
-                Some(before) => format!(", retry with the range {first}-{before}"),
-                None => String::new(),
-            };
-            return Err(RpcError::limit(format!("query exceeds max results {max}{advice}")));
+            text.push("]").await
+        })
+    })
+    .await
+}
+
+/// The logs that a query asks for, block by block.
+struct Search {
+    api: Arc<Api>,
+    durable: Arc<Durable>,
+    query: Arc<LogQuery>,
+    blocks: LogSearch,
+    first: u64,
+    deadline: Time,
+}
+
+impl Search {
+    fn new(
+        api: &Arc<Api>,
+        (durable, query): (Arc<Durable>, Arc<LogQuery>),
+        ((first, last), deadline): ((u64, u64), Time),
+    ) -> Self {
+        let heights = Height::new(first)..=Height::new(last);
+        let blocks = durable.chain.find_logs(query.conditions(), heights);
+        Self { api: Arc::clone(api), durable, query, blocks, first, deadline }
+    }
+
+    /// The matching logs of the next block that may have some.
+    async fn next(&mut self) -> Result<Option<(Height, Vec<Log>)>, RpcError> {
+        loop {
+            checkpoint().await;
+            in_time(self.api.system.now(), self.deadline)?;
+            match self.blocks.step()? {
+                LogStep::Block(height) => {
+                    consume(READ_REDUCTIONS);
+                    let logs = of_block(&self.durable, height, &self.query).await?;
+                    return Ok(Some((height, logs)));
+                }
+                LogStep::More => consume(SEARCH_REDUCTIONS),
+                LogStep::Done => return Ok(None),
+            }
         }
-        found.append(&mut logs);
+    }
+
+    /// All of them, if they are no more than `max`.
+    async fn capped(&mut self, max: usize) -> Result<Vec<Log>, RpcError> {
+        let mut found = Vec::new();
+        while let Some((height, mut logs)) = self.next().await? {
+            if found.len() + logs.len() > max {
+                let first = self.first;
+                let advice = match height.get().checked_sub(1).filter(|before| *before >= first) {
+                    Some(before) => format!(", retry with the range {first}-{before}"),
+                    None => String::new(),
+                };
+                return Err(RpcError::limit(format!("query exceeds max results {max}{advice}")));
+            }
+            found.append(&mut logs);
+        }
+        Ok(found)
     }
 }
 
@@ -134,6 +177,18 @@ pub(super) fn forgotten(first: u64, last: u64) -> RpcError {
     ))
 }
 
+/// The heights that a query is about.
+fn span(api: &Api, durable: &Durable, blocks: Blocks) -> Result<(u64, u64), RpcError> {
+    match blocks {
+        Blocks::Hash(hash) => {
+            let height = durable.chain.height_of(hash)?;
+            let height = height.ok_or_else(|| RpcError::server("unknown block"))?;
+            Ok((height.get(), height.get()))
+        }
+        Blocks::Range { from, to } => range(api, durable, from, to),
+    }
+}
+
 /// The heights a range means, cut at the head. Empty (first above last) if it starts above it.
 fn range(
     api: &Api,
@@ -160,6 +215,11 @@ fn range(
 }
 
 /// geth's error for a request that took too long.
+pub(super) fn timed_out() -> RpcError {
+    RpcError::new(-32_002, "request timed out")
+}
+
+/// That, if it is so late.
 pub(super) fn in_time(now: Time, deadline: Time) -> Result<(), RpcError> {
-    if now < deadline { Ok(()) } else { Err(RpcError::new(-32_002, "request timed out")) }
+    if now < deadline { Ok(()) } else { Err(timed_out()) }
 }

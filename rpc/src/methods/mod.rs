@@ -41,6 +41,7 @@ mod transactions;
 mod txpool;
 mod whole;
 mod witness;
+mod written;
 
 use std::sync::Arc;
 

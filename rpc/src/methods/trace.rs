@@ -8,31 +8,36 @@ use alloy_eips::{BlockId, BlockNumHash, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, map::HashSet};
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
 use alloy_rpc_types_trace::{
-    filter::{TraceFilter, TraceFilterMode},
+    filter::{TraceFilter, TraceFilterMatcher, TraceFilterMode},
     parity::{LocalizedTransactionTrace, RewardAction, RewardType, TraceType},
 };
 use evenkeel_chain::{Height, RecoveredTx, SealedBlock};
 use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::Durable;
-use evenkeel_vm::{TraceCall, TraceItem, TraceJob, TraceKind, TraceStart, Traced, block_rewards};
+use evenkeel_vm::{
+    CallError, TraceCall, TraceFrame, TraceItem, TraceJob, TraceKind, TracePiece, TraceStart,
+    Traced, block_rewards,
+};
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
     call, debug_trace,
-    limits::{
-        FILTER_ADDRESSES_MAX, ITEM_REDUCTIONS, READ_REDUCTIONS, TRACE_CALLS_MAX,
-        TRACE_FILTER_BLOCKS_MAX, TRACE_FILTER_RESULTS_MAX,
-    },
-    logs::in_time,
+    limits::{FILTER_ADDRESSES_MAX, READ_REDUCTIONS, TRACE_CALLS_MAX, TRACE_FILTER_BLOCKS_MAX},
     traced::{self, Scene},
+    traced_text::{self, Tracing},
+    written::{Text, written},
 };
 use crate::{
+    answer::Answer,
     api::{Api, Request},
+    client::Client,
     error::RpcError,
+    executions::Method,
     params::{Arg, Object, Params, Quantity, refuse},
     position::{self, At, header_not_found},
-    render::{Answered, answer, joined, null},
+    render::{Answered, answer, joined, null, pieces},
 };
 
 type Types = HashSet<TraceType>;
@@ -43,11 +48,9 @@ pub(super) async fn transaction(api: &Api, request: Request<'_>) -> Answered {
     let hash = params.required::<B256>(0)?;
     let _place = api.place(request.client).await?;
     let Some(traces) = of_transaction(api, request, hash).await? else { return null() };
-    let mut shown = Shown::default();
-    for trace in &traces {
-        shown.add(api, trace).await?;
-    }
-    shown.joined(api).await
+    let texts = pieces(traces.iter()).await?;
+    let bytes = texts.iter().map(|text| text.get().len()).sum();
+    joined(&api.system, texts, bytes).await
 }
 
 /// `trace_get`: the trace of a transaction at an address in the tree of its calls.
@@ -112,26 +115,27 @@ fn rewards(api: &Api, block: &SealedBlock) -> Vec<LocalizedTransactionTrace> {
 }
 
 /// `trace_block`
-pub(super) async fn block(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn block(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 1)?;
     let id = params.required::<BlockId>(0)?;
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let durable = api.durable.get();
-    let mut shown = Shown::default();
-    match found(api, &durable, id).await? {
-        Found::Nothing => return null(),
-        Found::Genesis => {}
-        Found::Block(scene) => {
-            let block = Arc::clone(&scene.block);
-            for trace in of_block(api, request, scene).await?.iter().flatten() {
-                shown.add(api, trace).await?;
-            }
-            for trace in &rewards(api, &block) {
-                shown.add(api, trace).await?;
-            }
-        }
-    }
-    shown.joined(api).await
+    let scene = match found(api, &durable, id).await? {
+        Found::Nothing => return null().map(Answer::from),
+        Found::Genesis => return answer::<[(); 0]>(&[]).map(Answer::from),
+        Found::Block(scene) => scene,
+    };
+    let (api, who) = (Arc::clone(api), Who::of(request)?);
+    who.written(&Arc::clone(&api), move |text, who| {
+        Box::pin(async move {
+            let _place = place;
+            text.push("[").await?;
+            let traces = BlockTraces { api: &api, who: &who, matcher: None };
+            traces.write(scene, &mut Page::default(), text).await?;
+            text.push("]").await
+        })
+    })
+    .await
 }
 
 /// A block as the methods of this file find it.
@@ -170,29 +174,22 @@ pub(super) async fn replay_transaction(api: &Api, request: Request<'_>) -> Answe
 }
 
 /// `trace_replayBlockTransactions`
-pub(super) async fn replay_block(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn replay_block(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 2)?;
     let id = params.required::<BlockId>(0)?;
     let Object(types) = params.required::<Object<Types>>(1)?;
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let durable = api.durable.get();
     match found(api, &durable, id).await? {
-        Found::Nothing => null(),
-        Found::Genesis => answer::<[(); 0]>(&[]),
+        Found::Nothing => null().map(Answer::from),
+        Found::Genesis => answer::<[(); 0]>(&[]).map(Answer::from),
         Found::Block(scene) => {
             let count = scene.block.txs.len();
             let kind = TraceKind::Replay { types, has_hash: true };
-            texts(api, scene.traces(api, request, (0..count, kind)).await?).await
+            let job = scene.job(api, request.client, (0..count, kind));
+            traced_text::streamed(api, request, (place, job, TraceFrame::List)).await
         }
     }
-}
-
-/// Traces that are text already, as a list.
-async fn texts(api: &Api, traces: Vec<Traced>) -> Answered {
-    let texts: Result<Vec<_>, _> = traces.into_iter().map(traced::text).collect();
-    let texts = texts?;
-    let bytes = texts.iter().map(|text| text.get().len()).sum();
-    joined(&api.system, texts, bytes).await
 }
 
 /// `trace_call`
@@ -206,12 +203,13 @@ pub(super) async fn call(api: &Api, request: Request<'_>) -> Answered {
     let request_of_call = call::checked(call)?;
     let call = TraceCall { request: request_of_call, state_overrides, block_overrides, kind: None };
     let items = vec![TraceItem::Call(Box::new(call))];
-    let mut traces = on_block(api, request, (block, items, types)).await?;
-    traced::text(traces.pop().ok_or_else(traced::wrong_kind)?)
+    let _place = api.place(request.client).await?;
+    let job = on_block(api, request, (block, items, types)).await?;
+    traced::text(traced::run(api, request, job).await?.pop().ok_or_else(traced::wrong_kind)?)
 }
 
 /// `trace_callMany`: each call on what those before it left.
-pub(super) async fn call_many(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn call_many(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 2)?;
     let Object(calls) = params.required::<Object<Vec<(TransactionRequest, Types)>>>(0)?;
     let block = params.block(1)?;
@@ -229,7 +227,9 @@ pub(super) async fn call_many(api: &Api, request: Request<'_>) -> Answered {
         };
         items.push(TraceItem::Call(Box::new(call)));
     }
-    texts(api, on_block(api, request, (block, items, Types::default())).await?).await
+    let place = api.place(request.client).await?;
+    let job = on_block(api, request, (block, items, Types::default())).await?;
+    traced_text::streamed(api, request, (place, job, TraceFrame::List)).await
 }
 
 /// `trace_rawTransaction`: a signed transaction as it would run after the block.
@@ -241,8 +241,9 @@ pub(super) async fn raw_transaction(api: &Api, request: Request<'_>) -> Answered
     let tx = RecoveredTx::decode(&raw).map_err(|error| RpcError::server(error.to_string()))?;
     let tx = tx.recover().map_err(|error| RpcError::server(error.to_string()))?;
     let items = vec![TraceItem::Signed(tx)];
-    let mut traces = on_block(api, request, (block, items, types)).await?;
-    traced::text(traces.pop().ok_or_else(traced::wrong_kind)?)
+    let _place = api.place(request.client).await?;
+    let job = on_block(api, request, (block, items, types)).await?;
+    traced::text(traced::run(api, request, job).await?.pop().ok_or_else(traced::wrong_kind)?)
 }
 
 /// Traces of what is no part of the chain, after the block, in its environment.
@@ -250,12 +251,11 @@ async fn on_block(
     api: &Api,
     request: Request<'_>,
     (block, items, types): (BlockId, Vec<TraceItem>, Types),
-) -> Result<Vec<Traced>, RpcError> {
-    let _place = api.place(request.client).await?;
+) -> Result<TraceJob, RpcError> {
     let start: TraceStart = debug_trace::after(api, &api.durable.get(), block).await?;
     let kind = TraceKind::Replay { types, has_hash: false };
     let (spec, limits) = (Arc::clone(&api.spec), api.limits(request.client));
-    traced::run(api, request, TraceJob { start, items, kind, spec, limits }).await
+    Ok(TraceJob { start, items, kind, spec, limits })
 }
 
 /// The argument of `trace_filter`.
@@ -272,10 +272,10 @@ struct Filter {
 }
 
 /// `trace_filter`
-pub(super) async fn filter(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn filter(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 1)?;
     let Object(filter) = params.required::<Object<Filter>>(0)?;
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let durable = api.durable.get();
     let (first, last) = range(api, &durable, &filter)?;
     let from_address = filter.from_address.unwrap_or_default();
@@ -286,53 +286,43 @@ pub(super) async fn filter(api: &Api, request: Request<'_>) -> Answered {
     let mode = filter.mode.unwrap_or_default();
     let matcher =
         TraceFilter { from_address, to_address, mode, ..TraceFilter::default() }.matcher();
-    let mut skipped = filter.after.unwrap_or(0);
-    let mut wanted = filter.count.unwrap_or(u64::MAX);
-    let deadline = api.deadline(request.client);
-    let mut shown = Shown::default();
-    for number in first..=last {
-        if wanted == 0 {
-            break;
-        }
-        consume(READ_REDUCTIONS);
-        checkpoint().await;
-        in_time(api.system.now(), deadline)?;
-        let Some(traces) = of_height(api, request, (&durable, Height::new(number))).await? else {
-            continue;
-        };
-        for trace in traces.iter().filter(|trace| matcher.matches(&trace.trace)) {
-            if skipped > 0 {
-                skipped -= 1;
-            } else if wanted > 0 {
-                wanted -= 1;
-                shown.add(api, trace).await?;
+    let mut page =
+        Page { skipped: filter.after.unwrap_or(0), wanted: filter.count.unwrap_or(u64::MAX) };
+    let (api, who) = (Arc::clone(api), Who::of(request)?);
+    who.written(&Arc::clone(&api), move |text, who| {
+        Box::pin(async move {
+            let _place = place;
+            text.push("[").await?;
+            let traces = BlockTraces { api: &api, who: &who, matcher: Some(&matcher) };
+            for number in first..=last {
+                if page.wanted == 0 {
+                    break;
+                }
+                consume(READ_REDUCTIONS);
+                checkpoint().await;
+                if let Some(scene) = happening(&api, &durable, Height::new(number)).await? {
+                    traces.write(scene, &mut page, text).await?;
+                }
             }
-        }
-    }
-    shown.joined(api).await
+            text.push("]").await
+        })
+    })
+    .await
 }
 
-/// All traces of the block at `height`; none if nothing happens in it, which its header says.
-async fn of_height(
+/// The block at `height`; none if nothing happens in it, which its header says.
+async fn happening(
     api: &Api,
-    request: Request<'_>,
-    (durable, height): (&Durable, Height),
-) -> Result<Option<Vec<LocalizedTransactionTrace>>, RpcError> {
+    durable: &Durable,
+    height: Height,
+) -> Result<Option<Scene>, RpcError> {
     let (header, _) = position::header_at(durable, height)?.ok_or_else(header_not_found)?;
     let has_txs = header.transactions_root != alloy_consensus::constants::EMPTY_ROOT_HASH;
     let is_paid = !block_rewards(api.spec.fork_of(&header), &header, &[]).is_empty();
     if height == durable.chain.genesis() || !(has_txs || is_paid) {
         return Ok(None);
     }
-    let scene = traced::scene(durable, height).await?.ok_or_else(header_not_found)?;
-    let block = Arc::clone(&scene.block);
-    let mut traces: Vec<_> = if has_txs {
-        of_block(api, request, scene).await?.into_iter().flatten().collect()
-    } else {
-        Vec::new()
-    };
-    traces.append(&mut rewards(api, &block));
-    Ok(Some(traces))
+    traced::scene(durable, height).await?.ok_or_else(header_not_found).map(Some)
 }
 
 /// The heights that a filter means, cut at the head: from the first to the latest block unless it
@@ -360,32 +350,96 @@ fn range(api: &Api, durable: &Durable, filter: &Filter) -> Result<(u64, u64), Rp
     Ok((first, last))
 }
 
-/// Traces as they are shown, within the bounds of an answer.
-#[derive(Default)]
-struct Shown {
-    texts: Vec<Box<RawValue>>,
-    bytes: usize,
+/// Who asks, and for what.
+struct Who {
+    client: Client,
+    method: Method,
 }
 
-impl Shown {
-    /// Shows one more, giving way to others before.
-    async fn add(&mut self, api: &Api, trace: &LocalizedTransactionTrace) -> Result<(), RpcError> {
-        consume(ITEM_REDUCTIONS);
-        checkpoint().await;
-        let text = answer(trace)?;
-        self.bytes += text.get().len();
-        if self.bytes > api.config.response_bytes_max {
-            return Err(RpcError::response_too_large());
-        }
-        if self.texts.len() >= TRACE_FILTER_RESULTS_MAX {
-            let max = TRACE_FILTER_RESULTS_MAX;
-            return Err(RpcError::limit(format!("query exceeds max results {max}")));
-        }
-        self.texts.push(text);
-        Ok(())
+impl Who {
+    fn of(request: Request<'_>) -> Result<Self, RpcError> {
+        Ok(Self { client: request.client.clone(), method: traced::method(request)? })
     }
 
-    async fn joined(self, api: &Api) -> Answered {
-        joined(&api.system, self.texts, self.bytes).await
+    /// An answer that is written within the time of an execution.
+    async fn written<W>(self, api: &Api, write: W) -> Result<Answer, RpcError>
+    where
+        W: for<'a> FnOnce(&'a mut Text, Self) -> BoxFuture<'a, Result<(), RpcError>>
+            + Send
+            + 'static,
+    {
+        let client = self.client.clone();
+        let late = (api.deadline(&client), CallError::Timeout(api.config.evm_timeout).into());
+        written(api, &client, late, |text| write(text, self)).await
+    }
+}
+
+/// Which of the traces found are shown.
+struct Page {
+    skipped: u64,
+    wanted: u64,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { skipped: 0, wanted: u64::MAX }
+    }
+}
+
+impl Page {
+    /// Whether the next one is.
+    fn shows(&mut self) -> bool {
+        if self.skipped > 0 {
+            self.skipped -= 1;
+            return false;
+        }
+        let is_wanted = self.wanted > 0;
+        self.wanted = self.wanted.saturating_sub(1);
+        is_wanted
+    }
+}
+
+/// Writes the traces of blocks, transaction by transaction.
+struct BlockTraces<'a> {
+    api: &'a Arc<Api>,
+    who: &'a Who,
+    /// All, if there is none.
+    matcher: Option<&'a TraceFilterMatcher>,
+}
+
+impl BlockTraces<'_> {
+    /// Those of a block, and what is paid for it.
+    async fn write(&self, scene: Scene, page: &mut Page, text: &mut Text) -> Result<(), RpcError> {
+        let block = Arc::clone(&scene.block);
+        let Who { client, method } = self.who;
+        if !block.txs.is_empty() {
+            let job = scene.job(self.api, client, (0..block.txs.len(), TraceKind::Flat));
+            let tracing = Tracing::start(self.api, (client, *method), ((), job, TraceFrame::List));
+            while let Some(piece) = tracing.next().await? {
+                let TracePiece::Flat { traces, .. } = piece else {
+                    return Err(traced::wrong_kind());
+                };
+                self.show(&traces, page, text).await?;
+                if page.wanted == 0 {
+                    return Ok(());
+                }
+            }
+        }
+        self.show(&rewards(self.api, &block), page, text).await
+    }
+
+    async fn show(
+        &self,
+        traces: &[LocalizedTransactionTrace],
+        page: &mut Page,
+        text: &mut Text,
+    ) -> Result<(), RpcError> {
+        for trace in traces {
+            let is_meant = self.matcher.is_none_or(|matcher| matcher.matches(&trace.trace));
+            if is_meant && page.shows() {
+                text.item(trace).await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::{transactions, whole};
 use crate::{
     api::{Api, Request},
+    client::Client,
     error::RpcError,
     executions::Method,
     position,
@@ -48,16 +49,16 @@ impl Scene {
         request: Request<'_>,
         asked: (Range<usize>, TraceKind),
     ) -> Result<Vec<Traced>, RpcError> {
-        run(api, request, self.job(api, request, asked)).await
+        run(api, request, self.job(api, request.client, asked)).await
     }
 
     pub(super) fn job(
         self,
         api: &Api,
-        request: Request<'_>,
+        client: &Client,
         (txs, kind): (Range<usize>, TraceKind),
     ) -> TraceJob {
-        let rules = (Arc::clone(&api.spec), api.limits(request.client));
+        let rules = (Arc::clone(&api.spec), api.limits(client));
         TraceJob::of_block((self.parent_view, self.block), txs, kind, rules)
     }
 }

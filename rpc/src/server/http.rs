@@ -182,7 +182,7 @@ async fn post<D: Dispatch>(visit: &Visit<D>, request: Request<Incoming>) -> Resu
             return Ok(refusal(status, error));
         }
     };
-    let reply = door.calls.serve_streaming(&client, body).await;
+    let reply = door.calls.serve(&client, None, body).await;
     let body = reply.map(|reply| Out::new(reply, &visit.gauge)).unwrap_or_default();
     Ok(json(StatusCode::OK, body))
 }

@@ -1,5 +1,6 @@
 //! JSON-RPC over a Unix socket: JSON values one after the other, as geth and anvil read them;
-//! each answer and notification is a line.
+//! each answer and notification is a line. An answer that is streamed comes as it is made; if it
+//! breaks, the connection ends within the line.
 //!
 //! A connection is worked like a WebSocket (`ws.rs`), with subscriptions, and without pings: who is
 //! on the same machine and gone, is seen to be gone. What is no JSON is answered with -32700 for
@@ -23,7 +24,9 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use evenkeel_runtime::{Class, Spawn, System};
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message, error::CapacityError};
+use tokio_tungstenite::tungstenite::{
+    Error as WsError, Message, error::CapacityError, protocol::frame::coding::CloseCode,
+};
 
 use crate::{
     client::ClientKey,
@@ -118,7 +121,9 @@ async fn serve<D: Dispatch>(door: Arc<Door<D>>, stream: UnixStream, _seat: Taken
     let bytes_max = door.calls.limits().envelope.bytes_max;
     let pipe = Pipe::new(stream, &door.system, bytes_max, door.patience.write_stall_max);
     let (mut sink, mut stream) = pipe.split();
-    if converse(&door, member, (&mut sink, &mut stream), None).await.is_some() {
+    let farewell = converse(&door, member, (&mut sink, &mut stream), None).await;
+    // Behind half an answer nothing can be said.
+    if farewell.is_some_and(|(code, _)| code != CloseCode::Error) {
         let text = format!("the message is too large (limit {bytes_max} bytes), or was not read");
         let text = refusal(RpcError::invalid_request(text));
         let text = String::from_utf8(text.into()).expect("an answer is JSON");
@@ -217,9 +222,20 @@ impl Sink<Message> for Pipe {
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), WsError> {
-        if let Message::Text(text) = message {
-            let this = self.get_mut();
-            this.to_write.push_back(text.into());
+        let (text, is_last) = match message {
+            Message::Text(text) => (text.into(), true),
+            Message::Frame(frame) => {
+                let is_last = frame.header().is_final;
+                (frame.into_payload(), is_last)
+            }
+            // Between the two ends of a machine there are none.
+            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {
+                return Ok(());
+            }
+        };
+        let this = self.get_mut();
+        this.to_write.push_back(text);
+        if is_last {
             this.to_write.push_back(Bytes::from_static(b"\n"));
         }
         Ok(())

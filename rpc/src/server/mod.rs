@@ -10,6 +10,7 @@ mod listen;
 mod metrics;
 mod out;
 mod wire;
+mod writer;
 mod ws;
 
 pub use cors::BadOrigin;

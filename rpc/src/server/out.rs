@@ -14,8 +14,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::{
-    answer::{Reply, TextStream},
-    envelope::ANSWER_END,
+    answer::{Reply, Streamed, TextStream},
     error::RpcError,
     server::wire::{Gauge, Phase},
 };
@@ -30,6 +29,8 @@ pub(super) struct Out {
 /// What is not there yet. We owe it as long as it lives.
 struct Rest {
     text: TextStream,
+    /// What follows it.
+    end: &'static str,
     gauge: Arc<Gauge>,
 }
 
@@ -41,9 +42,13 @@ impl Drop for Rest {
 
 impl Out {
     pub(super) fn new(reply: Reply, gauge: &Arc<Gauge>) -> Self {
-        let (pieces, rest) = reply.into_pieces();
-        let rest = rest.map(|text| Rest { text, gauge: Arc::clone(gauge) });
-        Self { pieces: pieces.into(), rest }
+        match reply {
+            Reply::Whole(whole) => Self { pieces: whole.into_pieces().into(), rest: None },
+            Reply::Streamed(Streamed { pieces, rest, end, .. }) => {
+                let rest = Some(Rest { text: rest, end, gauge: Arc::clone(gauge) });
+                Self { pieces: pieces.into(), rest }
+            }
+        }
     }
 
     /// Whether more is to come than is there.
@@ -79,8 +84,9 @@ impl Body for Out {
                 return Poll::Ready(Some(Err(error)));
             }
             None => {
+                let end = Bytes::from_static(rest.end.as_bytes());
                 self.rest = None;
-                Bytes::from_static(ANSWER_END.as_bytes())
+                end
             }
         };
         Poll::Ready(Some(Ok(Frame::data(piece))))

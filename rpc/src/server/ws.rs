@@ -2,21 +2,20 @@
 //! time, answers and notifications share one queue.
 //!
 //! One process per connection, with two halves: the reader starts a process per message and queues
-//! the answers as they are ready (in any order, as the protocol allows); the writer empties the
-//! queue and pings. Whichever ends first ends the other, all calls and all subscriptions.
+//! the answers as they are ready (in any order, as the protocol allows); the writer (`writer.rs`)
+//! empties the queue and pings. Whichever ends first ends the other, all calls and all
+//! subscriptions.
 //!
 //! # Invariants
 //!
 //! - W1: at most [`SOCKET_CALLS_MAX`] calls, with bodies of no more than twice the body limit in
-//!   all, are worked at once; beyond that nothing is read.
+//!   all, are worked at once; beyond that nothing is read. An answer that is streamed is worked
+//!   until it is sent.
 
 use std::{
     future::poll_fn,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Duration,
 };
@@ -24,9 +23,7 @@ use std::{
 use bytes::Bytes;
 use evenkeel_runtime::{Class, Spawn, System, checkpoint};
 use futures_util::{
-    FutureExt, Sink, SinkExt, Stream, StreamExt,
-    future::{Either, pending, select},
-    stream::FuturesUnordered,
+    FutureExt, Sink, SinkExt, Stream, StreamExt, future::select, stream::FuturesUnordered,
 };
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
@@ -48,6 +45,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    answer::Outgoing,
     body::{self, Calls, Owned},
     client::{Client, Member},
     dispatch::Dispatch,
@@ -59,8 +57,9 @@ use crate::{
         http::{BODIES_FULL, Door, Visit, member, plain},
         out::Out,
         wire::Phase,
+        writer::{Pulse, Writer},
     },
-    session::{Closed, End, Line, Session},
+    session::{Closed, Line, Session},
 };
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -123,14 +122,6 @@ impl Drop for Hold {
     }
 }
 
-/// What the reader tells the writer about the peer.
-struct Pulse {
-    /// Something came since the last ping, or we were not listening.
-    is_heard: AtomicBool,
-    /// How often it is asked for a sign of life; none: never.
-    ping_every: Option<Duration>,
-}
-
 async fn serve<D: Dispatch>(door: &Door<D>, client: Member, io: Upgraded) {
     let bytes_max = door.calls.limits().envelope.bytes_max;
     let config = WebSocketConfig::default()
@@ -170,11 +161,11 @@ where
     let ids = system.entropy(&format!("subscriptions of socket {number}"));
     let line = Line::new(system.clone(), client.share.clone(), ids, door.outboxes.clone());
     let hold = Hold(Arc::clone(&line));
-    let pulse = Pulse { is_heard: AtomicBool::default(), ping_every };
+    let pulse = Pulse::new(ping_every);
     let farewell = {
         let reader = Reader { calls, system, client, line: &line, pulse: &pulse, bodies };
         let reading = pin!(reader.run(stream));
-        let writing = pin!(write(sink, system, &line, &pulse));
+        let writing = pin!(Writer::new(sink, system, (&line, &pulse)).run());
         select(reading, writing).await.factor_first().0
     };
     drop(hold);
@@ -197,7 +188,7 @@ struct Reader<'a, D> {
 struct Worked {
     bytes: usize,
     session: Session,
-    answer: Option<Bytes>,
+    answer: Option<Outgoing>,
     _held: Option<Taken>,
 }
 
@@ -217,20 +208,18 @@ impl<D: Dispatch> Reader<'_, D> {
         loop {
             // A peer that sends without pause would otherwise keep the worker to itself.
             checkpoint().await;
-            // W1: what is read next has at most `bytes_max` itself.
-            let is_open = working.len() < SOCKET_CALLS_MAX && bytes_working <= bytes_max;
             let step = poll_fn(|cx| {
                 if let Poll::Ready(Some(worked)) = working.poll_next_unpin(cx) {
                     return Poll::Ready(Step::Worked(worked));
                 }
-                if is_open {
-                    return stream.poll_next_unpin(cx).map(Step::Came);
-                }
-                Poll::Pending
+                // W1: what is read next has at most `bytes_max` itself.
+                let count = working.len() + self.line.streams(cx.waker());
+                let is_open = count < SOCKET_CALLS_MAX && bytes_working <= bytes_max;
+                self.pulse.listens(is_open);
+                if is_open { stream.poll_next_unpin(cx).map(Step::Came) } else { Poll::Pending }
             })
             .await;
-            // While calls are worked we may not have listened, so silence proves nothing.
-            self.pulse.is_heard.store(true, Ordering::Relaxed);
+            self.pulse.heard();
 
             let body = match step {
                 Step::Worked(worked) => {
@@ -268,19 +257,22 @@ impl<D: Dispatch> Reader<'_, D> {
         let session = Session::new(Arc::clone(self.line));
         let (calls, here, bytes) = (self.calls.clone(), session.clone(), body.len());
         let spawn = Spawn::new("request", Class::Rpc).share(client.share.clone());
+        let system = self.system.clone();
         let task = Owned::new(self.system.spawn_future(spawn, async move {
-            calls.serve_body(&client, Some(&here), body).await
+            let reply = calls.serve(&client, Some(&here), body).await?;
+            Some(reply.into_outgoing(&system).await)
         }));
         task.map(move |answer| {
             // After a panic the id is lost with the call.
-            let answer = answer.unwrap_or_else(|_| Some(refusal(body::internal_error())));
+            let lost = || Some(Outgoing::Whole(refusal(body::internal_error())));
+            let answer = answer.unwrap_or_else(|_| lost());
             Worked { bytes, session, answer, _held: held }
         })
     }
 
     /// Tells the client that its message is not worked now.
     async fn refuse(&self) -> Result<(), Closed> {
-        self.line.push(refusal(RpcError::limit(BODIES_FULL))).await
+        self.line.push(Outgoing::Whole(refusal(RpcError::limit(BODIES_FULL)))).await
     }
 
     async fn deliver(&self, worked: Worked) -> Result<(), Closed> {
@@ -305,54 +297,4 @@ fn farewell(error: &WsError) -> Farewell {
         WsError::Utf8(_) => Some((CloseCode::Invalid, "not UTF-8")),
         _ => None,
     }
-}
-
-async fn write<S>(sink: &mut S, system: &System, line: &Line, pulse: &Pulse) -> Farewell
-where
-    S: Sink<Message, Error = WsError> + Unpin,
-{
-    let sleep = || match pulse.ping_every {
-        Some(after) => system.sleep(after).boxed(),
-        None => pending().boxed(),
-    };
-    let mut ping = sleep();
-    loop {
-        let next = match select(pin!(line.next()), &mut ping).await {
-            Either::Left((next, _)) => Some(next),
-            Either::Right(((), _)) => None,
-        };
-        let sent = match next {
-            Some(Err(End::Overrun)) => {
-                return Some((CloseCode::Policy, "too many notifications unread"));
-            }
-            Some(Err(End::Gone)) => return None,
-            Some(Ok(message)) => send_all(sink, line, message).await,
-            None if !pulse.is_heard.swap(false, Ordering::Relaxed) => {
-                return Some((CloseCode::Away, "no sign of life"));
-            }
-            None => {
-                ping = sleep();
-                sink.send(Message::Ping(Bytes::new())).await
-            }
-        };
-        if sent.is_err() {
-            return None;
-        }
-    }
-}
-
-/// Sends `message` and all that wait behind it, then flushes once.
-async fn send_all<S>(sink: &mut S, line: &Line, message: Bytes) -> Result<(), WsError>
-where
-    S: Sink<Message, Error = WsError> + Unpin,
-{
-    let mut next = Some(message);
-    while let Some(message) = next {
-        let text = Utf8Bytes::try_from(message).expect("answers and notifications are JSON");
-        sink.feed(Message::Text(text)).await?;
-        checkpoint().await;
-        // An end is seen by the next call of `next`.
-        next = line.take().unwrap_or_default();
-    }
-    sink.flush().await
 }

@@ -26,7 +26,7 @@ fn the_queue_is_bounded_and_its_overrun_is_final() {
         assert_eq!(queued, fits, "of {length} bytes");
         assert!(outbox.is_closed());
         assert_eq!(outbox.notify(&ballast), Err(Closed));
-        assert_eq!(line.take(), Err(End::Overrun));
+        assert_eq!(line.take_text(), Err(End::Overrun));
         system.stop(Duration::from_secs(5));
     }
 }
@@ -58,7 +58,7 @@ fn all_queues_together_are_bounded() {
     let (outbox, reader) = open(99);
     for _ in 0..100 {
         outbox.notify(&"small").expect("a reader is not closed for others");
-        assert!(reader.take().expect("open").is_some());
+        assert!(reader.take_text().expect("open").is_some());
     }
     drop((outbox, reader, greedy));
     assert_eq!(held(), 0);
@@ -111,14 +111,14 @@ fn subscriptions_start_when_their_answer_is_queued() {
         let (answered, forgotten) = (Session::new(line.clone()), Session::new(line.clone()));
         let (first, second) = (open(&answered), open(&forgotten));
         simulation.run_until_idle();
-        assert_eq!(line.take(), Ok(None));
+        assert_eq!(line.take_text(), Ok(None));
 
         answered.release();
         drop(forgotten);
         simulation.run_until_idle();
-        let note = line.take().expect("it is open").expect("the first has spoken");
+        let note = line.take_text().expect("it is open").expect("the first has spoken");
         assert!(note.escape_ascii().to_string().contains(&first.to_string()));
-        assert_eq!(line.take(), Ok(None));
+        assert_eq!(line.take_text(), Ok(None));
         assert!(!answered.close(&first) && !answered.close(&second), "both have ended");
     }
 }

@@ -13,8 +13,6 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use alloy_primitives::bytes::Bytes;
-
 use evenkeel_runtime::{
     Actor, Answer, Class, Ctx, Flow, JobHandle, MailboxSpec, Message, NoCredit, Overflow, Panicked,
     Reply, Share, Sink, Spawn, System, Time, reply,
@@ -26,6 +24,7 @@ use super::{
     turn::{Turn, slices},
 };
 use crate::{
+    call::TracePiece,
     error::CallError,
     heavy::HeavyResult,
     limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits},
@@ -106,12 +105,13 @@ struct Call<R: Run> {
     output: Output<Outcome<R>>,
 }
 
-/// The way out of text that is streamed.
+/// The way out of what is streamed.
 struct Output<O> {
     /// Nothing is streamed without it.
-    sink: Option<Sink<Bytes, CallError>>,
-    /// What the reader lets us keep until it has read more: of one turn at most.
-    unsent: VecDeque<Bytes>,
+    sink: Option<Sink<TracePiece, CallError>>,
+    /// What the reader lets us keep until it has read more: of one turn at most, or of a
+    /// transaction whose trace is rendered whole.
+    unsent: VecDeque<TracePiece>,
     /// The outcome, when nothing but the above is left to do.
     end: Option<O>,
 }
@@ -173,7 +173,7 @@ impl<R: Run> Actor for Call<R> {
         self.slices += 1;
         self.gas_used += used;
         self.tell(HoldState::Running, || run.whereabouts());
-        self.output.unsent.extend(std::iter::from_fn(|| run.take_text()));
+        self.output.unsent.extend(std::iter::from_fn(|| run.take_piece()));
         match turn {
             Turn::Spent => {
                 self.work = Work::Running(run);
@@ -199,17 +199,17 @@ impl<R: Run> Actor for Call<R> {
 }
 
 impl<R: Run> Call<R> {
-    /// Hands text on to the reader; says what to do if there is nothing to execute now.
+    /// Hands pieces on to the reader; says what to do if there is nothing to execute now.
     fn hand_over(&mut self, ctx: &mut Ctx<'_, CallMessage>) -> Option<Flow> {
         let output = &mut self.output;
         let sink = output.sink.as_mut()?;
         if sink.is_cancelled() {
             return Some(self.answer(Err(CallError::Cancelled)));
         }
-        while let Some(text) = output.unsent.pop_front() {
-            let bytes = text.len();
-            if let Err(NoCredit(text)) = sink.try_item_sized(text, bytes) {
-                output.unsent.push_front(text);
+        while let Some(piece) = output.unsent.pop_front() {
+            let bytes = piece.size_bytes();
+            if let Err(NoCredit(piece)) = sink.try_item_sized(piece, bytes) {
+                output.unsent.push_front(piece);
                 let (ticket, completion) = ctx.ticket();
                 sink.when_credit(completion);
                 return Some(Flow::Park(ticket));

@@ -1,12 +1,14 @@
 //! What a call's actor drives, and how each of them is started.
 
-use alloy_primitives::bytes::Bytes;
 use evenkeel_runtime::{Answer, Credit, ReplyStream, Share, Sink, System, stream};
 use evenkeel_state::View;
 
 use super::{call::spawn, hold::Hold};
 use crate::{
-    call::{CallJob, CallOutcome, CallRun, ReplayJob, ReplayRun, TraceFrame, TraceJob, TraceRun},
+    call::{
+        CallJob, CallOutcome, CallRun, ReplayJob, ReplayRun, TraceFrame, TraceJob, TracePiece,
+        TraceRun,
+    },
     error::CallError,
     heavy::HeavyResult,
     limits::{Limits, TEXT_AHEAD_BYTES, TEXT_AHEAD_PIECES},
@@ -53,25 +55,25 @@ pub fn spawn_trace(
     spawn::<TraceRun>(system, share, job, Extras::default())
 }
 
-/// A trace whose text comes in pieces.
+/// Traces that come in pieces.
 pub struct StreamedTrace {
     /// The pieces, and how it ended. To be read until it ends.
-    pub text: ReplyStream<Bytes, CallError>,
-    /// Dropping it cancels the trace like dropping the text does.
+    pub pieces: ReplyStream<TracePiece, CallError>,
+    /// Dropping it cancels the traces like dropping the pieces does.
     pub running: Answer<Result<(), CallError>>,
 }
 
-/// The same for traces whose text is streamed: the trace is at most [`TEXT_AHEAD_BYTES`] and a turn
-/// ahead of its reader.
+/// The same for traces that are streamed: they are at most [`TEXT_AHEAD_BYTES`] and a turn, or the
+/// trace of a transaction, ahead of their reader.
 pub fn spawn_streamed_trace(
     system: &System,
     share: &Share,
     (job, frame): (TraceJob, TraceFrame),
 ) -> StreamedTrace {
-    let (sink, text) = stream(Credit { items: TEXT_AHEAD_PIECES, bytes: TEXT_AHEAD_BYTES });
+    let (sink, pieces) = stream(Credit { items: TEXT_AHEAD_PIECES, bytes: TEXT_AHEAD_BYTES });
     let extras = Extras { hold: None, sink: Some(sink) };
     let running = spawn::<StreamedRun>(system, share, (job, frame), extras);
-    StreamedTrace { text, running }
+    StreamedTrace { pieces, running }
 }
 
 /// The same for a simulation.
@@ -115,8 +117,8 @@ pub fn spawn_replay(
 pub(super) struct Extras {
     /// Who may pause it.
     pub(super) hold: Option<Hold>,
-    /// Where its text goes.
-    pub(super) sink: Option<Sink<Bytes, CallError>>,
+    /// Where goes what is streamed.
+    pub(super) sink: Option<Sink<TracePiece, CallError>>,
 }
 
 /// What the actor drives.
@@ -135,7 +137,7 @@ pub(super) trait Run: Sized + Send + 'static {
         Whereabouts::default()
     }
     /// The next piece of what is streamed, if there is one.
-    fn take_text(&mut self) -> Option<Bytes> {
+    fn take_piece(&mut self) -> Option<TracePiece> {
         None
     }
 }
@@ -180,7 +182,7 @@ impl Run for TraceRun {
     }
 }
 
-/// Traces whose text is streamed.
+/// Traces that are streamed.
 struct StreamedRun(TraceRun);
 
 impl Run for StreamedRun {
@@ -202,8 +204,8 @@ impl Run for StreamedRun {
     fn provide(&mut self, result: HeavyResult) {
         self.0.provide(result);
     }
-    fn take_text(&mut self) -> Option<Bytes> {
-        self.0.take_text()
+    fn take_piece(&mut self) -> Option<TracePiece> {
+        self.0.take_piece()
     }
 }
 

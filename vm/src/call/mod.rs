@@ -7,6 +7,7 @@ mod replayed;
 mod request;
 mod run;
 mod single;
+mod streamed;
 mod trace_run;
 mod traced;
 
@@ -14,4 +15,5 @@ pub use access_list::AccessListed;
 pub use replayed::{ReplayJob, ReplayRun};
 pub use run::{CallJob, CallKind, CallOutcome, CallRun, CallStep};
 pub(crate) use single::{Single, output_of};
-pub use trace_run::{TraceCall, TraceFrame, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep};
+pub use streamed::{TraceFrame, TracePiece};
+pub use trace_run::{TraceCall, TraceItem, TraceJob, TraceRun, TraceStart, TraceStep};

@@ -2,11 +2,11 @@
 //!
 //! A block is replayed once, up to the first transaction that is traced; each trace is rendered as
 //! its transaction ends. What all of them record, and what they come to as JSON, is bounded
-//! together, unless the text is taken while they run.
+//! together; for each by itself if they are taken while they run.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use alloy_primitives::{B256, bytes::Bytes};
+use alloy_primitives::B256;
 use alloy_rpc_types_eth::{
     BlockOverrides, TransactionInfo, TransactionRequest, state::StateOverride,
 };
@@ -16,6 +16,7 @@ use evenkeel_state::View;
 use super::{
     replay::Replay,
     request::{self, Prepared},
+    streamed::{Streamed, TraceFrame, TracePiece},
     traced::{Left, Order, TracedTx},
 };
 use crate::{
@@ -100,15 +101,6 @@ impl TraceJob {
     }
 }
 
-/// How the text of streamed traces is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TraceFrame {
-    /// It is the text of the one trace.
-    One,
-    /// It is geth's list: each trace with the hash of its transaction.
-    Block,
-}
-
 /// How far the traces came.
 pub type TraceStep = Step<Result<Vec<Traced>, CallError>>;
 
@@ -123,16 +115,8 @@ pub struct TraceRun {
     traced: Vec<Traced>,
     bytes_left: usize,
     text_bytes: usize,
-    /// Text that nobody took yet, if it is streamed.
+    /// What nobody took yet, if they are streamed.
     streamed: Option<Streamed>,
-}
-
-/// Text that is taken while the traces run.
-struct Streamed {
-    frame: TraceFrame,
-    pieces: VecDeque<Bytes>,
-    /// Whether a trace has begun.
-    has_traces: bool,
 }
 
 /// Where the traces are.
@@ -197,8 +181,9 @@ impl TraceRun {
         })
     }
 
-    /// The same, with the text to be taken while the traces run: each time after a step. In the
-    /// end there are no traces.
+    /// The same, with what there is to be taken while the traces run: each time after a step. In
+    /// the end there are no traces. So only one transaction's trace is there at a time, and the
+    /// bounds hold for each of them.
     ///
     /// # Errors
     ///
@@ -206,17 +191,21 @@ impl TraceRun {
     ///
     /// # Panics
     ///
-    /// If it is not the struct logger's ([`TraceKind::is_struct_log`]).
+    /// If it is of a kind that is not streamed: [`TraceKind::Operations`], [`TraceKind::Output`].
     pub fn streamed(job: TraceJob, frame: TraceFrame) -> Result<Self, CallError> {
-        assert!(job.kind.is_struct_log(), "other traces have no text until they end");
-        let streamed = Streamed { frame, pieces: VecDeque::new(), has_traces: false };
+        let is_flat = matches!(job.kind, TraceKind::Flat);
+        assert!(
+            !matches!(job.kind, TraceKind::Operations | TraceKind::Output),
+            "nobody asks for many of them"
+        );
+        let streamed = Streamed::new(frame, is_flat);
         Ok(Self { streamed: Some(streamed), ..Self::new(job)? })
     }
 
-    /// A piece of the text that is streamed, if there is one.
-    pub fn take_text(&mut self) -> Option<Bytes> {
+    /// A piece of what is streamed, if there is one.
+    pub fn take_piece(&mut self) -> Option<TracePiece> {
         self.gather();
-        self.streamed.as_mut()?.pieces.pop_front()
+        self.streamed.as_mut()?.take()
     }
 
     /// Puts what the trace under way has written behind what is there.
@@ -288,14 +277,18 @@ impl TraceRun {
     }
 
     fn begin(&mut self, item: TraceItem, mut overlay: Overlay) -> Result<TracedTx, CallError> {
+        if let Some(streamed) = &mut self.streamed {
+            let hash = match (&item, &self.place.block) {
+                (TraceItem::Mined, Some(block)) => Some(*block.txs[self.place.next].hash()),
+                _ => None,
+            };
+            streamed.begin(hash);
+        }
         match item {
             TraceItem::Mined => {
                 let block = self.place.block.as_ref().expect("it is the block's own transaction");
                 let (index, hash) = (self.place.next, block.hash);
                 let tx = Arc::clone(&block.txs[index]);
-                if let Some(streamed) = &mut self.streamed {
-                    streamed.begin(*tx.hash());
-                }
                 self.place.next += 1;
                 Ok(self.signed(&tx, overlay, Some((hash, index as u64))))
             }
@@ -345,7 +338,7 @@ impl TraceRun {
         let Left { traced, overlay, bytes } = left;
         if let Some(streamed) = &mut self.streamed {
             streamed.extend(tracing);
-            streamed.end_trace();
+            streamed.end_trace(traced, bytes);
             return Ok(overlay);
         }
         let traced = traced.expect("only what is streamed leaves nothing");
@@ -381,43 +374,6 @@ impl TraceRun {
             Phase::Replay(replay) => replay.provide(result),
             Phase::Trace(tracing) => tracing.provide(result),
             Phase::Between(_) | Phase::Over => panic!("nothing is offloaded"),
-        }
-    }
-}
-
-impl Streamed {
-    fn push(&mut self, text: impl Into<Bytes>) {
-        self.pieces.push_back(text.into());
-    }
-
-    /// What the trace has written.
-    fn extend(&mut self, tracing: &mut TracedTx) {
-        self.pieces.extend(tracing.take_text().into_iter().map(Bytes::from));
-    }
-
-    /// The trace of the transaction with this hash follows.
-    fn begin(&mut self, hash: B256) {
-        match self.frame {
-            TraceFrame::One => {}
-            TraceFrame::Block => {
-                let before = if self.has_traces { ',' } else { '[' };
-                self.push(format!(r#"{before}{{"txHash":"{hash}","result":"#));
-            }
-        }
-        self.has_traces = true;
-    }
-
-    fn end_trace(&mut self) {
-        match self.frame {
-            TraceFrame::One => {}
-            TraceFrame::Block => self.push("}"),
-        }
-    }
-
-    fn end(&mut self) {
-        match self.frame {
-            TraceFrame::One => {}
-            TraceFrame::Block => self.push(if self.has_traces { "]" } else { "[]" }),
         }
     }
 }

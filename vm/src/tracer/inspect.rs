@@ -38,6 +38,7 @@ impl Part {
             | Self::Parity(_)
             | Self::Operations(_)
             | Self::Preimages(_)
+            | Self::Script(_)
             | Self::AccessList { .. } => 0,
         }
     }
@@ -54,7 +55,9 @@ impl Part {
                     | DebugInspector::PreStateTracer(..)
                     | DebugInspector::FourByte(_)
             ),
-            Self::Steps(_) | Self::Preimages(_) | Self::AccessList { .. } => false,
+            Self::Steps(_) | Self::Preimages(_) | Self::Script(_) | Self::AccessList { .. } => {
+                false
+            }
         }
     }
 }
@@ -85,7 +88,7 @@ macro_rules! each {
     ($parts:expr, $context:ty, $method:ident($($argument:expr),*)) => {
         for part in $parts {
             match part {
-                Part::Steps(_) | Part::Preimages(_) => {}
+                Part::Steps(_) | Part::Preimages(_) | Part::Script(_) => {}
                 Part::Geth(one) => {
                     let _nothing = Inspector::<$context>::$method(&mut **one, $($argument),*);
                 }
@@ -117,6 +120,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Geth(one) => one.step(interpreter, context),
                 Part::Parity(one) => one.step(interpreter, context),
                 Part::Preimages(one) => one.step(interpreter),
+                Part::Script(one) => bytes += one.step(interpreter, context),
                 Part::Operations(_) => {}
                 Part::AccessList { inspector, accesses, .. } => {
                     *accesses += usize::from(may_access(interpreter.bytecode.opcode()));
@@ -135,6 +139,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Geth(one) => one.step_end(interpreter, context),
                 Part::Parity(one) => one.step_end(interpreter, context),
                 Part::Preimages(one) => bytes += one.step_end(interpreter),
+                Part::Script(one) => one.step_end(interpreter),
                 Part::Operations(_) | Part::AccessList { .. } => {}
             }
         }

@@ -1,12 +1,17 @@
 //! Tracers: what observes a transaction in slices, within bounds, and what is made of it.
 //!
 //! Pure. geth's struct logger is ours (`steps.rs`): its text is written and taken while the
-//! transaction runs. So is its tracer of preimages; the others are revm-inspectors', each behind a
-//! count of the bytes that it records. A trace that would go beyond its bound is refused, not cut.
+//! transaction runs. So are its tracer of preimages and those it has as scripts (`script.rs`); the
+//! others are revm-inspectors', each behind a count of the bytes that it records. A trace that
+//! would go beyond its bound is refused, not cut.
 
+mod call_legacy;
+mod evmdis;
 mod inspect;
 mod preimages;
+mod prestate_legacy;
 mod render;
+mod script;
 mod steps;
 mod text;
 
@@ -34,6 +39,7 @@ use crate::{
 };
 use preimages::Preimages;
 pub(crate) use render::{Rendered, Unrendered, Written};
+use script::Script;
 use steps::StepLog;
 
 /// geth's tracer of what `KECCAK256` hashes, which the library does not have.
@@ -106,6 +112,7 @@ pub(crate) enum Recipe {
     Steps(GethDefaultTracingOptions),
     Geth(GethDebugTracingOptions),
     Preimages,
+    Script(Script),
     Mux(Vec<(String, Recipe)>),
     Replay { types: HashSet<TraceType>, has_hash: bool },
     Flat,
@@ -137,6 +144,9 @@ impl Recipe {
                 return Ok(Self::Preimages);
             }
             Some(GethDebugTracerType::JsTracer(name)) => {
+                if let Some(script) = Script::named(name) {
+                    return Ok(Self::Script(script));
+                }
                 let name = name.chars().take(TRACER_NAME_CHARS_MAX).collect();
                 return Err(CallError::Unsupported(Unsupported::Tracer(name)));
             }
@@ -194,6 +204,7 @@ impl Recipe {
                 Part::Geth(Box::new(limited(inspector.expect("it was made before"), limits)))
             }
             Self::Preimages => Part::Preimages(Preimages::default()),
+            Self::Script(script) => Part::Script(script.run()),
             Self::Replay { types, .. } => {
                 let config = TracingInspectorConfig::from_parity_config(types);
                 Part::Parity(Box::new(TracingInspector::new(config).with_limits(limits)))
@@ -251,6 +262,7 @@ enum Part {
     Parity(Box<TracingInspector>),
     Operations(InternalOperationsInspector),
     Preimages(Preimages),
+    Script(script::Running),
     AccessList { inspector: AccessListInspector, accesses: usize, look_at: usize },
 }
 
@@ -335,6 +347,7 @@ impl Tracer {
             | Part::Parity(_)
             | Part::Operations(_)
             | Part::Preimages(_)
+            | Part::Script(_)
             | Part::AccessList { .. } => None,
         })
     }

@@ -24,7 +24,10 @@ use revm_inspectors::tracing::{
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Json, Part, Recipe, Traced, Tracer};
+use super::{
+    Json, Part, Recipe, Traced, Tracer,
+    script::{Ended, Running},
+};
 use crate::{
     call::output_of,
     error::{CallError, Unsupported},
@@ -79,7 +82,7 @@ impl Unrendered {
     pub(crate) fn render(self) -> Rendered {
         let Self { recipe, mut tracer, tx, block, info, ended, fault, mut overlay } = self;
         let bytes = tracer.bytes();
-        let scene = Scene { tx: &tx, block: &block, info, ended: &ended };
+        let scene = Scene { tx: &tx, block: &block, info, ended: &ended, fault };
         let mut traced = match &*recipe {
             Recipe::Output => {
                 let output = output_of(ended.result.clone(), fault);
@@ -105,6 +108,7 @@ fn needs_state(recipe: &Recipe) -> bool {
         Recipe::Replay { types, .. } => types.contains(&TraceType::StateDiff),
         Recipe::Steps(_)
         | Recipe::Preimages
+        | Recipe::Script(_)
         | Recipe::Flat
         | Recipe::Operations
         | Recipe::Output => false,
@@ -117,6 +121,7 @@ struct Scene<'a> {
     block: &'a BlockEnv,
     info: TransactionInfo,
     ended: &'a ResultAndState<HaltReason>,
+    fault: Option<Fault>,
 }
 
 impl Scene<'_> {
@@ -151,6 +156,13 @@ impl Scene<'_> {
     ) -> Result<Traced, CallError> {
         match (recipe, part) {
             (Recipe::Preimages, Part::Preimages(preimages)) => json(preimages.found()),
+            (Recipe::Script(_), Part::Script(script)) => {
+                let script = std::mem::replace(script, Running::Noop);
+                let Self { tx, block, ended: after, fault, .. } = *self;
+                let text = script.result(&Ended { tx, block, after, fault, overlay });
+                let text = text.map_err(|error| CallError::Internal(error.to_string()))?;
+                Ok(Traced::Json(Json(text)))
+            }
             (Recipe::Geth(_), Part::Geth(inspector)) => self.geth(inspector, overlay),
             (Recipe::Replay { types, has_hash }, Part::Parity(inspector)) => {
                 let builder = std::mem::take(&mut **inspector).into_parity_builder();

@@ -251,7 +251,7 @@ impl StepLog {
 }
 
 /// geth's words for an instruction that failed.
-fn error_of(ended: InstructionResult, opcode: u8, stack_len: usize) -> Option<String> {
+pub(super) fn error_of(ended: InstructionResult, opcode: u8, stack_len: usize) -> Option<String> {
     match SuccessOrHalt::<HaltReason>::from(ended) {
         SuccessOrHalt::Halt(reason) => {
             let halt = Halt { reason, fault: Some(Fault { opcode, stack_len }) };

@@ -200,7 +200,7 @@ fn executions_are_followed() {
     session.release();
     world.sim.run_for(Duration::from_millis(400));
     let mut notes = Vec::new();
-    while let Ok(Some(message)) = line.take() {
+    while let Ok(Some(message)) = line.take_text() {
         let note: Value = serde_json::from_slice(&message).expect("JSON");
         notes.push(note["params"]["result"].clone());
     }

@@ -1,11 +1,14 @@
 //! Log queries and filters against naive models.
 
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
 use super::world::{Event, Setup, World};
-use crate::RpcConfig;
+use crate::{Answer, Client, ClientId, Member, Request, RpcConfig, limits::PIECE_BYTES_MIN};
 use alloy_primitives::{Address, B256};
 use evenkeel_chain::SealedBlock;
-use evenkeel_runtime::Entropy;
-use serde_json::{Value, json};
+use evenkeel_runtime::{Class, Entropy, Share, Spawn};
+use evenkeel_vm::limits::TEXT_AHEAD_BYTES;
+use serde_json::{Value, json, value::RawValue};
 
 /// One log of the model: block hash, index in the block, event.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,7 +181,7 @@ fn get_logs_agrees_with_the_definition() {
 /// Goal: caps are kept, said, and the advice in the text works.
 #[test]
 fn caps() {
-    let config = RpcConfig { logs_max: 5, log_blocks_max: 4, ..RpcConfig::default() };
+    let config = RpcConfig { logs_max: Some(5), log_blocks_max: 4, ..RpcConfig::default() };
     let mut world = World::new(3, config);
     let event = Event { address: Address::ZERO, topics: vec![] };
     for _ in 0..6 {
@@ -193,7 +196,7 @@ fn caps() {
     assert_eq!(answer.as_array().expect("logs").len(), 4);
     assert_eq!(world.ok("eth_getLogs", r#"[{"fromBlock":"0x99"}]"#), json!([]));
 
-    let late = RpcConfig { evm_timeout: std::time::Duration::ZERO, ..RpcConfig::default() };
+    let late = RpcConfig { evm_timeout: Duration::ZERO, ..RpcConfig::default() };
     let late = World::new(3, late).err("eth_getLogs", "[{}]");
     assert_eq!(late, (-32_002, "request timed out".to_owned()));
 
@@ -210,6 +213,53 @@ fn caps() {
         brought.extend(part);
     }
     assert_eq!(brought.len(), 12);
+}
+
+/// Goal: an answer that is longer than what may wait for its reader is whole for who reads; for who
+/// does not, no more than that is written, and it ends at its deadline.
+#[test]
+fn logs_are_written_no_further_than_they_are_read() {
+    let mut world = World::new(5, RpcConfig::default());
+    let event = Event { address: Address::repeat_byte(1), topics: vec![B256::ZERO; 4] };
+    for _ in 0..40 {
+        world.mine(&[vec![event.clone(); 50]]);
+    }
+    let params = r#"[{"fromBlock":"0x0","toBlock":"latest"}]"#;
+    let all = world.ok("eth_getLogs", params);
+    assert_eq!(all.as_array().map(Vec::len), Some(2_000));
+    let all = all.to_string().len();
+    assert!(all > 2 * TEXT_AHEAD_BYTES, "{all}");
+
+    let id = world.ok("eth_newFilter", params);
+    for (method, params) in
+        [("eth_getLogs", params), ("eth_getFilterLogs", &json!([id]).to_string())]
+    {
+        let api = Arc::clone(&world.api);
+        let member = Member { share: Share::new(), id: ClientId::default() };
+        let client = Client::new(&member, world.sim.now());
+        let params = RawValue::from_string(params.to_owned()).expect("JSON");
+        let begun = world.sim.system().spawn_future(Spawn::new("test", Class::Rpc), async move {
+            let request = Request { method, params: Some(&params), client: &client, session: None };
+            crate::dispatch(&api, request).await
+        });
+        let answer = world.sim.run_until(begun).expect("no panic").expect("logs");
+        let Answer::Stream(mut stream) = answer else { panic!("{method} is not streamed") };
+        world.sim.run_for(Duration::from_secs(6));
+        let read = world.sim.system().spawn_future(Spawn::new("read", Class::Rpc), async move {
+            let mut bytes = 0;
+            loop {
+                match poll_fn(|cx| stream.poll_next(cx)).await {
+                    Some(Ok(piece)) => bytes += piece.len(),
+                    end => return (bytes, end),
+                }
+            }
+        });
+        let (bytes, end) = world.sim.run_until(read).expect("no panic");
+        // The first piece was taken already.
+        assert!(bytes <= TEXT_AHEAD_BYTES + 2 * PIECE_BYTES_MIN, "{bytes} of {all}");
+        let error = end.expect("it does not end well").expect_err("it is late");
+        assert_eq!((error.code, &*error.message), (-32_002, "request timed out"));
+    }
 }
 
 /// Goal: filters miss nothing and repeat nothing, through reverts too.
@@ -328,7 +378,7 @@ fn filters_are_bounded() {
     }
     assert_eq!(made, 1_024);
     assert_eq!(world.err("eth_newBlockFilter", "[]").0, -32_005);
-    world.sim.run_for(std::time::Duration::from_secs(301));
+    world.sim.run_for(Duration::from_secs(301));
     let fresh = world.ok("eth_newBlockFilter", "[]");
     assert_eq!(world.ok("eth_getFilterChanges", &json!([fresh]).to_string()), json!([]));
 }

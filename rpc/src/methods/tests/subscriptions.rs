@@ -37,7 +37,7 @@ impl Socket {
     fn notes(&self, world: &mut World, id: &Value) -> Vec<Value> {
         world.sim.run_until_idle();
         let mut notes = Vec::new();
-        while let Ok(Some(message)) = self.line.take() {
+        while let Ok(Some(message)) = self.line.take_text() {
             let note: Value = serde_json::from_slice(&message).expect("JSON");
             assert_eq!(note["method"], "eth_subscription");
             if note["params"]["subscription"] == *id {
@@ -106,7 +106,7 @@ fn logs_and_their_end() {
     let new = world.reorg(0);
     world.sim.run_until_idle();
     let mut end = Vec::new();
-    while let Some(message) = socket.line.take().expect("it is open") {
+    while let Some(message) = socket.line.take_text().expect("it is open") {
         let note: Value = serde_json::from_slice(&message).expect("JSON");
         let result = note["params"]["result"].clone();
         if note["params"]["subscription"] == heads {
@@ -139,13 +139,13 @@ fn lost_logs_are_told() {
     let text = "logs of blocks 1 to 1 were removed by a reorg and are no longer known: \
                 read the logs from block 1 on anew";
     let told = [(); 2].map(|()| {
-        let message = socket.line.take().expect("it is open").expect("it was told");
+        let message = socket.line.take_text().expect("it is open").expect("it was told");
         serde_json::from_slice::<Value>(&message).expect("JSON")["params"].clone()
     });
     let error = json!({ "code": -32_000, "message": text });
     assert_eq!(told[0], json!({ "subscription": id, "error": error }));
     assert_eq!(told[1]["result"]["blockHash"], json!(world.api.durable.get().hash));
-    assert!(socket.line.take().expect("it is open").is_none());
+    assert!(socket.line.take_text().expect("it is open").is_none());
 
     let poll = json!([filter]).to_string();
     assert_eq!(world.err("eth_getFilterChanges", &poll), (-32_000, text.to_owned()));

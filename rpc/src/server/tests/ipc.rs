@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::PathBuf,
 };
@@ -65,6 +65,30 @@ fn values_are_answered_by_lines() {
     assert_eq!(bench.news(), News::Dropped, "the subscription ends with the connection");
     drop(bench);
     assert!(!path.exists(), "the file goes with the server");
+}
+
+/// Goal: a long answer comes as one line, whatever bounds whole ones, and others after it; one that
+/// breaks ends within its line.
+#[test]
+fn streamed_answers_are_lines() {
+    let path = socket("streams");
+    let bench = Bench::with(rules(), Some(&path));
+    let mut client = connect(&path);
+    send(&mut client, &call(1, "stream", "[300,10000,0]"));
+    let numbers = |count| format!("[{}]", vec!["1".repeat(10_000); count].join(","));
+    // Not assert_eq: it would print both.
+    assert!(line(&mut client) == result(1, &numbers(300)));
+    assert_eq!(bench.news(), News::Dropped);
+    send(&mut client, &call(2, "echo", "[2]"));
+    assert_eq!(line(&mut client), result(2, "[2]"));
+
+    send(&mut client, &call(3, "stream", "[300,10000,1]"));
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).expect("text");
+    let broken = result(3, &numbers(300));
+    assert!(rest.len() > 1 << 20 && broken.starts_with(&rest), "its beginning, and no word behind");
+    assert!(!rest.ends_with('}'), "it does not look whole");
+    assert_eq!(bench.news(), News::Dropped);
 }
 
 /// Goal: a value above the limit is refused and ends the connection, whether it has come or not.

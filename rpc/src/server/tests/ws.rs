@@ -153,6 +153,92 @@ fn a_subscriber_that_never_reads_is_dropped() {
     assert_eq!(read(&mut other), result(2, "[]"));
 }
 
+/// An array of so many times the same number of so many digits.
+fn numbers(count: usize, digits: usize) -> String {
+    format!("[{}]", vec!["1".repeat(digits); count].join(","))
+}
+
+/// Goal: a long answer is one message in fragments, whatever bounds whole ones; nothing comes
+/// between them but pongs, and what was queued meanwhile comes behind.
+#[test]
+fn a_streamed_answer_is_one_message() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    for id in 0..3 {
+        send(&mut socket, call(id, "stream", "[300,10000,0]"));
+        // Not read yet: it may be answered while the answer before it is being sent.
+        send(&mut socket, call(9, "subscribe", "[1]"));
+        socket.send(Message::Ping("p".into())).expect("the server reads");
+    }
+    let (mut streams, mut rest, mut pongs) = (Vec::new(), 0, 0);
+    while streams.len() < 3 || rest < 6 || pongs < 3 {
+        match socket.read().expect("the server answers") {
+            Message::Text(text) if text.len() > 1 << 20 => streams.push(text.to_string()),
+            Message::Text(_) => rest += 1,
+            Message::Pong(_) => pongs += 1,
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+    streams.sort();
+    let expected: Vec<_> = (0..3).map(|id| result(id, &numbers(300, 10_000))).collect();
+    // Not assert_eq: it would print them.
+    assert!(streams == expected, "they are whole");
+
+    send(&mut socket, call(7, "stream", "[300,10000,0]"));
+    let mut head = [0];
+    socket.get_mut().read_exact(&mut head).expect("the server answers");
+    assert_eq!(head, [1], "text, and more to come");
+    drop(socket);
+    for _ in 0..7 {
+        assert_eq!(bench.news(), News::Dropped);
+    }
+}
+
+/// Goal: a short answer that is streamed is whole, and its error an answer; one that breaks late
+/// ends the connection with the code for it, and one whose peer leaves is dropped.
+#[test]
+fn a_streamed_answer_may_break() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    send(&mut socket, call(1, "stream", "[3,10,0]"));
+    assert_eq!(read(&mut socket), result(1, &numbers(3, 10)));
+    send(&mut socket, call(2, "stream", "[3,10,1]"));
+    assert_eq!(read(&mut socket), error(2, -32_000, "it broke"));
+    send(&mut socket, call(3, "stream", "[300,10000,1]"));
+    assert_eq!(read_close(&mut socket), Some(CloseCode::Error));
+    for _ in 0..3 {
+        assert_eq!(bench.news(), News::Dropped);
+    }
+
+    let mut socket = connect(&bench);
+    send(&mut socket, call(4, "stream", "[300,10000,2]"));
+    let mut head = [0];
+    socket.get_mut().read_exact(&mut head).expect("the server answers");
+    drop(socket);
+    assert_eq!(bench.news(), News::Dropped);
+}
+
+/// Goal: W1 for answers that are streamed: with as many as may be under way nothing more is read;
+/// those of a peer that does not read are no work for the others.
+#[test]
+fn streamed_answers_push_back() {
+    let body = BodyLimits { answers_bytes_max: 64 << 20, ..rules().body };
+    let bench = Bench::new(Rules { body, ..rules() });
+    let mut socket = connect(&bench);
+    let bound = crate::limits::SOCKET_CALLS_MAX;
+    // Endless: the first is sent, the rest waits behind it.
+    for id in 0..bound + 10 {
+        send(&mut socket, call(id, "stream", "[100000000,10000,0]"));
+    }
+    let mut other = connect(&bench);
+    for id in 0..100 {
+        send(&mut other, call(id, "echo", "[]"));
+        assert_eq!(read(&mut other), result(id, "[]"));
+    }
+    assert!(bench.called() <= 100 + bound, "{} calls", bench.called());
+    drop(socket);
+}
+
 /// Goal: broken protocol ends the connection, with the code that RFC 6455 has for it.
 #[test]
 fn broken_protocol_ends_the_connection() {

@@ -1,0 +1,167 @@
+//! What of traces is taken while they run, and how their text is framed. Pure.
+
+use std::collections::VecDeque;
+
+use alloy_primitives::{B256, bytes::Bytes};
+use alloy_rpc_types_trace::parity::LocalizedTransactionTrace;
+
+use super::traced::TracedTx;
+use crate::{
+    limits::TEXT_PIECE_BYTES,
+    tracer::{Json, Traced},
+};
+
+/// How the text of streamed traces is framed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TraceFrame {
+    /// It is the text of the one trace.
+    One,
+    /// It is geth's list: each trace with the hash of its transaction.
+    Block,
+    /// It is a list of the traces.
+    List,
+    /// It is a list of lists, which have so many traces.
+    Lists(Vec<usize>),
+}
+
+/// A part of what is streamed.
+#[derive(Debug)]
+pub enum TracePiece {
+    /// Text; all pieces one after the other are JSON.
+    Text(Bytes),
+    /// The traces of one transaction, for [`TraceKind::Flat`](crate::TraceKind::Flat). They have no
+    /// frame.
+    Flat {
+        /// The traces.
+        traces: Vec<LocalizedTransactionTrace>,
+        /// Bytes that were recorded for them.
+        bytes: usize,
+    },
+}
+
+impl TracePiece {
+    /// Bytes that it holds.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Flat { bytes, .. } => *bytes,
+        }
+    }
+}
+
+/// What is taken while the traces run.
+pub(super) struct Streamed {
+    frame: Frame,
+    pieces: VecDeque<TracePiece>,
+    /// Whether a trace has begun.
+    has_traces: bool,
+}
+
+/// A frame in the middle of being written.
+enum Frame {
+    /// Nothing but what the traces are.
+    Bare,
+    Block,
+    List,
+    /// What comes before each of the traces, and after the last.
+    Lists {
+        before: VecDeque<String>,
+        end: String,
+    },
+}
+
+impl Frame {
+    fn lists(lens: &[usize]) -> Self {
+        let (mut before, mut open) = (VecDeque::new(), "[".to_owned());
+        for (nth, &len) in lens.iter().enumerate() {
+            open.push_str(if nth == 0 { "[" } else { ",[" });
+            for nth in 0..len {
+                open.push_str(if nth == 0 { "" } else { "," });
+                before.push_back(std::mem::take(&mut open));
+            }
+            open.push(']');
+        }
+        Self::Lists { before, end: open + "]" }
+    }
+}
+
+impl Streamed {
+    /// Traces that are `is_flat` have no frame.
+    pub(super) fn new(frame: TraceFrame, is_flat: bool) -> Self {
+        let frame = match frame {
+            _ if is_flat => Frame::Bare,
+            TraceFrame::One => Frame::Bare,
+            TraceFrame::Block => Frame::Block,
+            TraceFrame::List => Frame::List,
+            TraceFrame::Lists(lens) => Frame::lists(&lens),
+        };
+        Self { frame, pieces: VecDeque::new(), has_traces: false }
+    }
+
+    /// The next piece, if there is one.
+    pub(super) fn take(&mut self) -> Option<TracePiece> {
+        self.pieces.pop_front()
+    }
+
+    fn push(&mut self, text: impl Into<Bytes>) {
+        self.pieces.push_back(TracePiece::Text(text.into()));
+    }
+
+    /// What the trace under way has written.
+    pub(super) fn extend(&mut self, tracing: &mut TracedTx) {
+        let texts = tracing.take_text().into_iter();
+        self.pieces.extend(texts.map(|text| TracePiece::Text(text.into())));
+    }
+
+    /// A trace follows: of the transaction with this hash, if it has been signed.
+    pub(super) fn begin(&mut self, hash: Option<B256>) {
+        let before = if std::mem::replace(&mut self.has_traces, true) { ',' } else { '[' };
+        match &mut self.frame {
+            Frame::Bare => {}
+            Frame::Block => {
+                let hash = hash.unwrap_or_default();
+                self.push(format!(r#"{before}{{"txHash":"{hash}","result":"#));
+            }
+            Frame::List => self.push(before.to_string()),
+            Frame::Lists { before, .. } => {
+                let before = before.pop_front().expect("the lists have as many as there are");
+                self.push(before);
+            }
+        }
+    }
+
+    /// A trace has ended, which left this if it did not write while it ran, having recorded so many
+    /// bytes.
+    pub(super) fn end_trace(&mut self, left: Option<Traced>, bytes: usize) {
+        match left {
+            Some(Traced::Json(Json(text))) => {
+                let mut text = Bytes::from(Box::<str>::from(text).into_string());
+                while !text.is_empty() {
+                    let piece = text.split_to(TEXT_PIECE_BYTES.min(text.len()));
+                    self.push(piece);
+                }
+            }
+            Some(Traced::Flat(traces)) => self.pieces.push_back(TracePiece::Flat { traces, bytes }),
+            Some(Traced::Operations(_) | Traced::Output(_)) => {
+                unreachable!("they are not streamed")
+            }
+            None => {}
+        }
+        if matches!(self.frame, Frame::Block) {
+            self.push("}");
+        }
+    }
+
+    /// The last trace has ended.
+    pub(super) fn end(&mut self) {
+        match &mut self.frame {
+            Frame::Bare => {}
+            Frame::Block | Frame::List => self.push(if self.has_traces { "]" } else { "[]" }),
+            Frame::Lists { end, .. } => {
+                let end = std::mem::take(end);
+                self.push(end);
+            }
+        }
+    }
+}

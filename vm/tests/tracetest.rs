@@ -1,0 +1,124 @@
+//! geth's own vectors of tracers (`eth/tracers/internal/tracetest/testdata`), read from where a
+//! clone of go-ethereum lies.
+
+use std::{env, fs, path::Path, sync::Arc};
+
+use alloy_primitives::{U256, hex};
+use evenkeel_chain::{ChainSpec, Header, RecoveredTx};
+use evenkeel_state::{Database, Options};
+use evenkeel_vm::{Limits, Step, TraceItem, TraceJob, TraceKind, TraceRun, TraceStart, Traced};
+use serde_json::{Value, json};
+
+/// Digits of a number, decimal or hex, or the number itself.
+fn number(value: &Value) -> U256 {
+    match value {
+        Value::String(text) => text.parse().expect("a number"),
+        other => other.as_u64().map(U256::from).unwrap_or_default(),
+    }
+}
+
+fn small(value: &Value) -> u64 {
+    number(value).to()
+}
+
+/// What the tracer says of the vector's transaction.
+fn traced(vector: &Value, tracer: &str) -> Value {
+    let (genesis, context) = (&vector["genesis"], &vector["context"]);
+    let mut alloc = genesis["alloc"].clone();
+    for account in alloc.as_object_mut().expect("accounts").values_mut() {
+        for member in ["balance", "nonce"] {
+            account[member] = json!(format!("{:#x}", number(&account[member])));
+        }
+    }
+    // Some vectors have forks out of order; what is active at the block is what matters.
+    let mut config = json!({ "chainId": genesis["config"]["chainId"] });
+    for (name, at) in genesis["config"].as_object().expect("a configuration") {
+        if name.ends_with("Block") && at.as_u64().is_some_and(|at| at <= small(&context["number"]))
+        {
+            // Go reads names in any case.
+            config[name.replacen('I', "i", 1)] = json!(0);
+        }
+    }
+    let file = json!({ "config": config, "alloc": alloc, "gasLimit": "0x1000000",
+        "difficulty": "0x1", "timestamp": "0x0", "nonce": "0x0", "extraData": "0x" });
+    let spec = Arc::new(ChainSpec::from_genesis_json(&file.to_string()).expect("a genesis"));
+    let options = Options { path: None, ..Options::default() };
+    let tip = Database::open(&options, &spec).expect("memory").tip();
+    let header = Header {
+        number: small(&context["number"]),
+        timestamp: small(&context["timestamp"]),
+        difficulty: number(&context["difficulty"]),
+        gas_limit: small(&context["gasLimit"]),
+        beneficiary: context["miner"].as_str().expect("an address").parse().expect("an address"),
+        base_fee_per_gas: context.get("baseFeePerGas").map(small),
+        ..Header::default()
+    };
+    let raw = hex::decode(vector["input"].as_str().expect("hex")).expect("hex");
+    let tx = RecoveredTx::decode(&raw).expect("a transaction").recover().expect("signed");
+    let options = json!({ "tracer": tracer, "tracerConfig": vector["tracerConfig"] });
+    let mut run = TraceRun::new(TraceJob {
+        start: TraceStart::State { view: tip.view, header: Arc::new(header) },
+        items: vec![TraceItem::Signed(tx)],
+        kind: TraceKind::Geth(serde_json::from_value(options).expect("options")),
+        spec,
+        limits: Limits::consensus(),
+    })
+    .expect("it starts");
+    loop {
+        match run.step(20_000) {
+            Step::More { .. } => {}
+            Step::Offload(call) => run.provide(call.run(&|| false)),
+            Step::Done(all) => match all.expect("it runs").pop() {
+                Some(Traced::Json(text)) => return text.0.get().parse().expect("JSON"),
+                other => panic!("no text: {other:?}"),
+            },
+        }
+    }
+}
+
+/// Without what geth's comparison leaves out: empty inputs of a contract's end, empty outputs, and
+/// the case of addresses.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let is_end = members.get("type").is_some_and(|kind| kind == "SELFDESTRUCT");
+            let kept = members.iter().filter(|(name, value)| {
+                let is_omitted = *name == "output" || is_end && *name == "input";
+                !is_omitted || **value != "0x"
+            });
+            Value::Object(
+                kept.map(|(name, value)| (name.to_ascii_lowercase(), plain(value))).collect(),
+            )
+        }
+        Value::Array(items) => items.iter().map(plain).collect(),
+        Value::String(text) => Value::String(text.to_ascii_lowercase()),
+        other => other.clone(),
+    }
+}
+
+/// Goal: the tracers that are ours say what geth's say of geth's transactions.
+#[test]
+#[ignore = "needs geth's vectors: GETH_TRACETEST=go-ethereum/eth/tracers/internal/tracetest/testdata"]
+fn vectors_of_geth() {
+    let root = env::var("GETH_TRACETEST").expect("GETH_TRACETEST says where they lie");
+    let mut count = 0;
+    let mut failed = Vec::new();
+    let legacy = [
+        ("call_tracer_legacy", "callTracerLegacy"),
+        ("prestate_tracer_legacy", "prestateTracerLegacy"),
+    ];
+    for (folder, tracer) in legacy {
+        for file in fs::read_dir(Path::new(&root).join(folder)).expect("the vectors lie there") {
+            let path = file.expect("it can be read").path();
+            let text = fs::read_to_string(&path).expect("it can be read");
+            let vector: Value = serde_json::from_str(&text).expect("JSON");
+            let (found, expected) = (plain(&traced(&vector, tracer)), plain(&vector["result"]));
+            count += 1;
+            if found != expected {
+                failed.push(format!("{}\n{found}\n{expected}", path.display()));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} of {count}\n{}", failed.len(), failed.join("\n"));
+    assert!(count >= 13, "{count}");
+}
