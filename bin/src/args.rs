@@ -65,6 +65,9 @@ pub(crate) enum Command {
         /// The last block; the head unless given.
         #[arg(value_name = "LAST")]
         last: Option<u64>,
+        /// Write the genesis to this file too, in geth's format, as `import --chain` reads it.
+        #[arg(long, value_name = "FILE")]
+        genesis: Option<PathBuf>,
         /// The database's folder.
         #[arg(long, value_name = "DIR")]
         datadir: PathBuf,
