@@ -369,6 +369,7 @@ pub(crate) struct DisplayArgs {
     #[arg(
         long = "tracing-otlp.filter",
         id = "tracing-otlp.filter",
+        requires = "tracing-otlp",
         value_name = "FILTER",
         default_value = "evenkeel_runtime=trace"
     )]
@@ -377,6 +378,7 @@ pub(crate) struct DisplayArgs {
     #[arg(
         long = "tracing-otlp.sample-ratio",
         id = "tracing-otlp.sample-ratio",
+        requires = "tracing-otlp",
         value_name = "RATIO",
         default_value_t = 1.0
     )]
