@@ -138,6 +138,10 @@ impl Actor for Executor {
 
     fn handle(&mut self, message: ExecutorMessage, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
         assert!(matches!(self.work, Work::Nothing), "no message is taken while work runs");
+        if !matches!(message, ExecutorMessage::Reorg { .. }) {
+            // Whoever asked for it wants it no more, and it holds the state of its block.
+            self.branch = None;
+        }
         match message {
             ExecutorMessage::Build(request) => self.build(request),
             ExecutorMessage::Validate { block } => self.validate(block),
