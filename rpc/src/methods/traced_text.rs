@@ -11,7 +11,8 @@ use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
 use bytes::Bytes;
 use evenkeel_runtime::{Class, ReplyStream, Spawn, StreamEvent, reply};
 use evenkeel_vm::{
-    CallError, StreamedTrace, TraceFrame, TraceJob, TraceKind, TraceStart, spawn_streamed_trace,
+    CallError, StreamedTrace, TraceFrame, TraceJob, TraceKind, TraceStart, Within,
+    spawn_streamed_trace,
 };
 use futures_util::{
     future::{Either, select},
@@ -82,7 +83,7 @@ async fn whole(
         result: Box<RawValue>,
     }
     let hashes: Vec<B256> = match &job.start {
-        TraceStart::Block { block, replayed, .. } => {
+        TraceStart::Block(Within { block, replayed, .. }) => {
             block.txs[*replayed..].iter().map(|tx| *tx.hash()).collect()
         }
         TraceStart::State { .. } => Vec::new(),

@@ -11,6 +11,7 @@ use evenkeel_runtime::{Ctx, Flow, Reply, reply};
 use evenkeel_state::{ExecutedBlock, Rewind, StateError, Tip, WriterMessage};
 
 use super::{
+    block_work::BlockWork,
     executor::{Executor, Purpose, RevertReply, Waits, Work, wait_for},
     message::{ExecutorMessage, Reverted},
     slot::Slot,
@@ -166,7 +167,7 @@ impl Executor {
     fn go_on(&mut self, mut reorg: Box<Reorg>, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
         match reorg.next(&self.spec, &self.limits) {
             Some(Ok(run)) => {
-                self.work = Work::Running(Box::new(run), Purpose::Reorg(reorg));
+                self.work = Work::Running(BlockWork::new(run, Purpose::Reorg(reorg)));
                 return Flow::More;
             }
             Some(Err(error)) => {
