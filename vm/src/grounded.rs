@@ -1,5 +1,5 @@
-//! A block executed beside the chain, on the head or a former block, in slices: first what it stands
-//! on is found, then it runs.
+//! A block executed beside the chain, on the head or a former block, in slices: first what it
+//! stands on is found, then it runs.
 //!
 //! Pure.
 
@@ -53,8 +53,8 @@ pub(crate) enum Grounded {
 }
 
 impl Grounded {
-    /// Runs for about `fuel` gas. `begin` makes the run once the ground is there, `failed` says what
-    /// a failure of it is to the caller.
+    /// Runs for about `fuel` gas. `begin` makes the run once the ground is there, `failed` says
+    /// what a failure of it is to the caller.
     ///
     /// # Panics
     ///

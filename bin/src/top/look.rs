@@ -184,8 +184,7 @@ fn result<T: DeserializeOwned>(answer: &Value) -> Result<T> {
     if let Some(error) = answer.get("error") {
         bail!("{}", error["message"].as_str().unwrap_or("it refuses"));
     }
-    ensure!(answer.get("result").is_some(), "the answer has no result");
-    T::deserialize(&answer["result"]).context("its answer has another form")
+    T::deserialize(&answer["result"]).context("it answers otherwise")
 }
 
 impl Look {

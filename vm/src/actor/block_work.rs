@@ -31,8 +31,8 @@ impl<P> BlockWork<P> {
         Self { run: Box::new(run), purpose, waits: None }
     }
 
-    /// Runs until the turn is spent. `offload` has a pool run a precompile: its result comes through
-    /// the slot, as a parked actor gets no messages.
+    /// Runs until the turn is spent. `offload` has a pool run a precompile: its result comes
+    /// through the slot, as a parked actor gets no messages.
     pub(super) fn turn<M: Message>(
         mut self,
         ctx: &mut Ctx<'_, M>,
