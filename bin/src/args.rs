@@ -65,6 +65,9 @@ pub(crate) enum Command {
         /// The last block; the head unless given.
         #[arg(value_name = "LAST")]
         last: Option<u64>,
+        /// Write the genesis to this file too, in geth's format, as `import --chain` reads it.
+        #[arg(long, value_name = "FILE")]
+        genesis: Option<PathBuf>,
         /// The database's folder.
         #[arg(long, value_name = "DIR")]
         datadir: PathBuf,
@@ -366,6 +369,7 @@ pub(crate) struct DisplayArgs {
     #[arg(
         long = "tracing-otlp.filter",
         id = "tracing-otlp.filter",
+        requires = "tracing-otlp",
         value_name = "FILTER",
         default_value = "evenkeel_runtime=trace"
     )]
@@ -374,6 +378,7 @@ pub(crate) struct DisplayArgs {
     #[arg(
         long = "tracing-otlp.sample-ratio",
         id = "tracing-otlp.sample-ratio",
+        requires = "tracing-otlp",
         value_name = "RATIO",
         default_value_t = 1.0
     )]
@@ -430,21 +435,8 @@ fn parse_block_time(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// geth's way to write a time: `5s`, `500ms`, `1m`, or `0`.
+/// geth's way to write a time: `5s`, `500ms`, `1m30s`, or `0`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("expected a time such as 5s, 500ms or 1m, found {text:?}");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(expected)?;
-    let (number, unit) = text.split_at(unit_at);
-    let seconds_per_unit = match unit {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(expected()),
-    };
-    let number: f64 = number.parse().map_err(|_| expected())?;
-    Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|_| expected())
+    evenkeel_rpc::parse_duration(text).ok_or_else(expected)
 }

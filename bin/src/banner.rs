@@ -9,6 +9,8 @@ use serde_json::json;
 pub(crate) struct Banner<'a> {
     /// Address, balance at the head in wei, key.
     pub(crate) accounts: Vec<(Address, U256, B256)>,
+    /// Address and balance of those whose keys came from files, in wei. Nobody sees their keys.
+    pub(crate) keystore: Vec<(Address, U256)>,
     /// The phrase and the derivation path.
     pub(crate) wallet: (&'a str, &'a str),
     pub(crate) chain_id: u64,
@@ -44,10 +46,14 @@ impl Banner<'_> {
         let accounts = self.accounts.iter().map(|(address, balance, key)| {
             json!({ "address": address, "balance": balance.to_string(), "privateKey": key })
         });
+        let keystore = self.keystore.iter().map(
+            |(address, balance)| json!({ "address": address, "balance": balance.to_string() }),
+        );
         let (mnemonic, derivation_path) = self.wallet;
         let line = json!({
             "event": "listening", "addresses": self.listening, "chainId": self.chain_id,
             "accounts": accounts.collect::<Vec<_>>(),
+            "keystoreAccounts": keystore.collect::<Vec<_>>(),
             "mnemonic": mnemonic, "derivationPath": derivation_path,
             "baseFee": self.base_fee, "gasLimit": self.gas_limit,
             "genesisTimestamp": self.timestamp, "genesisNumber": self.number, "head": self.head,
@@ -69,6 +75,13 @@ impl Banner<'_> {
         writeln!(out, "\nPrivate Keys\n==================\n")?;
         for (index, (_, _, key)) in self.accounts.iter().enumerate() {
             writeln!(out, "({index}) 0x{}", hex::encode(key))?;
+        }
+        if !self.keystore.is_empty() {
+            writeln!(out, "\nKeystore Accounts\n==================\n")?;
+        }
+        // As eth_accounts lists them.
+        for (index, (address, balance)) in (self.accounts.len()..).zip(&self.keystore) {
+            writeln!(out, "({index}) {address} ({} ETH)", format_ether(*balance))?;
         }
         let (phrase, path) = self.wallet;
         writeln!(out, "\nWallet\n==================")?;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use alloy_primitives::keccak256;
+use alloy_primitives::{Address, U256, keccak256};
 use alloy_signer_local::PrivateKeySigner;
 use anyhow::{Context, Result, bail, ensure};
 use evenkeel_chain::{DERIVATION_PATH, DevAccounts, MNEMONIC};
@@ -52,6 +52,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
     let signals = signals(&system)?;
     let accounts = dev_accounts(&args.wallet, args.node.seed)?;
     let keys = keystore::unlock(&args.wallet)?;
+    let of_files: Vec<_> = keys.iter().map(PrivateKeySigner::address).collect();
     state_file::check(&args.state)?;
     let options = Options { path: args.node.datadir.clone(), ..Options::default() };
     let spec = genesis::chain_spec(args, &accounts, &options, system.wall_clock())?;
@@ -67,13 +68,13 @@ pub(crate) fn run(args: &DevArgs) -> Result<()> {
     let node = start(&system, config(args, &accounts, keys), spec, database)?;
     let listening = serve_on(&system, Arc::clone(&node.api), listeners)?.local;
     if let Some(path) = &args.node.config_out {
-        let text = config_out(args, &accounts, &node).to_string();
+        let text = config_out(args, (&accounts, &of_files), &node).to_string();
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     // Before anybody is told where to send transactions.
     let logging = log_blocks(Arc::clone(&node.api));
     if !args.display.quiet {
-        let banner = banner(args, &accounts, &node, &listening)?;
+        let banner = banner(args, (&accounts, &of_files), &node, &listening)?;
         let text = if args.display.json { banner.json() } else { banner.text() };
         // A closed pipe is no reason to end a node.
         let _ = std::io::stdout().write_all(text.as_bytes());
@@ -243,19 +244,24 @@ fn mining(args: &MiningArgs) -> Mining {
 
 fn banner<'a>(
     args: &'a DevArgs,
-    accounts: &'a DevAccounts,
+    (accounts, of_files): (&'a DevAccounts, &[Address]),
     node: &Node,
     listening: &'a [SocketAddr],
 ) -> Result<Banner<'a>> {
     let genesis = &node.spec.genesis;
     let durable = node.durable.get();
-    let rows = accounts.signers().iter().map(|signer| {
-        let account = durable.view.account(signer.address())?.unwrap_or_default();
-        Ok((signer.address(), account.balance, signer.to_bytes()))
-    });
+    let balance = |address| -> Result<U256> {
+        Ok(durable.view.account(address)?.unwrap_or_default().balance)
+    };
+    let rows = accounts
+        .signers()
+        .iter()
+        .map(|signer| Ok((signer.address(), balance(signer.address())?, signer.to_bytes())));
+    let keystore = of_files.iter().map(|address| Ok((*address, balance(*address)?)));
     let database = args.node.datadir.as_ref();
     Ok(Banner {
         accounts: rows.collect::<Result<_>>()?,
+        keystore: keystore.collect::<Result<_>>()?,
         wallet: (accounts.mnemonic(), accounts.derivation_path()),
         chain_id: node.spec.chain_id,
         base_fee: genesis.base_fee,
@@ -269,13 +275,19 @@ fn banner<'a>(
     })
 }
 
-/// What `--config-out` writes: anvil's keys.
-fn config_out(args: &DevArgs, accounts: &DevAccounts, node: &Node) -> Value {
+/// What `--config-out` writes: anvil's keys, and who else is signed for, in a list of its own, as
+/// the keys of `private_keys` are those of `available_accounts` in their order.
+fn config_out(
+    args: &DevArgs,
+    (accounts, of_files): (&DevAccounts, &[Address]),
+    node: &Node,
+) -> Value {
     let keys: Vec<_> = accounts.signers().iter().map(PrivateKeySigner::to_bytes).collect();
     let base_fee = node.spec.genesis.base_fee.unwrap_or_default();
     json!({
         "available_accounts": accounts.addresses(),
         "private_keys": keys,
+        "keystore_accounts": of_files,
         "wallet": {
             "mnemonic": accounts.mnemonic(),
             "derivation_path": accounts.derivation_path(),

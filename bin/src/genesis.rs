@@ -56,7 +56,13 @@ pub(crate) fn chain_spec(
     if let (Some(mut asked), Some(path)) = (asked, file) {
         asked.fund_as(&stored);
         if let Some(found) = asked.difference(&stored) {
-            bail!("{} is not the genesis of {whose}: there {found}", path.display());
+            bail!(
+                "{} is not the genesis of {whose}: {} is {} in the file, expected {} as there",
+                path.display(),
+                found.field,
+                found.ours,
+                found.theirs
+            );
         }
     }
     refuse_other_accounts(&args.wallet, accounts, &stored, &whose)?;

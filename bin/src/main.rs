@@ -52,8 +52,8 @@ fn run() -> Result<()> {
         Some(Command::Import { files, chain, datadir }) => {
             chain_file::import(&files, chain.as_deref(), &datadir)
         }
-        Some(Command::Export { file, first, last, datadir }) => {
-            chain_file::export(&file, &datadir, (first, last))
+        Some(Command::Export { file, first, last, genesis, datadir }) => {
+            chain_file::export(&file, &datadir, (first, last), genesis.as_deref())
         }
         Some(Command::Test(args)) => test::run(args),
         Some(Command::Top { url, once }) => top::run(&url, once),

@@ -116,6 +116,13 @@ fn what_cannot_be_run_is_an_error() {
     let (output, _) = run(&["poetry", folder.path()]);
     assert!(!output.status.success());
 
+    folder.write("empty.json", &json!({}));
+    let (output, lines) = run(&["rlp", folder.path()]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(lines.last().map(String::as_str), Some("0 passed, 0 failed, 0 skipped"));
+    let expected = format!("no test found under {}: expected `rlp`: Encoded items", folder.path());
+    assert!(output.status.code() == Some(1) && errors.contains(&expected), "{errors}");
+
     folder.write("state.json", &json!({ "odd": 7 }));
     let (output, lines) = run(&["state", folder.path()]);
     assert_eq!(output.status.code(), Some(1));

@@ -21,6 +21,7 @@ use crate::{
     id::Height,
     limits::{BLOCK_DECODE_BYTES_MAX, BLOCK_SIZE_BYTES_MAX},
     recover::SignatureError,
+    rlp_words::rlp_words,
     tx::{RecoveredTx, TxDecodeError, UnrecoveredTx},
 };
 
@@ -36,8 +37,13 @@ pub enum BlockDecodeError {
         limit: usize,
     },
     /// Not the encoding of a block.
-    #[error("rlp: {0}")]
-    Rlp(#[from] alloy_rlp::Error),
+    #[error("rlp of its {part}: {}", rlp_words(error))]
+    Rlp {
+        /// Where: the block, its header, transactions, ommers or withdrawals.
+        part: &'static str,
+        /// What is wrong there.
+        error: alloy_rlp::Error,
+    },
     /// A transaction is not the encoding of one.
     #[error("transaction {index}: {error}")]
     Transaction {
@@ -47,13 +53,13 @@ pub enum BlockDecodeError {
         error: TxDecodeError,
     },
     /// Something follows the block.
-    #[error("rlp: {found} bytes after the block")]
+    #[error("rlp: {found} bytes after the last field of the block")]
     TrailingBytes {
         /// Bytes left over.
         found: usize,
     },
     /// The same block has another encoding, which is the right one.
-    #[error("rlp: non-canonical block encoding")]
+    #[error("rlp: the same block has another encoding, which is the right one")]
     NotCanonical,
 }
 
@@ -168,23 +174,25 @@ impl SealedBlock {
             });
         }
         let mut rest = bytes;
-        let mut payload = alloy_rlp::Header::decode_bytes(&mut rest, true)?;
+        let mut payload = decode_list("outer list", &mut rest)?;
         if !rest.is_empty() {
             return Err(BlockDecodeError::TrailingBytes { found: rest.len() });
         }
-        let header: Header = decode_canonical(&mut payload)?;
-        let mut list = alloy_rlp::Header::decode_bytes(&mut payload, true)?;
+        let header: Header = decode_canonical("header", &mut payload)?;
+        let mut list = decode_list("transactions", &mut payload)?;
         let mut txs = Vec::new();
         while !list.is_empty() {
             let index = txs.len();
             let error = |error| BlockDecodeError::Transaction { index, error };
             txs.push(decode_tx(&mut list).map_err(error)?);
         }
-        let ommers: Vec<Header> = decode_canonical(&mut payload)?;
-        let withdrawals: Option<Vec<Withdrawal>> =
-            if payload.is_empty() { None } else { Some(decode_canonical(&mut payload)?) };
+        let ommers: Vec<Header> = decode_canonical("ommers", &mut payload)?;
+        let withdrawals: Option<Vec<Withdrawal>> = match payload {
+            [] => None,
+            _ => Some(decode_canonical("withdrawals", &mut payload)?),
+        };
         if !payload.is_empty() {
-            return Err(BlockDecodeError::Rlp(alloy_rlp::Error::UnexpectedLength));
+            return Err(BlockDecodeError::TrailingBytes { found: payload.len() });
         }
         Ok(UnrecoveredBlock { hash: header.hash_slow(), header, txs, ommers, withdrawals })
     }
@@ -300,11 +308,20 @@ impl UnrecoveredBlock {
 }
 
 /// Decodes what encodes to the same bytes again (C1).
-fn decode_canonical<T: Decodable + Encodable>(from: &mut &[u8]) -> Result<T, BlockDecodeError> {
+fn decode_canonical<T: Decodable + Encodable>(
+    part: &'static str,
+    from: &mut &[u8],
+) -> Result<T, BlockDecodeError> {
     let before = *from;
-    let value = T::decode(from)?;
+    let value = T::decode(from).map_err(|error| BlockDecodeError::Rlp { part, error })?;
     let read = &before[..before.len() - from.len()];
     if alloy_rlp::encode(&value) == read { Ok(value) } else { Err(BlockDecodeError::NotCanonical) }
+}
+
+/// What is in the list that `from` begins with.
+fn decode_list<'a>(part: &'static str, from: &mut &'a [u8]) -> Result<&'a [u8], BlockDecodeError> {
+    let list = alloy_rlp::Header::decode_bytes(from, true);
+    list.map_err(|error| BlockDecodeError::Rlp { part, error })
 }
 
 /// A transaction in the list of a block: of a type as a string, else the list it always was.

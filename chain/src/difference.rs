@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{limits::DIFFERENCE_CHARS_MAX, spec::ChainSpec};
+use crate::{Header, limits::DIFFERENCE_CHARS_MAX, spec::ChainSpec};
 
-/// A setting that two specs have different values of.
+/// A setting that two specs have different values of, or a field of two headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Its path in the spec, such as `genesis.number`.
+    /// Its path in a genesis file, such as `config.chainId`.
     pub field: String,
     /// What the one spec says; `null` if it says nothing. Cut at [`DIFFERENCE_CHARS_MAX`].
     pub ours: String,
@@ -28,10 +28,15 @@ impl ChainSpec {
     /// O(size of the genesis state), in time and memory.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<Difference> {
-        let value = |spec: &Self| -> Value {
-            serde_json::from_str(&spec.to_json()).expect("it was written as JSON")
+        let read = |text: String| -> Value {
+            serde_json::from_str(&text).expect("it was written as JSON")
         };
-        first_difference(String::new(), &value(self), &value(other))
+        let ours = || read(self.to_genesis_json());
+        let found = first_difference(String::new(), &ours(), &read(other.to_genesis_json()));
+        // Complete where a genesis file is not.
+        found.or_else(|| {
+            first_difference(String::new(), &read(self.to_json()), &read(other.to_json()))
+        })
     }
 
     /// Takes over the accounts of `other` that this genesis does not name and that only hold a
@@ -46,6 +51,12 @@ impl ChainSpec {
             }
         }
     }
+}
+
+/// The first field in which `other` is not this header, by its name in JSON-RPC.
+#[must_use]
+pub fn header_difference(ours: &Header, other: &Header) -> Option<Difference> {
+    first_difference(String::new(), &json!(ours), &json!(other))
 }
 
 /// Recursion ends with the spec's own nesting: four levels.
@@ -77,9 +88,9 @@ mod tests {
         let said =
             |ours: &ChainSpec, theirs: &ChainSpec| ours.difference(theirs).map(|it| it.to_string());
         assert_eq!(said(&spec(3, 1), &spec(3, 1)), None);
-        assert_eq!(said(&spec(3, 1), &spec(3, 2)).as_deref(), Some("chain_id is 2, not 1"));
+        assert_eq!(said(&spec(3, 1), &spec(3, 2)).as_deref(), Some("config.chainId is 2, not 1"));
         let found = said(&spec(3, 1), &spec(4, 1));
-        assert_eq!(found.as_deref(), Some("genesis.number is 4, not 3"));
+        assert_eq!(found.as_deref(), Some("number is \"0x4\", not \"0x3\""));
 
         let (mut ours, mut theirs) = (spec(3, 1), spec(3, 1));
         theirs.fund(Address::repeat_byte(7), U256::from(9));

@@ -18,6 +18,7 @@ use crate::{
     chain_id::ChainIds,
     dao::DaoFork,
     fork::Fork,
+    genesis_file::{EXTENSION, Extension},
     limits::{
         BLOBS_MAX, EXTRA_DATA_BYTES_MAX, GAS_LIMIT_MAX, GAS_LIMIT_MIN, GENESIS_NUMBER_MAX,
         GENESIS_TIMESTAMP_MAX,
@@ -44,7 +45,7 @@ const BESU_KEYS: [&str; 11] = [
 #[derive(Debug, thiserror::Error)]
 pub enum GenesisError {
     /// Not JSON, or not a genesis.
-    #[error("genesis is not valid JSON of geth's format: {0}")]
+    #[error("genesis is not valid JSON of geth's or Besu's format: {0}")]
     Json(#[from] serde_json::Error),
     /// A field that must be there.
     #[error("genesis: missing required field '{0}'")]
@@ -99,6 +100,9 @@ pub enum GenesisError {
     /// Something else where the height of a fork should be.
     #[error("genesis: '{0}' is not a block number")]
     NotHeight(&'static str),
+    /// What only this node knows is not what it writes.
+    #[error("genesis: config.{EXTENSION}: {0}")]
+    Extension(String),
     /// A fork of which this node does not know the rules.
     #[error("genesis: {0} is set, but this fork is not supported")]
     UnsupportedFork(String),
@@ -164,7 +168,7 @@ impl ChainSpec {
         Ok(Self {
             chain_id: file.config.chain_id,
             ids: ChainIds::default(),
-            timestamps: Timestamps::Strict,
+            timestamps: timestamps(&file.config)?,
             // The bound is for children: Clique keeps its signers in a longer genesis field.
             extra_data_max: EXTRA_DATA_BYTES_MAX,
             genesis: Genesis {
@@ -191,6 +195,15 @@ impl ChainSpec {
             alloc: file.alloc,
         })
     }
+}
+
+/// Ethereum's rule, unless a devnet of ours wrote the file.
+fn timestamps(config: &ChainConfig) -> Result<Timestamps, GenesisError> {
+    let Some(extension) = config.extra_fields.get(EXTENSION) else {
+        return Ok(Timestamps::Strict);
+    };
+    let read = Extension::deserialize(extension);
+    read.map(|it| it.timestamps).map_err(|error| GenesisError::Extension(error.to_string()))
 }
 
 fn bounded(field: &'static str, found: u128, max: u64) -> Result<u64, GenesisError> {

@@ -28,6 +28,7 @@ use crate::{
     limits::{BLOB_TX_SIZE_BYTES_MAX, TX_SIZE_BYTES_MAX},
     recover,
     recover::SignatureError,
+    rlp_words::rlp_words,
 };
 
 /// A signed transaction; blobs are never in it.
@@ -61,7 +62,7 @@ pub enum TxDecodeError {
         found: u8,
     },
     /// Not the encoding its type has.
-    #[error("rlp: {0}")]
+    #[error("rlp: {}", rlp_words(.0))]
     Rlp(#[from] alloy_rlp::Error),
     /// Something follows the transaction.
     #[error("rlp: {found} bytes after the transaction")]

@@ -106,6 +106,38 @@ fn dev_chain_has_the_accounts_and_contracts_tools_expect() {
     assert_ne!(ChainSpec::dev(&other).hash(), spec.hash());
 }
 
+/// Goal: the file that is written of a chain's genesis is that chain's, whoever made it.
+#[test]
+fn a_genesis_written_is_the_genesis_read() {
+    let text = include_str!("data/sepolia.json");
+    let later = r#""cancunTime":1706655072,"pragueTime":1741159776,"bpo4Time":1761017184,
+        "osakaTime":1741159776,"blobSchedule":{"bpo4":{"target":3,"max":7,
+        "baseFeeUpdateFraction":9}},"shanghaiTime""#;
+    let files = [
+        text.to_owned(),
+        text.replacen(r#""shanghaiTime""#, later, 1),
+        text.replace(r#""mergeNetsplitBlock":1735371,"#, "")
+            .replace("Passed\":true", "Passed\":false"),
+    ];
+    let read = |text: &str| ChainSpec::from_genesis_json(text);
+    let mut specs = files.map(|text| read(&text).expect("a genesis")).to_vec();
+    assert!(specs[2].terminal_total_difficulty().is_some());
+    // Constantinople without Petersburg is none in geth's format.
+    for fork in Fork::ALL.into_iter().filter(|fork| *fork != Fork::Constantinople) {
+        let accounts = vec![(Address::repeat_byte(7), U256::MAX)];
+        let options = DevOptions { fork, accounts, number: 3, timestamp: 9, ..Default::default() };
+        specs.push(ChainSpec::dev(&options));
+    }
+    for spec in specs {
+        let again = read(&spec.to_genesis_json()).expect("we wrote it");
+        assert_eq!(spec.difference(&again), None);
+        assert_eq!(spec.hash(), again.hash());
+    }
+    let text = r#""evenkeel":{"timestamps":"Loose"},"shanghaiTime":0"#;
+    let error = parse(&format!("{MERGED},{text}")).expect_err("no such rule").to_string();
+    assert!(error.contains("evenkeel") && error.contains("Loose"), "{error}");
+}
+
 /// Goal: a random mnemonic is a function of its entropy, and derives again from its phrase.
 #[test]
 fn random_accounts_come_back_from_their_phrase() {

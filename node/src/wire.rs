@@ -148,7 +148,7 @@ pub fn start(
         shadow,
         accounts,
         filters: Filters::new(system),
-        flags: Flags::new(system),
+        flags: Arc::new(Flags::new(system)),
         log: RequestLog::new(config.log_form, config.is_logging),
         config: config.rpc,
     });

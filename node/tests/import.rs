@@ -171,7 +171,7 @@ fn what_has_no_place_is_refused() {
         refused(&two.block.encode_rlp()),
         TreeError::UnknownParent { number: 2, parent }.into()
     );
-    assert!(matches!(refused(&[]), ImportError::Decode(BlockDecodeError::Rlp(_))));
+    assert!(matches!(refused(&[]), ImportError::Decode(BlockDecodeError::Rlp { .. })));
     let rlp = one.block.encode_rlp();
     assert!(matches!(refused(&rlp[..rlp.len() - 1]), ImportError::Decode(_)));
     let more = [&rlp[..], &[0]].concat();

@@ -59,7 +59,7 @@ pub struct Api {
     /// Filters of `eth_newFilter` and its sisters.
     pub filters: Filters,
     /// What the dev methods remember of this process.
-    pub flags: Flags,
+    pub flags: Arc<Flags>,
     /// What the operator is told of requests and blocks.
     pub log: RequestLog,
     /// Limits and switches.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// Reads `1m30s`, `500ms` and the like; none if it is no such duration, is negative or cannot be
 /// kept.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     let mut seconds = 0.0;
     if rest == "0" {

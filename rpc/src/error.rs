@@ -68,7 +68,7 @@ impl RpcError {
 
     /// -32003: the answer is over the limit.
     pub fn response_too_large() -> Self {
-        Self::new(-32_003, "response too large")
+        Self::new(-32_003, RESPONSE_TOO_LARGE)
     }
 
     /// -32005: a limit of this node was reached.
@@ -101,6 +101,10 @@ impl RpcError {
         out.push('}');
     }
 }
+
+/// geth's words, and what to do.
+pub(crate) const RESPONSE_TOO_LARGE: &str = "response too large: ask for less at a time (fewer blocks or \
+    calls, a smaller page, a trace without memory)";
 
 #[cfg(test)]
 mod tests {

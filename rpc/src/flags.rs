@@ -23,6 +23,15 @@ pub struct Flags {
     state_files: Quota,
 }
 
+/// Snapshots that end together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Snapshots {
+    /// The one of this number, and all later ones.
+    From(u64),
+    /// Those on blocks above this one.
+    Above(u64),
+}
+
 struct Remembered {
     entropy: Entropy,
     instance: B256,
@@ -94,14 +103,13 @@ impl Flags {
         remembered.snapshots.insert(id, (number, hash));
     }
 
-    /// The snapshot `id` and all later ones are gone.
-    pub(crate) fn forget_snapshots_from(&self, id: u64) {
-        self.lock().snapshots.split_off(&id);
-    }
-
-    /// Snapshots on blocks above `number` are gone.
-    pub(crate) fn forget_snapshots_above(&self, number: u64) {
-        self.lock().snapshots.retain(|_, (on, _)| *on <= number);
+    /// The chain went back, and with it these.
+    pub(crate) fn forget_snapshots(&self, which: Snapshots) {
+        let snapshots = &mut self.lock().snapshots;
+        match which {
+            Snapshots::From(id) => drop(snapshots.split_off(&id)),
+            Snapshots::Above(number) => snapshots.retain(|_, (on, _)| *on <= number),
+        }
     }
 
     /// Number and hash of the head by the snapshot's number in hex.

@@ -38,6 +38,7 @@ pub use accounts::Accounts;
 pub use answer::{Answer, Reply, TextStream};
 pub use api::{Api, EngineCall, METHODS, Request, RpcConfig, dispatch};
 pub use client::{Client, ClientId, Member};
+pub use duration::parse as parse_duration;
 pub use error::RpcError;
 pub use executions::Executions;
 pub use filters::Filters;

@@ -14,8 +14,10 @@ use std::sync::Arc;
 use alloy_consensus::constants::EMPTY_WITHDRAWALS;
 use alloy_eips::{BlockId, BlockNumberOrTag, eip7685::EMPTY_REQUESTS_HASH};
 use alloy_primitives::B256;
-use evenkeel_chain::{Command, EngineStatus, Fork, Header, Height, Outcome, Timestamps};
-use evenkeel_runtime::reply;
+use evenkeel_chain::{
+    Command, CommandError, EngineStatus, Fork, Header, Height, Outcome, Timestamps,
+};
+use evenkeel_runtime::{Answer, reply};
 use evenkeel_state::{Durable, View};
 use evenkeel_vm::Ground;
 
@@ -141,10 +143,25 @@ pub(crate) fn ground(api: &Api, durable: &Durable, id: BlockId) -> Result<Ground
 
 /// Carries out a command of the operator.
 pub(crate) async fn order(api: &Api, command: Command) -> Result<Outcome, RpcError> {
+    ordered(give_order(api, command)?).await
+}
+
+/// Gives a command of the operator to the engine, which carries it out in any case.
+pub(crate) fn give_order(
+    api: &Api,
+    command: Command,
+) -> Result<Answer<Result<Outcome, CommandError>>, RpcError> {
     let (reply, answer) = reply();
     api.engine
         .send(EngineCall { command, reply })
         .map_err(|undelivered| RpcError::limit(format!("engine: {undelivered}")))?;
+    Ok(answer)
+}
+
+/// What came of a command.
+pub(crate) async fn ordered(
+    answer: Answer<Result<Outcome, CommandError>>,
+) -> Result<Outcome, RpcError> {
     match answer.await {
         Ok(outcome) => outcome.map_err(RpcError::from),
         Err(lost) => Err(RpcError::internal(format!("engine: {lost}"))),

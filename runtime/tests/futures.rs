@@ -1,6 +1,8 @@
 //! Futures under supervisors, and what they are told of others: as it is for actors.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod strategies;
+
 use std::{
     panic,
     sync::{Arc, Mutex},
@@ -142,21 +144,7 @@ fn fail_the_second(strategy: Strategy) -> (Vec<String>, Option<StopReason>) {
 /// oldest first up, at the same addresses.
 #[test]
 fn each_strategy_ends_and_begins_futures_in_order() {
-    let up = ["a hears word", "b hears word", "c hears word"];
-    let told = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-    let expect = |strategy, first: &[&str], then: &[&str]| {
-        assert_eq!(fail_the_second(strategy), (told(&[first, then].concat()), None));
-    };
-    expect(Strategy::Restart, &["b ends", "b begins"], &up);
-    let rest = ["b ends", "c ends", "b begins", "c begins"];
-    expect(Strategy::RestartRest, &rest, &up);
-    let all = ["b ends", "c ends", "a ends", "a begins", "b begins", "c begins"];
-    expect(Strategy::RestartAll, &all, &up);
-    expect(Strategy::Stop, &["b ends"], &["a hears word", "c hears word"]);
-    expect(Strategy::StopAll, &["b ends", "c ends", "a ends"], &[]);
-    let (log, reason) = fail_the_second(Strategy::Escalate);
-    assert_eq!(log, ["b ends", "c ends", "a ends"]);
-    assert!(matches!(reason, Some(StopReason::GaveUp { name: "b", panics: 1, .. })));
+    strategies::check(fail_the_second);
 }
 
 /// Goal: what waits when a future begins anew is kept or dropped as its spec says, waits grow, and

@@ -117,6 +117,13 @@ impl LogSearch {
         Self { base: Arc::clone(base), conditions, next, last, agreed: 0, turn: 0 }
     }
 
+    /// The first height that was not looked at yet: below it lies nothing more to be found. `None`
+    /// at the end.
+    #[must_use]
+    pub fn reached(&self) -> Option<Height> {
+        self.next.map(Height::new)
+    }
+
     /// Goes on to the next block, or as far as [`LOG_INDEX_READS`] reads lead (L2).
     ///
     /// # Errors
@@ -262,7 +269,8 @@ mod tests {
 
     proptest! {
         /// Goal: a search finds the blocks that have a key for each condition, and no others, in
-        /// order, over keys with many pages and keys with few blocks.
+        /// order, over keys with many pages and keys with few blocks; after each step, it has found
+        /// all that lies below where it says it is.
         /// Method: 300 blocks, each key in every so many of them; against the definition.
         #[test]
         fn finds_what_the_definition_says(
@@ -306,6 +314,9 @@ mod tests {
                     LogStep::More => {}
                     LogStep::Done => break,
                 }
+                let is_passed = |height: &&Height| search.reached().is_none_or(|it| **height < it);
+                let passed: Vec<_> = expected.iter().filter(is_passed).copied().collect();
+                prop_assert_eq!(&found, &passed);
             }
             prop_assert_eq!(found, expected);
         }

@@ -82,6 +82,20 @@ impl CallError {
         }
     }
 
+    /// Returns true if the call itself is at fault, so that it would fail again on the same state.
+    #[must_use]
+    pub const fn is_of_call(&self) -> bool {
+        match self {
+            Self::Reverted { .. }
+            | Self::Halted(_)
+            | Self::Invalid(_)
+            | Self::GasRequiredExceedsAllowance(_)
+            | Self::Unsupported(_)
+            | Self::Simulation(_) => true,
+            Self::Timeout(_) | Self::Cancelled | Self::State(_) | Self::Internal(_) => false,
+        }
+    }
+
     /// JSON-RPC error data: what a revert returned.
     #[must_use]
     pub fn data(&self) -> Option<Bytes> {

@@ -13,6 +13,7 @@ mod collision;
 mod constantinople;
 mod env;
 mod error;
+mod grounded;
 mod grow;
 mod heavy;
 pub mod limits;
@@ -43,14 +44,16 @@ pub use block::{
 pub use call::{
     AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, ReplayJob, ReplayRun,
     TraceCall, TraceFrame, TraceItem, TraceJob, TracePiece, TraceRun, TraceStart, TraceStep,
+    Within,
 };
 pub use collision::StorageSearch;
 pub use env::spec_id;
 pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
+pub use grounded::Ground;
 pub use heavy::{HeavyCall, HeavyResult, MovedPrecompiles};
 pub use limits::Limits;
 pub use overlay::{Overlay, ReadError};
-pub use payload::{Ground, Payload, PayloadJob, PayloadRun, PayloadStep};
+pub use payload::{Payload, PayloadJob, PayloadRun, PayloadStep};
 pub use shadow::{Difference, Divergence, LiveBlock, ShadowReport};
 pub use simulate::{
     NumberedLog, SimulateError, SimulateJob, SimulateRun, SimulateStep, SimulatedBlock,

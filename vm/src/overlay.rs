@@ -8,13 +8,13 @@
 
 mod differences;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_primitives::{
     Address, B256, Bytes, KECCAK256_EMPTY, U256,
     map::{AddressMap, HashMap, hash_map::Entry},
 };
-use alloy_rpc_types_eth::state::AccountOverride;
+use alloy_rpc_types_eth::{BlockOverrides, state::AccountOverride};
 use evenkeel_chain::Height;
 use evenkeel_state::{Account, ChangeSet, SlotSearch, StateError, StorageChange, View};
 use revm::{
@@ -44,6 +44,8 @@ pub struct Overlay {
     /// Hashes that the caller made up for some heights, and those that were read: 256 at most, at
     /// a price (20 gas) that does not pay for reading them again.
     block_hashes: BTreeMap<u64, B256>,
+    /// Go before the chain's.
+    pretended: Option<Arc<BlockOverrides>>,
     /// What changed since it was last asked for; None: nobody asks.
     recorded: Option<ChangeSet>,
 }
@@ -74,6 +76,7 @@ impl Overlay {
             codes: HashMap::default(),
             deployed: HashMap::default(),
             block_hashes: BTreeMap::new(),
+            pretended: None,
             recorded: None,
         }
     }
@@ -189,9 +192,13 @@ impl Overlay {
         Ok(())
     }
 
-    /// What `BLOCKHASH` says at these heights.
-    pub(crate) fn override_block_hashes(&mut self, hashes: BTreeMap<u64, B256>) {
-        self.block_hashes = hashes;
+    /// From now on `BLOCKHASH` says at some heights what these say.
+    pub(crate) fn override_block_hashes(&mut self, pretended: Option<Arc<BlockOverrides>>) {
+        self.pretended = pretended;
+    }
+
+    fn pretended_hash(&self, number: u64) -> Option<B256> {
+        self.pretended.as_ref()?.block_hash.as_ref()?.get(&number).copied()
     }
 
     /// Sets an account to what the caller pretends; storage aside. One of which nothing is
@@ -365,8 +372,8 @@ impl DatabaseRef for Overlay {
     }
 
     fn block_hash_ref(&self, number: u64) -> Result<B256, ReadError> {
-        match self.block_hashes.get(&number) {
-            Some(hash) => Ok(*hash),
+        match self.pretended_hash(number).or_else(|| self.block_hashes.get(&number).copied()) {
+            Some(hash) => Ok(hash),
             None => Ok(self.view.block_hash(Height::new(number))?.unwrap_or_default()),
         }
     }
@@ -419,6 +426,9 @@ impl Database for Overlay {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, ReadError> {
+        if let Some(hash) = self.pretended_hash(number) {
+            return Ok(hash);
+        }
         if let Some(hash) = self.block_hashes.get(&number) {
             return Ok(*hash);
         }

@@ -1,47 +1,21 @@
 //! A block built beside the chain, for whoever asks what it would be, in slices.
 //!
-//! Pure. What it is built on is the head or a former block ([`Ground`]); nothing is kept.
+//! Pure. What it is built on is the head or a former block; nothing is kept.
 
 use std::sync::Arc;
 
 use alloy_primitives::{Bytes, U256};
 use evenkeel_chain::{BlockAttributes, ChainSpec, RecoveredTx, SealedBlock};
-use evenkeel_state::{ExecutedBlock, Rewind, Tip};
+use evenkeel_state::{ExecutedBlock, Tip};
 
 use crate::{
-    block::{BlockOutcome, BlockRun, BuildJob, ExecError, ListedTxs},
+    block::{BlockRun, BuildJob, ExecError, ListedTxs},
     error::{CallError, InvalidCall},
+    grounded::{Ground, Grounded},
     heavy::HeavyResult,
-    limits::{Limits, TRIE_FUEL_PER_NODE, TRIE_NODES_PER_SLICE},
+    limits::Limits,
     step::Step,
 };
-
-/// What blocks are made on that are not for the chain.
-pub enum Ground {
-    /// The head.
-    Tip(Box<Tip>),
-    /// A block below it, whose trie is to be found first.
-    Former(Box<Rewind>),
-}
-
-impl Ground {
-    /// Runs for about `fuel` gas; the tip, once it is there.
-    ///
-    /// # Errors
-    ///
-    /// The state cannot be read, or too much changed since.
-    pub(crate) fn step(self, fuel: u64) -> Result<Result<Box<Tip>, Self>, CallError> {
-        let mut rewind = match self {
-            Self::Tip(tip) => return Ok(Ok(tip)),
-            Self::Former(rewind) => rewind,
-        };
-        let nodes = usize::try_from(fuel / TRIE_FUEL_PER_NODE).unwrap_or(usize::MAX);
-        Ok(match rewind.step(nodes.clamp(1, TRIE_NODES_PER_SLICE))? {
-            Some(tip) => Ok(Box::new(tip)),
-            None => Err(Self::Former(rewind)),
-        })
-    }
-}
 
 /// Everything that such a block needs.
 pub struct PayloadJob {
@@ -75,7 +49,12 @@ pub type PayloadStep = Step<Result<Payload, CallError>>;
 
 /// Such a block in the middle of its execution.
 pub struct PayloadRun {
-    phase: Phase,
+    grounded: Grounded,
+    rest: Plan,
+}
+
+/// What the block is to be.
+struct Plan {
     spec: Arc<ChainSpec>,
     attributes: BlockAttributes,
     txs: Vec<Arc<RecoveredTx>>,
@@ -83,18 +62,13 @@ pub struct PayloadRun {
     limits: Limits,
 }
 
-enum Phase {
-    Ground(Ground),
-    Block(Box<BlockRun>),
-    Over,
-}
-
 impl PayloadRun {
     /// Executes nothing yet.
     #[must_use]
     pub fn new(job: PayloadJob) -> Self {
         let PayloadJob { ground, spec, attributes, txs, is_binding, limits } = job;
-        Self { phase: Phase::Ground(ground), spec, attributes, txs, is_binding, limits }
+        let rest = Plan { spec, attributes, txs, is_binding, limits };
+        Self { grounded: Grounded::Ground(ground), rest }
     }
 
     /// Runs for about `fuel` gas.
@@ -103,41 +77,31 @@ impl PayloadRun {
     ///
     /// If it is called again after the end.
     pub fn step(&mut self, fuel: u64) -> PayloadStep {
-        match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Ground(ground) => match ground.step(fuel) {
-                Ok(Ok(tip)) => self.begin(*tip),
-                Ok(Err(ground)) => {
-                    self.phase = Phase::Ground(ground);
-                    Step::More { used: fuel }
-                }
-                Err(error) => Step::Done(Err(error)),
-            },
-            Phase::Block(mut run) => match run.step(fuel) {
-                Step::More { used } => {
-                    self.phase = Phase::Block(run);
-                    Step::More { used }
-                }
-                Step::Offload(call) => {
-                    self.phase = Phase::Block(run);
-                    Step::Offload(call)
-                }
-                Step::Done(Ok(BlockOutcome::Executed(executed))) => {
-                    Step::Done(self.payload(&mut run, &executed))
-                }
-                Step::Done(Ok(BlockOutcome::Empty)) => {
-                    unreachable!("the block need not have transactions")
-                }
-                Step::Done(Err(error)) => Step::Done(Err(failed(error))),
-            },
-            Phase::Over => panic!("a payload was stepped after its end"),
+        let Self { grounded, rest } = self;
+        let begin = |tip| rest.begin(tip);
+        match grounded.step(fuel, begin, failed) {
+            Step::More { used } => Step::More { used },
+            Step::Offload(call) => Step::Offload(call),
+            Step::Done(Ok((mut run, executed))) => Step::Done(rest.payload(&mut run, &executed)),
+            Step::Done(Err(error)) => Step::Done(Err(error)),
         }
     }
 
-    fn begin(&mut self, tip: Tip) -> PayloadStep {
+    /// Hands in the result of the offloaded call.
+    ///
+    /// # Panics
+    ///
+    /// If nothing is offloaded, or the call was stopped.
+    pub fn provide(&mut self, result: HeavyResult) {
+        self.grounded.provide(result);
+    }
+}
+
+impl Plan {
+    fn begin(&self, tip: Tip) -> Result<BlockRun, CallError> {
         let (time, parent) = (self.attributes.timestamp, tip.header.timestamp);
         if time <= parent {
-            let error = InvalidCall::PayloadTime { time, parent };
-            return Step::Done(Err(CallError::Invalid(error)));
+            return Err(CallError::Invalid(InvalidCall::PayloadTime { time, parent }));
         }
         let candidates = ListedTxs::new(self.txs.iter().cloned(), self.is_binding);
         let run = BlockRun::build(BuildJob {
@@ -147,11 +111,7 @@ impl PayloadRun {
             limits: self.limits.clone(),
             candidates: Box::new(candidates),
         });
-        match run {
-            Ok(run) => self.phase = Phase::Block(Box::new(run)),
-            Err(error) => return Step::Done(Err(failed(error))),
-        }
-        Step::More { used: 0 }
+        run.map_err(failed)
     }
 
     fn payload(&self, run: &mut BlockRun, executed: &ExecutedBlock) -> Result<Payload, CallError> {
@@ -169,18 +129,6 @@ impl PayloadRun {
         }
         let requests = run.take_requests().take();
         Ok(Payload { block: Arc::clone(block), requests, value })
-    }
-
-    /// Hands in the result of the offloaded call.
-    ///
-    /// # Panics
-    ///
-    /// If nothing is offloaded, or the call was stopped.
-    pub fn provide(&mut self, result: HeavyResult) {
-        match &mut self.phase {
-            Phase::Block(run) => run.provide(result),
-            Phase::Ground(_) | Phase::Over => panic!("only a block offloads calls"),
-        }
     }
 }
 

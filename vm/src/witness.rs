@@ -16,12 +16,12 @@ use evenkeel_chain::{ChainSpec, SealedBlock};
 use evenkeel_state::{ChangeSet, StorageChange, TrieWitness};
 
 use crate::{
-    block::{BlockOutcome, BlockRun, ExecError},
+    block::{BlockRun, ExecError},
     error::{CallError, InvalidCall, Unsupported},
+    grounded::{Ground, Grounded},
     heavy::HeavyResult,
     limits::{Limits, TRIE_FUEL_PER_NODE, TRIE_NODES_PER_SLICE, WITNESS_BYTES_MAX},
     overlay::{Reads, Slots},
-    payload::Ground,
     step::Step,
 };
 
@@ -65,8 +65,7 @@ pub struct WitnessRun {
 }
 
 enum Phase {
-    Ground(Ground),
-    Block(Box<BlockRun>),
+    Block(Box<Grounded>),
     Nodes(Box<Gathering>),
     Over,
 }
@@ -76,7 +75,8 @@ impl WitnessRun {
     #[must_use]
     pub fn new(job: WitnessJob) -> Self {
         let WitnessJob { ground, spec, block, is_minimal, limits } = job;
-        Self { phase: Phase::Ground(ground), spec, block, is_minimal, limits }
+        let phase = Phase::Block(Box::new(Grounded::Ground(ground)));
+        Self { phase, spec, block, is_minimal, limits }
     }
 
     /// Runs for about `fuel` gas.
@@ -86,39 +86,29 @@ impl WitnessRun {
     /// If it is called again after the end, or what it stands on is not the block's parent.
     pub fn step(&mut self, fuel: u64) -> WitnessStep {
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Ground(ground) => match ground.step(fuel) {
-                Ok(Ok(tip)) => {
+            Phase::Block(mut grounded) => {
+                let again = |tip| {
                     let (spec, block) = (Arc::clone(&self.spec), Arc::clone(&self.block));
-                    let run = BlockRun::again(*tip, spec, block, &self.limits);
-                    self.phase = Phase::Block(Box::new(run));
-                    Step::More { used: fuel }
+                    Ok(BlockRun::again(tip, spec, block, &self.limits))
+                };
+                match grounded.step(fuel, again, failed) {
+                    Step::More { used } => {
+                        self.phase = Phase::Block(grounded);
+                        Step::More { used }
+                    }
+                    Step::Offload(call) => {
+                        self.phase = Phase::Block(grounded);
+                        Step::Offload(call)
+                    }
+                    Step::Done(Ok((mut run, executed))) => {
+                        let changes = Arc::clone(&executed.changes);
+                        let gathering = Gathering::new(&mut run, changes, self.is_minimal);
+                        self.phase = Phase::Nodes(Box::new(gathering));
+                        Step::More { used: fuel }
+                    }
+                    Step::Done(Err(error)) => Step::Done(Err(error)),
                 }
-                Ok(Err(ground)) => {
-                    self.phase = Phase::Ground(ground);
-                    Step::More { used: fuel }
-                }
-                Err(error) => Step::Done(Err(error)),
-            },
-            Phase::Block(mut run) => match run.step(fuel) {
-                Step::More { used } => {
-                    self.phase = Phase::Block(run);
-                    Step::More { used }
-                }
-                Step::Offload(call) => {
-                    self.phase = Phase::Block(run);
-                    Step::Offload(call)
-                }
-                Step::Done(Ok(BlockOutcome::Executed(executed))) => {
-                    let changes = Arc::clone(&executed.changes);
-                    let gathering = Gathering::new(&mut run, changes, self.is_minimal);
-                    self.phase = Phase::Nodes(Box::new(gathering));
-                    Step::More { used: fuel }
-                }
-                Step::Done(Ok(BlockOutcome::Empty)) => {
-                    unreachable!("the block need not have transactions")
-                }
-                Step::Done(Err(error)) => Step::Done(Err(failed(error))),
-            },
+            }
             Phase::Nodes(mut gathering) => match gathering.step(fuel) {
                 Ok(true) => {
                     self.phase = Phase::Nodes(gathering);
@@ -138,10 +128,8 @@ impl WitnessRun {
     /// If nothing is offloaded, or the call was stopped.
     pub fn provide(&mut self, result: HeavyResult) {
         match &mut self.phase {
-            Phase::Block(run) => run.provide(result),
-            Phase::Ground(_) | Phase::Nodes(_) | Phase::Over => {
-                panic!("only a block offloads calls")
-            }
+            Phase::Block(grounded) => grounded.provide(result),
+            Phase::Nodes(_) | Phase::Over => panic!("only a block offloads calls"),
         }
     }
 }

@@ -230,6 +230,32 @@ fn blocks_are_replaced() {
     assert!(node.reported.lock().expect("no panic under it").is_empty());
 }
 
+/// Goal: a cheat on the head that is kept is in the new blocks, wherever the writer is with it.
+/// Method: the way back is ordered right behind the cheat, under seeds that let the one or the
+/// other go first; then what the block was built on is what the database says.
+#[test]
+fn a_cheat_on_its_way_to_the_writer_is_kept() {
+    let rich = Address::repeat_byte(0x32);
+    for seed in 0..16 {
+        let mut node = Node::new(seed);
+        let ((told, mut cheated), (replying, mut branched)) = (reply(), reply());
+        let cheat = Cheat::SetBalance(rich, U256::from(9));
+        assert!(node.executor.send(ExecutorMessage::Cheat { cheat, reply: told }).is_ok());
+        node.send(ExecutorMessage::Branch { kept: Height::new(0), reply: replying });
+        assert_eq!(cheated.try_take().expect("idle").expect("answered"), Ok(()));
+        let kept = branched.try_take().expect("idle").expect("answered").expect("no failure");
+        assert_eq!(kept.expect("it is there").header.number, 0);
+
+        let spend = transfer(rich, 0, account(1), 0);
+        let blocks = vec![BlockPlan { attributes: node.attributes(), txs: vec![spend] }];
+        let (replying, mut answer) = reply();
+        node.send(ExecutorMessage::Reorg { blocks, reply: replying });
+        let head = answer.try_take().expect("idle").expect("answered").expect("it can be built");
+        assert_eq!(node.durable.get().hash, head.hash);
+        assert_eq!(node.balance(rich), U256::from(9), "seed {seed}");
+    }
+}
+
 /// A peer's blocks: children of the tip and of blocks not yet final; siblings die with finality.
 #[test]
 fn peers_blocks_are_validated_on_their_parents() {

@@ -112,7 +112,7 @@ fn import(chain: &mut BlockImport, rlp: &[u8], expected: Option<&str>) -> Result
             Some(names),
         ) if names.contains("TransactionException.") => {
             let mut mended = Block::<TxEnvelope>::decode(&mut &rlp[..])
-                .map_err(BlockDecodeError::from)
+                .map_err(|error| BlockDecodeError::Rlp { part: "fields", error })
                 .map_err(ImportError::from)?;
             mended.header.transactions_root = *found;
             Ok(chain.import(&alloy_rlp::encode(mended))?)

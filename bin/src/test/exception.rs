@@ -128,11 +128,11 @@ fn is_block_encoding(error: &BlockDecodeError, name: &str) -> bool {
             is_tx_encoding(error, name)
                 || matches!(name, "RLP_STRUCTURES_ENCODING" | "TYPE_3_TX_WITH_FULL_BLOBS")
         }
-        BlockDecodeError::Rlp(alloy_rlp::Error::Overflow) => matches!(
+        BlockDecodeError::Rlp { error: alloy_rlp::Error::Overflow, .. } => matches!(
             name,
             "RLP_INVALID_FIELD_OVERFLOW_64" | "RLP_STRUCTURES_ENCODING" | "GASLIMIT_TOO_BIG"
         ),
-        BlockDecodeError::Rlp(_)
+        BlockDecodeError::Rlp { .. }
         | BlockDecodeError::TrailingBytes { .. }
         | BlockDecodeError::NotCanonical => {
             name.starts_with("RLP_") || name == "INCORRECT_BLOCK_FORMAT"

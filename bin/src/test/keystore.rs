@@ -28,9 +28,10 @@ pub(super) fn run(bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
         let path = std::env::temp_dir().join(file);
         fs::write(&path, test.json.get())?;
         cases.run(&name, None, || {
-            let wrong = decrypt(&path, &format!("{}x", test.password));
+            let wrong = decrypt(&path, &format!("{}x", test.password), "the test");
             expect("unlocked by a wrong password", wrong.is_ok(), false)?;
-            let signer = decrypt(&path, &test.password).map_err(|error| format!("{error:#}"))?;
+            let signer =
+                decrypt(&path, &test.password, "the test").map_err(|error| format!("{error:#}"))?;
             let key = hex::decode(&test.key).map_err(|error| error.to_string())?;
             expect("key", signer.to_bytes(), B256::left_padding_from(&key))
         });

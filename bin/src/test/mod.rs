@@ -134,7 +134,7 @@ impl Kind {
 ///
 /// # Errors
 ///
-/// A path cannot be read, there are no tests, or some failed.
+/// A path cannot be read, no test was run, or some failed.
 pub(crate) fn run(args: TestArgs) -> Result<()> {
     let mut files = Vec::new();
     for path in &args.paths {
@@ -175,7 +175,21 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
     if total.failed > 0 {
         bail!("{} tests failed", total.failed);
     }
+    if total.passed == 0 {
+        bail!("{}", nothing_ran(args.kind, &args.paths, options.fork.as_deref(), total.skipped));
+    }
     Ok(())
+}
+
+/// Says why no test was run: a wrong path or fork must not look like success.
+fn nothing_ran(kind: Kind, paths: &[PathBuf], fork: Option<&str>, skipped: u64) -> String {
+    let shown = shown(paths);
+    if let (Some(fork), 1..) = (fork, skipped) {
+        return format!("no test of fork {fork} under {shown}: {skipped} are of other forks");
+    }
+    let kind = kind.to_possible_value().expect("no kind is hidden");
+    let expected = kind.get_help().map(ToString::to_string).unwrap_or_default();
+    format!("no test found under {shown}: expected `{}`: {expected}", kind.get_name())
 }
 
 /// The files to run: `path` itself, or all below it that end in `extension`.

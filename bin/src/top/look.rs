@@ -132,8 +132,18 @@ impl Node {
             { "jsonrpc": "2.0", "id": 1, "method": "sched_queues", "params": [GROUPS_MAX] },
             { "jsonrpc": "2.0", "id": 2, "method": "sched_executions", "params": [] },
         ]);
-        let look = self.post(&request).and_then(|answers| Look::read(&answers));
-        look.with_context(|| format!("cannot reach {}", self.url))
+        let answers = self.post(&request).with_context(|| format!("cannot reach {}", self.url))?;
+        Look::read(&answers).map_err(|error| {
+            let found = self.name().unwrap_or_else(|_| "another program".to_owned());
+            let url = &self.url;
+            anyhow!("{url} is {found}, expected an Evenkeel node: sched_status: {error:#}")
+        })
+    }
+
+    /// What the node calls itself.
+    fn name(&self) -> Result<String> {
+        let request = json!({ "jsonrpc": "2.0", "id": 0, "method": "web3_clientVersion" });
+        result(&self.post(&request)?)
     }
 
     /// Ends the execution of this id.
@@ -165,7 +175,7 @@ impl Node {
             answer.split_once("\r\n\r\n").ok_or_else(|| anyhow!("no HTTP answer"))?;
         let status = head.lines().next().unwrap_or_default();
         ensure!(status.contains(" 200"), "it answers {status:?}");
-        Ok(serde_json::from_str(body)?)
+        serde_json::from_str(body).context("it answers, but not in JSON: it is no Ethereum node")
     }
 }
 

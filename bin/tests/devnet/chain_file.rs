@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -45,40 +45,68 @@ fn genesis(chain_id: u64) -> Value {
     })
 }
 
-/// Goal: an exported chain imports into the same chain, block for block; what is there is skipped;
-/// at a broken block the import stops, says which it is, and keeps what came before; a chain of
-/// another genesis, a cut file and a wrong range are refused.
-#[test]
-fn chains_are_exported_and_imported() {
-    let place = folder("chain-file");
-    let path = |name: &str| place.join(name).to_str().expect("a UTF-8 path").to_owned();
-    fs::create_dir_all(&place).expect("a folder");
-    let (genesis_file, made, file) = (path("genesis.json"), path("made"), path("chain.rlp"));
-    fs::write(&genesis_file, genesis(31_337).to_string()).expect("it can be written");
-    let flags = ["--init", &genesis_file, "--accounts", "1", "--datadir", &made];
+/// Where a test keeps its files.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let place = folder(name);
+        fs::create_dir_all(&place).expect("a folder");
+        Self(place)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a UTF-8 path").to_owned()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("it is there");
+    }
+}
+
+/// Makes a chain of three blocks of `genesis.json` in `made`; returns its head.
+fn three_blocks(place: &Place) -> Value {
+    let file = place.path("genesis.json");
+    fs::write(&file, genesis(31_337).to_string()).expect("it can be written");
+    let flags = ["--init", &file, "--accounts", "1", "--datadir", &place.path("made")];
     let mut node = Devnet::start(&flags);
+    let head = three_transfers(&mut node);
+    assert_eq!(node.terminate(), Some(0));
+    head
+}
+
+fn three_transfers(node: &mut Devnet) -> Value {
     for value in ["0x1", "0x2", "0x3"] {
         let hash = node.call("eth_sendTransaction", &transfer(value));
         node.receipt(&hash);
     }
-    let head = node.call("eth_getBlockByNumber", &json!(["latest", false]));
-    assert_eq!(node.terminate(), Some(0));
+    node.call("eth_getBlockByNumber", &json!(["latest", false]))
+}
+
+/// Goal: an exported chain imports into the same chain, block for block; what is there is skipped.
+#[test]
+fn chains_are_exported_and_imported() {
+    let place = Place::new("chain-file");
+    let head = three_blocks(&place);
+    let [genesis_file, made, file] = ["genesis.json", "made", "chain.rlp"].map(|it| place.path(it));
 
     let said = done(&["export", &file, "1", "--datadir", &made]);
     assert_eq!(said, "exported 3 blocks, #1 to #3\n");
-    let taken = path("taken");
-    let import = ["import", &file, "--chain", &genesis_file, "--datadir", &taken];
+    let taken = place.path("taken");
+    let import = ["import", &file, "--datadir", &taken, "--chain", &genesis_file];
     let whole = format!("imported 3 blocks, head #3 {}, in ", head["hash"].as_str().expect("text"));
     assert!(done(&import).starts_with(&whole));
-    assert!(
-        done(&import[..2].iter().chain(&import[4..]).copied().collect::<Vec<_>>())
-            .starts_with("imported 0 blocks, head #3 ")
-    );
-    let again = path("again.rlp");
+    assert!(done(&import[..4]).starts_with("imported 0 blocks, head #3 "));
+    let again = place.path("again.rlp");
     done(&["export", &again, "0", "3", "--datadir", &taken]);
     let (first, second) = (fs::read(&file).expect("written"), fs::read(&again).expect("written"));
     assert!(second.ends_with(&first) && second.len() > first.len(), "the genesis comes before");
     assert!(done(&["db", "verify", "--datadir", &taken]).ends_with("ok\n"));
+    let error = failed(&["export", &again, "2", "4", "--datadir", &taken]);
+    assert!(error.contains("blocks 2 to 4 were asked for, the chain has 0 to 3"), "{error}");
+    assert!(!Path::new(&place.path("again.part")).exists());
 
     let mut node = Devnet::start(&["--chain", &genesis_file, "--datadir", &taken, "--no-mining"]);
     let served = node.call("eth_getBlockByNumber", &json!(["latest", false]));
@@ -86,31 +114,92 @@ fn chains_are_exported_and_imported() {
     let before = node.call("eth_getTransactionCount", &json!([ALICE, "0x1"]));
     assert_eq!(before, "0x1", "the past is there");
     assert_eq!(node.terminate(), Some(0));
+}
 
-    // Two of the same length: the first says its own; a byte of the second's state root is wrong.
-    let mut broken = first.clone();
+/// Goal: at a broken block the import stops, says which it is, and keeps what came before; a file
+/// of which nothing can be taken is refused and leaves no database; so are other chains.
+#[test]
+fn what_cannot_be_imported_is_named_and_leaves_nothing() {
+    let place = Place::new("chain-broken");
+    three_blocks(&place);
+    let [genesis_file, made, file] = ["genesis.json", "made", "chain.rlp"].map(|it| place.path(it));
+    let [broken, good, empty, none] =
+        ["broken.rlp", "good", "empty", "none"].map(|it| place.path(it));
+    done(&["export", &file, "--datadir", &made]);
+    let all = fs::read(&file).expect("written");
+    done(&["export", &file, "1", "--datadir", &made]);
+    let first = fs::read(&file).expect("written");
+
+    // Three of the same length: a byte of the second's state root is wrong.
+    let mut wrong = first.clone();
     let length = first.len() / 3;
-    let header = broken[length..].windows(33).position(|word| word[0] == 0xa0).expect("a hash");
-    broken[length + header + 3 * 33 + 25] ^= 1;
-    fs::write(path("broken.rlp"), &broken).expect("it can be written");
-    let (good, empty) = (path("good"), path("empty"));
-    let broken = path("broken.rlp");
+    let header = wrong[length..].windows(33).position(|word| word[0] == 0xa0).expect("a hash");
+    wrong[length + header + 3 * 33 + 25] ^= 1;
+    fs::write(&broken, &wrong).expect("it can be written");
     let error = failed(&["import", &broken, "--chain", &genesis_file, "--datadir", &good]);
-    assert!(error.starts_with("error: block 2 0x"), "{error}");
+    let second = format!("error: {broken}: at byte {length}: block 2 0x");
+    assert!(error.starts_with(&second), "{error}");
     assert!(
         done(&["import", &file, "--datadir", &good]).starts_with("imported 2 blocks, head #3 ")
     );
-    fs::write(&broken, &first[..length + 9]).expect("it can be written");
-    let error = failed(&["import", &broken, "--chain", &genesis_file, "--datadir", &empty]);
-    assert!(error.contains("the file ends within a block: 9 of "), "{error}");
 
-    fs::write(&genesis_file, genesis(31_338).to_string()).expect("it can be written");
-    let error = failed(&import);
-    assert!(error.contains("--chain is not the genesis of the database"), "{error}");
-    let error = failed(&["import", &file, "--datadir", &path("none")]);
+    let mut other_genesis = all[..all.len() - first.len()].to_vec();
+    let root = other_genesis.windows(33).position(|word| word[0] == 0xa0).expect("a hash");
+    other_genesis[root + 1] ^= 1;
+    fs::create_dir_all(&empty).expect("a folder");
+    for (bytes, expected) in [
+        (&first[..length - 9], "at byte 0: the file ends within a block: "),
+        (&[], "the file is empty: expected blocks"),
+        (&[0xc1, 0xc0], "at byte 0: not a block: rlp of its header: "),
+        (&other_genesis, "not the genesis here, block 0 0x"),
+        (&first[length..], "its parent, block 1 0x"),
+    ] {
+        fs::write(&broken, bytes).expect("it can be written");
+        for datadir in [&empty, &none] {
+            let error =
+                failed(&["import", &broken, "--chain", &genesis_file, "--datadir", datadir]);
+            assert!(error.contains(&broken) && error.contains(expected), "{error}");
+        }
+        assert!(fs::read_dir(&empty).expect("it stays").next().is_none());
+        assert!(!Path::new(&none).exists());
+    }
+
+    let error = failed(&["import", &file, "--datadir", &none]);
     assert!(error.contains("--chain has to say"), "{error}");
-    let error = failed(&["export", &again, "2", "4", "--datadir", &taken]);
-    assert!(error.contains("blocks 2 to 4 were asked for, the chain has 0 to 3"), "{error}");
-    assert!(!Path::new(&path("again.part")).exists());
-    fs::remove_dir_all(&place).expect("it is there");
+    fs::write(&genesis_file, genesis(31_338).to_string()).expect("it can be written");
+    let mut other = genesis(31_337);
+    other["timestamp"] = json!("0x65000001");
+    let error = failed(&["import", &file, "--chain", &genesis_file, "--datadir", &good]);
+    let expected = format!("{genesis_file} is not the genesis of the database in {good}: ");
+    assert!(error.contains(&expected), "{error}");
+    assert!(error.contains("config.chainId is 31338 in the file, expected 31337 as"), "{error}");
+    fs::write(&genesis_file, other.to_string()).expect("it can be written");
+    let error = failed(&["import", &file, "--chain", &genesis_file, "--datadir", &none]);
+    assert!(error.contains("a block of another chain: its parent is 0x"), "{error}");
+}
+
+/// Goal: what a devnet made of its flags goes to another machine in two files, also where blocks
+/// share a second; an export says from where on nobody can follow.
+#[test]
+fn a_devnet_goes_to_another_machine() {
+    let place = Place::new("chain-moves");
+    let [made, taken] = ["made", "taken"].map(|it| place.path(it));
+    let [file, genesis_file] = ["chain.rlp", "genesis.json"].map(|it| place.path(it));
+    let flags = ["--accounts", "2", "--chain-id", "5", "--number", "7", "--datadir", &made];
+    let mut node = Devnet::start(&flags);
+    let head = three_transfers(&mut node);
+    assert_eq!(node.terminate(), Some(0));
+    let export = ["export", &file, "--genesis", &genesis_file, "--datadir", &made];
+    assert_eq!(done(&export), "exported 4 blocks, #7 to #10\n");
+    let said = done(&["import", &file, "--chain", &genesis_file, "--datadir", &taken]);
+    let hash = head["hash"].as_str().expect("text");
+    assert!(said.starts_with(&format!("imported 3 blocks, head #10 {hash}, ")), "{said}");
+
+    let mut node = Devnet::start(&["--datadir", &made]);
+    node.call("anvil_setBalance", &json!([ALICE, "0x1"]));
+    node.call("evm_mine", &json!([]));
+    assert_eq!(node.terminate(), Some(0));
+    assert!(done(&export).contains("\nblock 11 begins with what the cheats before it changed"));
+    let error = failed(&["import", &file, "--datadir", &taken]);
+    assert!(error.contains("block 11 0x") && error.contains("invalid stateRoot"), "{error}");
 }

@@ -415,7 +415,7 @@ fn accounts_have_what_the_banner_says() {
     assert!(node.banner().contains(&format!("(0) {ALICE} (1.99")), "{}", node.banner());
     drop(node);
     drop(Devnet::start(&[&init[..], &["--chain-id", "78"]].concat()));
-    fails(&init, "chain_id is 78, not 77");
+    fails(&init, "config.chainId is 77 in the file, expected 78");
     for flag in ["--balance", "--accounts", "--mnemonic-random", "--mnemonic-seed-unsafe"] {
         fails(&["--datadir", data, flag, "12"], flag);
     }

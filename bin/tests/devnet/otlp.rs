@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use serde_json::json;
 
-use super::process::Devnet;
+use super::process::{Devnet, fails};
 
 /// Goal: a collector gets every turn and message, each message within a turn of its actor, until
 /// the node has ended; what is no collector's URL is refused.
@@ -51,6 +51,9 @@ fn a_collector_gets_turns_and_messages() {
     assert!(messages.clone().all(|message| text(&message.attributes, "kind").is_some()));
     assert!(messages.count() > 0, "{} turns of the executor", turns.len());
 
+    for alone in ["--tracing-otlp.sample-ratio=1", "--tracing-otlp.filter=info"] {
+        fails(&[alone], "required arguments were not provided: --tracing-otlp[=<URL>]");
+    }
     for wrong in ["https://127.0.0.1:1/v1/traces", "127.0.0.1:4318", "http:///v1/traces"] {
         let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
             .args(["--port", "0", &format!("--tracing-otlp={wrong}")])

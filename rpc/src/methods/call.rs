@@ -12,7 +12,7 @@ use alloy_rpc_types_eth::{
     AccessList, BlockOverrides, TransactionRequest,
     state::{EvmOverrides, StateOverride},
 };
-use evenkeel_vm::{AccessListed, CallJob, CallKind, CallOutcome, Limits, spawn_call};
+use evenkeel_vm::{AccessListed, CallError, CallJob, CallKind, CallOutcome, Limits, spawn_call};
 use serde::Serialize;
 
 use super::debug_trace;
@@ -48,7 +48,23 @@ pub(super) async fn estimate_for(
     client: &Client,
     call: TransactionRequest,
 ) -> Result<u64, RpcError> {
-    estimate_on(api, client, call, BlockNumberOrTag::Pending.into()).await
+    Ok(estimate_on(api, client, call, BlockNumberOrTag::Pending.into()).await?)
+}
+
+/// Why it is not known how much gas a call needs.
+pub(super) enum Unestimated {
+    /// No gas is enough.
+    Fails(RpcError),
+    /// It was not found out.
+    Unanswered(RpcError),
+}
+
+impl From<Unestimated> for RpcError {
+    fn from(why: Unestimated) -> Self {
+        match why {
+            Unestimated::Fails(error) | Unestimated::Unanswered(error) => error,
+        }
+    }
 }
 
 /// The gas `call` needs on this block.
@@ -57,7 +73,7 @@ pub(super) async fn estimate_on(
     client: &Client,
     call: TransactionRequest,
     block: BlockId,
-) -> Result<u64, RpcError> {
+) -> Result<u64, Unestimated> {
     Asked { call, block, overrides: EvmOverrides::default() }.estimate(api, client).await
 }
 
@@ -120,10 +136,13 @@ impl Asked {
         Ok(Self { call: checked(call)?, block, overrides })
     }
 
-    async fn estimate(self, api: &Api, client: &Client) -> Result<u64, RpcError> {
-        match self.run(api, client, CallKind::EstimateGas).await? {
-            CallOutcome::Gas(gas) => Ok(gas),
-            _ => Err(wrong_kind()),
+    async fn estimate(self, api: &Api, client: &Client) -> Result<u64, Unestimated> {
+        let ended = self.ended(api, client, CallKind::EstimateGas).await;
+        match ended.map_err(Unestimated::Unanswered)? {
+            Ok(CallOutcome::Gas(gas)) => Ok(gas),
+            Ok(_) => Err(Unestimated::Unanswered(wrong_kind())),
+            Err(error) if error.is_of_call() => Err(Unestimated::Fails(error.into())),
+            Err(error) => Err(Unestimated::Unanswered(error.into())),
         }
     }
 
@@ -133,6 +152,16 @@ impl Asked {
         client: &Client,
         kind: CallKind,
     ) -> Result<CallOutcome, RpcError> {
+        Ok(self.ended(api, client, kind).await??)
+    }
+
+    /// How the call ended; else why it had no place, or was killed.
+    async fn ended(
+        self,
+        api: &Api,
+        client: &Client,
+        kind: CallKind,
+    ) -> Result<Result<CallOutcome, CallError>, RpcError> {
         let _place = api.place(client).await?;
         let method = match &kind {
             CallKind::Call => Method::Call,
@@ -143,7 +172,7 @@ impl Asked {
         let job = self.job(api, kind, api.limits(client)).await?;
         let share = api.executions.share(client, method);
         let outcome = spawn_call(&api.system, &share, job);
-        Ok(api.executions.run(client, method, outcome).await??)
+        api.executions.run(client, method, outcome).await
     }
 
     /// The call on the state of now.

@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use evenkeel_chain::Height;
 use evenkeel_runtime::{Time, checkpoint, consume};
 use evenkeel_state::{Durable, StateError, View};
-use evenkeel_vm::{ReplayJob, spawn_replay};
+use evenkeel_vm::{ReplayJob, Within, spawn_replay};
 use serde::Serialize;
 
 use super::{
@@ -86,7 +86,8 @@ pub(super) async fn view_within(
     })?;
     let spec = Arc::clone(&api.spec);
     let limits = api.limits(request.client);
-    let job = ReplayJob { parent_view, block, count, spec, limits };
+    let within = Within { parent_view, block, replayed: count };
+    let job = ReplayJob { within, spec, limits };
     let method = traced::method(request)?;
     let share = api.executions.share(request.client, method);
     let view = spawn_replay(&api.system, &share, job);

@@ -11,7 +11,7 @@ use alloy_rpc_types_eth::{
 use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions};
 use evenkeel_chain::{Height, SealedBlock};
 use evenkeel_state::Durable;
-use evenkeel_vm::{TraceCall, TraceFrame, TraceItem, TraceJob, TraceKind, TraceStart};
+use evenkeel_vm::{TraceCall, TraceFrame, TraceItem, TraceJob, TraceKind, TraceStart, Within};
 
 use super::{
     call::{self, Asked},
@@ -179,7 +179,7 @@ pub(super) async fn call(api: &Arc<Api>, request: Request<'_>) -> Result<Answer,
     let call = TraceCall {
         request: asked.call,
         state_overrides: asked.overrides.state,
-        block_overrides: asked.overrides.block.map(|block| *block),
+        block_overrides: asked.overrides.block.map(Arc::from),
         kind: None,
     };
     let items = vec![TraceItem::Call(Box::new(call))];
@@ -213,8 +213,9 @@ pub(super) fn bundled(
         return Err(refuse(0, &format!("{count} calls, limit {TRACE_CALLS_MAX}")));
     }
     let mut items = Vec::with_capacity(count);
+    let block = block.map(Arc::new);
     for bundle in bundles {
-        let block_overrides = bundle.block_override.or_else(|| block.clone());
+        let block_overrides = bundle.block_override.map(Arc::new).or_else(|| block.clone());
         for call in bundle.transactions {
             let call = TraceCall {
                 request: call::checked(call)?,
@@ -279,7 +280,7 @@ async fn within(
     let replayed = replayed.ok_or_else(|| {
         RpcError::server(format!("transaction index {index} out of range for block {}", block.hash))
     })?;
-    Ok(TraceStart::Block { parent_view, block, replayed })
+    Ok(TraceStart::Block(Within { parent_view, block, replayed }))
 }
 
 /// geth's error for a trace of what is not executed.

@@ -3,19 +3,21 @@
 //! Orders that change the chain go to the engine and are answered when they are durable, so that
 //! the next read sees them. Numbers may be hex or decimal, as in anvil.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{B256, Bytes};
 use evenkeel_chain::{Cheat, Command, Height, Outcome};
 use evenkeel_mempool::Remove;
+use evenkeel_runtime::{Class, Spawn};
 use serde_json::value::RawValue;
 
 use super::{dev_pool, whole};
 use crate::{
     api::{Api, Request},
     error::RpcError,
+    flags::Snapshots,
     params::{Arg, Number, Object, Params, Refusal, Slot},
-    position::{head, header_not_found, odd_outcome, order, status},
+    position::{give_order, head, header_not_found, odd_outcome, order, ordered, status},
     render::{self, Answered, answer, null, quantity},
 };
 
@@ -133,22 +135,34 @@ pub(super) async fn snapshot(api: &Api, request: Request<'_>) -> Answered {
 pub(super) async fn revert(api: &Api, request: Request<'_>) -> Answered {
     let Number(id) = Params::new(request.params, 1)?.required(0)?;
     let Ok(id) = u64::try_from(id) else { return answer(&false) };
-    match order(api, Command::Revert(id)).await? {
-        Outcome::Reverted(is_reverted) => {
-            if is_reverted {
-                went_back(api);
-                api.flags.forget_snapshots_from(id);
-            }
-            answer(&is_reverted)
-        }
-        other => Err(odd_outcome(&other)),
-    }
+    answer(&go_back(api, Command::Revert(id), Snapshots::From(id)).await?)
 }
 
-/// The chain went back: what was ordered for the next block is gone, its id stays.
-pub(super) fn went_back(api: &Api) {
-    api.flags.forget_base_fee();
-    api.spec.keep_chain_id(head(&api.durable.get()));
+/// Has the chain go back, and with it `snapshots` and what was ordered for the next block, but for
+/// its id; false if there is no such place. What it ends is forgotten also if the client leaves in
+/// the middle, as the engine goes on.
+pub(super) async fn go_back(
+    api: &Api,
+    command: Command,
+    snapshots: Snapshots,
+) -> Result<bool, RpcError> {
+    let answer = give_order(api, command)?;
+    let (flags, spec) = (Arc::clone(&api.flags), Arc::clone(&api.spec));
+    let durable = api.durable.clone();
+    let going = async move {
+        let outcome = ordered(answer).await;
+        if matches!(outcome, Ok(Outcome::Reverted(true))) {
+            flags.forget_base_fee();
+            flags.forget_snapshots(snapshots);
+            spec.keep_chain_id(head(&durable.get()));
+        }
+        outcome
+    };
+    let going = api.system.spawn_future(Spawn::new("way back", Class::Rpc), going);
+    match going.await.map_err(|ended| RpcError::internal(format!("way back: {ended}")))?? {
+        Outcome::Reverted(is_back) => Ok(is_back),
+        other => Err(odd_outcome(&other)),
+    }
 }
 
 /// `evm_setAutomine`, `anvil_setAutomine`
@@ -363,15 +377,12 @@ pub(super) async fn reset(api: &Api, request: Request<'_>) -> Answered {
     }
     // Before, so that nothing of it is mined on the first block.
     dev_pool::remove(api, Remove::All).await?;
-    match order(api, Command::Reset).await? {
-        Outcome::Reverted(true) => {}
-        other => return Err(odd_outcome(&other)),
+    if !go_back(api, Command::Reset, Snapshots::From(0)).await? {
+        return Err(odd_outcome(&Outcome::Reverted(false)));
     }
     // As on anvil, which keeps the coinbase, the clock and the mode of mining.
     order(api, Command::SetGasLimit(api.spec.genesis.gas_limit)).await?;
     order(api, Command::SetTimestampInterval(None)).await?;
-    went_back(api);
-    api.flags.forget_snapshots_from(0);
     api.flags.renew_instance();
     null()
 }

@@ -178,9 +178,13 @@ async fn poll_logs(
     let first = next.max(Height::new(*span.start()));
     let last = durable.height().min(Height::new(*span.end()));
     let mut search = durable.chain.find_logs(query.conditions(), first..=last);
-    // What is not found in time is left to the next poll, like what does not fit.
-    while logs::in_time(api.system.now(), deadline).is_ok() {
+    loop {
         checkpoint().await;
+        // What is not found in time is left to the next poll, which goes on from here.
+        if logs::in_time(api.system.now(), deadline).is_err() {
+            cursor.skip_to(search.reached().unwrap_or_else(|| durable.height().next()));
+            break;
+        }
         let height = match search.step()? {
             LogStep::Block(height) => height,
             LogStep::More => {

@@ -13,7 +13,7 @@ use alloy_eips::BlockId;
 use alloy_primitives::{Address, Bytes, TxKind};
 use alloy_rpc_types_eth::TransactionRequest;
 use evenkeel_chain::{
-    Command, CommandError, Fork, Height, Outcome, RecoveredTx,
+    Command, CommandError, Fork, Height, RecoveredTx,
     limits::{REORG_BLOCKS_MAX, TX_GAS_LIMIT_MAX},
 };
 use evenkeel_runtime::{checkpoint, consume};
@@ -22,7 +22,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    call, dev,
+    call::{self, Unestimated},
+    dev,
     limits::{RECOVER_REDUCTIONS, REORG_TXS_MAX},
     send,
 };
@@ -31,8 +32,9 @@ use crate::{
     api::{Api, Request},
     client::Client,
     error::RpcError,
+    flags::Snapshots,
     params::{Arg as _, Object, Params, refuse},
-    position::{header_not_found, odd_outcome, order},
+    position::header_not_found,
     render::{Answered, null},
 };
 
@@ -58,7 +60,7 @@ pub(super) async fn set_head(api: &Api, request: Request<'_>) -> Answered {
     }
     let first = durable.chain.oldest_state().get();
     if number < first {
-        let text = format!("not allowed to rewind below the first block {first}");
+        let text = format!("not allowed to rewind below block {first}, which has the oldest state");
         return Err(RpcError::server(text));
     }
     let kept = Height::new(number);
@@ -97,29 +99,30 @@ pub(super) async fn reorg(api: &Api, request: Request<'_>) -> Answered {
 /// The block `depth` below the head.
 fn kept(durable: &Durable, depth: u64, what: &str) -> Result<Height, RpcError> {
     let height = durable.header.number;
+    let (genesis, oldest) = (durable.chain.genesis(), durable.chain.oldest_state());
     let kept = height.checked_sub(depth).map(Height::new);
-    kept.filter(|kept| *kept >= durable.chain.oldest_state()).ok_or_else(|| {
-        RpcError::invalid_params(format!(
+    match kept {
+        Some(kept) if kept >= oldest => Ok(kept),
+        Some(kept) if kept >= genesis => Err(RpcError::invalid_params(format!(
+            "{what} depth {depth} goes back to block {kept}, expected at most {}, to block \
+             {oldest}: the blocks up to there came with a state file, which has the state of the \
+             last alone",
+            height.saturating_sub(oldest.get())
+        ))),
+        _ => Err(RpcError::invalid_params(format!(
             "{what} depth must not exceed current chain height: current height {height}, \
              depth {depth}"
-        ))
-    })
+        ))),
+    }
 }
 
 /// Has the engine go back to `kept`, and perhaps on from there.
 async fn go_back(api: &Api, kept: Height, command: Command) -> Result<(), RpcError> {
-    match order(api, command).await? {
-        Outcome::Reverted(true) => {
-            dev::went_back(api);
-            api.flags.forget_snapshots_above(kept.get());
-            Ok(())
-        }
-        // Somebody else went back further since.
-        Outcome::Reverted(false) => {
-            Err(RpcError::server(format!("block {kept} is no longer in the chain")))
-        }
-        other => Err(odd_outcome(&other)),
+    if dev::go_back(api, command, Snapshots::Above(kept.get())).await? {
+        return Ok(());
     }
+    // Somebody else went back further since.
+    Err(RpcError::server(format!("block {kept} is no longer in the chain")))
 }
 
 /// What is asked of `anvil_reorg`.
@@ -262,7 +265,8 @@ impl<'a> Branch<'a> {
     }
 
     /// The gas that `call` needs after the block that is kept; where it fails there, as it may need
-    /// what comes before it on the branch, as much as a transaction may have.
+    /// what comes before it on the branch, as much as a transaction may have. An error where that
+    /// is not found out: the time or the places are used up, or the state cannot be read.
     async fn gas(&self, call: &TransactionRequest) -> Result<u64, RpcError> {
         let callee = call.to.as_ref().and_then(TxKind::to);
         let has_input = call.input.input().is_some_and(|input| !input.is_empty());
@@ -276,8 +280,9 @@ impl<'a> Branch<'a> {
             let asked = TransactionRequest { nonce: None, ..call.clone() };
             match call::estimate_on(self.api, self.client, asked, block).await {
                 Ok(gas) => return Ok(gas),
-                Err(_) if !has_code && !has_input => return Ok(TRANSFER_GAS),
-                Err(_) => {}
+                Err(Unestimated::Unanswered(error)) => return Err(error),
+                Err(Unestimated::Fails(_)) if !has_code && !has_input => return Ok(TRANSFER_GAS),
+                Err(Unestimated::Fails(_)) => {}
             }
         }
         let parent = &self.kept.header;

@@ -199,7 +199,8 @@ pub(super) async fn call(api: &Api, request: Request<'_>) -> Answered {
     let Object(types) = params.required::<Object<Types>>(1)?;
     let block = params.block(2)?;
     let state_overrides = params.optional::<Object<StateOverride>>(3)?.map(|Object(it)| it);
-    let block_overrides = params.optional::<Object<BlockOverrides>>(4)?.map(|Object(it)| it);
+    let block_overrides =
+        params.optional::<Object<BlockOverrides>>(4)?.map(|Object(it)| Arc::new(it));
     let request_of_call = call::checked(call)?;
     let call = TraceCall { request: request_of_call, state_overrides, block_overrides, kind: None };
     let items = vec![TraceItem::Call(Box::new(call))];

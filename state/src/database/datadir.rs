@@ -106,6 +106,20 @@ impl Datadir {
         Ok(())
     }
 
+    /// Removes what a database consists of, and lets go. Cut off by a crash, it is one that was
+    /// never complete.
+    pub(super) fn remove(self) -> Result<(), OpenError> {
+        let io = |source| OpenError::Io { path: self.path.clone(), source };
+        let text = read_label(&File::open(self.path.join(LABEL_FILE)).map_err(io)?).map_err(io)?;
+        let kept = text.find(COMPLETE).unwrap_or(text.len());
+        self.label.set_len(kept as u64).and_then(|()| self.label.sync_all()).map_err(io)?;
+        fs::remove_dir_all(self.store()).map_err(io)?;
+        for file in [SPEC_FILE, LABEL_FILE] {
+            fs::remove_file(self.path.join(file)).map_err(io)?;
+        }
+        Ok(())
+    }
+
     /// Whether the store held a chain when the datadir was opened before.
     pub(super) const fn is_complete(&self) -> bool {
         self.is_complete

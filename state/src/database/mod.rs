@@ -143,6 +143,18 @@ impl Database {
         Ok(database)
     }
 
+    /// Takes the database off the disk; the datadir itself stays. Nothing else may read it.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Io`] if a file cannot be removed.
+    pub fn remove(self) -> Result<(), OpenError> {
+        let Self { store, datadir, base, trie, .. } = self;
+        // RocksDB closes when the last that reads from it is gone.
+        drop((store, base, trie));
+        datadir.map_or(Ok(()), Datadir::remove)
+    }
+
     /// The spec of the chain that the datadir of `options` holds; `None` if it holds none yet.
     ///
     /// # Errors

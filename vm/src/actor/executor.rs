@@ -29,16 +29,16 @@ use evenkeel_runtime::{
 use evenkeel_state::{ChangeSet, Durable, ExecutedBlock, Rewind, StateError, Tip, WriterMessage};
 
 use super::{
+    block_work::{BlockWork, Worked},
     cheat::{self, Loading},
     message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted},
     reorg::Reorg,
-    slot::{Slot, slot},
-    turn::{Turn, slices},
+    slot::{Fill, Slot, slot},
     writing::Writing,
 };
 use crate::{
     block::{BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError},
-    heavy::HeavyResult,
+    heavy::{HeavyCall, HeavyResult},
     limits::{CANDIDATE_BLOCKS_MAX, LOADED_REDUCTIONS, Limits},
     shadow::LiveBlock,
 };
@@ -97,9 +97,8 @@ pub(super) enum Work {
     Nothing,
     /// Parked until the writer has told the tip.
     Beginning(Slot<Tip>),
-    Running(Box<BlockRun>, Purpose),
-    /// Parked until the pool has run a precompile.
-    Offloaded(Box<BlockRun>, Purpose, Slot<HeavyResult>),
+    /// A block, also while the pool runs a precompile of it.
+    Running(BlockWork<Purpose>),
     /// On the way to the branch.
     Branching(Box<Rewind>, RevertReply),
     /// Takes in a part of a state file.
@@ -138,6 +137,10 @@ impl Actor for Executor {
 
     fn handle(&mut self, message: ExecutorMessage, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
         assert!(matches!(self.work, Work::Nothing), "no message is taken while work runs");
+        if !matches!(message, ExecutorMessage::Reorg { .. }) {
+            // Whoever asked for it wants it no more, and it holds the state of its block.
+            self.branch = None;
+        }
         match message {
             ExecutorMessage::Build(request) => self.build(request),
             ExecutorMessage::Validate { block } => self.validate(block),
@@ -170,17 +173,7 @@ impl Actor for Executor {
                 // The writer is gone, and the node with it.
                 None => Flow::Stop,
             },
-            Work::Running(run, purpose) => self.run(run, purpose, ctx),
-            Work::Offloaded(mut run, purpose, slot) => match slot.take() {
-                Some(result) if !result.is_stopped() => {
-                    run.provide(result);
-                    self.run(run, purpose, ctx)
-                }
-                Some(_) | None => {
-                    let error = ExecError::Internal("a precompile gave no result".to_owned());
-                    self.finish(&mut run, purpose, Err(error), ctx)
-                }
-            },
+            Work::Running(work) => self.run(work, ctx),
             Work::Branching(rewind, reply) => self.go_to_branch(rewind, reply, ctx),
             Work::Loading(loading, reply) => self.load(loading, reply, ctx),
             Work::Reverting(slot, waits) => {
@@ -250,7 +243,7 @@ impl Executor {
     fn begin(&mut self, run: Result<BlockRun, ExecError>, purpose: Purpose) -> Flow {
         match run {
             Ok(run) => {
-                self.work = Work::Running(Box::new(run), purpose);
+                self.work = Work::Running(BlockWork::new(run, purpose));
                 Flow::More
             }
             Err(error) => {
@@ -260,26 +253,13 @@ impl Executor {
         }
     }
 
-    fn run(
-        &mut self,
-        mut run: Box<BlockRun>,
-        purpose: Purpose,
-        ctx: &mut Ctx<'_, ExecutorMessage>,
-    ) -> Flow {
-        match slices(ctx, |fuel| run.step(fuel), |_| None) {
-            Turn::Spent => {
-                self.work = Work::Running(run, purpose);
-                Flow::More
+    fn run(&mut self, work: BlockWork<Purpose>, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
+        match work.turn(ctx, offload) {
+            Worked::Again(work, flow) => {
+                self.work = Work::Running(work);
+                flow
             }
-            Turn::Offload(call) => {
-                let (ticket, completion) = ctx.ticket();
-                let (slot, fill) = slot(completion);
-                // The result comes through the slot: a parked actor gets no messages.
-                offload(ctx.system(), move || fill.fill(call.run(&|| false)));
-                self.work = Work::Offloaded(run, purpose, slot);
-                Flow::Park(ticket)
-            }
-            Turn::Done(result) => self.finish(&mut run, purpose, result, ctx),
+            Worked::Done(mut run, purpose, result) => self.finish(&mut run, purpose, result, ctx),
         }
     }
 
@@ -475,12 +455,13 @@ pub(super) fn wait_for<T: Send + 'static>(
     slot
 }
 
-/// Runs `job` on the blocking pool; what it gives it hands over itself.
+/// Runs a precompile of a block on the blocking pool.
 ///
 /// Not on the compute pool: a block would wait there behind clients' precompiles, each of which may
 /// take seconds. The executor has one job at a time, so the writer keeps the other thread.
-fn offload(system: &System, job: impl FnOnce() + Send + 'static) {
+fn offload(system: &System, call: HeavyCall, fill: Fill<HeavyResult>) {
     let pool = system.clone();
+    let job = move || fill.fill(call.run(&|| false));
     let run = async move {
         if let Err(error) = pool.blocking_async(job).await {
             tracing::error!(%error, "a precompile failed on the pool");

@@ -1,5 +1,6 @@
 //! The actors around the machines: one per call, the one executor, and its canary.
 
+mod block_work;
 mod call;
 mod cheat;
 mod executor;

@@ -11,6 +11,7 @@ use evenkeel_runtime::{Ctx, Flow, Reply, reply};
 use evenkeel_state::{ExecutedBlock, Rewind, StateError, Tip, WriterMessage};
 
 use super::{
+    block_work::BlockWork,
     executor::{Executor, Purpose, RevertReply, Waits, Work, wait_for},
     message::{ExecutorMessage, Reverted},
     slot::Slot,
@@ -82,6 +83,12 @@ impl Executor {
         // The engine waits until all is durable. What is not could not be gone back from.
         if durable.hash != self.tip().hash {
             reply.send(Err(ExecError::Busy));
+            return Flow::Next;
+        }
+        if kept == self.tip().height() {
+            // Its newest cheats may be here alone, on their way to the writer.
+            reply.send(Ok(Some(Reverted::to(self.tip()))));
+            self.branch = Some(self.tip().clone());
             return Flow::Next;
         }
         let Some(rewind) = durable.rewind(kept) else {
@@ -160,7 +167,7 @@ impl Executor {
     fn go_on(&mut self, mut reorg: Box<Reorg>, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
         match reorg.next(&self.spec, &self.limits) {
             Some(Ok(run)) => {
-                self.work = Work::Running(Box::new(run), Purpose::Reorg(reorg));
+                self.work = Work::Running(BlockWork::new(run, Purpose::Reorg(reorg)));
                 return Flow::More;
             }
             Some(Err(error)) => {

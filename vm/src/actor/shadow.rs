@@ -20,12 +20,12 @@ use evenkeel_runtime::{
 };
 
 use super::{
-    slot::{Slot, slot},
-    turn::{Turn, slices},
+    block_work::{BlockWork, Worked},
+    slot::Fill,
 };
 use crate::{
-    block::{BlockOutcome, BlockRun, ExecError},
-    heavy::HeavyResult,
+    block::{BlockOutcome, ExecError},
+    heavy::{HeavyCall, HeavyResult},
     limits::Limits,
     shadow::{self, LiveBlock, ShadowReport},
 };
@@ -129,14 +129,8 @@ struct Canary {
     limits: Limits,
     board: Arc<Mutex<Publisher<ShadowReport>>>,
     report: ShadowReport,
-    work: Work,
-}
-
-enum Work {
-    Nothing,
-    Running(Box<BlockRun>, LiveBlock),
-    /// Parked until the pool has run a precompile.
-    Offloaded(Box<BlockRun>, LiveBlock, Slot<HeavyResult>),
+    /// The block at hand, also while the pool runs a precompile of it.
+    work: Option<BlockWork<LiveBlock>>,
 }
 
 impl Canary {
@@ -147,7 +141,7 @@ impl Canary {
         board: Arc<Mutex<Publisher<ShadowReport>>>,
     ) -> Self {
         let report = ShadowReport::new(fork);
-        let canary = Self { live, spec, limits, board, report, work: Work::Nothing };
+        let canary = Self { live, spec, limits, board, report, work: None };
         canary.publish();
         canary
     }
@@ -158,34 +152,13 @@ impl Canary {
         board.set(self.report.clone());
     }
 
-    fn run(
-        &mut self,
-        mut run: Box<BlockRun>,
-        live: LiveBlock,
-        ctx: &mut Ctx<'_, LiveBlock>,
-    ) -> Flow {
-        match slices(ctx, |fuel| run.step(fuel), |_| None) {
-            Turn::Spent => {
-                self.work = Work::Running(run, live);
-                Flow::More
+    fn run(&mut self, work: BlockWork<LiveBlock>, ctx: &mut Ctx<'_, LiveBlock>) -> Flow {
+        match work.turn(ctx, offload) {
+            Worked::Again(work, flow) => {
+                self.work = Some(work);
+                flow
             }
-            Turn::Offload(call) => {
-                let (ticket, completion) = ctx.ticket();
-                let (slot, fill) = slot(completion);
-                let pool = ctx.system().clone();
-                let work = async move {
-                    let job = pool.compute_async(move |yielder| {
-                        fill.fill(call.run(&|| yielder.should_stop()));
-                    });
-                    if let Err(error) = job.await {
-                        tracing::error!(%error, "a precompile failed on the pool");
-                    }
-                };
-                drop(ctx.system().spawn_future(Spawn::new("shadow-offload", Class::Prove), work));
-                self.work = Work::Offloaded(run, live, slot);
-                Flow::Park(ticket)
-            }
-            Turn::Done(result) => {
+            Worked::Done(mut run, live, result) => {
                 let refused = run.take_unexecutable();
                 self.finish(&live, result, &refused);
                 Flow::Next
@@ -218,7 +191,7 @@ impl Actor for Canary {
         self.report.comes(live.executed.block.header.number);
         match shadow::begin(&live, Arc::clone(&self.spec), self.limits.clone()) {
             Ok(run) => {
-                self.work = Work::Running(Box::new(run), live);
+                self.work = Some(BlockWork::new(run, live));
                 Flow::More
             }
             Err(error) => {
@@ -229,20 +202,23 @@ impl Actor for Canary {
     }
 
     fn resume(&mut self, ctx: &mut Ctx<'_, LiveBlock>) -> Flow {
-        match std::mem::replace(&mut self.work, Work::Nothing) {
-            Work::Nothing => Flow::Next,
-            Work::Running(run, live) => self.run(run, live, ctx),
-            Work::Offloaded(mut run, live, slot) => match slot.take() {
-                Some(result) if !result.is_stopped() => {
-                    run.provide(result);
-                    self.run(run, live, ctx)
-                }
-                Some(_) | None => {
-                    let error = ExecError::Internal("a precompile gave no result".to_owned());
-                    self.finish(&live, Err(error), &[]);
-                    Flow::Next
-                }
-            },
+        match self.work.take() {
+            Some(work) => self.run(work, ctx),
+            None => Flow::Next,
         }
     }
+}
+
+/// Runs a precompile of a block on the compute pool, where it gives way.
+fn offload(system: &System, call: HeavyCall, fill: Fill<HeavyResult>) {
+    let pool = system.clone();
+    let run = async move {
+        let job = pool.compute_async(move |yielder| {
+            fill.fill(call.run(&|| yielder.should_stop()));
+        });
+        if let Err(error) = job.await {
+            tracing::error!(%error, "a precompile failed on the pool");
+        }
+    };
+    drop(system.spawn_future(Spawn::new("shadow-offload", Class::Prove), run));
 }

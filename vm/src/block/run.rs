@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use alloy_eips::eip7685::Requests;
 use alloy_primitives::{B256, Bloom, U256};
+use alloy_rpc_types_eth::BlockOverrides;
 use evenkeel_chain::{
     BlockAttributes, ChainSpec, Fork, Header, Height, Receipt, RecoveredTx, SealedBlock,
     Withdrawal, check_header,
@@ -179,7 +180,8 @@ impl BlockRun {
         let SingleJob { tip, spec, header, tx, limits, block_hashes } = job;
         let mut run = Self::new((tip, spec), Source::Single { tx: Some(tx) }, header, &limits);
         run.phase = Phase::Txs(None);
-        run.evm().db_mut().override_block_hashes(block_hashes);
+        let pretended = BlockOverrides { block_hash: Some(block_hashes), ..Default::default() };
+        run.evm().db_mut().override_block_hashes(Some(Arc::new(pretended)));
         run
     }
 

@@ -12,7 +12,7 @@ mod trace_run;
 mod traced;
 
 pub use access_list::AccessListed;
-pub use replayed::{ReplayJob, ReplayRun};
+pub use replayed::{ReplayJob, ReplayRun, Within};
 pub use run::{CallJob, CallKind, CallOutcome, CallRun, CallStep};
 pub(crate) use single::{Single, output_of};
 pub use streamed::{TraceFrame, TracePiece};

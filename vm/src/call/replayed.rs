@@ -13,20 +13,37 @@ use crate::{
     limits::{ACCOUNT_FUEL, Limits},
     overlay::{Differences, Overlay},
     step::Step,
+    suspended::Setup,
 };
 
 /// Which state is asked for.
 pub struct ReplayJob {
-    /// The state before the block.
-    pub parent_view: View,
-    /// The block.
-    pub block: Arc<SealedBlock>,
-    /// How many of its transactions come before that state.
-    pub count: usize,
+    /// What comes before it.
+    pub within: Within,
     /// The chain's rules.
     pub spec: Arc<ChainSpec>,
     /// What they may use.
     pub limits: Limits,
+}
+
+/// A place between two transactions of a block.
+pub struct Within {
+    /// The state before the block.
+    pub parent_view: View,
+    /// The block.
+    pub block: Arc<SealedBlock>,
+    /// How many of its transactions come before, and are replayed.
+    pub replayed: usize,
+}
+
+impl Within {
+    /// The way there, and the environment of the block.
+    pub(super) fn replay(self, spec: &Arc<ChainSpec>, limits: &Limits) -> (Replay, Setup) {
+        let Self { parent_view, block, replayed } = self;
+        let setup = env::setup(spec, &block.header, limits);
+        let overlay = Overlay::new(parent_view);
+        (Replay::new((spec, block), setup.clone(), overlay, replayed), setup)
+    }
 }
 
 /// A block on its way to the state that is asked for.
@@ -48,14 +65,13 @@ impl ReplayRun {
     ///
     /// The block has fewer transactions.
     pub fn new(job: ReplayJob) -> Result<Self, CallError> {
-        let ReplayJob { parent_view, block, count: index, spec, limits } = job;
-        let count = block.txs.len();
+        let ReplayJob { within, spec, limits } = job;
+        let (index, count) = (within.replayed, within.block.txs.len());
         if index > count {
             return Err(CallError::Invalid(InvalidCall::NoTransaction { index, count }));
         }
-        let setup = env::setup(&spec, &block.header, &limits);
-        let overlay = Overlay::new(parent_view.clone());
-        let replay = Replay::new((&spec, block), setup, overlay, index);
+        let parent_view = within.parent_view.clone();
+        let (replay, _) = within.replay(&spec, &limits);
         Ok(Self { phase: Phase::Replay(Box::new(replay)), parent_view })
     }
 

@@ -165,11 +165,9 @@ fn narrow<T: TryFrom<U256>>(field: &'static str, value: U256) -> Result<T, CallE
 pub(super) fn apply_overrides(
     overlay: &mut Overlay,
     (state, spec): (Option<StateOverride>, SpecId),
-    block: Option<BlockOverrides>,
+    block: Option<Arc<BlockOverrides>>,
 ) -> Result<Option<Arc<MovedPrecompiles>>, CallError> {
-    if let Some(hashes) = block.and_then(|block| block.block_hash) {
-        overlay.override_block_hashes(hashes);
-    }
+    overlay.override_block_hashes(block);
     let Some(state) = state else { return Ok(None) };
     let (overrides, precompiles) = Overrides::new(state, spec)?;
     overrides.finish(overlay)?;

@@ -95,9 +95,10 @@ impl CallRun {
     /// The request contradicts itself, asks for what is not there, or the state cannot be read.
     pub fn new(job: CallJob) -> Result<Self, CallError> {
         let CallJob { view, header, spec, request, kind, limits, .. } = job;
-        let (state_overrides, block_overrides) = (job.state_overrides, job.block_overrides);
+        let (state_overrides, block_overrides) =
+            (job.state_overrides, job.block_overrides.map(Arc::new));
         let mut prepared =
-            request::prepare(request, block_overrides.as_ref(), &header, (&spec, &limits))?;
+            request::prepare(request, block_overrides.as_deref(), &header, (&spec, &limits))?;
         let mut overlay = Overlay::new(view);
         let gas_limit = block_overrides
             .as_ref()

@@ -15,6 +15,7 @@ use evenkeel_state::View;
 
 use super::{
     replay::Replay,
+    replayed::Within,
     request::{self, Prepared},
     streamed::{Streamed, TraceFrame, TracePiece},
     traced::{Left, Order, TracedTx},
@@ -54,14 +55,7 @@ pub enum TraceStart {
         header: Arc<Header>,
     },
     /// A block, replayed up to one of its transactions.
-    Block {
-        /// The state before the block.
-        parent_view: View,
-        /// The block.
-        block: Arc<SealedBlock>,
-        /// How many of its transactions are replayed.
-        replayed: usize,
-    },
+    Block(Within),
 }
 
 /// Something to trace.
@@ -80,8 +74,8 @@ pub struct TraceCall {
     pub request: TransactionRequest,
     /// Accounts to pretend, from this call on.
     pub state_overrides: Option<StateOverride>,
-    /// Header fields to pretend, for this call.
-    pub block_overrides: Option<BlockOverrides>,
+    /// Header fields to pretend, for this call; those of a bundle are shared by its calls.
+    pub block_overrides: Option<Arc<BlockOverrides>>,
     /// What is wanted of it, if not the same as of all.
     pub kind: Option<TraceKind>,
 }
@@ -96,7 +90,7 @@ impl TraceJob {
         (spec, limits): (Arc<ChainSpec>, Limits),
     ) -> Self {
         let items = txs.clone().map(|_| TraceItem::Mined).collect();
-        let start = TraceStart::Block { parent_view, block, replayed: txs.start };
+        let start = TraceStart::Block(Within { parent_view, block, replayed: txs.start });
         Self { start, items, kind, spec, limits }
     }
 }
@@ -151,17 +145,15 @@ impl TraceRun {
                 let phase = Phase::Between(Box::new(Overlay::new(view)));
                 (phase, Place { header, setup, block: None, next: 0 })
             }
-            TraceStart::Block { parent_view, block, replayed } => {
+            TraceStart::Block(within) => {
                 let mined = items.iter().filter(|item| matches!(item, TraceItem::Mined)).count();
+                let (block, replayed) = (Arc::clone(&within.block), within.replayed);
                 let (index, count) = (replayed + mined, block.txs.len());
                 if index > count {
                     let index = index - 1;
                     return Err(CallError::Invalid(InvalidCall::NoTransaction { index, count }));
                 }
-                let setup = env::setup(&spec, &block.header, &limits);
-                let overlay = Overlay::new(parent_view);
-                let replay =
-                    Replay::new((&spec, Arc::clone(&block)), setup.clone(), overlay, replayed);
+                let (replay, setup) = within.replay(&spec, &limits);
                 let header = Arc::new(block.header.clone());
                 let place = Place { header, setup, block: Some(block), next: replayed };
                 (Phase::Replay(Box::new(replay)), place)
@@ -298,7 +290,7 @@ impl TraceRun {
                 let rules = (&*self.spec, &self.limits);
                 let header = &self.place.header;
                 let Prepared { mut setup, tx, facts, .. } =
-                    request::prepare(request, block_overrides.as_ref(), header, rules)?;
+                    request::prepare(request, block_overrides.as_deref(), header, rules)?;
                 let state = (state_overrides, setup.cfg.spec);
                 setup.precompiles = request::apply_overrides(&mut overlay, state, block_overrides)?;
                 let recipe = match kind {

@@ -15,10 +15,10 @@ use crate::{
     block::{BlockOutcome, BlockRun, ExecError, SimulatedBlockJob},
     env,
     error::{CallError, InvalidCall},
+    grounded::Ground,
     heavy::HeavyResult,
     limits::{Limits, SIMULATED_BYTES_MAX, SIMULATED_GAS_MAX},
     overrides::Overrides,
-    payload::Ground,
     step::Step,
     suspended::Setup,
 };

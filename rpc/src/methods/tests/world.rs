@@ -111,7 +111,7 @@ impl World {
             shadow: None,
             accounts: Accounts::new(dev, &[]),
             filters: Filters::new(&system),
-            flags: Flags::new(&system),
+            flags: Arc::new(Flags::new(&system)),
             log: RequestLog::new(LogForm::Text, true),
             config,
             system,

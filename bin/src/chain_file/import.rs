@@ -1,0 +1,240 @@
+//! Imports files of blocks.
+//!
+//! Imported blocks are checked and executed as those of a peer, but for the seals of proof of work,
+//! which are trusted. Blocks are read and their senders found on all cores, a batch ahead of the
+//! one that executes. In memory are those two batches, and of the chain what lies less than
+//! [`DEPTH`] blocks below the head, for a branch may begin there, and up to [`BATCH`] more that
+//! await being written.
+
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
+use evenkeel_chain::{BlockDecodeError, ChainSpec, header_difference};
+use evenkeel_consensus::TreeError;
+use evenkeel_node::{BlockImport, ImportError, Limits, ReadBlock};
+use evenkeel_state::{Database, Options};
+use rustix::time::{ClockId, clock_gettime};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
+
+use super::blocks::{Batch, BlockId, Items, Taken};
+
+/// Blocks below the head that are kept in memory until the last file ends. Deeper branches are
+/// refused, as nodes do that call older blocks final.
+const DEPTH: u64 = 64;
+/// Blocks that become durable together, with one sync.
+const BATCH: u64 = 256;
+/// Gas of a slice: nobody waits between two.
+const SLICE_GAS: u64 = u64::MAX;
+/// How often a long import says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(8);
+
+/// Puts the blocks of `files` into the chain in `datadir`, which is made from the genesis file
+/// `chain` if it is not there.
+///
+/// # Errors
+///
+/// The first block that cannot be read or breaks a rule, by file, place, number and hash; what came
+/// before it is in the database. If nothing did and the database was made for it, there is none
+/// then. A genesis that is not that of the database; a signal.
+pub(crate) fn import(files: &[PathBuf], chain: Option<&Path>, datadir: &Path) -> Result<()> {
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        flag::register(signal, Arc::clone(&is_stopped)).context("cannot listen for signals")?;
+    }
+    let options = Options { path: Some(datadir.to_owned()), ..Options::default() };
+    let stored = Database::stored_spec(&options)?;
+    let is_new = stored.is_none();
+    let had_folder = datadir.exists();
+    let spec = Arc::new(chain_spec(chain, stored, datadir)?);
+    let mut database = Database::open(&options, &spec)?;
+    ensure!(
+        database.tip().diffs.is_empty(),
+        "the state of {} was changed on top of its head (anvil_setBalance and the like): no block \
+         from elsewhere can follow",
+        datadir.display()
+    );
+    let mut blocks = BlockImport::new(spec, database.tip(), Limits::consensus(), SLICE_GAS);
+    blocks.resume(&database.durable().chain)?;
+    let mut importing = Importing {
+        blocks,
+        database: &mut database,
+        is_stopped,
+        count: 0,
+        since: now(),
+        told: now(),
+    };
+    let read = files.iter().try_for_each(|path| importing.file(path));
+    let kept = importing.settle(0);
+    let is_empty = importing.blocks.durable() == importing.blocks.spec().genesis.number;
+    if is_new && is_empty && read.is_err() {
+        drop(importing);
+        database.remove().context("the database of the genesis alone cannot be removed")?;
+        if !had_folder {
+            let shown = datadir.display();
+            std::fs::remove_dir(datadir).with_context(|| format!("cannot remove {shown}"))?;
+        }
+        println!("imported 0 blocks; no database was made in {}", datadir.display());
+        return read;
+    }
+    importing.tell();
+    read.and(kept)
+}
+
+/// The chain of the database, which is to be that of the genesis file if both are there.
+fn chain_spec(file: Option<&Path>, stored: Option<ChainSpec>, datadir: &Path) -> Result<ChainSpec> {
+    let asked = file.map(|path| {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let spec = ChainSpec::from_genesis_json(&text);
+        let spec = spec.with_context(|| format!("{shown} is not a genesis file"))?;
+        anyhow::Ok((shown, spec))
+    });
+    match (asked.transpose()?, stored) {
+        (Some((file, asked)), Some(stored)) => match asked.difference(&stored) {
+            None => Ok(stored),
+            Some(found) => bail!(
+                "{file} is not the genesis of the database in {}: {} is {} in the file, expected \
+                 {} as in the database",
+                datadir.display(),
+                found.field,
+                found.ours,
+                found.theirs
+            ),
+        },
+        (Some((_, spec)), None) | (None, Some(spec)) => Ok(spec),
+        (None, None) => bail!(
+            "there is no database in {} yet: --chain has to say what genesis it has",
+            datadir.display()
+        ),
+    }
+}
+
+struct Importing<'a> {
+    blocks: BlockImport,
+    database: &'a mut Database,
+    is_stopped: Arc<AtomicBool>,
+    /// Blocks that were executed.
+    count: u64,
+    since: Duration,
+    told: Duration,
+}
+
+impl Importing<'_> {
+    fn file(&mut self, path: &Path) -> Result<()> {
+        let shown = path.display();
+        let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+        let mut items = Items::new(BufReader::new(file));
+        let spec = Arc::clone(self.blocks.spec());
+        let mut batch = Batch::read(&mut items, &spec);
+        loop {
+            let Batch { blocks, end } = batch;
+            let (next, imported) = thread::scope(|scope| {
+                let more = end.is_none();
+                let ahead = more.then(|| scope.spawn(|| Batch::read(&mut items, &spec)));
+                let imported = blocks.into_iter().try_for_each(|block| self.block(path, block));
+                // What panics there has said why.
+                (ahead.map(|ahead| ahead.join().expect("reading does not panic")), imported)
+            });
+            imported?;
+            if let Some(end) = end {
+                return end.with_context(|| shown.to_string());
+            }
+            batch = next.expect("there is one unless the file has ended");
+        }
+    }
+
+    fn block(&mut self, path: &Path, (block, read): Taken) -> Result<()> {
+        ensure!(!self.is_stopped.load(Ordering::Relaxed), "stopped by a signal");
+        self.import(&block, read).with_context(|| block.in_file(path))
+    }
+
+    fn import(&mut self, block: &BlockId, read: Result<ReadBlock, BlockDecodeError>) -> Result<()> {
+        if block.header.number <= self.blocks.durable()
+            && self.database.durable().chain.height_of(block.hash)?.is_some()
+        {
+            return Ok(());
+        }
+        let imported = self.blocks.import_read(read?);
+        let imported = imported.map_err(|error| self.refusal(block, error))?;
+        self.count += u64::from(imported.executed.is_some());
+        let head = self.blocks.head().header.number;
+        if head - self.blocks.durable() >= DEPTH + BATCH {
+            self.settle(DEPTH)?;
+        }
+        if now() > self.told + PROGRESS_EVERY {
+            self.told = now();
+            eprintln!("imported {} blocks, head #{head}", self.count);
+        }
+        Ok(())
+    }
+
+    /// Why the chain here cannot have `block`, where its parent is not in it.
+    fn refusal(&self, block: &BlockId, error: ImportError) -> Error {
+        let ImportError::Tree(TreeError::UnknownParent { number, parent }) = error else {
+            return error.into();
+        };
+        let chain = self.database.durable().chain;
+        let genesis = chain.genesis();
+        let first = chain.header(genesis).ok().flatten().expect("a database has its genesis");
+        if number <= genesis.get() {
+            let found = header_difference(&block.header, &first.header);
+            let found = found.map_or_else(String::new, |found| {
+                format!(": {} is {}, expected {}", found.field, found.ours, found.theirs)
+            });
+            return anyhow!("not the genesis here, block {genesis} {}{found}", first.hash);
+        }
+        if number == genesis.get() + 1 {
+            return anyhow!(
+                "a block of another chain: its parent is {parent}, expected the genesis here, \
+                 block {genesis} {}",
+                first.hash
+            );
+        }
+        let head = self.blocks.head();
+        anyhow!(
+            "its parent, block {} {parent}, is not here: the head of the chain is block {} {}",
+            number - 1,
+            head.header.number,
+            head.hash
+        )
+    }
+
+    /// Makes durable what is `depth` below the head.
+    fn settle(&mut self, depth: u64) -> Result<()> {
+        let settled = self.blocks.settled(depth);
+        let durable = self.database.commit(&settled)?;
+        self.blocks.settle(&durable);
+        Ok(())
+    }
+
+    fn tell(&self) {
+        let head = self.blocks.head();
+        let seconds = now().saturating_sub(self.since).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
+        let rate = self.count as f64 / seconds.max(1e-9);
+        println!(
+            "imported {} blocks, head #{} {}, in {seconds:.1} s, {rate:.0} blocks/s",
+            self.count, head.header.number, head.hash
+        );
+    }
+}
+
+/// Time since some moment.
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).expect("it begins at zero");
+    Duration::new(seconds, u32::try_from(now.tv_nsec).expect("below a billion"))
+}
