@@ -274,8 +274,8 @@ fn broken_protocol_ends_the_connection() {
 fn a_silent_peer_is_given_up() {
     let patience = Patience { ping_every: Duration::from_millis(20), ..Patience::default() };
     let bench = Bench::new(Rules { patience, ..rules() });
-    // Below the protocol, where nothing answers the pings. By hand from the first byte on: a client's
-    // library may read frames together with the answer to its handshake, and keep them.
+    // Below the protocol, where nothing answers the pings. By hand from the first byte on: a
+    // client's library may read frames with the answer to its handshake, and keep them.
     let mut silent = TcpStream::connect(bench.address).expect("the server listens");
     silent.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
     let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
