@@ -32,6 +32,8 @@ pub(super) struct Datadir {
     path: PathBuf,
     label: File,
     is_complete: bool,
+    /// Whether the folder was made for it now.
+    is_new: bool,
 }
 
 /// What a label says.
@@ -51,6 +53,7 @@ impl Datadir {
         if !is_labelled && is_foreign(path).map_err(io)? {
             return Err(OpenError::NotDatadir { path: path.to_path_buf() });
         }
+        let is_new = !path.try_exists().map_err(io)?;
         fs::create_dir_all(path).map_err(io)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -77,7 +80,7 @@ impl Datadir {
             label.write_all(text.as_bytes()).map_err(io)?;
             label.sync_all().map_err(io)?;
         }
-        Ok(Self { path: path.to_path_buf(), label, is_complete })
+        Ok(Self { path: path.to_path_buf(), label, is_complete, is_new })
     }
 
     /// Locks a folder that holds a database, to read it; writes nothing.
@@ -90,7 +93,7 @@ impl Datadir {
         if !has_store(path).map_err(io)? {
             return Err(store_missing(path));
         }
-        Ok(Self { path: path.to_path_buf(), label, is_complete: true })
+        Ok(Self { path: path.to_path_buf(), label, is_complete: true, is_new: false })
     }
 
     /// Notes that the store holds a chain. Not synced: where a crash takes the line, the next start
@@ -104,6 +107,19 @@ impl Datadir {
         self.label.write_all(format!("{COMPLETE}\n").as_bytes()).map_err(io)?;
         self.is_complete = true;
         Ok(())
+    }
+
+    /// Deletes what was made here, of a database that never came to be. The next start deletes what
+    /// this fails to (G1), so nothing depends on it.
+    pub(super) fn discard(self) {
+        assert!(!self.is_complete, "it held a chain");
+        // The label last: without it, and with anything else here, the folder would be foreign.
+        let _ = fs::remove_dir_all(self.store());
+        let _ = fs::remove_file(self.path.join(SPEC_FILE));
+        let _ = fs::remove_file(self.path.join(LABEL_FILE));
+        if self.is_new {
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// Whether the store held a chain when the datadir was opened before.
