@@ -188,8 +188,8 @@ fn a_state_is_dumped_and_loaded_by_request() {
     assert_eq!(to.call("eth_getTransactionCount", &json!([ALICE, "latest"])), "0x9");
     assert_eq!(to.call("eth_blockNumber", &json!([])), "0x0");
     let long = format!("{{\"accounts\":{{}},\"x\":\"{}\"}}", "\\\"".repeat(5 << 20));
-    let packed: String = gzip(&long).iter().map(|byte| format!("{byte:02x}")).collect();
-    let refused = to.answer("anvil_loadState", &json!([format!("0x{packed}")]));
+    let packed = alloy_primitives::hex::encode_prefixed(gzip(&long));
+    let refused = to.answer("anvil_loadState", &json!([packed]));
     let said = refused["error"]["message"].as_str().expect("an error");
     assert!(said.contains("a string in it has more than 8388608 bytes"), "{refused}");
     to.call("evm_mine", &json!([]));

@@ -105,10 +105,13 @@ pub(super) struct Sorted<'a> {
     store: &'a dyn Store,
     runs: Vec<Run>,
     /// The first entry of each run that has one, by key, then run, which is the order of arrival.
-    first: BinaryHeap<Reverse<(Vec<u8>, u32, Vec<u8>)>>,
+    first: BinaryHeap<Reverse<First>>,
     /// Deletes what was read.
     read: Batch,
 }
+
+/// Key, number of the run, value.
+type First = (Vec<u8>, u32, Vec<u8>);
 
 /// Where the reading of a run stands.
 #[derive(Default)]

@@ -30,7 +30,7 @@ impl Loading {
 
     /// Takes in the next [`LOADED_PER_STEP`]; once there are no more, the changes in order, and the
     /// tip with them.
-    pub(super) fn step(mut self) -> Result<Step, StateError> {
+    pub(super) fn step(mut self: Box<Self>) -> Result<Step, StateError> {
         let end = self.parts.len().min(self.next + LOADED_PER_STEP);
         for part in &self.parts[self.next..end] {
             // A code weighs as much as the values that take as long.
@@ -53,16 +53,15 @@ impl Loading {
             self.done.push(changes);
             self.weight = 0;
         }
-        Ok(if is_done { Step::Done(self.done, self.tip) } else { Step::More(self) })
+        Ok(if is_done { Step::Done(self.done, Box::new(self.tip)) } else { Step::More(self) })
     }
 }
 
 /// How far a state file is.
-#[expect(clippy::large_enum_variant, reason = "made once per step and taken apart at once")]
 pub(super) enum Step {
-    More(Loading),
+    More(Box<Loading>),
     /// The changes, and the tip with them.
-    Done(Vec<Arc<ChangeSet>>, Tip),
+    Done(Vec<Arc<ChangeSet>>, Box<Tip>),
 }
 
 fn load_account(

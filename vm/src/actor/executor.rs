@@ -103,7 +103,7 @@ pub(super) enum Work {
     /// On the way to the branch.
     Branching(Box<Rewind>, RevertReply),
     /// Takes in a part of a state file.
-    Loading(Loading, Reply<Result<(), ExecError>>),
+    Loading(Box<Loading>, Reply<Result<(), ExecError>>),
     /// Parked until the writer has gone back.
     Reverting(Slot<Option<Tip>>, Waits),
 }
@@ -373,7 +373,7 @@ impl Executor {
             return Flow::Next;
         }
         if let Cheat::Load(parts) = cheat {
-            self.work = Work::Loading(Loading::new(parts, self.tip().clone()), to);
+            self.work = Work::Loading(Box::new(Loading::new(parts, self.tip().clone())), to);
             return Flow::More;
         }
         match cheat::change_set(&self.tip().view, cheat) {
@@ -391,7 +391,7 @@ impl Executor {
 
     fn load(
         &mut self,
-        loading: Loading,
+        loading: Box<Loading>,
         to: Reply<Result<(), ExecError>>,
         ctx: &mut Ctx<'_, ExecutorMessage>,
     ) -> Flow {
@@ -401,7 +401,7 @@ impl Executor {
                 self.work = Work::Loading(loading, to);
                 Flow::More
             }
-            Ok(cheat::Step::Done(changes, tip)) => self.change(changes, tip, to, ctx),
+            Ok(cheat::Step::Done(changes, tip)) => self.change(changes, *tip, to, ctx),
             Err(error) => {
                 to.send(Err(ExecError::State(error)));
                 Flow::Next
