@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -17,6 +17,10 @@ use anyhow::{Context as _, Result, bail};
 use evenkeel_chain::{ChainSpec, state_file};
 use evenkeel_runtime::{Published, System, checkpoint, consume};
 use evenkeel_state::{Database, Durable, Options, RestoreError, RestoreReport};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 
 use crate::args::StateArgs;
 
@@ -40,8 +44,9 @@ struct Source {
 ///
 /// # Errors
 ///
-/// The file is missing or no state file; the datadir has a chain already, which `--load-state` must
-/// not replace. Under `--state` it goes on instead: the file is from before its last end.
+/// The file is missing or no state file; a signal came; the datadir has a chain already, which
+/// `--load-state` must not replace. Under `--state` it goes on instead: the file is from before its
+/// last end.
 pub(crate) fn open(args: &StateArgs, options: &Options, spec: &ChainSpec) -> Result<Database> {
     let Some(Source { flag, path }) = source(args) else {
         return Ok(Database::open(options, spec)?);
@@ -49,7 +54,12 @@ pub(crate) fn open(args: &StateArgs, options: &Options, spec: &ChainSpec) -> Res
     let named = || format!("{flag} {}", path.display());
     let file = File::open(&path).context("cannot be opened").with_context(named)?;
     let text = state_file::open(file).context("cannot be read").with_context(named)?;
-    match Database::restore(options, spec, text) {
+    // The node listens already, and obeys at the end of its start: that may be far.
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        flag::register(signal, Arc::clone(&is_stopped)).context("cannot listen for signals")?;
+    }
+    match Database::restore(options, spec, text, &is_stopped) {
         Ok((database, report)) => {
             tell(&path, &report);
             Ok(database)

@@ -110,10 +110,17 @@ pub const TRIE_STEP_NODES: usize = 4_096;
 /// Bytes of the genesis state, roughly, that are written in one batch: its rows and trie nodes take
 /// about three times as much while it is made (guess).
 pub const GENESIS_PART_BYTES: usize = 4 << 20;
-/// Bytes of blocks or receipts of a state file, roughly, that are written in one batch.
-pub const RESTORE_BATCH_BYTES: usize = 4 << 20;
 /// What an account or a slot counts as in it.
 pub const GENESIS_VALUE_BYTES: usize = 256;
+/// Bytes of blocks or receipts of a state file, roughly, that are written in one batch.
+pub const RESTORE_BATCH_BYTES: usize = 4 << 20;
+/// Bytes of accounts and slots of a state file that are sorted at once, some 60,000 of them; twice
+/// as many are held while they are written.
+pub const SORT_RUN_BYTES: usize = 8 << 20;
+/// Bytes of a row of sorted values, nearly. One row of each run is held while they are merged: a
+/// thousandth of what is sorted.
+pub const SORT_PIECE_BYTES: usize = 8 << 10;
+const _: () = assert!(SORT_PIECE_BYTES < SORT_RUN_BYTES);
 
 /// Faults `verify` lists before it gives up on the rest.
 pub const VERIFY_FAULTS_MAX: usize = 100;

@@ -34,10 +34,10 @@ use crate::{
 pub enum WriterMessage {
     /// Write a block that is final. Blocks come in order.
     Commit(Arc<ExecutedBlock>),
-    /// Write a cheat on top of the head.
+    /// Write cheats on top of the head, all or none.
     Diff {
-        /// What it changes.
-        changes: Arc<ChangeSet>,
+        /// What each changes, in order.
+        changes: Vec<Arc<ChangeSet>>,
         /// Told once it is durable.
         reply: Reply<()>,
     },
@@ -91,7 +91,7 @@ impl Message for WriterMessage {
     fn size_bytes(&self) -> usize {
         match self {
             Self::Commit(executed) => executed.size_bytes(),
-            Self::Diff { changes, .. } => changes.size_bytes(),
+            Self::Diff { changes, .. } => changes.iter().map(|one| one.size_bytes()).sum(),
             Self::Reorg { size_bytes, .. } => 64 + size_bytes,
             Self::Mark { .. } | Self::Revert { .. } | Self::Tip { .. } | Self::Synced(_) => 64,
         }
@@ -113,7 +113,7 @@ impl Message for WriterMessage {
 /// Work for one job.
 enum Work {
     Blocks(Vec<Arc<ExecutedBlock>>),
-    Diff(Arc<ChangeSet>, Reply<()>),
+    Diff(Vec<Arc<ChangeSet>>, Reply<()>),
     Mark(Reply<u64>),
     Revert(RevertTo, Reply<Option<Tip>>),
     Reorg(Height, Vec<Arc<ExecutedBlock>>, Reply<Option<Tip>>),
@@ -232,7 +232,7 @@ impl Work {
     fn run(self, database: &mut Database) -> Result<(Durable, Told), StateError> {
         match self {
             Self::Blocks(blocks) => Ok((database.commit(&blocks)?, Told::Blocks(blocks))),
-            Self::Diff(changes, reply) => Ok((database.commit_diff(&changes)?, Told::Diff(reply))),
+            Self::Diff(changes, reply) => Ok((database.commit_diffs(&changes)?, Told::Diff(reply))),
             Self::Mark(reply) => {
                 let mark = database.mark()?;
                 Ok((database.durable(), Told::Mark(mark, reply)))

@@ -116,6 +116,11 @@ pub const OVERRIDE_SLOTS_PER_STEP: usize = 64;
 /// the hash of a code each, some 100 us (guess).
 pub const LOADED_PER_STEP: usize = 16;
 
+/// Accounts and slots of one change of the state, with code in the same unit (about 200 bytes): the
+/// next block takes in a change within one turn.
+pub const LOADED_PER_CHANGE: usize = 1_024;
+const _: () = assert!(LOADED_PER_STEP < LOADED_PER_CHANGE);
+
 /// Reductions charged for that (25 ns each).
 pub const LOADED_REDUCTIONS: u32 = 2_000;
 

@@ -13,7 +13,8 @@ use alloy_primitives::{Address, B256, TxKind, U256};
 use chain::{account, attributes, built, database, legacy, list, spec, transfer};
 use common::Code;
 use evenkeel_chain::{
-    BlockPlan, ChainSpec, Cheat, Fork, Height, RecoveredTx, RevertTo, SealedBlock,
+    BlockPlan, ChainSpec, Cheat, Fork, Height, Loaded, RecoveredTx, RevertTo, SealedBlock,
+    state_file::FileAccount,
 };
 use evenkeel_runtime::{
     Address as Process, Class, Faults, MailboxSpec, Overflow, Port, Published, Simulation, Spawn,
@@ -305,4 +306,31 @@ fn refused_candidates_reach_the_pool() {
     let reported = node.reported.lock().expect("no panic under it");
     assert_eq!(reported.len(), 1);
     assert_eq!(reported[0].0, *poor.hash());
+}
+
+/// Goal: a state file larger than one change of the state is taken as a whole: it is durable at
+/// once, later parts see earlier ones, and the next block has it.
+#[test]
+fn a_state_file_is_taken_as_a_whole() {
+    let mut node = Node::new(1);
+    let address = |number: u64| Address::left_padding_from(&(1 << 32 | number).to_be_bytes());
+    let loaded = |number: u64, nonce| {
+        let (balance, code) = (U256::from(number), alloy_primitives::Bytes::new());
+        let account = FileAccount { nonce, balance, code, has_slots: false };
+        Loaded::Account(address(number), account)
+    };
+    let mut parts: Vec<Loaded> = (1..=2_500).map(|number| loaded(number, 5)).collect();
+    parts.push(loaded(1, 3));
+    assert_eq!(node.cheat(Cheat::Load(parts.into())), Ok(()));
+    assert_eq!(node.durable.get().diffs, 3);
+    let block = node.build(Vec::new());
+    node.send(ExecutorMessage::Finalize { hash: block.hash });
+    assert_eq!(node.durable.get().diffs, 0);
+    for number in 1..=2_500 {
+        let account = node.durable.get().view.account(address(number)).expect("memory");
+        let account = account.map(|account| (account.nonce, account.balance));
+        assert_eq!(account, Some((5, U256::from(number))));
+    }
+    assert_eq!(node.cheat(Cheat::Load(Arc::new([]))), Ok(()));
+    assert_eq!(node.durable.get().diffs, 0);
 }

@@ -2,10 +2,12 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
 };
 
+use evenkeel_chain::state_file::Compressor;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,6 +18,12 @@ use super::{
 
 /// Sets slot 0 to 7, logs nothing, and leaves one byte of code.
 const DEPLOY: &str = "0x600760005560016000f3";
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut packer = Compressor::default();
+    packer.push(text.as_bytes());
+    packer.finish()
+}
 
 struct Place(PathBuf);
 
@@ -123,6 +131,40 @@ fn wrong_state_files_are_named() {
     assert!(!node.expect("it runs").success());
 }
 
+/// Goal: a signal ends a load that takes its time, and nothing of it is left.
+/// Method: a pipe with accounts without end.
+#[test]
+fn a_load_is_ended_by_a_signal() {
+    let place = Place::new("state-file-endless");
+    let (pipe, data) = (place.path("pipe"), place.path("data"));
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let node = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["--load-state", &pipe, "--datadir", &data, "--port", "0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut file = fs::OpenOptions::new().write(true).open(&pipe).expect("the node reads it");
+    file.write_all(b"{\"accounts\":{").expect("the node reads");
+    for number in 1_u64.. {
+        let account = format!("\"{number:#042x}\":{{\"nonce\":1,\"balance\":\"0x1\"}},");
+        if file.write_all(account.as_bytes()).is_err() {
+            // It reads no more.
+            break;
+        }
+        if number == 10_000 {
+            let signal = Command::new("kill").args(["-INT", &node.id().to_string()]).status();
+            assert!(signal.expect("kill runs").success());
+        }
+    }
+    let output = node.wait_with_output().expect("it ends");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("stopped by a signal"), "{errors}");
+    assert!(!output.status.success());
+    assert!(!PathBuf::from(data).exists());
+}
+
 /// Goal: the state of one running node goes to another by request, over what is there; the head
 /// stays; nothing of a broken file is taken.
 #[test]
@@ -145,6 +187,11 @@ fn a_state_is_dumped_and_loaded_by_request() {
     assert_eq!(to.call("eth_getCode", &json!([contract, "latest"])), "0x00");
     assert_eq!(to.call("eth_getTransactionCount", &json!([ALICE, "latest"])), "0x9");
     assert_eq!(to.call("eth_blockNumber", &json!([])), "0x0");
+    let long = format!("{{\"accounts\":{{}},\"x\":\"{}\"}}", "\\\"".repeat(5 << 20));
+    let packed = alloy_primitives::hex::encode_prefixed(gzip(&long));
+    let refused = to.answer("anvil_loadState", &json!([packed]));
+    let said = refused["error"]["message"].as_str().expect("an error");
+    assert!(said.contains("a string in it has more than 8388608 bytes"), "{refused}");
     to.call("evm_mine", &json!([]));
     let slot = to.call("eth_getStorageAt", &json!([contract, "0x0", "latest"]));
     assert_eq!(slot, format!("0x{:064x}", 7));

@@ -166,10 +166,13 @@ const _: () = assert!(LOAD_PIECE_BYTES.is_multiple_of(2));
 pub(crate) const LOAD_TEXT_BYTES_MAX: u64 = 512 << 20;
 
 /// Accounts and slots, with their code counted in the same unit of about 200 bytes, that
-/// `anvil_loadState` takes: they lie in memory as cheats until a block is made, some 50 MB (guess).
+/// `anvil_loadState` takes: they are one order, and lie in memory as cheats until a block is made,
+/// some 50 MB (guess).
 pub(crate) const LOAD_WEIGHT_MAX: usize = 1 << 17;
-/// Those of one change of the state, which the next block takes in within one turn.
-pub(crate) const LOAD_WEIGHT_PART: usize = 1 << 10;
+
+/// Bytes of one string in that text, which is held as a whole, and as bytes: the code of a contract
+/// of 4 MiB, 170 times what a chain allows.
+pub(crate) const LOAD_STRING_BYTES_MAX: usize = 8 << 20;
 
 /// How long a send waits for its receipt unless it says otherwise, as on anvil.
 pub(crate) const SYNC_TIMEOUT: Duration = Duration::from_secs(30);

@@ -3,7 +3,10 @@
 //! An answer is one string and has a bound; files of any size go by the flags of the command line.
 //! What is loaded lies on the head as cheats until the next block, in memory: so it has one too.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 
 use alloy_primitives::{Address, U256, hex};
 use evenkeel_chain::{
@@ -16,7 +19,7 @@ use evenkeel_runtime::{Class, Spawn, Yielder, checkpoint, consume};
 use serde_json::value::RawValue;
 
 use super::limits::{
-    LOAD_PIECE_BYTES, LOAD_TEXT_BYTES_MAX, LOAD_WEIGHT_MAX, LOAD_WEIGHT_PART, PACK_BYTES,
+    LOAD_PIECE_BYTES, LOAD_STRING_BYTES_MAX, LOAD_TEXT_BYTES_MAX, LOAD_WEIGHT_MAX, PACK_BYTES,
     PACK_REDUCTIONS,
 };
 use crate::{
@@ -112,31 +115,41 @@ pub(super) async fn load(api: &Api, request: Request<'_>) -> Answered {
         checkpoint().await;
     }
     let reading = api.system.compute_async(move |yielder| taken(pieces, yielder)).await;
-    let taken = reading.map_err(|error| RpcError::internal(format!("state file: {error}")))??;
-    if !taken.left_out.is_empty() {
-        let left_out = taken.left_out.join(", ");
+    let (parts, left_out) =
+        reading.map_err(|error| RpcError::internal(format!("state file: {error}")))??;
+    if !left_out.is_empty() {
+        let left_out = left_out.join(", ");
         tracing::warn!(left_out, "anvil_loadState takes accounts only, and the head stays");
     }
-    for part in taken.parts {
-        order(api, Command::Cheat(Cheat::Load(part.into()))).await?;
-    }
+    // One order: it is carried out as a whole, also if the client leaves.
+    order(api, Command::Cheat(Cheat::Load(parts))).await?;
     answer(&true)
 }
 
-/// Reads the whole file, on the compute pool: nothing of one that is broken is taken.
-fn taken(pieces: Vec<Vec<u8>>, yielder: &Yielder) -> Result<Taken, RpcError> {
+/// Reads the whole file, on the compute pool: nothing of one that is broken is taken. Accounts and
+/// slots, and the fields that are left out.
+fn taken(
+    pieces: Vec<Vec<u8>>,
+    yielder: &Yielder,
+) -> Result<(Arc<[Loaded]>, Vec<String>), RpcError> {
     let wrong = |error: &dyn std::fmt::Display| refuse(0, &format!("the state file: {error}"));
     let mut taken = Taken::default();
     let packed = Digits { pieces: pieces.into_iter(), piece: Vec::new(), next: 0 };
     let text = state_file::open(Stoppable { from: packed, yielder }).map_err(|e| wrong(&e))?;
-    // What is packed may be endless.
-    let mut text = text.take(LOAD_TEXT_BYTES_MAX);
+    // What is packed may be endless, and one string.
+    let mut text = ShortStrings::new(text).take(LOAD_TEXT_BYTES_MAX);
     let read = state_file::read(&mut text, &mut taken);
     if text.limit() == 0 {
         return Err(too_much(&format!("its text is longer than {LOAD_TEXT_BYTES_MAX} bytes")));
     }
+    if text.get_ref().is_too_long() {
+        return Err(too_much(&format!(
+            "a string in it has more than {LOAD_STRING_BYTES_MAX} bytes"
+        )));
+    }
     match read {
-        Ok(()) => Ok(taken),
+        // Copied once more here, where it holds nobody up.
+        Ok(()) => Ok((taken.parts.into(), taken.left_out)),
         Err(ReadError::Format(error)) => Err(wrong(&error)),
         Err(ReadError::Taken(error)) => Err(error),
     }
@@ -148,28 +161,22 @@ fn too_much(what: &str) -> RpcError {
     ))
 }
 
-/// What is taken of a file: accounts and slots, in parts for one change of the state each.
+/// What is taken of a file: accounts and slots.
 #[derive(Default)]
 struct Taken {
-    parts: Vec<Vec<Loaded>>,
-    /// Weight of the last part, and of all.
-    weights: (usize, usize),
+    parts: Vec<Loaded>,
+    weight: usize,
     left_out: Vec<String>,
 }
 
 impl Taken {
     /// A code weighs as much as the values that take as long to read.
     fn add(&mut self, part: Loaded) -> Result<(), RpcError> {
-        let weight = part.size_bytes().div_ceil(size_of::<Loaded>());
-        if self.weights.0 + weight > LOAD_WEIGHT_PART || self.parts.is_empty() {
-            self.parts.push(Vec::new());
-            self.weights.0 = 0;
-        }
-        self.weights = (self.weights.0 + weight, self.weights.1 + weight);
-        if self.weights.1 > LOAD_WEIGHT_MAX {
+        self.weight += part.size_bytes().div_ceil(size_of::<Loaded>());
+        if self.weight > LOAD_WEIGHT_MAX {
             return Err(too_much(&format!("more than {LOAD_WEIGHT_MAX} accounts and slots")));
         }
-        self.parts.last_mut().expect("one was pushed").push(part);
+        self.parts.push(part);
         Ok(())
     }
 }
@@ -231,6 +238,46 @@ impl Read for Digits {
         let count = to.len().min(self.piece.len() - self.next);
         to[..count].copy_from_slice(&self.piece[self.next..self.next + count]);
         self.next += count;
+        Ok(count)
+    }
+}
+
+/// JSON that ends where a string in it gets too long: a reader holds a string as a whole.
+struct ShortStrings<R> {
+    from: R,
+    /// Bytes of the string at hand so far; `None` outside of strings.
+    string: Option<usize>,
+    /// The byte before was a backslash that escapes the next.
+    is_escaped: bool,
+}
+
+impl<R> ShortStrings<R> {
+    const fn new(from: R) -> Self {
+        Self { from, string: None, is_escaped: false }
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.string.is_some_and(|bytes| bytes > LOAD_STRING_BYTES_MAX)
+    }
+}
+
+impl<R: Read> Read for ShortStrings<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(to)?;
+        for &byte in &to[..count] {
+            self.string = match (self.string, byte) {
+                (None, b'"') => Some(0),
+                (None, _) => None,
+                (Some(_), b'"') if !self.is_escaped => None,
+                (Some(bytes), _) => {
+                    self.is_escaped = byte == b'\\' && !self.is_escaped;
+                    Some(bytes + 1)
+                }
+            };
+            if self.is_too_long() {
+                return Err(io::Error::other("a string is too long"));
+            }
+        }
         Ok(count)
     }
 }

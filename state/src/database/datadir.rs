@@ -32,6 +32,8 @@ pub(super) struct Datadir {
     path: PathBuf,
     label: File,
     is_complete: bool,
+    /// Whether the folder was made for it now.
+    is_new: bool,
 }
 
 /// What a label says.
@@ -51,6 +53,7 @@ impl Datadir {
         if !is_labelled && is_foreign(path).map_err(io)? {
             return Err(OpenError::NotDatadir { path: path.to_path_buf() });
         }
+        let is_new = !path.try_exists().map_err(io)?;
         fs::create_dir_all(path).map_err(io)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -77,7 +80,7 @@ impl Datadir {
             label.write_all(text.as_bytes()).map_err(io)?;
             label.sync_all().map_err(io)?;
         }
-        Ok(Self { path: path.to_path_buf(), label, is_complete })
+        Ok(Self { path: path.to_path_buf(), label, is_complete, is_new })
     }
 
     /// Locks a folder that holds a database, to read it; writes nothing.
@@ -90,7 +93,7 @@ impl Datadir {
         if !has_store(path).map_err(io)? {
             return Err(store_missing(path));
         }
-        Ok(Self { path: path.to_path_buf(), label, is_complete: true })
+        Ok(Self { path: path.to_path_buf(), label, is_complete: true, is_new: false })
     }
 
     /// Notes that the store holds a chain. Not synced: where a crash takes the line, the next start
@@ -109,15 +112,28 @@ impl Datadir {
     /// Removes what a database consists of, and lets go. Cut off by a crash, it is one that was
     /// never complete.
     pub(super) fn remove(self) -> Result<(), OpenError> {
-        let io = |source| OpenError::Io { path: self.path.clone(), source };
-        let text = read_label(&File::open(self.path.join(LABEL_FILE)).map_err(io)?).map_err(io)?;
+        let failed = |source| OpenError::Io { path: self.path.clone(), source };
+        let text =
+            read_label(&File::open(self.path.join(LABEL_FILE)).map_err(failed)?).map_err(failed)?;
         let kept = text.find(COMPLETE).unwrap_or(text.len());
-        self.label.set_len(kept as u64).and_then(|()| self.label.sync_all()).map_err(io)?;
-        fs::remove_dir_all(self.store()).map_err(io)?;
+        self.label.set_len(kept as u64).and_then(|()| self.label.sync_all()).map_err(failed)?;
+        fs::remove_dir_all(self.store()).map_err(failed)?;
         for file in [SPEC_FILE, LABEL_FILE] {
-            fs::remove_file(self.path.join(file)).map_err(io)?;
+            match fs::remove_file(self.path.join(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(())
+    }
+
+    /// Removes what was made here, of a database that never came to be. The next start deletes what
+    /// this fails to (G1), so nothing depends on it.
+    pub(super) fn discard(self) {
+        assert!(!self.is_complete, "it held a chain");
+        let folder = self.is_new.then(|| self.path.clone());
+        let _may_fail = self.remove();
+        let _may_fail = folder.map(fs::remove_dir);
     }
 
     /// Whether the store held a chain when the datadir was opened before.

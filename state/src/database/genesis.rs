@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Families that a part, of a genesis or a state file, may have written to before the last.
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 11] = [
     Family::Accounts,
     Family::Storage,
     Family::Codes,
@@ -37,6 +37,7 @@ const FAMILIES: [Family; 10] = [
     Family::Receipts,
     Family::Transactions,
     Family::LogIndex,
+    Family::Sorting,
 ];
 
 /// Puts the genesis of `spec` into a store without a chain. O(size of the genesis state); memory
@@ -58,7 +59,7 @@ pub(super) fn write_in_parts(
         let changes = part(&mut values, part_bytes);
         let is_last = values.peek().is_none();
         let sync = if is_last { sync } else { Sync::No };
-        parts.add(changes, History::Fresh, sync, |batch, root| {
+        parts.add(changes, sync, |batch, root| {
             if is_last {
                 put_head(batch, spec, root);
             }
@@ -69,20 +70,6 @@ pub(super) fn write_in_parts(
     }
 }
 
-/// Puts the state of the genesis of `spec` into a store without a chain, and no block.
-pub(super) fn write_state<'a>(
-    store: &'a dyn Store,
-    spec: &ChainSpec,
-) -> Result<Parts<'a>, StateError> {
-    let mut parts = Parts::begin(store)?;
-    let mut values = values(spec).peekable();
-    while values.peek().is_some() {
-        let changes = part(&mut values, GENESIS_PART_BYTES);
-        parts.add(changes, History::Fresh, Sync::No, |_, _| {})?;
-    }
-    Ok(parts)
-}
-
 /// A state without a chain, put into a store part by part.
 pub(super) struct Parts<'a> {
     store: &'a dyn Store,
@@ -90,8 +77,13 @@ pub(super) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn begin(store: &'a dyn Store) -> Result<Self, StateError> {
+    /// Deletes what one before has left, and marks the store as one that is not whole (G1).
+    pub(super) fn begin(store: &'a dyn Store) -> Result<Self, StateError> {
         clear(store)?;
+        let mut mark = Batch::default();
+        mark.put(Family::Meta, rows::META_BEGUN, []);
+        // Writes reach the disk in their order (S1), so whatever else is there, this is.
+        store.write(&mark, Sync::No)?;
         Ok(Self { store, trie: Trie::stored(store.snapshot(), EMPTY_ROOT_HASH) })
     }
 
@@ -113,12 +105,10 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Puts `changes` on top, with the rows that `also` adds. The mark of a store that is not whole
-    /// goes first, so `also` may take it away.
+    /// Puts `changes`, whose keys have no values yet, on top, with the rows that `also` adds.
     pub(super) fn add(
         &mut self,
         changes: ChangeSet,
-        history: History,
         sync: Sync,
         also: impl FnOnce(&mut Batch, B256),
     ) -> Result<(), StateError> {
@@ -126,8 +116,7 @@ impl<'a> Parts<'a> {
         let (root, next, nodes) = self.trie.update(&changes).finish_now()?;
         let base = self.base();
         let mut stage = Stage::new(&base);
-        stage.batch().put(Family::Meta, rows::META_BEGUN, []);
-        stage.changes(&changes, history)?;
+        stage.changes(&changes, History::Fresh)?;
         stage.nodes(&nodes)?;
         also(stage.batch(), root);
         // A later batch that is synced brings those before along (S3).

@@ -11,8 +11,10 @@
 
 mod datadir;
 mod genesis;
+mod load;
 mod restore;
 mod revert;
+mod sort;
 mod stage;
 mod verify;
 
@@ -94,7 +96,8 @@ impl Database {
             .map(|(database, _)| database)
     }
 
-    /// Opens the database; an empty one is filled by `fill`, which says what it has done.
+    /// Opens the database; an empty one is filled by `fill`, which says what it has done. Where it
+    /// fails, nothing is left in the datadir.
     fn open_or<T, E: From<OpenError>>(
         options: &Options,
         spec: &ChainSpec,
@@ -118,7 +121,14 @@ impl Database {
             if datadir.is_complete() {
                 return Err(OpenError::StoreMissing { path: datadir.store() }.into());
             }
-            filled = Some(fill(&store, sync)?);
+            match fill(&store, sync) {
+                Ok(done) => filled = Some(done),
+                Err(error) => {
+                    drop(store);
+                    datadir.discard();
+                    return Err(error);
+                }
+            }
         }
         let mut database = Self::load(Arc::new(store), sync).map_err(OpenError::from)?;
         datadir.complete()?;
@@ -297,11 +307,22 @@ impl Database {
     ///
     /// [`StateError::Store`], which is fatal.
     pub fn commit_diff(&mut self, changes: &Arc<ChangeSet>) -> Result<Durable, StateError> {
-        let key = rows::diff_key(self.base.head, self.diffs.len() as u64);
+        self.commit_diffs(std::slice::from_ref(changes))
+    }
+
+    /// Writes cheats on top of the head in this order, all or none; they survive a restart.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Store`], which is fatal.
+    pub fn commit_diffs(&mut self, changes: &[Arc<ChangeSet>]) -> Result<Durable, StateError> {
         let mut batch = Batch::default();
-        batch.put(Family::Diffs, key, rows::encode_changes(changes));
+        for (number, one) in (self.diffs.len() as u64..).zip(changes) {
+            let key = rows::diff_key(self.base.head, number);
+            batch.put(Family::Diffs, key, rows::encode_changes(one));
+        }
         self.write(&batch)?;
-        self.diffs.push(Arc::clone(changes));
+        self.diffs.extend_from_slice(changes);
         self.move_to(self.base.head, self.base.recent.clone());
         Ok(self.durable())
     }

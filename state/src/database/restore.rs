@@ -5,11 +5,15 @@
 //! of [`super::genesis`] holds here too. The state is that of the genesis with the file's accounts
 //! over it, as anvil has it; its root need not be the one in the head's header, and is kept beside.
 
-use std::{io::Read, mem};
+use std::{
+    io::Read,
+    mem,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use alloy_consensus::constants::{EMPTY_RECEIPTS, EMPTY_TRANSACTIONS, EMPTY_WITHDRAWALS};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{Address, B256, U256};
 use evenkeel_chain::{
     ChainSpec, Fork, Header, Height, Receipt, SealedBlock,
     state_file::{
@@ -20,14 +24,12 @@ use evenkeel_chain::{
 use super::{
     Database, Options,
     genesis::{self, Parts},
-    stage::History,
+    load::Values,
 };
 use crate::{
-    blocks,
-    change::{Account, ChangeSet},
-    chunks,
+    blocks, chunks,
     error::{OpenError, StateError, StoreError},
-    limits::{GENESIS_PART_BYTES, GENESIS_VALUE_BYTES, RESTORE_BATCH_BYTES, SCAN_ROWS_MAX},
+    limits::{RESTORE_BATCH_BYTES, SCAN_ROWS_MAX, SORT_RUN_BYTES},
     reader::ChainReader,
     rows,
     store::{Batch, Family, Range, Row, Store, Sync, for_each},
@@ -48,6 +50,9 @@ pub enum RestoreError {
     /// The datadir has a chain.
     #[error("the datadir holds a chain already")]
     NotEmpty,
+    /// Whoever wanted it wants it no more.
+    #[error("stopped by a signal")]
+    Stopped,
     /// The database cannot be made.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -65,11 +70,11 @@ impl From<StoreError> for RestoreError {
     }
 }
 
-impl From<ReadError<StateError>> for RestoreError {
-    fn from(error: ReadError<StateError>) -> Self {
+impl From<ReadError<Self>> for RestoreError {
+    fn from(error: ReadError<Self>) -> Self {
         match error {
             ReadError::Format(error) => error.into(),
-            ReadError::Taken(error) => error.into(),
+            ReadError::Taken(error) => error,
         }
     }
 }
@@ -93,64 +98,85 @@ pub struct RestoreReport {
     pub fields_left_out: Vec<String>,
 }
 
+/// What a chain is made from.
+pub(super) struct Source<'a, R> {
+    /// The text of a state file.
+    pub(super) text: R,
+    /// Becomes true when nobody wants it any more.
+    pub(super) is_stopped: &'a AtomicBool,
+    /// Bytes of the state that are sorted at once.
+    pub(super) run_bytes: usize,
+}
+
 impl Database {
-    /// Makes the database from the text of a state file (anvil's format).
+    /// Makes the database from the text of a state file (anvil's format), unless `is_stopped`
+    /// becomes true meanwhile.
     ///
     /// # Errors
     ///
-    /// [`RestoreError`]; the database is as empty as before then.
+    /// [`RestoreError`]; the database is as empty as before then, and a datadir is not there.
     pub fn restore(
         options: &Options,
         spec: &ChainSpec,
         text: impl Read,
+        is_stopped: &AtomicBool,
     ) -> Result<(Self, RestoreReport), RestoreError> {
+        let source = Source { text, is_stopped, run_bytes: SORT_RUN_BYTES };
         let (database, report) =
-            Self::open_or(options, spec, |store, sync| write(store, spec, sync, text))?;
+            Self::open_or(options, spec, |store, sync| write(store, spec, sync, source))?;
         Ok((database, report.ok_or(RestoreError::NotEmpty)?))
     }
 
-    /// The same in a store that is at hand and empty.
+    /// The same in a store that is at hand and empty, sorting `run_bytes` at once.
     #[cfg(test)]
     pub(crate) fn restore_store(
         store: std::sync::Arc<dyn Store>,
         spec: &ChainSpec,
         text: impl Read,
+        run_bytes: usize,
     ) -> Result<(Self, RestoreReport), RestoreError> {
-        let report = write(store.as_ref(), spec, Sync::Yes, text)?;
+        let source = Source { text, is_stopped: &AtomicBool::new(false), run_bytes };
+        let report = write(store.as_ref(), spec, Sync::Yes, source)?;
         Ok((Self::load(store, Sync::Yes)?, report))
     }
 }
 
-/// Takes the whole file. O(its size).
+/// Takes the whole file. O(its size · log).
 fn write(
     store: &dyn Store,
     spec: &ChainSpec,
     sync: Sync,
-    text: impl Read,
+    source: Source<'_, impl Read>,
 ) -> Result<RestoreReport, RestoreError> {
+    let parts = Parts::begin(store)?;
     let mut restoring = Restoring {
         store,
         spec,
-        parts: genesis::write_state(store, spec)?,
-        part: ChangeSet::default(),
-        part_bytes: 0,
+        is_stopped: source.is_stopped,
+        parts,
+        values: Some(Values::of_genesis(store, spec, source.run_bytes)?),
         chain: Batch::default(),
         env: None,
         best: None,
         report: RestoreReport::default(),
     };
-    state_file::read(text, &mut restoring)?;
+    state_file::read(source.text, &mut restoring)?;
     restoring.finish(sync)
+}
+
+/// Refuses to go on when nobody wants what comes of it.
+pub(super) fn check_wanted(is_stopped: &AtomicBool) -> Result<(), RestoreError> {
+    if is_stopped.load(Ordering::Relaxed) { Err(RestoreError::Stopped) } else { Ok(()) }
 }
 
 /// A state file that is being taken.
 struct Restoring<'a> {
     store: &'a dyn Store,
     spec: &'a ChainSpec,
+    is_stopped: &'a AtomicBool,
     parts: Parts<'a>,
-    /// Accounts and slots that are not written yet.
-    part: ChangeSet,
-    part_bytes: usize,
+    /// Accounts and slots, until all are known.
+    values: Option<Values<'a>>,
     /// Blocks and receipts that are not written yet.
     chain: Batch,
     env: Option<FileEnv>,
@@ -159,41 +185,39 @@ struct Restoring<'a> {
 }
 
 impl Contents for Restoring<'_> {
-    type Error = StateError;
+    type Error = RestoreError;
 
-    fn env(&mut self, env: FileEnv) -> Result<(), StateError> {
+    fn env(&mut self, env: FileEnv) -> Result<(), RestoreError> {
         self.env = Some(env);
         Ok(())
     }
 
-    fn slot(&mut self, address: Address, slot: U256, value: U256) -> Result<(), StateError> {
+    fn slot(&mut self, address: Address, slot: U256, value: U256) -> Result<(), RestoreError> {
+        self.check_wanted()?;
         self.report.slots += u64::from(!value.is_zero());
-        self.part.storage.entry(address).or_default().slots.insert(slot, value);
-        self.grow(GENESIS_VALUE_BYTES)
+        Ok(self.values().slot(address, slot, value)?)
     }
 
-    fn account(&mut self, address: Address, account: FileAccount) -> Result<(), StateError> {
+    fn account(&mut self, address: Address, account: FileAccount) -> Result<(), RestoreError> {
+        self.check_wanted()?;
         self.report.accounts += 1;
-        let FileAccount { nonce, balance, code, has_slots } = account;
-        let mut account = Account { nonce, balance, ..Account::default() };
-        let bytes = GENESIS_VALUE_BYTES + code.len();
-        if !code.is_empty() {
-            account.code_hash = keccak256(&code);
-            self.part.codes.insert(account.code_hash, code);
-        }
         // An empty account is none (EIP-161), unless it has slots, as on anvil it may.
-        let is_kept = has_slots || self.spec.genesis_fork() < Fork::SpuriousDragon;
-        let is_none = account == Account::default() && !is_kept;
-        self.part.accounts.insert(address, (!is_none).then_some(account));
-        self.grow(bytes)
+        let is_kept = account.has_slots || self.spec.genesis_fork() < Fork::SpuriousDragon;
+        let FileAccount { nonce, balance, code, .. } = account;
+        let is_none = nonce == 0 && balance.is_zero() && code.is_empty() && !is_kept;
+        if is_none {
+            return Ok(self.values().no_account(address)?);
+        }
+        Ok(self.values().account(address, nonce, balance, &code)?)
     }
 
-    fn best_block(&mut self, number: u64) -> Result<(), StateError> {
+    fn best_block(&mut self, number: u64) -> Result<(), RestoreError> {
         self.best = Some(number);
         Ok(())
     }
 
-    fn block(&mut self, block: FileBlock) -> Result<(), StateError> {
+    fn block(&mut self, block: FileBlock) -> Result<(), RestoreError> {
+        self.check_wanted()?;
         let height = Height::new(block.header.number);
         // The later of two at one height is the chain's, as on anvil.
         self.write_chain()?;
@@ -202,21 +226,18 @@ impl Contents for Restoring<'_> {
         let withdrawals = block.header.withdrawals_root.map(|_| Vec::new());
         let block = SealedBlock::seal(block.header, block.txs, block.ommers, withdrawals);
         blocks::put_block(&mut self.chain, &block, &[]);
-        for (index, tx) in block.txs.iter().enumerate() {
-            let place = rows::encode_pair(height.get(), index as u64);
-            self.chain.put(Family::Transactions, tx.hash().as_slice(), place);
-        }
         Ok(())
     }
 
-    fn receipt(&mut self, receipt: FileReceipt) -> Result<(), StateError> {
+    fn receipt(&mut self, receipt: FileReceipt) -> Result<(), RestoreError> {
+        self.check_wanted()?;
         let FileReceipt { hash, block_number, index, receipt } = receipt;
         let mut key = rows::chunk_key(Height::new(block_number), index);
         key.push(LOOSE);
         let mut value = hash.to_vec();
         chunks::encode_receipt(&receipt, &mut value);
         self.chain.put(Family::Receipts, key, value);
-        self.keep_small()
+        Ok(self.keep_small()?)
     }
 
     fn left_out(&mut self, field: &str) {
@@ -227,25 +248,13 @@ impl Contents for Restoring<'_> {
     }
 }
 
-impl Restoring<'_> {
-    fn grow(&mut self, bytes: usize) -> Result<(), StateError> {
-        self.part_bytes += bytes;
-        if self.part_bytes < GENESIS_PART_BYTES { Ok(()) } else { self.write_part() }
+impl<'a> Restoring<'a> {
+    fn check_wanted(&self) -> Result<(), RestoreError> {
+        check_wanted(self.is_stopped)
     }
 
-    /// Writes the accounts and slots at hand.
-    fn write_part(&mut self) -> Result<(), StateError> {
-        let mut changes = mem::take(&mut self.part);
-        self.part_bytes = 0;
-        let base = self.parts.base();
-        for (address, account) in &mut changes.accounts {
-            // A contract's address would be used twice if a nonce went back.
-            let before = base.flat_account(*address)?;
-            if let (Some(account), Some(before)) = (account, before) {
-                account.nonce = account.nonce.max(before.nonce);
-            }
-        }
-        self.parts.add(changes, History::Skip, Sync::No, |_, _| {})
+    fn values(&mut self) -> &mut Values<'a> {
+        self.values.as_mut().expect("they are taken at the end of the file")
     }
 
     fn keep_small(&mut self) -> Result<(), StateError> {
@@ -270,7 +279,7 @@ impl Restoring<'_> {
         let reader = self.reader();
         let Some(block) = reader.block(height)? else { return Ok(()) };
         let mut batch = Batch::default();
-        self.drop_txs(&block, &mut batch)?;
+        self.drop_txs(height, &mut batch)?;
         batch.delete(Family::Heights, block.hash.as_slice());
         let key = rows::height_key(height);
         batch.delete(Family::Headers, key);
@@ -278,12 +287,9 @@ impl Restoring<'_> {
         Ok(self.store.write(&batch, Sync::No)?)
     }
 
-    /// Deletes the transactions of a block.
-    fn drop_txs(&self, block: &SealedBlock, batch: &mut Batch) -> Result<(), StateError> {
-        for tx in &block.txs {
-            batch.delete(Family::Transactions, tx.hash().as_slice());
-        }
-        let key = rows::height_key(block.height());
+    /// Deletes the transactions of a block, which are not in the index yet.
+    fn drop_txs(&self, height: Height, batch: &mut Batch) -> Result<(), StateError> {
+        let key = rows::height_key(height);
         for_each(self.store.snapshot().as_ref(), Family::Bodies, &key, |row, _| {
             if row.len() > key.len() {
                 batch.delete(Family::Bodies, row);
@@ -294,8 +300,11 @@ impl Restoring<'_> {
 
     /// Writes what is left, makes the blocks a chain, and says that all is there.
     fn finish(mut self, sync: Sync) -> Result<RestoreReport, RestoreError> {
-        self.write_part()?;
         self.write_chain()?;
+        self.values
+            .take()
+            .expect("nobody else takes them")
+            .write(&mut self.parts, self.is_stopped)?;
         let root = self.parts.root();
         let last = self.best.or(self.env.as_ref().map(|env| env.number));
         let (first, head) = if let Some(ends) = self.ends(last)? {
@@ -309,6 +318,7 @@ impl Restoring<'_> {
         let height = Height::new(head.header.number);
         let mut at = first;
         while at <= height {
+            self.check_wanted()?;
             self.gather_receipts(at)?;
             at = at.next();
         }
@@ -401,7 +411,8 @@ impl Restoring<'_> {
         block.height()
     }
 
-    /// Puts the loose receipts of the block at `height` into its rows. Memory: one block.
+    /// Puts the loose receipts of the block at `height` into its rows, and its transactions into
+    /// the index: all blocks that are left out are gone by now. Memory: one block.
     fn gather_receipts(&mut self, height: Height) -> Result<(), StateError> {
         let Some(block) = self.reader().block(height)? else { return Ok(()) };
         if block.txs.is_empty() {
@@ -422,11 +433,15 @@ impl Restoring<'_> {
             receipts.extend(chunks::decode_receipt(&mut row));
         }
         if receipts.len() == block.txs.len() && loose.len() == receipts.len() {
+            for (index, tx) in block.txs.iter().enumerate() {
+                let place = rows::encode_pair(height.get(), index as u64);
+                batch.put(Family::Transactions, tx.hash().as_slice(), place);
+            }
             blocks::put_receipts(&mut batch, height, &receipts);
         } else {
             self.report.blocks_without_receipts += 1;
             batch = Batch::default();
-            self.drop_txs(&block, &mut batch)?;
+            self.drop_txs(height, &mut batch)?;
             let rest = SealedBlock { txs: Vec::new(), ..block.as_ref().clone() };
             blocks::put_block(&mut batch, &rest, &[]);
         }

@@ -58,11 +58,14 @@ pub enum Family {
     Diffs,
     /// What a log is found by ++ height -> nothing.
     LogIndex,
+    /// Number of a run ++ number of a piece -> sorted values. Empty but while a state file is
+    /// loaded.
+    Sorting,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Meta,
         Self::Accounts,
         Self::Storage,
@@ -78,6 +81,7 @@ impl Family {
         Self::Nodes,
         Self::Diffs,
         Self::LogIndex,
+        Self::Sorting,
     ];
 
     /// Name of the family, for people.
@@ -99,6 +103,7 @@ impl Family {
             Self::Nodes => "nodes",
             Self::Diffs => "diffs",
             Self::LogIndex => "log_index",
+            Self::Sorting => "sorting",
         }
     }
 }

@@ -85,7 +85,7 @@ enum Column {
     Exact,
     /// Read by the first key above another; written all over.
     History,
-    /// Grows at the end: keys begin with a height.
+    /// Grows at the end: keys begin with a height, or with the number of a run.
     Chain,
 }
 
@@ -106,7 +106,8 @@ impl Column {
             | Family::Headers
             | Family::Bodies
             | Family::Receipts
-            | Family::Diffs => Self::Chain,
+            | Family::Diffs
+            | Family::Sorting => Self::Chain,
         }
     }
 

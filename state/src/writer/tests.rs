@@ -70,11 +70,11 @@ fn work_is_done_in_order_and_told_when_durable() {
         send(WriterMessage::Commit(Arc::clone(executed)));
     }
     let (done, cheat) = reply();
-    send(WriterMessage::Diff { changes: Arc::new(ChangeSet::default()), reply: done });
+    send(WriterMessage::Diff { changes: vec![Arc::default(), Arc::default()], reply: done });
     assert_eq!(simulation.run_until(mark), Ok(0));
     assert!(durable.get().hash == blocks[99].block.hash || durable.get().height().get() > 107);
     assert_eq!(simulation.run_until(cheat), Ok(()));
-    assert_eq!((durable.get().hash, durable.get().diffs), (blocks[199].block.hash, 1));
+    assert_eq!((durable.get().hash, durable.get().diffs), (blocks[199].block.hash, 2));
 
     let told = std::mem::take(&mut *log.lock().expect("no holder panics"));
     let heights: Vec<u64> = told
@@ -84,6 +84,8 @@ fn work_is_done_in_order_and_told_when_durable() {
         .collect();
     assert_eq!(heights, (8..208).collect::<Vec<_>>());
     assert!(told.len() < 20, "{} batches", told.len());
+    let cheats = told.last().expect("the cheats are told last");
+    assert!(cheats.blocks.is_empty(), "and both at once");
     for committed in told.iter().filter(|committed| !committed.blocks.is_empty()) {
         let last = committed.blocks.last().expect("it has blocks");
         assert_eq!(committed.durable.hash, last.block.hash);
@@ -105,8 +107,8 @@ fn work_is_done_in_order_and_told_when_durable() {
 #[test]
 fn a_failed_write_stops_the_system() {
     let mut simulation = System::simulated(1, SystemFaults::default());
-    // Write 0 is the genesis.
-    let faults = Faults { seed: 1, fail_at_write: Some(1) };
+    // Writes 0 and 1 are the genesis.
+    let faults = Faults { seed: 1, fail_at_write: Some(2) };
     let store = Arc::new(Faulty::new(faults));
     let (writer, durable, log, tip) = spawn(simulation.system(), store);
     let blocks = chain(&tip, 2);
@@ -141,6 +143,6 @@ fn the_head_has_its_time() {
     assert!(!send(WriterMessage::Mark { reply: reply().0 }), "the start's");
     assert!(send(WriterMessage::Commit(Arc::clone(&chain(&tip, 1)[0]))));
     let changes = Arc::new(ChangeSet::default());
-    assert!(!send(WriterMessage::Diff { changes, reply: reply().0 }));
+    assert!(!send(WriterMessage::Diff { changes: vec![changes], reply: reply().0 }));
     assert!(send(WriterMessage::Revert { to: RevertTo::Mark(0), reply: reply().0 }));
 }

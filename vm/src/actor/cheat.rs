@@ -4,39 +4,64 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, keccak256};
 use evenkeel_chain::{Cheat, Loaded, state_file::FileAccount};
-use evenkeel_state::{Account, ChangeSet, StateError, View};
+use evenkeel_state::{Account, ChangeSet, StateError, Tip, View};
 
-use crate::limits::LOADED_PER_STEP;
+use crate::limits::{LOADED_PER_CHANGE, LOADED_PER_STEP};
 
-/// A state file's accounts on their way into a change set.
+/// A state file's accounts on their way onto the tip, all of them or none: as several changes, each
+/// of a size that a block takes in within one turn.
 pub(super) struct Loading {
     parts: Arc<[Loaded]>,
     next: usize,
     changes: ChangeSet,
+    /// Weight of what is in `changes`.
+    weight: usize,
+    /// What is whole already.
+    done: Vec<Arc<ChangeSet>>,
+    /// With those.
+    tip: Tip,
 }
 
 impl Loading {
-    pub(super) fn new(parts: Arc<[Loaded]>) -> Self {
-        Self { parts, next: 0, changes: ChangeSet::default() }
+    pub(super) fn new(parts: Arc<[Loaded]>, tip: Tip) -> Self {
+        let (changes, done) = (ChangeSet::default(), Vec::new());
+        Self { parts, next: 0, changes, weight: 0, done, tip }
     }
 
-    /// Takes in the next [`LOADED_PER_STEP`]; all changes on `view`, once there are no more.
-    pub(super) fn step(&mut self, view: &View) -> Result<Option<ChangeSet>, StateError> {
+    /// Takes in the next [`LOADED_PER_STEP`]; once there are no more, the changes in order, and the
+    /// tip with them.
+    pub(super) fn step(mut self: Box<Self>) -> Result<Step, StateError> {
         let end = self.parts.len().min(self.next + LOADED_PER_STEP);
         for part in &self.parts[self.next..end] {
+            // A code weighs as much as the values that take as long.
+            self.weight += part.size_bytes().div_ceil(size_of::<Loaded>());
             match part {
                 Loaded::Slot(address, slot, value) => {
                     let change = self.changes.storage.entry(*address).or_default();
                     change.slots.insert(*slot, *value);
                 }
                 Loaded::Account(address, account) => {
-                    load_account(view, &mut self.changes, *address, account)?;
+                    load_account(&self.tip.view, &mut self.changes, *address, account)?;
                 }
             }
         }
         self.next = end;
-        Ok((end == self.parts.len()).then(|| std::mem::take(&mut self.changes)))
+        let is_done = end == self.parts.len();
+        if (is_done || self.weight >= LOADED_PER_CHANGE) && !self.changes.is_empty() {
+            let changes = Arc::new(std::mem::take(&mut self.changes));
+            self.tip = self.tip.with_diff(Arc::clone(&changes));
+            self.done.push(changes);
+            self.weight = 0;
+        }
+        Ok(if is_done { Step::Done(self.done, Box::new(self.tip)) } else { Step::More(self) })
     }
+}
+
+/// How far a state file is.
+pub(super) enum Step {
+    More(Box<Loading>),
+    /// The changes, and the tip with them.
+    Done(Vec<Arc<ChangeSet>>, Box<Tip>),
 }
 
 fn load_account(
@@ -45,7 +70,10 @@ fn load_account(
     address: Address,
     loaded: &FileAccount,
 ) -> Result<(), StateError> {
-    let before = view.account(address)?;
+    let before = match changes.accounts.get(&address) {
+        Some(before) => *before,
+        None => view.account(address)?,
+    };
     let mut account = Account {
         nonce: loaded.nonce.max(before.map_or(0, |before| before.nonce)),
         balance: loaded.balance,
@@ -85,14 +113,7 @@ pub(super) fn change_set(view: &View, cheat: Cheat) -> Result<ChangeSet, StateEr
                 changes.storage.entry(address).or_default().slots.insert(slot, value);
             }
         }
-        Cheat::Load(parts) => {
-            let mut loading = Loading::new(parts);
-            loop {
-                if let Some(changes) = loading.step(view)? {
-                    return Ok(changes);
-                }
-            }
-        }
+        Cheat::Load(_) => unreachable!("it is taken in step by step"),
     }
     Ok(changes)
 }

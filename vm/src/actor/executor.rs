@@ -26,7 +26,7 @@ use evenkeel_runtime::{
     Actor, Address, Answer, Class, Completion, Ctx, Flow, Port, Published, Reply, Spawn, System,
     reply,
 };
-use evenkeel_state::{ChangeSet, Durable, ExecutedBlock, Rewind, StateError, Tip, WriterMessage};
+use evenkeel_state::{ChangeSet, Durable, ExecutedBlock, Rewind, Tip, WriterMessage};
 
 use super::{
     block_work::{BlockWork, Worked},
@@ -102,7 +102,7 @@ pub(super) enum Work {
     /// On the way to the branch.
     Branching(Box<Rewind>, RevertReply),
     /// Takes in a part of a state file.
-    Loading(Loading, Reply<Result<(), ExecError>>),
+    Loading(Box<Loading>, Reply<Result<(), ExecError>>),
     /// Parked until the writer has gone back.
     Reverting(Slot<Option<Tip>>, Waits),
 }
@@ -353,50 +353,57 @@ impl Executor {
             return Flow::Next;
         }
         if let Cheat::Load(parts) = cheat {
-            self.work = Work::Loading(Loading::new(parts), to);
+            self.work = Work::Loading(Box::new(Loading::new(parts, self.tip().clone())), to);
             return Flow::More;
         }
-        let changes = cheat::change_set(&self.tip().view, cheat);
-        self.change(changes, to, ctx)
+        match cheat::change_set(&self.tip().view, cheat) {
+            Ok(changes) => {
+                let changes = Some(changes).filter(|changes| !changes.is_empty()).map(Arc::new);
+                let tip = changes.iter().cloned().fold(self.tip().clone(), |t, c| t.with_diff(c));
+                self.change(changes.into_iter().collect(), tip, to, ctx)
+            }
+            Err(error) => {
+                to.send(Err(ExecError::State(error)));
+                Flow::Next
+            }
+        }
     }
 
     fn load(
         &mut self,
-        mut loading: Loading,
+        loading: Box<Loading>,
         to: Reply<Result<(), ExecError>>,
         ctx: &mut Ctx<'_, ExecutorMessage>,
     ) -> Flow {
-        let taken = loading.step(&self.tip().view);
         ctx.consume(LOADED_REDUCTIONS);
-        if let Some(changes) = taken.transpose() {
-            self.change(changes, to, ctx)
-        } else {
-            self.work = Work::Loading(loading, to);
-            Flow::More
+        match loading.step() {
+            Ok(cheat::Step::More(loading)) => {
+                self.work = Work::Loading(loading, to);
+                Flow::More
+            }
+            Ok(cheat::Step::Done(changes, tip)) => self.change(changes, *tip, to, ctx),
+            Err(error) => {
+                to.send(Err(ExecError::State(error)));
+                Flow::Next
+            }
         }
     }
 
-    /// Puts `changes` on the tip and hands them to the writer.
+    /// Goes on with `tip`, and hands the changes that lead there to the writer, as one.
     fn change(
         &mut self,
-        changes: Result<ChangeSet, StateError>,
+        changes: Vec<Arc<ChangeSet>>,
+        tip: Tip,
         to: Reply<Result<(), ExecError>>,
         ctx: &mut Ctx<'_, ExecutorMessage>,
     ) -> Flow {
-        let changes = match changes {
-            Ok(changes) => Arc::new(changes),
-            Err(error) => {
-                to.send(Err(ExecError::State(error)));
-                return Flow::Next;
-            }
-        };
         if changes.is_empty() {
             to.send(Ok(()));
             return Flow::Next;
         }
         let (reply, answer) = reply();
         forward(ctx.system(), answer, to);
-        self.tip = Some(self.tip().with_diff(Arc::clone(&changes)));
+        self.tip = Some(tip);
         self.ports.writer.send(WriterMessage::Diff { changes, reply }, ctx)
     }
 
