@@ -20,6 +20,9 @@ pub const MEMTABLES_DIVISOR: usize = 3;
 /// Share of a memtable's bytes for a Bloom filter of its keys: at 200 bytes a row, 32 bits each.
 pub const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
 
+/// Bytes of a piece of a file's index or filter, nearly: what a read brings in of them.
+pub const METADATA_BLOCK_BYTES: usize = 4 << 10;
+
 /// Files RocksDB holds open. Their indexes live in the block cache, so this bounds descriptors
 /// only.
 pub const OPEN_FILES_MAX: i32 = 512;

@@ -123,7 +123,7 @@ impl Database {
     ) -> Result<(Self, RestoreReport), RestoreError> {
         let source = Source { text, is_stopped, run_bytes: SORT_RUN_BYTES };
         let (database, report) =
-            Self::open_or(options, spec, |store, sync| write(store, spec, sync, source))?;
+            Self::open_or(options, spec, true, |store, sync| write(store, spec, sync, source))?;
         Ok((database, report.ok_or(RestoreError::NotEmpty)?))
     }
 

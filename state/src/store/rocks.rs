@@ -8,8 +8,8 @@
 use std::{path::Path, sync::Arc};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, LogLevel,
-    Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBRecoveryMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 use self_cell::self_cell;
 
@@ -18,9 +18,16 @@ use crate::{
     error::StoreError,
     limits::{
         CACHE_BYTES_MAX, CACHE_BYTES_MIN, CHAIN_LEVEL_BYTES, MEMTABLE_BLOOM_RATIO,
-        MEMTABLES_DIVISOR, OPEN_FILES_MAX, SCAN_ROWS_MAX,
+        MEMTABLES_DIVISOR, METADATA_BLOCK_BYTES, OPEN_FILES_MAX, SCAN_ROWS_MAX,
     },
 };
+
+/// Flushed files at which they are merged, and at which writes slow down and stop until they are:
+/// RocksDB's defaults.
+const FLUSHED_FILES: [&str; 3] = ["4", "20", "36"];
+/// The same while a state file is loaded, which reads little. Their filters and indexes are held in
+/// memory: some 60 KB each (guess).
+const FLUSHED_FILES_BULK: [&str; 3] = ["16", "40", "60"];
 
 type RocksSnapshot<'a> = rocksdb::Snapshot<'a>;
 
@@ -49,6 +56,22 @@ impl Rocks {
         let (options, columns) = options(cache_bytes)?;
         let db = DB::open_cf_descriptors(&options, folder, columns)?;
         Ok(Self { db: Arc::new(db) })
+    }
+
+    /// Says whether many new rows come, all over: flushed files then gather for longer before they
+    /// are merged, since each merge writes much of what is there anew.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Rocks`] with what RocksDB says.
+    pub fn set_bulk(&self, is_bulk: bool) -> Result<(), StoreError> {
+        let [merge, slow, stop] = if is_bulk { FLUSHED_FILES_BULK } else { FLUSHED_FILES };
+        let options = [
+            ("level0_file_num_compaction_trigger", merge),
+            ("level0_slowdown_writes_trigger", slow),
+            ("level0_stop_writes_trigger", stop),
+        ];
+        Ok(self.db.set_options_cf(handle(&self.db, Column::Exact), &options)?)
     }
 
     /// Opens the database in `folder` to read it; a write is an error. The caller has seen that
@@ -148,6 +171,11 @@ fn column_options(column: Column, cache: &Cache, memtables_bytes: usize) -> Opti
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In pieces: the cache has shards of 512 KiB, and would not hold those of a file of 64 MB, so
+    // that each read would bring them in anew.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(column == Column::Exact);
+    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
     table.set_format_version(5);
     let mut options = Options::default();
     options.set_write_buffer_size(memtables_bytes / 2);
