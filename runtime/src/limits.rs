@@ -62,7 +62,8 @@ pub const DEBT_QUANTA_MAX: u32 = 16;
 pub const MAGAZINE_BLOCKS: usize = 64;
 
 /// Full magazines the depot keeps per size; what is beyond goes back to its chunk. Few, because one
-/// block of a chunk keeps all of it: 32 chunks of 2 MiB in the worst case.
+/// block of a chunk keeps all of it: after a burst whose cells ended in the order they were born
+/// some ten chunks of 2 MiB (a guess), in any order as many as were needed at once.
 pub const MAGAZINES_MAX: usize = 32;
 
 /// A turn longer than this is counted: it is ten quanta, and everything behind it felt it.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     ALICE,
-    process::{Devnet, folder},
+    process::{Devnet, Place},
     transfer,
 };
 
@@ -43,27 +43,6 @@ fn genesis(chain_id: u64) -> Value {
         "gasLimit": "0x1c9c380", "difficulty": "0x0", "timestamp": "0x65000000",
         "alloc": { ALICE: { "balance": "0x21e19e0c9bab2400000" } },
     })
-}
-
-/// Where a test keeps its files.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let place = folder(name);
-        fs::create_dir_all(&place).expect("a folder");
-        Self(place)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a UTF-8 path").to_owned()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).expect("it is there");
-    }
 }
 
 /// Makes a chain of three blocks of `genesis.json` in `made`; returns its head.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     ALICE, BOB,
-    process::{Devnet, fails, folder},
+    process::{Devnet, Place, fails},
     transfer,
 };
 
@@ -23,20 +23,6 @@ fn gzip(text: &str) -> Vec<u8> {
     let mut packer = Compressor::default();
     packer.push(text.as_bytes());
     packer.finish()
-}
-
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let place = folder(name);
-        fs::create_dir_all(&place).expect("a folder");
-        Self(place)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a UTF-8 path").to_owned()
-    }
 }
 
 /// What a client sees of the chain.
@@ -123,7 +109,7 @@ fn wrong_state_files_are_named() {
     let mut node = Devnet::start(&["--state", &folder, "--state-interval", "1"]);
     node.call("evm_mine", &json!([]));
     assert_eq!(node.terminate(), Some(0));
-    assert!(place.0.join("state.json").exists());
+    assert!(PathBuf::from(place.path("state.json")).exists());
     let node = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
         .args(["--state", &folder, "--init", &absent])
         .stderr(Stdio::null())

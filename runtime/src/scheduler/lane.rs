@@ -74,8 +74,10 @@ impl ClassQueue {
     ) -> Option<(Task, Kind)> {
         let chain = self.chain.replace(u32::MAX);
         if let Some(next) = self.slot.take() {
-            if chain >= CHAIN_REDUCTIONS_MIN && !times.wants_spent(class) && !times.is_dated(class)
-            {
+            // A class without spent ones is in their debt all the time.
+            let is_spents_turn = times.wants_spent(class) && !self.spent.is_empty();
+            let has_dated = times.is_dated(class) && self.dated.len() > 0;
+            if chain >= CHAIN_REDUCTIONS_MIN && !is_spents_turn && !has_dated {
                 self.chain.set(chain);
                 return Some((next, Kind::Fresh));
             }
@@ -235,5 +237,60 @@ fn steal_half(from: &Stealer<Task>, to: &Worker<Task>) -> bool {
             Steal::Empty => return false,
             Steal::Retry => {}
         }
+    }
+}
+
+#[cfg(all(test, not(any(evenkeel_loom, evenkeel_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::{
+        limits::{FRESH_REDUCTIONS_MAX, QUANTUM_REDUCTIONS},
+        mailbox::MailboxSpec,
+        message::Never,
+        system::System,
+    };
+
+    /// Goal: who was woken runs next as long as the chain has something left of its quantum, also
+    /// in a class that owes spent processes turns and has none; else it waits with the others.
+    #[test]
+    fn who_was_woken_runs_next_within_the_quantum() {
+        let inline = System::inline().expect("a seed");
+        let tasks: Vec<Task> = (0..3)
+            .map(|_| inline.system().mailbox::<Never>(MailboxSpec::none("test")))
+            .map(|(address, _)| address.task().clone())
+            .collect();
+        let is = |drawn: Option<(Task, Kind)>, nth: usize, kind: Kind| {
+            let (task, of_kind) = drawn.expect("something is there");
+            task.downgrade().is_same(&tasks[nth].downgrade()) && of_kind == kind
+        };
+        let class = Class::Call;
+        let Queues(queues) = Queues::new();
+        let queue = &queues[class.index()];
+        let mut times = ClassTimes::default();
+        times.note_turn(class, Kind::Fresh, FRESH_REDUCTIONS_MAX);
+        for _ in 0..3 {
+            times.note_turn(class, Kind::Fresh, QUANTUM_REDUCTIONS.into());
+        }
+        assert!(times.wants_spent(class));
+        let mut draw = || queue.draw(class, &mut times, Time::ZERO);
+        for left in [QUANTUM_REDUCTIONS, CHAIN_REDUCTIONS_MIN] {
+            queue.fresh.push(tasks[0].clone());
+            queue.push_next(tasks[1].clone());
+            queue.leaves(left);
+            assert!(is(draw(), 1, Kind::Fresh));
+            assert_eq!(queue.allowance(QUANTUM_REDUCTIONS), left);
+            assert!(is(draw(), 0, Kind::Fresh));
+            assert_eq!(queue.allowance(QUANTUM_REDUCTIONS), QUANTUM_REDUCTIONS);
+        }
+        queue.fresh.push(tasks[0].clone());
+        queue.push_next(tasks[1].clone());
+        queue.leaves(CHAIN_REDUCTIONS_MIN - 1);
+        assert!(is(draw(), 0, Kind::Fresh) && is(draw(), 1, Kind::Fresh));
+
+        queue.spent.push(tasks[2].clone());
+        queue.push_next(tasks[1].clone());
+        queue.leaves(QUANTUM_REDUCTIONS);
+        assert!(is(draw(), 2, Kind::Spent) && is(draw(), 1, Kind::Fresh));
+        assert!(queue.is_empty());
     }
 }

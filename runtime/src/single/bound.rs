@@ -23,9 +23,6 @@
 //!
 //! - S1: of its own queue at most `|current round at s| + |its round| - 1` draws go before it, each
 //!   a turn or one sat out. What runs in its round was in it when it began, and each of those once.
-//! - S5: those that run right after who has woken them are not drawn from a queue, and what they
-//!   use is in `U`. Between two draws from the queues of `c` that is less than a quantum, so a
-//!   process of a queue waits as if each turn before it had used all of its own.
 //! - S2: let `f` and `p` be what fresh and spent draws of `c` used since `s`, each at most a
 //!   quantum `Q`, and `D` what the class owes its spent ones: `D(d) = D(s) + f - 3 p`. A spent one
 //!   is drawn before fresh ones if `D >= 3 Q`, which leaves `D >= 0`; fresh before spent if not,
@@ -39,6 +36,9 @@
 //!   has none before it with a later one, and nobody who comes after its deadline: then that is
 //!   over, and what comes must have one that is to come. Afterwards it waits as one without, and
 //!   its wait counts from there.
+//! - S5: those that run right after who has woken them are not drawn from a queue, and what they
+//!   use is in `U`. Between two draws from the queues of `c` that is less than a quantum, so a
+//!   process of a queue waits as if each turn before it had used all of its own.
 //!
 //! With `e` the charge of the turn of `c` before `s`, `T_c(d) <= F(s) + e + (64 / w_c) U`. So the
 //! wait is at most `r + S + U (sum of weights / w_c)` and, for each other class, `m_j` and its

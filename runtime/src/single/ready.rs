@@ -11,11 +11,11 @@
 //!   most twice as many turns of its kind as its class has processes.
 //! - S2: of four quanta of a class whose queues are both filled, three go to fresh processes.
 //! - S3: no wait is longer than the bound of `bound`, which says what it is and why.
+//! - S4: of what is fresh and has a deadline to come the earliest goes first; of two quanta of
+//!   fresh processes of a class one goes to those without.
 //! - S5: between two draws from the queues of a class, those that run right after who has woken
 //!   them use less than a quantum, together with the turn that began it, but for the last one's
 //!   overrun.
-//! - S4: of what is fresh and has a deadline to come the earliest goes first; of two quanta of
-//!   fresh processes of a class one goes to those without.
 
 use std::mem;
 

@@ -92,21 +92,16 @@ impl Chunks {
     pub(super) unsafe fn give(&mut self, class: SizeClass, magazine: &mut Magazine) {
         while let Some(block) = magazine.pop() {
             let start = block.as_ptr().map_addr(|address| address & !(CHUNK_BYTES - 1));
-            let mut chunk = NonNull::new(start).expect("no block is at null").cast::<Chunk>();
-            // SAFETY: the block is in this chunk, which lives while a block is away, and all chunks
-            // of a size are reached through its list, or its blocks, under one lock.
-            let chunk_ref = unsafe { chunk.as_mut() };
-            let was_listed = chunk_ref.has_blocks(class);
-            let free = block.cast::<Free>();
-            // SAFETY: the block is free, and as big and aligned as a `Free` at least.
-            unsafe { free.write(Free { next: chunk_ref.free }) };
-            chunk_ref.free = free.as_ptr();
-            chunk_ref.away -= 1;
-            if !was_listed {
+            let chunk = NonNull::new(start).expect("no block is at null").cast::<Chunk>();
+            // SAFETY: the block is in this chunk, which lives while a block is away, and was handed
+            // out by it, with this class.
+            if unsafe { take_home(chunk, class, block) } {
                 self.link(chunk);
             }
-            let is_only = chunk_ref.before.is_null() && chunk_ref.after.is_null();
-            if chunk_ref.away == 0 && !is_only {
+            // SAFETY: chunks in the list live, and are reached through it alone.
+            let head = unsafe { chunk.as_ref() };
+            let is_only = head.before.is_null() && head.after.is_null();
+            if head.away == 0 && !is_only {
                 self.unlink(chunk);
                 self.count -= 1;
                 // SAFETY: it is a chunk, and none of its blocks is away (B2).
@@ -181,6 +176,23 @@ unsafe fn fill(mut chunk: NonNull<Chunk>, class: SizeClass, magazine: &mut Magaz
         head.away += 1;
         magazine.push(block);
     }
+}
+
+/// Takes a block back into its chunk. True if the chunk had none, and so is in no list.
+///
+/// # Safety
+///
+/// The block is of this chunk and away, and nobody else reaches the chunk meanwhile.
+unsafe fn take_home(mut chunk: NonNull<Chunk>, class: SizeClass, block: NonNull<u8>) -> bool {
+    // SAFETY: as the caller says.
+    let head = unsafe { chunk.as_mut() };
+    let had_none = !head.has_blocks(class);
+    let free = block.cast::<Free>();
+    // SAFETY: the block is free, and as big and aligned as a `Free` at least.
+    unsafe { free.write(Free { next: head.free }) };
+    head.free = free.as_ptr();
+    head.away -= 1;
+    had_none
 }
 
 /// Maps an aligned chunk, all zero.

@@ -93,15 +93,14 @@ impl Database {
     /// anything is written.
     pub fn open(options: &Options, spec: &ChainSpec) -> Result<Self, OpenError> {
         let fill = |store: &dyn Store, sync| Ok(genesis::write(store, spec, sync)?);
-        Self::open_or(options, spec, false, fill).map(|(database, _)| database)
+        Self::open_or(options, spec, fill).map(|(database, _)| database)
     }
 
     /// Opens the database; an empty one is filled by `fill`, which says what it has done. Where it
-    /// fails, nothing is left in the datadir. `is_bulk` if that may be millions of rows.
+    /// fails, nothing is left in the datadir.
     fn open_or<T, E: From<OpenError>>(
         options: &Options,
         spec: &ChainSpec,
-        is_bulk: bool,
         fill: impl FnOnce(&dyn Store, Sync) -> Result<T, E>,
     ) -> Result<(Self, Option<T>), E> {
         let sync = if options.fsync { Sync::Yes } else { Sync::No };
@@ -122,16 +121,8 @@ impl Database {
             if datadir.is_complete() {
                 return Err(OpenError::StoreMissing { path: datadir.store() }.into());
             }
-            if is_bulk {
-                store.set_bulk(true).map_err(OpenError::from)?;
-            }
             match fill(&store, sync) {
-                Ok(done) => {
-                    filled = Some(done);
-                    if is_bulk {
-                        store.set_bulk(false).map_err(OpenError::from)?;
-                    }
-                }
+                Ok(done) => filled = Some(done),
                 Err(error) => {
                     drop(store);
                     datadir.discard();

@@ -123,7 +123,7 @@ impl Database {
     ) -> Result<(Self, RestoreReport), RestoreError> {
         let source = Source { text, is_stopped, run_bytes: SORT_RUN_BYTES };
         let (database, report) =
-            Self::open_or(options, spec, true, |store, sync| write(store, spec, sync, source))?;
+            Self::open_or(options, spec, |store, sync| write(store, spec, sync, source))?;
         Ok((database, report.ok_or(RestoreError::NotEmpty)?))
     }
 
@@ -148,6 +148,7 @@ fn write(
     sync: Sync,
     source: Source<'_, impl Read>,
 ) -> Result<RestoreReport, RestoreError> {
+    store.set_bulk(true)?;
     let parts = Parts::begin(store)?;
     let mut restoring = Restoring {
         store,
@@ -161,7 +162,9 @@ fn write(
         report: RestoreReport::default(),
     };
     state_file::read(source.text, &mut restoring)?;
-    restoring.finish(sync)
+    let report = restoring.finish(sync)?;
+    store.set_bulk(false)?;
+    Ok(report)
 }
 
 /// Refuses to go on when nobody wants what comes of it.

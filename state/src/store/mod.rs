@@ -132,6 +132,15 @@ pub trait Store: Send + std::marker::Sync + 'static {
     /// [`StoreError`]; whether the batch will be there after a restart is then unknown, so the
     /// caller must stop using the store.
     fn write(&self, batch: &Batch, sync: Sync) -> Result<(), StoreError>;
+
+    /// Says whether millions of new rows come, all over. Changes speed alone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], as for [`write`](Self::write).
+    fn set_bulk(&self, _is_bulk: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// The content of the store at one instant (S2).

@@ -58,22 +58,6 @@ impl Rocks {
         Ok(Self { db: Arc::new(db) })
     }
 
-    /// Says whether many new rows come, all over: flushed files then gather for longer before they
-    /// are merged, since each merge writes much of what is there anew.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Rocks`] with what RocksDB says.
-    pub fn set_bulk(&self, is_bulk: bool) -> Result<(), StoreError> {
-        let [merge, slow, stop] = if is_bulk { FLUSHED_FILES_BULK } else { FLUSHED_FILES };
-        let options = [
-            ("level0_file_num_compaction_trigger", merge),
-            ("level0_slowdown_writes_trigger", slow),
-            ("level0_stop_writes_trigger", stop),
-        ];
-        Ok(self.db.set_options_cf(handle(&self.db, Column::Exact), &options)?)
-    }
-
     /// Opens the database in `folder` to read it; a write is an error. The caller has seen that
     /// the folder is there: the binding would make it.
     ///
@@ -236,6 +220,18 @@ impl Store for Rocks {
         let mut options = WriteOptions::default();
         options.set_sync(sync == Sync::Yes);
         Ok(self.db.write_opt(rows, &options)?)
+    }
+
+    /// Flushed files gather for longer before they are merged, since each merge writes much of what
+    /// is there anew.
+    fn set_bulk(&self, is_bulk: bool) -> Result<(), StoreError> {
+        let [merge, slow, stop] = if is_bulk { FLUSHED_FILES_BULK } else { FLUSHED_FILES };
+        let options = [
+            ("level0_file_num_compaction_trigger", merge),
+            ("level0_slowdown_writes_trigger", slow),
+            ("level0_stop_writes_trigger", stop),
+        ];
+        Ok(self.db.set_options_cf(handle(&self.db, Column::Exact), &options)?)
     }
 }
 

@@ -15,7 +15,7 @@ use revm::{
         result::{ExecutionResult, HaltReason, Output},
     },
     interpreter::{
-        FrameInput, InstructionResult, Interpreter, InterpreterAction,
+        FrameInput, Interpreter, InterpreterAction,
         interpreter_types::{InputsTr, Jumps, LoopControl},
     },
     primitives::TxKind,
@@ -111,7 +111,7 @@ impl Calls {
         let ended = action.and_then(InterpreterAction::instruction_result);
         let error = ended.and_then(|ended| error_of(ended, open.opcode, open.stack_len));
         // What fails while it executes has been seen as a step before.
-        if error.is_none() || ended.is_some_and(|ended| !is_refused(ended)) {
+        if error.is_none() || ended.is_some_and(|ended| !script::is_refused(ended)) {
             self.begun(open, used.saturating_sub(handed_on));
         }
         if let Some(error) = error {
@@ -287,21 +287,6 @@ fn halted(reason: &HaltReason, fault: Option<Fault>) -> String {
 
 fn is_call(opcode: u8) -> bool {
     matches!(opcode, op::CALL | op::CALLCODE | op::DELEGATECALL | op::STATICCALL)
-}
-
-/// Whether the instruction failed before it was executed: then the script sees the error with the
-/// step, and nothing else of it.
-fn is_refused(ended: InstructionResult) -> bool {
-    matches!(
-        ended,
-        InstructionResult::OutOfGas
-            | InstructionResult::MemoryOOG
-            | InstructionResult::MemoryLimitOOG
-            | InstructionResult::InvalidOperandOOG
-            | InstructionResult::ReentrancySentryOOG
-            | InstructionResult::StackUnderflow
-            | InstructionResult::StackOverflow
-    )
 }
 
 /// The call that an instruction makes, but for those of precompiles.

@@ -9,7 +9,7 @@ use alloy_primitives::{Bytes, U256};
 use revm::{
     bytecode::opcode as op,
     interpreter::{
-        InstructionResult, Interpreter, InterpreterAction,
+        Interpreter, InterpreterAction,
         interpreter_types::{Jumps, LoopControl},
     },
 };
@@ -143,7 +143,7 @@ impl Evmdis {
         let Some(open) = self.open.take() else { return };
         let ended = interpreter.bytecode.action().as_ref();
         let ended = ended.and_then(InterpreterAction::instruction_result);
-        let refused = ended.filter(|ended| is_refused(*ended));
+        let refused = ended.filter(|ended| script::is_refused(*ended));
         if let Some(error) = refused.and_then(|it| error_of(it, open.opcode, open.stack_len)) {
             if let Some(frame) = self.frame() {
                 frame.error = Some(error);
@@ -211,21 +211,6 @@ impl Evmdis {
         }
         text
     }
-}
-
-/// Whether the instruction failed before it was executed: geth shows the script such an error with
-/// the step, others afterwards, when this one does not look.
-fn is_refused(ended: InstructionResult) -> bool {
-    matches!(
-        ended,
-        InstructionResult::OutOfGas
-            | InstructionResult::MemoryOOG
-            | InstructionResult::MemoryLimitOOG
-            | InstructionResult::InvalidOperandOOG
-            | InstructionResult::ReentrancySentryOOG
-            | InstructionResult::StackUnderflow
-            | InstructionResult::StackOverflow
-    )
 }
 
 impl Shown {

@@ -15,7 +15,7 @@ use revm::{
         result::{HaltReason, ResultAndState},
     },
     interpreter::{
-        Interpreter,
+        InstructionResult, Interpreter,
         interpreter_types::{Jumps, MemoryTr as _},
     },
 };
@@ -231,6 +231,21 @@ pub(super) fn name(opcode: u8) -> String {
         Some(known) => known.as_str().to_owned(),
         None => OpcodeName(opcode).to_string(),
     }
+}
+
+/// Whether the instruction failed before it was executed: then the script sees the error with the
+/// step, and nothing else of it.
+pub(super) fn is_refused(ended: InstructionResult) -> bool {
+    matches!(
+        ended,
+        InstructionResult::OutOfGas
+            | InstructionResult::MemoryOOG
+            | InstructionResult::MemoryLimitOOG
+            | InstructionResult::InvalidOperandOOG
+            | InstructionResult::ReentrancySentryOOG
+            | InstructionResult::StackUnderflow
+            | InstructionResult::StackOverflow
+    )
 }
 
 /// What the instruction calls with which selector, if it calls a contract with one.
