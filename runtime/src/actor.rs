@@ -449,7 +449,7 @@ mod tests {
     }
 
     /// Goal: what supervision needs lies in the lazy parts: an idle actor with two words of state
-    /// stays within 224 bytes, which allocators have a size for.
+    /// stays within 224 bytes, which the slab has a size for.
     #[test]
     fn an_idle_actor_is_at_most_224_bytes() {
         let (front, body) = (size_of::<Front<Word>>(), size_of::<ActorBody<Idler, MadeOnce>>());

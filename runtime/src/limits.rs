@@ -70,7 +70,8 @@ pub const MAGAZINES_MAX: usize = 32;
 pub const TURN_SLOW_NS: u64 = 1_000_000;
 
 /// How often a worker compares its queue with a random other one. Stealing when idle alone leaves
-/// 10 against 100 runnable actors as they are.
+/// 10 against 100 runnable actors as they are. What waits behind a turn longer than this is taken
+/// over whole.
 pub const BALANCE_NS: u64 = 10_000_000;
 
 /// How often a worker that has work looks at the timers of the others: one of them may be in a turn

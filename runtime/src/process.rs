@@ -39,7 +39,7 @@ impl<F: Future, D> FutureBody<F, D> {
 }
 
 thread_local! {
-    /// The running future waits for a message.
+    /// The running future has asked for a message, and has got none since.
     static AWAITS_MESSAGE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -290,8 +290,7 @@ impl<M: Message> Inbox<M> {
                 return Poll::Ready(None);
             };
             // The queue wakes the process by itself (M3): the waker is not needed.
-            if let Some(message) = cell::current_turn(&me).pop() {
-                budget::consume(message.cost());
+            if let Some(message) = pop(&me) {
                 return Poll::Ready(Some(message));
             }
             if me.task().is_stopping() {
@@ -309,10 +308,7 @@ impl<M: Message> Inbox<M> {
     ///
     /// As [`Inbox::recv`].
     pub fn try_recv(&mut self) -> Option<M> {
-        let me = self.me()?;
-        let message = cell::current_turn(&me).pop()?;
-        budget::consume(message.cost());
-        Some(message)
+        pop(&self.me()?)
     }
 
     /// The actor's own address; `None` while it is being dropped.
@@ -320,4 +316,12 @@ impl<M: Message> Inbox<M> {
     pub fn me(&self) -> Option<Address<M>> {
         self.cell.upgrade().map(Address::new)
     }
+}
+
+/// A message, if one waits: then the future does not wait for one any more.
+fn pop<M: Message>(me: &Address<M>) -> Option<M> {
+    let message = cell::current_turn(me).pop()?;
+    AWAITS_MESSAGE.with(|awaits| awaits.set(false));
+    budget::consume(message.cost());
+    Some(message)
 }

@@ -5,7 +5,8 @@
 //! with one compare-and-swap, and that same swap tells it if the process was idle, so that it has
 //! to be scheduled. The process takes what waits by reading the word, and reverses it; the newest
 //! letter stays linked, emptied, and says where next time's begin. Only to go idle it takes that
-//! out, by the swap that says so: a turn of one letter costs it one locked instruction.
+//! out, by the swap that says so: a turn of one letter costs it one locked instruction on the word,
+//! and one to give the letter's room back.
 //!
 //! A list that senders push on and the reader takes whole has no half-done push that a reader
 //! would have to wait for, and no stub node in an idle process (`docs/adr/0007`). Where an overflow
@@ -432,25 +433,21 @@ impl Queue {
         Some(oldest)
     }
 
-    /// Goes idle unless something came (Q3). After `true` the turn belongs to somebody else.
+    /// Goes idle unless something came, or was taken and not opened (Q3). After `true` the turn
+    /// belongs to somebody else.
     ///
     /// # Safety
     ///
     /// The caller owns the turn, `taken` is this queue's, and all letters were pushed with this
     /// `M`.
-    ///
-    /// # Panics
-    ///
-    /// If letters were taken and not opened.
     #[inline]
     pub(crate) unsafe fn try_idle<M>(&self, taken: &Taken) -> bool {
         let emptied = taken.0.with_mut(|own| {
             // SAFETY: only the owner of the turn touches it.
             let own = unsafe { &mut *own };
-            assert!(own.has_none(), "nobody goes idle over letters that were taken");
-            mem::replace(&mut own.first, ptr::null_mut())
+            own.has_none().then(|| mem::replace(&mut own.first, ptr::null_mut()))
         });
-        let emptied = untagged(emptied);
+        let Some(emptied) = emptied.map(untagged) else { return false };
         let (idle, order) =
             (with_tags(ptr::null_mut(), IDLE), (Ordering::AcqRel, Ordering::Relaxed));
         let is_idle = self.head.compare_exchange(emptied, idle, order.0, order.1).is_ok();

@@ -20,7 +20,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use self::chunks::Chunks;
+use self::chunks::{Chunks, Whole};
 use crate::limits::{MAGAZINE_BLOCKS, MAGAZINES_MAX};
 
 mod chunks;
@@ -114,9 +114,9 @@ impl Rack {
     fn reload(&mut self, class: SizeClass) -> NonNull<u8> {
         std::mem::swap(&mut self.loaded, &mut self.spare);
         if self.loaded.blocks == 0 {
-            self.loaded = depot(class).take(class);
+            self.loaded = draw(class);
         }
-        self.loaded.pop().expect("the depot gives no empty magazine")
+        self.loaded.pop().expect("a magazine that was drawn is not empty")
     }
 
     #[inline]
@@ -133,7 +133,7 @@ impl Rack {
         if self.loaded.blocks > 0 {
             let full = std::mem::replace(&mut self.loaded, Magazine::EMPTY);
             // SAFETY: racks hold what came from the depot with their class.
-            unsafe { depot(class).give(class, full) };
+            unsafe { put_back(class, full) };
         }
     }
 }
@@ -150,7 +150,7 @@ impl Drop for Racks {
             for magazine in [&mut rack.loaded, &mut rack.spare] {
                 let magazine = std::mem::replace(magazine, Magazine::EMPTY);
                 // SAFETY: racks hold what came from the depot with their class.
-                unsafe { depot(SizeClass(class)).give(SizeClass(class), magazine) };
+                unsafe { put_back(SizeClass(class), magazine) };
             }
         }
     }
@@ -168,21 +168,24 @@ struct Depot {
 }
 
 impl Depot {
-    /// A magazine of at least one block.
+    /// A magazine, empty if there is no block.
     fn take(&mut self, class: SizeClass) -> Magazine {
         self.magazines.pop().unwrap_or_else(|| self.chunks.take(class))
     }
 
+    /// Hands out the chunks that are not needed any more.
+    ///
     /// # Safety
     ///
     /// The blocks came from here, with this class.
-    unsafe fn give(&mut self, class: SizeClass, mut magazine: Magazine) {
+    unsafe fn give(&mut self, class: SizeClass, mut magazine: Magazine) -> Option<Whole> {
         // One that is not full comes of a thread that ends.
         if self.magazines.len() == MAGAZINES_MAX || magazine.blocks < MAGAZINE_BLOCKS {
             // SAFETY: as the caller says.
-            unsafe { self.chunks.give(class, &mut magazine) };
+            Some(unsafe { self.chunks.give(class, &mut magazine) })
         } else {
             self.magazines.push(magazine);
+            None
         }
     }
 }
@@ -195,18 +198,47 @@ fn depot(class: SizeClass) -> MutexGuard<'static, Depot> {
     DEPOTS[class.0].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A magazine of at least one block.
+fn draw(class: SizeClass) -> Magazine {
+    loop {
+        let (magazine, has_none) = {
+            let mut depot = depot(class);
+            (depot.take(class), depot.chunks.is_none())
+        };
+        if magazine.blocks > 0 {
+            return magazine;
+        }
+        // While nobody waits: this may take some 100 us (a guess). Others do the same meanwhile at
+        // worst, and what they map is used as well.
+        let new = Whole::map(has_none);
+        depot(class).chunks.add(new);
+    }
+}
+
+/// Gives blocks back to the depot, and the kernel what is not needed any more.
+///
+/// # Safety
+///
+/// They came from [`draw`], with this class.
+unsafe fn put_back(class: SizeClass, magazine: Magazine) {
+    // SAFETY: as the caller says.
+    let unneeded = unsafe { depot(class).give(class, magazine) };
+    // Here the lock is free again.
+    drop(unneeded);
+}
+
 /// A block without a rack, for a thread that ends.
 #[cold]
 fn take_bare(class: SizeClass) -> NonNull<u8> {
-    let mut depot = depot(class);
-    let mut magazine = depot.take(class);
-    let block = magazine.pop().expect("the depot gives no empty magazine");
+    let mut magazine = draw(class);
+    let block = magazine.pop().expect("a magazine that was drawn is not empty");
     // SAFETY: they came from there just now.
-    unsafe { depot.give(class, magazine) };
+    unsafe { put_back(class, magazine) };
     block
 }
 
-/// A block of the class, uninitialised. O(1).
+/// A block of the class, uninitialised. O(1), but for a system call and a page fault where a new
+/// chunk is needed.
 #[inline]
 pub(crate) fn take(class: SizeClass) -> NonNull<u8> {
     // A thread that ends has no racks any more.
@@ -215,7 +247,7 @@ pub(crate) fn take(class: SizeClass) -> NonNull<u8> {
         .unwrap_or_else(|_| take_bare(class))
 }
 
-/// Gives a block back, on any thread. O(1).
+/// Gives a block back, on any thread. O(1), but for a system call where a chunk goes back.
 ///
 /// # Safety
 ///
@@ -227,7 +259,7 @@ pub(crate) unsafe fn give(class: SizeClass, block: NonNull<u8>) {
         let mut magazine = Magazine::EMPTY;
         magazine.push(block);
         // SAFETY: as the caller says.
-        unsafe { depot(class).give(class, magazine) };
+        unsafe { put_back(class, magazine) };
     }
 }
 

@@ -1,10 +1,12 @@
 //! Bounds, overflow rules and order of mailboxes.
 
 use std::{
+    future::Future as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -346,6 +348,38 @@ fn messages_of_one_key_become_one() {
     simulation.run_until_idle();
     assert!(reader.is_finished());
     assert_eq!(system.status().panics, 0);
+}
+
+/// Goal: an async actor that has looked for a message in vain, and then got one of several in the
+/// same poll, may wait for something else, and finds the others afterwards.
+/// Found by review: a worker panicked over those that were taken and not opened.
+#[test]
+fn an_async_actor_waits_for_others_over_messages_that_it_has_not_seen() {
+    let mut simulation = System::simulated(1, Faults::default());
+    let system = simulation.system().clone();
+    let (address, mailbox) = system.mailbox::<Price>(spec(8, 1_000, Overflow::Reject));
+    let (opens, gate) = reply::<()>();
+    let me = address.clone();
+    let reader =
+        system.spawn_async(Spawn::new("reader", Class::Rpc), mailbox, |mut inbox| async move {
+            let mut looks = Box::pin(inbox.recv());
+            std::future::poll_fn(|cx| Poll::Ready(looks.as_mut().poll(cx).is_pending())).await;
+            drop(looks);
+            for is in 0..3 {
+                me.send(Price { of: 1, is }).unwrap();
+            }
+            let first = inbox.recv().await.map(|price| price.is);
+            gate.await.unwrap();
+            let rest = [inbox.recv().await, inbox.try_recv()];
+            assert_eq!((first, rest.map(|price| price.unwrap().is)), (Some(0), [1, 2]));
+        });
+    simulation.run_until_idle();
+    assert!(!reader.is_finished());
+    opens.send(());
+    simulation.run_until_idle();
+    assert!(reader.is_finished());
+    assert_eq!(system.status().panics, 0);
+    drop(address);
 }
 
 /// Goal: senders that wait for room all get it, and one that comes too late is told.

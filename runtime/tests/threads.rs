@@ -275,6 +275,43 @@ fn a_timer_fires_while_its_worker_is_in_a_long_turn() {
     system.stop(Duration::from_secs(10));
 }
 
+/// Goal: what a turn that does not end has made runnable, and what waits behind it, runs on the
+/// other worker, though that one is never idle.
+/// Method: that turn waits for a process that it has spawned; endless ones of its class and of the
+/// last one keep the other worker busy.
+/// Found by review: a spent process was taken before the one that was to run next, and the last
+/// one that waits never.
+#[test]
+fn what_waits_behind_a_long_turn_runs_elsewhere() {
+    for (child, spinners) in [(Class::Call, Class::Call), (Class::Consensus, Class::Prove)] {
+        let system = system(2);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let busy: Vec<_> = (0..4)
+            .map(|_| {
+                let over = Arc::clone(&is_over);
+                system.spawn_future(Spawn::new("busy", spinners), async move {
+                    while !over.load(Ordering::Relaxed) {
+                        evenkeel_runtime::consume(1_000);
+                        evenkeel_runtime::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        let inside = system.clone();
+        let long = system.spawn_future(Spawn::new("long", Class::Call), async move {
+            let (tells, told) = std::sync::mpsc::channel();
+            drop(inside.spawn_future(Spawn::new("child", child), async move {
+                tells.send(()).expect("the turn waits");
+            }));
+            told.recv()
+        });
+        assert_eq!(long.wait(), Ok(Ok(())));
+        is_over.store(true, Ordering::Relaxed);
+        assert!(busy.into_iter().all(|busy| busy.wait() == Ok(())));
+        system.stop(Duration::from_secs(10));
+    }
+}
+
 /// Goal: timers that several workers and other threads set, cancel and let fire are each over once.
 /// Method: 20 processes with 50 sleeps each, half of which are given up.
 #[test]

@@ -325,3 +325,25 @@ fn two_who_need_the_extras_first_share_them() {
         }
     });
 }
+
+/// Goal: the slot of who runs next: the owner puts two in beside a thief, and each is handed out
+/// once.
+#[test]
+fn a_slot_hands_each_task_out_once() {
+    loom::model(|| {
+        let worlds = [World::new(), World::new()];
+        let tasks = worlds.each_ref().map(|world| world.spawn(Ends::Idle).task().clone());
+        let slot = Arc::new(TaskSlot::default());
+        let same = Arc::clone(&slot);
+        let thief = thread::spawn(move || same.take());
+        let displaced = tasks.map(|task| slot.put(task));
+        let stolen = thief.join().unwrap();
+        let left = [slot.take(), slot.take()];
+        let found = displaced.iter().chain(&left).chain([&stolen]).flatten().count();
+        assert_eq!(found, 2);
+        drop((displaced, left, stolen));
+        for world in &worlds {
+            world.assert_gone(0);
+        }
+    });
+}

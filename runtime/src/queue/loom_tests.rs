@@ -202,3 +202,30 @@ fn bytes_are_bounded_and_nothing_leaks() {
         }
     }
 }
+
+/// Goal: Q5: of each batch the newest letter stays linked, emptied, while the next comes; through a
+/// park, and whether the queue is shut over opened letters, over some that are not, or over both.
+#[test]
+fn an_emptied_letter_stays_until_the_word_has_moved_on() {
+    for opened_at_most in 1..4 {
+        loom::model(move || {
+            let world = World::new(8);
+            world.send(10).unwrap();
+            let other = Arc::clone(&world);
+            let sender = thread::spawn(move || {
+                other.send(1).unwrap();
+                other.send(2).unwrap();
+            });
+            let mut opened = Vec::new();
+            for _ in 0..opened_at_most {
+                // SAFETY: nobody else runs the process.
+                let letter = unsafe { world.queue.pop::<u64>(&world.taken, |_| ()) };
+                opened.extend(letter.map(|(number, _)| number));
+            }
+            assert!(world.queue.try_park());
+            sender.join().unwrap();
+            assert_eq!(opened, [10, 1, 2][..opened.len()]);
+            assert_eq!(opened.len() + world.end(), 3);
+        });
+    }
+}

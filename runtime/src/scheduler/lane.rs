@@ -159,14 +159,17 @@ impl StealFrom {
         self.dated.len() + usize::from(!self.slot.is_empty()) + self.fresh.len() + self.spent.len()
     }
 
-    /// Half of the fresh ones; or of the spent ones; or the one that was to run next, which the
-    /// victim's caches know. False if there is none.
+    /// Half of the fresh ones; the one that was to run next, which the victim's caches know, only
+    /// if there is no other fresh one; or half of the spent ones. False if there is none.
     pub(super) fn steal_half(&self, own: &ClassQueue) -> bool {
-        if steal_half(&self.fresh, &own.fresh) || steal_half(&self.spent, &own.spent) {
+        if steal_half(&self.fresh, &own.fresh) {
             return true;
         }
-        let next = self.slot.take();
-        next.map(|task| own.fresh.push(task)).is_some()
+        if let Some(next) = self.slot.take() {
+            own.fresh.push(next);
+            return true;
+        }
+        steal_half(&self.spent, &own.spent)
     }
 }
 
@@ -183,6 +186,8 @@ pub(super) struct ClassCounters {
 pub(super) struct Lane {
     pub(super) classes: [StealFrom; Class::COUNT],
     pub(super) counters: [ClassCounters; Class::COUNT],
+    /// When its last turn began, in nanoseconds.
+    turn_began: AtomicU64,
 }
 
 impl Lane {
@@ -196,7 +201,18 @@ impl Lane {
                 spent: queue.spent.stealer(),
             }
         });
-        Self { classes, counters: Default::default() }
+        Self { classes, counters: Default::default(), turn_began: AtomicU64::new(0) }
+    }
+
+    /// Takes note, by the worker itself, that a turn begins.
+    #[inline]
+    pub(super) fn begins_turn(&self, now: Time) {
+        self.turn_began.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// True if a turn began that long ago, and no other since.
+    pub(super) fn is_stuck(&self, now: Time, nanos: u64) -> bool {
+        now.as_nanos().saturating_sub(self.turn_began.load(Ordering::Relaxed)) > nanos
     }
 
     pub(super) fn queued(&self, class: Class) -> usize {

@@ -180,7 +180,7 @@ impl Local {
                     now = self.clock.check(now);
                     balanced = now;
                     self.core_time.begin(now);
-                    self.balance(scheduler);
+                    self.balance(scheduler, now);
                 }
             } else {
                 scheduler.idle.search(self.index, &Search { local: self, scheduler });
@@ -263,6 +263,7 @@ impl Local {
         let queue = &self.queues.0[class.index()];
         let allowance = queue.allowance(rest);
         budget::begin(allowance, *now);
+        lane.begins_turn(*now);
         self.running.set(Some(class));
         let after = task.run();
         self.running.set(None);
@@ -381,24 +382,26 @@ impl Local {
         has_stolen
     }
 
-    /// Takes half of the difference from a random worker that has more than twice as much.
-    fn balance(&self, scheduler: &Scheduler) {
+    /// Takes half of the difference from a random worker that has more than twice as much; all from
+    /// one that is in a long turn, behind which it would wait until that ends.
+    fn balance(&self, scheduler: &Scheduler, now: Time) {
         let lanes = &scheduler.lanes;
         let victim = self.random(lanes.len());
         if victim == self.index {
             return;
         }
+        let is_stuck = lanes[victim].is_stuck(now, BALANCE_NS);
         for class in Class::ALL {
             let own = lanes[self.index].queued(class);
             let theirs = lanes[victim].queued(class);
-            if theirs > 2 * own + 1 {
-                let half = (theirs - own) / 2;
-                while lanes[self.index].queued(class) < own + half {
-                    if !self.steal_from(&lanes[victim], class) {
-                        break;
-                    }
-                }
-            }
+            let wanted = match () {
+                () if is_stuck => theirs,
+                () if theirs > 2 * own + 1 => (theirs - own) / 2,
+                () => 0,
+            };
+            while lanes[self.index].queued(class) < own + wanted
+                && self.steal_from(&lanes[victim], class)
+            {}
         }
     }
 

@@ -1,15 +1,18 @@
 //! Chunks: the memory behind the magazines, 2 MiB at a time and of blocks of one size.
 //!
 //! A chunk is as big as a huge page and aligned like one, so a block's chunk is found by its
-//! address. The first of a size fills page by page; once a second is needed many more blocks are on
-//! their way, and the kernel is asked to back those by huge pages: half of what a spawn cost was
-//! the kernel's, for a page fault every 17 cells. Chunks are mapped, not allocated: an allocator
+//! address. The first of a size fills page by small page; once a second is needed many more blocks
+//! are on their way, and the kernel is asked to back those by huge pages: half of what a spawn cost
+//! was the kernel's, for a page fault every 17 cells. Chunks are mapped, not allocated: an allocator
 //! that writes a word of its own into the memory has made its first page a small one.
 //!
 //! # Invariants
 //!
 //! - B1: a chunk is in the list of its size if and only if it has a block at home.
-//! - B2: a chunk of which all blocks are at home is given back, but for the last one in the list.
+//! - B2: a chunk whose last block comes home is given back, unless it is the only one in the list.
+//!
+//! The kernel is asked for memory, and given some back, while nobody waits for the chunks: a first
+//! write to a huge page clears 2 MiB, and unmapping may take as long.
 #![allow(unsafe_code, reason = "a chunk describes itself in its own memory")]
 
 use std::{
@@ -19,6 +22,8 @@ use std::{
     ptr::{self, NonNull},
 };
 
+#[cfg(target_os = "linux")]
+use rustix::mm::{Advice, madvise};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use super::{Free, Magazine, SizeClass};
@@ -65,15 +70,11 @@ unsafe impl Send for Chunks {}
 impl Chunks {
     pub(super) const EMPTY: Self = Self { first: ptr::null_mut(), count: 0 };
 
-    /// A magazine of at least one block.
+    /// A magazine, empty if no block is at home.
     pub(super) fn take(&mut self, class: SizeClass) -> Magazine {
         let mut magazine = Magazine::EMPTY;
         while magazine.blocks < MAGAZINE_BLOCKS {
-            let chunk = match NonNull::new(self.first) {
-                Some(chunk) => chunk,
-                None if magazine.blocks > 0 => break,
-                None => self.open(),
-            };
+            let Some(chunk) = NonNull::new(self.first) else { break };
             // SAFETY: chunks in the list live, and are reached through it alone.
             unsafe { fill(chunk, class, &mut magazine) };
             // SAFETY: as above.
@@ -84,12 +85,13 @@ impl Chunks {
         magazine
     }
 
-    /// Takes back all blocks of a magazine.
+    /// Takes back all blocks of a magazine; hands out the chunks that are not needed any more.
     ///
     /// # Safety
     ///
     /// They came from here, with this class.
-    pub(super) unsafe fn give(&mut self, class: SizeClass, magazine: &mut Magazine) {
+    pub(super) unsafe fn give(&mut self, class: SizeClass, magazine: &mut Magazine) -> Whole {
+        let mut whole = Whole::NONE;
         while let Some(block) = magazine.pop() {
             let start = block.as_ptr().map_addr(|address| address & !(CHUNK_BYTES - 1));
             let chunk = NonNull::new(start).expect("no block is at null").cast::<Chunk>();
@@ -104,27 +106,24 @@ impl Chunks {
             if head.away == 0 && !is_only {
                 self.unlink(chunk);
                 self.count -= 1;
-                // SAFETY: it is a chunk, and none of its blocks is away (B2).
-                unsafe { unmap(start.cast(), CHUNK_BYTES) };
+                // SAFETY: it is a chunk in no list, and none of its blocks is away (B2).
+                unsafe { whole.add(chunk) };
             }
         }
+        whole
     }
 
-    /// A new chunk, in the list.
-    fn open(&mut self) -> NonNull<Chunk> {
-        let chunk = map_chunk().unwrap_or_else(|_| handle_alloc_error(LAYOUT));
-        if self.count > 0 {
-            wish_huge(chunk);
+    /// Whether none was ever needed, or all have gone back.
+    pub(super) const fn is_none(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Takes a chunk in.
+    pub(super) fn add(&mut self, mut new: Whole) {
+        while let Some(chunk) = new.pop() {
+            self.count += 1;
+            self.link(chunk);
         }
-        self.count += 1;
-        let chunk = chunk.cast::<Chunk>();
-        let (before, after) = (ptr::null_mut(), ptr::null_mut());
-        let head =
-            Chunk { free: ptr::null_mut(), away: 0, uncut: size_of::<Chunk>(), before, after };
-        // SAFETY: the memory is new, big enough and aligned.
-        unsafe { chunk.write(head) };
-        self.link(chunk);
-        chunk
     }
 
     fn link(&mut self, chunk: NonNull<Chunk>) {
@@ -150,6 +149,54 @@ impl Chunks {
             if let Some(after) = after.as_mut() {
                 after.before = before;
             }
+        }
+    }
+}
+
+/// Chunks of which no block is away, in no list but this; dropped, they go back to the kernel.
+pub(super) struct Whole(*mut Chunk);
+
+// SAFETY: whoever holds this is the only one who reaches the chunks.
+unsafe impl Send for Whole {}
+
+impl Whole {
+    const NONE: Self = Self(ptr::null_mut());
+
+    /// A new one, asked of the kernel.
+    pub(super) fn map(is_first: bool) -> Self {
+        let chunk = map_chunk().unwrap_or_else(|_| handle_alloc_error(LAYOUT));
+        advise(chunk, is_first);
+        let chunk = chunk.cast::<Chunk>();
+        let (before, after) = (ptr::null_mut(), ptr::null_mut());
+        let head =
+            Chunk { free: ptr::null_mut(), away: 0, uncut: size_of::<Chunk>(), before, after };
+        // SAFETY: the memory is new, big enough and aligned.
+        unsafe { chunk.write(head) };
+        Self(chunk.as_ptr())
+    }
+
+    /// # Safety
+    ///
+    /// It is a chunk in no list, and none of its blocks is away.
+    unsafe fn add(&mut self, mut chunk: NonNull<Chunk>) {
+        // SAFETY: as the caller says.
+        unsafe { chunk.as_mut() }.after = self.0;
+        self.0 = chunk.as_ptr();
+    }
+
+    fn pop(&mut self) -> Option<NonNull<Chunk>> {
+        let chunk = NonNull::new(self.0)?;
+        // SAFETY: the chunks here live, and are reached through this alone.
+        self.0 = unsafe { chunk.as_ref() }.after;
+        Some(chunk)
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        while let Some(chunk) = self.pop() {
+            // SAFETY: nobody has a block of it.
+            unsafe { unmap(chunk.as_ptr().cast(), CHUNK_BYTES) };
         }
     }
 }
@@ -225,25 +272,26 @@ fn map_chunk() -> io::Result<NonNull<u8>> {
 ///
 /// The range is of whole pages that were mapped here, and nobody uses it any more.
 unsafe fn unmap(start: *mut c_void, bytes: usize) {
-    if bytes > 0 {
+    // Refused only where it would split a mapping, beyond the kernel's count of them: then the
+    // addresses stay, without memory.
+    if bytes > 0 && unsafe { munmap(start, bytes) }.is_err() {
+        #[cfg(target_os = "linux")]
         // SAFETY: as the caller says.
-        let unmapped = unsafe { munmap(start, bytes) };
-        // Only a split of a mapping beyond the kernel's count of mappings: then it stays.
-        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+        let _same_reason = unsafe { madvise(start, bytes, Advice::LinuxDontNeed) };
     }
 }
 
-/// Asks for huge pages; a kernel that has none to give, or is told not to, goes on with small ones.
-fn wish_huge(chunk: NonNull<u8>) {
+/// Asks for small pages for the first chunk, which may stay nearly empty, and for huge ones for all
+/// others; a kernel that has none to give, or is told not to, goes on as it does.
+fn advise(chunk: NonNull<u8>, is_first: bool) {
     #[cfg(target_os = "linux")]
     {
-        use rustix::mm::{Advice, madvise};
-        // SAFETY: the range is one allocation, page-aligned, and the advice changes no contents.
-        let _may_refuse =
-            unsafe { madvise(chunk.as_ptr().cast(), CHUNK_BYTES, Advice::LinuxHugepage) };
+        let advice = if is_first { Advice::LinuxNoHugepage } else { Advice::LinuxHugepage };
+        // SAFETY: the range is one mapping, page-aligned, and the advice changes no contents.
+        let _may_refuse = unsafe { madvise(chunk.as_ptr().cast(), CHUNK_BYTES, advice) };
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = chunk;
+    let _ = (chunk, is_first);
 }
 
 #[cfg(test)]
@@ -268,11 +316,14 @@ mod tests {
                 magazine.push(block);
             }
             // SAFETY: all came from these chunks with this class.
-            unsafe { chunks.give(class, &mut magazine) };
+            drop(unsafe { chunks.give(class, &mut magazine) });
         };
         for _ in 0..3 {
             while held.len() < 20_000 {
                 let mut magazine = chunks.take(class);
+                if magazine.blocks == 0 {
+                    chunks.add(Whole::map(chunks.is_none()));
+                }
                 let half = magazine.blocks as u64 / 2;
                 while let Some(block) = magazine.pop() {
                     // SAFETY: the block is held here alone.
