@@ -126,8 +126,8 @@ impl CallError {
 /// What this node does not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// A tracer that is none of the built-in ones.
-    #[error("tracer not supported: {0} (built-in tracers only, no JavaScript)")]
+    /// A name that no tracer has, and that is no script.
+    #[error("no tracer is named {0} (expected one of geth's, or a script: an object in braces)")]
     Tracer(String),
     /// The trace holds too much.
     #[error("trace records more than {0} bytes")]

@@ -1,5 +1,5 @@
 //! Precompile calls too long for a worker: found before they run, run elsewhere, put back. Traces
-//! too large to be rendered on one take the same way.
+//! too large to be rendered on one take the same way, and transactions under users' scripts.
 //!
 //! Pure. A call is heavy if the precompile says "out of gas" when it is given only the limit:
 //! every precompile compares its price with its gas before it works, so asking is cheap and the
@@ -33,8 +33,9 @@ use revm::{
 
 use crate::{
     blake2,
+    call::{Piece, Scripted},
     slice::VmContext,
-    tracer::{Rendered, Unrendered, Written},
+    tracer::{Rendered, Unrendered, Written, stoppable},
 };
 
 /// Work to be done off the worker.
@@ -46,6 +47,7 @@ enum Work {
     Precompile { precompile: Precompile, input: Bytes, gas_limit: u64, reservoir: u64 },
     Render(Box<Unrendered>),
     Join(Box<Written>),
+    Script(Box<Scripted>),
 }
 
 /// What a [`HeavyCall`] came to.
@@ -57,6 +59,7 @@ enum Outcome {
     Ran(PrecompileResult),
     Stopped,
     Rendered(Box<Rendered>),
+    Piece(Box<Piece>),
 }
 
 impl HeavyResult {
@@ -74,7 +77,23 @@ impl HeavyResult {
     pub(crate) fn into_rendered(self) -> Rendered {
         match self.0 {
             Outcome::Rendered(rendered) => *rendered,
-            Outcome::Ran(_) | Outcome::Stopped => panic!("no trace was to be rendered"),
+            Outcome::Ran(_) | Outcome::Stopped | Outcome::Piece(_) => {
+                panic!("no trace was to be rendered")
+            }
+        }
+    }
+
+    /// The transaction under a script.
+    ///
+    /// # Panics
+    ///
+    /// As [`HeavyResult::into_rendered`].
+    pub(crate) fn into_piece(self) -> Piece {
+        match self.0 {
+            Outcome::Piece(piece) => *piece,
+            Outcome::Ran(_) | Outcome::Stopped | Outcome::Rendered(_) => {
+                panic!("no script was to run")
+            }
         }
     }
 }
@@ -90,8 +109,13 @@ impl HeavyCall {
         Self(Work::Join(written))
     }
 
-    /// Does the work. Asks `should_stop` now and then where it can be cut (BLAKE2F); all else runs
-    /// to its end.
+    /// A piece of a transaction under a script.
+    pub(crate) fn script(scripted: Box<Scripted>) -> Self {
+        Self(Work::Script(scripted))
+    }
+
+    /// Does the work. Asks `should_stop` now and then where it can be cut (BLAKE2F, scripts); all
+    /// else runs to its end.
     #[must_use]
     pub fn run(self, should_stop: &dyn Fn() -> bool) -> HeavyResult {
         let (precompile, input, gas_limit, reservoir) = match self.0 {
@@ -99,7 +123,14 @@ impl HeavyCall {
                 (precompile, input, gas_limit, reservoir)
             }
             Work::Render(unrendered) => {
-                return HeavyResult(Outcome::Rendered(Box::new(unrendered.render())));
+                let rendered = stoppable(should_stop, || unrendered.render());
+                return HeavyResult(Outcome::Rendered(Box::new(rendered)));
+            }
+            Work::Script(scripted) => {
+                let piece = stoppable(should_stop, || scripted.run(should_stop));
+                let has_come_out = !should_stop();
+                let come_out = has_come_out.then(|| Outcome::Piece(Box::new(piece)));
+                return HeavyResult(come_out.unwrap_or(Outcome::Stopped));
             }
             Work::Join(written) => {
                 return HeavyResult(Outcome::Rendered(Box::new(written.join())));
@@ -121,12 +152,13 @@ impl HeavyCall {
         HeavyResult(Outcome::Ran(precompile.execute(&input, gas_limit, reservoir)))
     }
 
-    /// Name of the precompile, or `render`.
+    /// Name of the precompile, or `render`, or `script`.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.0 {
             Work::Precompile { precompile, .. } => precompile.id().name(),
             Work::Render(_) | Work::Join(_) => "render",
+            Work::Script(_) => "script",
         }
     }
 }
@@ -194,7 +226,9 @@ impl SlicedPrecompiles {
         match result.0 {
             Outcome::Ran(result) => self.ready = Some(result),
             Outcome::Stopped => panic!("a stopped call has no result"),
-            Outcome::Rendered(_) => panic!("a trace is no result of a precompile"),
+            Outcome::Rendered(_) | Outcome::Piece(_) => {
+                panic!("a trace is no result of a precompile")
+            }
         }
     }
 

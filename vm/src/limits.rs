@@ -161,6 +161,29 @@ pub const TEXT_AHEAD_BYTES: usize = 256 * 1024;
 pub const TEXT_AHEAD_PIECES: usize = 64;
 const _: () = assert!(TEXT_STEP_BYTES < TEXT_AHEAD_BYTES);
 
+/// Bytes that a user's script may hold on its heap.
+pub const JS_HEAP_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of stack that a user's script may use: an eighth of what a thread of the pool has.
+pub const JS_STACK_BYTES_MAX: usize = 256 * 1024;
+
+/// How often one hook of a user's script is asked whether it may go on, each time after 10,000
+/// jumps and calls: 2,000 are about two seconds (guess).
+pub const JS_LOOKS_PER_HOOK_MAX: u32 = 2_000;
+
+/// Fuel (in gas) charged for a call of a hook, and for each time that it was asked (guesses: 2 and
+/// 500 us).
+pub const JS_HOOK_FUEL: u64 = 2_000;
+/// See [`JS_HOOK_FUEL`].
+pub const JS_LOOK_FUEL: u64 = 500_000;
+
+/// Fuel (in gas) that a transaction under a script uses on the compute pool before it comes back to
+/// its worker: some milliseconds, beside which the way there and back is nothing.
+pub const JS_JOB_FUEL: u64 = 5_000_000;
+
+/// Bytes counted for what an instruction may change, beside stack and memory (guess).
+pub const JS_STEP_BYTES: usize = 192;
+
 /// Characters of a tracer's name that an error repeats.
 pub const TRACER_NAME_CHARS_MAX: usize = 64;
 

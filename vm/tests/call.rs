@@ -364,11 +364,13 @@ fn call_tracer_shows_frames_and_logs() {
 }
 
 #[test]
-fn tracers_in_javascript_are_refused_by_name() {
+fn a_name_that_no_tracer_has_is_refused() {
     let options = GethDebugTracingOptions::default()
         .with_tracer(GethDebugTracerType::JsTracer("myTracer".to_owned()));
     let error = text(job(CallKind::Trace(options), to(contract(0))));
-    assert_eq!(error, "tracer not supported: myTracer (built-in tracers only, no JavaScript)");
+    let expected = "no tracer is named myTracer (expected one of geth's, or a script: an object in \
+         braces)";
+    assert_eq!(error, expected);
 }
 
 /// The trace of a transaction sees what the ones before it in its block did, and gives the gas of

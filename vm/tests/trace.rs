@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use alloy_primitives::{Bytes, TxKind, U256, keccak256};
+use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::{
     TransactionRequest,
     state::{AccountOverride, StateOverride},
@@ -246,6 +246,41 @@ fn scripts_of_geth_are_known_by_name() {
     // One of them to a precompile, which is none.
     let code = asking(asking(Code::default().push(0xaabb).push(0).op(op::MSTORE), 4), 0x77);
     assert_eq!(of("4byteTracerLegacy", &[code]), json!({ "0x0000aabb-4": 1 }));
+}
+
+/// Goal: `callTracerLegacy` and `prestateTracerLegacy` say what the scripts say, and an instruction
+/// that cannot be executed names nobody.
+/// Source: the scripts, by hand. Found by review: one with too few operands named the account or
+/// the slot zero, and one that is not paid for had all that it was to hash hashed.
+#[test]
+fn legacy_scripts_say_what_geths_do() {
+    let of = |name: &str, codes: &[Code]| traced(&json!({ "tracer": name }), codes);
+    let codes = [calling(10_000).op(op::STOP), Code::default().push(1).push(0).op(op::REVERT)];
+    let [zero, one] = [contract(0), contract(1)].map(|at| format!("{at:#x}"));
+    let nobody = format!("{:#x}", Address::ZERO);
+    let within = json!({ "type": "CALL", "from": zero, "to": one, "value": "0x0", "gas": "0x2710",
+        "gasUsed": "0x9", "input": "0x", "error": "execution reverted" });
+    let calls = of("callTracerLegacy", &codes);
+    assert_eq!(calls["calls"], json!([within]));
+    assert_eq!(
+        (&calls["from"], &calls["to"], &calls["gas"]),
+        (&json!(nobody), &json!(zero), &json!("0x30d40"))
+    );
+
+    let account = |code: &Code, storage: Value| {
+        json!({ "balance": "0x0", "nonce": 0, "code": Bytes::from(code.0.clone()),
+            "storage": storage })
+    };
+    let found = of("prestateTracerLegacy", &[storing()]);
+    let slot = |key: u64, value: u64| json!({ format!("0x{key:064x}"): format!("0x{value:064x}") });
+    assert_eq!(found[&zero], account(&storing(), slot(1, 0)));
+    let huge = Code::default().push(7).push(16 << 20).push(0).push(0).op(op::CREATE2);
+    for code in [Code::default().op(op::SLOAD), Code::default().op(op::CALL), huge] {
+        let found = of("prestateTracerLegacy", std::slice::from_ref(&code));
+        let expected = json!({ &zero: account(&code, json!({})),
+            &nobody: account(&Code::default(), json!({})) });
+        assert_eq!(found, expected);
+    }
 }
 
 /// Goal: no number on the stack makes a tracer take memory that is not there.

@@ -96,11 +96,13 @@ fn plain(value: &Value) -> Value {
     }
 }
 
-/// Goal: the tracers that are ours say what geth's say of geth's transactions.
+/// Goal: the tracers that are ours say what geth's say of geth's transactions, and so do geth's own
+/// scripts, run as a user's.
 #[test]
-#[ignore = "needs geth's vectors: GETH_TRACETEST=go-ethereum/eth/tracers/internal/tracetest/testdata"]
+#[ignore = "needs geth's vectors: GETH_TRACETEST=go-ethereum/eth/tracers"]
 fn vectors_of_geth() {
     let root = env::var("GETH_TRACETEST").expect("GETH_TRACETEST says where they lie");
+    let root = Path::new(&root);
     let mut count = 0;
     let mut failed = Vec::new();
     let legacy = [
@@ -108,17 +110,24 @@ fn vectors_of_geth() {
         ("prestate_tracer_legacy", "prestateTracerLegacy"),
     ];
     for (folder, tracer) in legacy {
-        for file in fs::read_dir(Path::new(&root).join(folder)).expect("the vectors lie there") {
+        let script = fs::read_to_string(root.join(format!("js/internal/tracers/{folder}.js")));
+        let script = script.expect("geth's script lies there");
+        // The comment before it would end the parenthesis that it is put into.
+        let script = &script[script.find('{').expect("an object")..];
+        let vectors = root.join("internal/tracetest/testdata").join(folder);
+        for file in fs::read_dir(vectors).expect("the vectors lie there") {
             let path = file.expect("it can be read").path();
             let text = fs::read_to_string(&path).expect("it can be read");
             let vector: Value = serde_json::from_str(&text).expect("JSON");
-            let (found, expected) = (plain(&traced(&vector, tracer)), plain(&vector["result"]));
-            count += 1;
-            if found != expected {
-                failed.push(format!("{}\n{found}\n{expected}", path.display()));
+            for (whose, tracer) in [("ours", tracer), ("geth's script", script)] {
+                let (found, expected) = (plain(&traced(&vector, tracer)), plain(&vector["result"]));
+                count += 1;
+                if found != expected {
+                    failed.push(format!("{} {whose}\n{found}\n{expected}", path.display()));
+                }
             }
         }
     }
     assert!(failed.is_empty(), "{} of {count}\n{}", failed.len(), failed.join("\n"));
-    assert!(count >= 13, "{count}");
+    assert!(count >= 26, "{count}");
 }

@@ -3,8 +3,8 @@
 //! A chunk is as big as a huge page and aligned like one, so a block's chunk is found by its
 //! address. The first of a size fills page by small page; once a second is needed many more blocks
 //! are on their way, and the kernel is asked to back those by huge pages: half of what a spawn cost
-//! was the kernel's, for a page fault every 17 cells. Chunks are mapped, not allocated: an allocator
-//! that writes a word of its own into the memory has made its first page a small one.
+//! was the kernel's, for a page fault every 17 cells. Chunks are mapped, not allocated: an
+//! allocator that writes a word of its own into the memory has made its first page a small one.
 //!
 //! # Invariants
 //!

@@ -54,8 +54,8 @@ impl Lister {
     pub(super) fn step(&mut self, fuel: u64) -> Step<Result<AccessListed, CallError>> {
         let evm = self.evm.as_mut().expect("it is there between two steps");
         let step = self.single.step(evm, fuel);
-        if let Some(excess) = evm.inspector_mut().excess() {
-            return Step::Done(Err(CallError::Unsupported(excess)));
+        if let Some(error) = evm.inspector_mut().failure() {
+            return Step::Done(Err(error));
         }
         match step {
             Step::More { used } => Step::More { used },

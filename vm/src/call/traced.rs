@@ -8,7 +8,10 @@ use revm::context::{
     result::{ExecutionResult, ResultAndState},
 };
 
-use super::Single;
+use super::{
+    Single,
+    scripted::{Piece, Scripted},
+};
 use crate::{
     error::{CallError, TxFacts, Unsupported},
     heavy::{HeavyCall, HeavyResult},
@@ -22,7 +25,9 @@ use crate::{
 /// A traced transaction.
 pub(crate) struct TracedTx {
     state: State,
-    single: Single,
+    /// None while the transaction runs elsewhere.
+    single: Option<Single>,
+    is_stepping: bool,
     recipe: Arc<Recipe>,
     tx: TxEnv,
     block: BlockEnv,
@@ -36,6 +41,9 @@ pub(crate) struct TracedTx {
 
 enum State {
     Running(Suspended<Overlay, Tracer>),
+    /// A piece of it runs on the compute pool, or has run there.
+    Away,
+    Back(Box<Piece>),
     /// The transaction is over, its text not yet written.
     Writing(Box<(Tracer, Overlay)>),
     Rendering,
@@ -73,10 +81,18 @@ impl TracedTx {
         let Order { recipe, bytes_max, info, is_streamed } = order;
         let block = setup.block.clone();
         let evm = Suspended::new(setup, overlay, recipe.tracer(bytes_max));
-        let single = Single::new(tx.clone(), facts);
-        let state = State::Running(evm);
-        let (pieces, text_bytes) = (Vec::new(), 0);
-        Self { state, single, recipe, tx, block, info, is_streamed, pieces, text_bytes }
+        Self {
+            state: State::Running(evm),
+            single: Some(Single::new(tx.clone(), facts)),
+            is_stepping: false,
+            recipe,
+            tx,
+            block,
+            info,
+            is_streamed,
+            pieces: Vec::new(),
+            text_bytes: 0,
+        }
     }
 
     /// What was written since it was last asked.
@@ -87,12 +103,34 @@ impl TracedTx {
     /// Runs for about `fuel` gas.
     pub(crate) fn step(&mut self, fuel: u64) -> Step<Result<Left, CallError>> {
         match std::mem::replace(&mut self.state, State::Over) {
+            State::Running(evm) if self.recipe.has_script() => self.send_away(evm),
             State::Running(evm) => self.run(evm, fuel),
+            State::Back(piece) => self.came_back(*piece),
             State::Writing(ending) => self.write_rest(ending),
             State::Rendered(rendered) => Step::Done(left(*rendered)),
-            State::Rendering => panic!("provide the rendered trace first"),
+            State::Rendering | State::Away => panic!("provide what was offloaded first"),
             State::Over => panic!("a trace was stepped after its end"),
         }
+    }
+
+    fn send_away(&mut self, evm: Suspended<Overlay, Tracer>) -> Step<Result<Left, CallError>> {
+        let single = self.single.take().expect("it is here unless it runs elsewhere");
+        self.state = State::Away;
+        let scripted = Scripted { evm, single, is_stepping: self.is_stepping };
+        Step::Offload(HeavyCall::script(Box::new(scripted)))
+    }
+
+    fn came_back(&mut self, piece: Piece) -> Step<Result<Left, CallError>> {
+        let Piece { rest: Scripted { evm, single, .. }, step } = piece;
+        self.single = Some(single);
+        let step = match step {
+            Step::More { used } => Step::More { used },
+            Step::Offload(call) => Step::Offload(call),
+            Step::Done(Ok(result)) => return self.ended(evm, result),
+            Step::Done(Err(error)) => return Step::Done(Err(error)),
+        };
+        self.state = State::Running(evm);
+        step
     }
 
     fn run(
@@ -108,15 +146,15 @@ impl TracedTx {
                 }
                 Step::More { used: bytes as u64 }
             }
-            None => match self.single.step(&mut evm, fuel) {
+            None => match self.single.as_mut().expect("it is here").step(&mut evm, fuel) {
                 Step::More { used } => Step::More { used },
                 Step::Offload(call) => Step::Offload(call),
                 Step::Done(Ok(result)) => return self.ended(evm, result),
                 Step::Done(Err(error)) => return Step::Done(Err(error)),
             },
         };
-        if let Some(excess) = evm.inspector_mut().excess() {
-            return Step::Done(Err(CallError::Unsupported(excess)));
+        if let Some(error) = evm.inspector_mut().failure() {
+            return Step::Done(Err(error));
         }
         self.state = State::Running(evm);
         step
@@ -138,8 +176,8 @@ impl TracedTx {
         mut evm: Suspended<Overlay, Tracer>,
         result: ExecutionResult,
     ) -> Step<Result<Left, CallError>> {
-        if let Some(excess) = evm.inspector_mut().excess() {
-            return Step::Done(Err(CallError::Unsupported(excess)));
+        if let Some(error) = evm.inspector_mut().failure() {
+            return Step::Done(Err(error));
         }
         let fault = evm.fault();
         let ended = ResultAndState { result, state: evm.finalize() };
@@ -194,12 +232,16 @@ impl TracedTx {
         match &mut self.state {
             State::Running(evm) => evm.provide(result),
             State::Rendering => self.state = State::Rendered(Box::new(result.into_rendered())),
-            State::Writing(_) | State::Rendered(_) | State::Over => panic!("nothing is offloaded"),
+            State::Away => self.state = State::Back(Box::new(result.into_piece())),
+            State::Writing(_) | State::Back(_) | State::Rendered(_) | State::Over => {
+                panic!("nothing is offloaded")
+            }
         }
     }
 
     /// Nothing to set once it has ended.
     pub(crate) fn set_stepping(&mut self, is_stepping: bool) {
+        self.is_stepping = is_stepping;
         if let State::Running(evm) = &mut self.state {
             evm.set_stepping(is_stepping);
         }
@@ -208,9 +250,12 @@ impl TracedTx {
     pub(crate) fn whereabouts(&mut self) -> Whereabouts {
         match &mut self.state {
             State::Running(evm) => evm.whereabouts(),
-            State::Writing(_) | State::Rendering | State::Rendered(_) | State::Over => {
-                Whereabouts::default()
-            }
+            State::Back(piece) => piece.rest.evm.whereabouts(),
+            State::Writing(_)
+            | State::Away
+            | State::Rendering
+            | State::Rendered(_)
+            | State::Over => Whereabouts::default(),
         }
     }
 }

@@ -39,6 +39,7 @@ impl Part {
             | Self::Operations(_)
             | Self::Preimages(_)
             | Self::Script(_)
+            | Self::Js(_)
             | Self::AccessList { .. } => 0,
         }
     }
@@ -55,9 +56,11 @@ impl Part {
                     | DebugInspector::PreStateTracer(..)
                     | DebugInspector::FourByte(_)
             ),
-            Self::Steps(_) | Self::Preimages(_) | Self::Script(_) | Self::AccessList { .. } => {
-                false
-            }
+            Self::Steps(_)
+            | Self::Preimages(_)
+            | Self::Script(_)
+            | Self::Js(_)
+            | Self::AccessList { .. } => false,
         }
     }
 }
@@ -78,6 +81,14 @@ impl Tracer {
         self.cost = self.cost.saturating_add(bytes as u64);
     }
 
+    fn tell_scripts(&mut self, mut tell: impl FnMut(&mut super::js::Running) -> u64) {
+        for part in &mut self.parts {
+            if let Part::Js(script) = part {
+                self.cost = self.cost.saturating_add(tell(script));
+            }
+        }
+    }
+
     fn count_calls(&mut self, bytes: usize) {
         let keeping = self.parts.iter().filter(|part| part.keeps_calls()).count();
         self.count(keeping * bytes);
@@ -88,7 +99,7 @@ macro_rules! each {
     ($parts:expr, $context:ty, $method:ident($($argument:expr),*)) => {
         for part in $parts {
             match part {
-                Part::Steps(_) | Part::Preimages(_) | Part::Script(_) => {}
+                Part::Steps(_) | Part::Preimages(_) | Part::Script(_) | Part::Js(_) => {}
                 Part::Geth(one) => {
                     let _nothing = Inspector::<$context>::$method(&mut **one, $($argument),*);
                 }
@@ -121,6 +132,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Parity(one) => one.step(interpreter, context),
                 Part::Preimages(one) => one.step(interpreter),
                 Part::Script(one) => bytes += one.step(interpreter, context),
+                Part::Js(one) => self.cost += one.step(interpreter, context),
                 Part::Operations(_) => {}
                 Part::AccessList { inspector, accesses, .. } => {
                     *accesses += usize::from(may_access(interpreter.bytecode.opcode()));
@@ -140,6 +152,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Parity(one) => one.step_end(interpreter, context),
                 Part::Preimages(one) => bytes += one.step_end(interpreter),
                 Part::Script(one) => one.step_end(interpreter),
+                Part::Js(one) => self.cost += one.step_end(interpreter, context),
                 Part::Operations(_) | Part::AccessList { .. } => {}
             }
         }
@@ -164,6 +177,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         // The place of a call in the tree is as long as it is deep.
         let depth = context.journaled_state.depth() * size_of::<usize>();
         self.count_calls(TRACE_CALL_BYTES + inputs.input.len() + depth);
+        self.tell_scripts(|script| script.call_begins(context, inputs));
         each!(&mut self.parts, VmContext<DB>, call(context, inputs));
         None
     }
@@ -175,6 +189,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         outcome: &mut CallOutcome,
     ) {
         self.count_calls(outcome.result.output.len());
+        self.tell_scripts(|script| script.call_ends(context, outcome));
         each!(&mut self.parts, VmContext<DB>, call_end(context, inputs, outcome));
     }
 
@@ -185,6 +200,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     ) -> Option<CreateOutcome> {
         let depth = context.journaled_state.depth() * size_of::<usize>();
         self.count_calls(TRACE_CALL_BYTES + inputs.init_code().len() + depth);
+        self.tell_scripts(|script| script.create_begins(context, inputs));
         each!(&mut self.parts, VmContext<DB>, create(context, inputs));
         None
     }
@@ -196,11 +212,13 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         outcome: &mut CreateOutcome,
     ) {
         self.count_calls(outcome.result.output.len());
+        self.tell_scripts(|script| script.create_ends(context, outcome));
         each!(&mut self.parts, VmContext<DB>, create_end(context, inputs, outcome));
     }
 
     fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
         self.count_calls(TRACE_CALL_BYTES);
+        self.tell_scripts(|script| script.selfdestructs(contract, target, value));
         each!(&mut self.parts, VmContext<DB>, selfdestruct(contract, target, value));
     }
 }

@@ -1,13 +1,14 @@
 //! Tracers: what observes a transaction in slices, within bounds, and what is made of it.
 //!
 //! Pure. geth's struct logger is ours (`steps.rs`): its text is written and taken while the
-//! transaction runs. So are its tracer of preimages and those it has as scripts (`script.rs`); the
-//! others are revm-inspectors', each behind a count of the bytes that it records. A trace that
-//! would go beyond its bound is refused, not cut.
+//! transaction runs. So are its tracer of preimages and those it has as scripts (`script.rs`), and
+//! what runs users' scripts (`js`); the others are revm-inspectors', each behind a count of the
+//! bytes that it records. A trace that would go beyond its bound is refused, not cut.
 
 mod call_legacy;
 mod evmdis;
 mod inspect;
+mod js;
 mod preimages;
 mod prestate_legacy;
 mod render;
@@ -37,6 +38,7 @@ use crate::{
     error::{CallError, InvalidCall, Unsupported},
     limits::{ACCESS_LIST_SLOTS_MAX, TEXT_STEP_BYTES, TRACE_BYTES_MAX, TRACER_NAME_CHARS_MAX},
 };
+pub(crate) use js::stoppable;
 use preimages::Preimages;
 pub(crate) use render::{Rendered, Unrendered, Written};
 use script::Script;
@@ -113,6 +115,7 @@ pub(crate) enum Recipe {
     Geth(GethDebugTracingOptions),
     Preimages,
     Script(Script),
+    Js(js::Source),
     Mux(Vec<(String, Recipe)>),
     Replay { types: HashSet<TraceType>, has_hash: bool },
     Flat,
@@ -146,6 +149,9 @@ impl Recipe {
             Some(GethDebugTracerType::JsTracer(name)) => {
                 if let Some(script) = Script::named(name) {
                     return Ok(Self::Script(script));
+                }
+                if let Some(source) = js::Source::new(name, &options.tracer_config.0) {
+                    return Ok(Self::Js(source));
                 }
                 let name = name.chars().take(TRACER_NAME_CHARS_MAX).collect();
                 return Err(CallError::Unsupported(Unsupported::Tracer(name)));
@@ -183,6 +189,15 @@ impl Recipe {
         Ok(Self::Mux(tracers))
     }
 
+    /// Whether a user's script observes: then the transaction runs on the compute pool.
+    pub(crate) fn has_script(&self) -> bool {
+        match self {
+            Self::Js(_) => true,
+            Self::Mux(tracers) => tracers.iter().any(|(_, recipe)| recipe.has_script()),
+            _ => false,
+        }
+    }
+
     /// A tracer for one transaction that may record `bytes_max`.
     pub(crate) fn tracer(&self, bytes_max: usize) -> Tracer {
         let parts = match self {
@@ -205,6 +220,7 @@ impl Recipe {
             }
             Self::Preimages => Part::Preimages(Preimages::default()),
             Self::Script(script) => Part::Script(script.run()),
+            Self::Js(source) => Part::Js(Box::new(js::Running::new(source.clone()))),
             Self::Replay { types, .. } => {
                 let config = TracingInspectorConfig::from_parity_config(types);
                 Part::Parity(Box::new(TracingInspector::new(config).with_limits(limits)))
@@ -263,6 +279,7 @@ enum Part {
     Operations(InternalOperationsInspector),
     Preimages(Preimages),
     Script(script::Running),
+    Js(Box<js::Running>),
     AccessList { inspector: AccessListInspector, accesses: usize, look_at: usize },
 }
 
@@ -316,8 +333,28 @@ impl Tracer {
         self.bytes
     }
 
-    /// Why the trace is given up, if it is too large.
-    pub(crate) fn excess(&mut self) -> Option<Unsupported> {
+    /// Begins with users' scripts, before the transaction.
+    ///
+    /// # Errors
+    ///
+    /// One is no tracer, or fails.
+    pub(crate) fn start_scripts(&mut self) -> Result<(), CallError> {
+        self.parts.iter_mut().try_for_each(|part| match part {
+            Part::Js(script) => script.start(),
+            _ => Ok(()),
+        })
+    }
+
+    /// Why the trace is given up, if it is too large, or a user's script has failed.
+    pub(crate) fn failure(&mut self) -> Option<CallError> {
+        let scripts = self.parts.iter().find_map(|part| match part {
+            Part::Js(script) => script.failure(),
+            _ => None,
+        });
+        scripts.or_else(|| self.excess().map(CallError::Unsupported))
+    }
+
+    fn excess(&mut self) -> Option<Unsupported> {
         if self.bytes > self.bytes_max {
             return Some(Unsupported::TraceBytes(TRACE_BYTES_MAX));
         }
@@ -348,6 +385,7 @@ impl Tracer {
             | Part::Operations(_)
             | Part::Preimages(_)
             | Part::Script(_)
+            | Part::Js(_)
             | Part::AccessList { .. } => None,
         })
     }

@@ -28,6 +28,9 @@ use crate::{overlay::Overlay, slice::VmContext};
 /// Bytes of an account beside its code, and of a slot, with what finds them (guesses).
 const ACCOUNT_BYTES: usize = 256;
 const SLOT_BYTES: usize = 128;
+/// Init code that is hashed before it is known whether it is paid for: half a millisecond. From
+/// Shanghai on (EIP-3860) no contract is made of more than a fifth of it.
+const INIT_CODE_HASHED_MAX: usize = 256 * 1024;
 
 /// What one transaction named, in order.
 #[derive(Default)]
@@ -63,34 +66,47 @@ impl Prestate {
         interpreter: &Interpreter,
         context: &mut VmContext<DB>,
     ) -> usize {
-        let here = interpreter.input.target_address();
-        let operand = |nth| interpreter.stack.peek(nth).unwrap_or_default();
-        let address = |nth| Address::from_word(operand(nth).into());
         let mut bytes = 0;
         if self.accounts.is_empty() {
-            bytes += self.look(here, context);
+            bytes += self.look(interpreter.input.target_address(), context);
         }
-        match interpreter.bytecode.opcode() {
+        // One with too few operands names nothing.
+        bytes + self.look_at_named(interpreter, context).unwrap_or(0)
+    }
+
+    fn look_at_named<DB: Database>(
+        &mut self,
+        interpreter: &Interpreter,
+        context: &mut VmContext<DB>,
+    ) -> Option<usize> {
+        let here = interpreter.input.target_address();
+        let operand = |nth| interpreter.stack.peek(nth).ok();
+        let address = |nth| Some(Address::from_word(operand(nth)?.into()));
+        Some(match interpreter.bytecode.opcode() {
             op::EXTCODECOPY | op::EXTCODESIZE | op::EXTCODEHASH | op::BALANCE => {
-                bytes += self.look(address(0), context);
+                self.look(address(0)?, context)
             }
             op::CREATE => {
                 let account = context.journaled_state.state.get(&here);
                 let nonce = account.map_or(0, |account| account.info.nonce);
-                bytes += self.look(here.create(nonce), context);
+                self.look(here.create(nonce), context)
             }
             op::CREATE2 => {
-                let init = script::memory(interpreter, operand(1), operand(2));
-                let made = here.create2(B256::from(operand(3)), keccak256(init));
-                bytes += self.look(made, context);
+                let len = operand(2)?;
+                if len > U256::from(INIT_CODE_HASHED_MAX) {
+                    return None;
+                }
+                let init = script::memory(interpreter, operand(1)?, len);
+                let made = here.create2(B256::from(operand(3)?), keccak256(&init));
+                // What was hashed is charged as if it were kept.
+                init.len() + self.look(made, context)
             }
             op::CALL | op::CALLCODE | op::DELEGATECALL | op::STATICCALL => {
-                bytes += self.look(address(1), context);
+                self.look(address(1)?, context)
             }
-            op::SSTORE | op::SLOAD => bytes += self.look_at_slot(here, operand(0), context),
-            _ => {}
-        }
-        bytes
+            op::SSTORE | op::SLOAD => self.look_at_slot(here, operand(0)?, context),
+            _ => 0,
+        })
     }
 
     /// Keeps an account as it is now, unless it was named before.

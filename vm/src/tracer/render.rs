@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
-    Json, Part, Recipe, Traced, Tracer,
+    Json, Part, Recipe, Traced, Tracer, js,
     script::{Ended, Running},
 };
 use crate::{
@@ -75,7 +75,9 @@ impl std::fmt::Debug for Rendered {
 impl Unrendered {
     /// Whether rendering may take longer than a turn.
     pub(crate) fn is_heavy(&self) -> bool {
-        self.tracer.bytes() > RENDER_INLINE_BYTES || needs_state(&self.recipe)
+        self.tracer.bytes() > RENDER_INLINE_BYTES
+            || needs_state(&self.recipe)
+            || self.recipe.has_script()
     }
 
     /// Renders the trace and takes over what the transaction did.
@@ -109,6 +111,7 @@ fn needs_state(recipe: &Recipe) -> bool {
         Recipe::Steps(_)
         | Recipe::Preimages
         | Recipe::Script(_)
+        | Recipe::Js(_)
         | Recipe::Flat
         | Recipe::Operations
         | Recipe::Output => false,
@@ -162,6 +165,12 @@ impl Scene<'_> {
                 let text = script.result(&Ended { tx, block, after, fault, overlay });
                 let text = text.map_err(|error| CallError::Internal(error.to_string()))?;
                 Ok(Traced::Json(Json(text)))
+            }
+            (Recipe::Js(source), Part::Js(script)) => {
+                let script = std::mem::replace(&mut **script, js::Running::new(source.clone()));
+                let Self { tx, block, ended: after, fault, info } = *self;
+                let ended = Ended { tx, block, after, fault, overlay };
+                script.result(&ended, info).map(|text| Traced::Json(Json(text)))
             }
             (Recipe::Geth(_), Part::Geth(inspector)) => self.geth(inspector, overlay),
             (Recipe::Replay { types, has_hash }, Part::Parity(inspector)) => {

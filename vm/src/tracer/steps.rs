@@ -50,9 +50,28 @@ pub(super) struct StepLog {
     memory: Option<Seen>,
     /// Storage that was shown so far.
     shown: AddressMap<OrdMap<B256, B256>>,
-    /// What was refunded when each frame under way began, and at the last step.
-    refunds: Vec<i64>,
-    refund_last: i64,
+    refunds: Refunds,
+}
+
+/// The refund of a transaction so far, as geth counts it: revm's frames begin at none.
+#[derive(Default)]
+pub(super) struct Refunds {
+    /// What it was when each frame under way began.
+    frames: Vec<i64>,
+    /// At the last step.
+    last: i64,
+}
+
+impl Refunds {
+    /// What it is at a step of a frame so deep, whose own is `own`.
+    pub(super) fn now(&mut self, depth: usize, own: i64) -> u64 {
+        self.frames.truncate(depth);
+        while self.frames.len() < depth {
+            self.frames.push(self.last);
+        }
+        self.last = self.frames.last().copied().unwrap_or(0) + own;
+        u64::try_from(self.last).unwrap_or(0)
+    }
 }
 
 struct Seen {
@@ -98,8 +117,7 @@ impl StepLog {
             has_steps: false,
             memory: None,
             shown: AddressMap::default(),
-            refunds: Vec::new(),
-            refund_last: 0,
+            refunds: Refunds::default(),
         }
     }
 
@@ -135,7 +153,7 @@ impl StepLog {
         } else {
             Bytes::new()
         };
-        let refund = self.refund(depth, interpreter.gas.refunded());
+        let refund = self.refunds.now(depth, interpreter.gas.refunded());
         let slot = self.slot(opcode, stack, interpreter.input.target_address());
         self.open = Some(Step {
             pc: interpreter.bytecode.pc(),
@@ -190,16 +208,6 @@ impl StepLog {
             _ => return None,
         };
         Some(Touched { contract, key: key.into(), value })
-    }
-
-    /// The refund of the transaction so far, as geth counts it: revm's frames begin at none.
-    fn refund(&mut self, depth: usize, own: i64) -> u64 {
-        self.refunds.truncate(depth);
-        while self.refunds.len() < depth {
-            self.refunds.push(self.refund_last);
-        }
-        self.refund_last = self.refunds.last().copied().unwrap_or(0) + own;
-        u64::try_from(self.refund_last).unwrap_or(0)
     }
 
     /// After an instruction; returns the bytes that stay recorded.

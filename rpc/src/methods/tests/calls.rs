@@ -57,7 +57,7 @@ fn estimates() {
     assert_eq!(shown["gas"], "0x5208");
 }
 
-/// Goal: both traces give callTracer's frame; tracers in JavaScript are refused by name.
+/// Goal: both traces give callTracer's frame; tracers may be scripts.
 #[test]
 fn traces() {
     let mut world = World::new(33, RpcConfig::default());
@@ -72,9 +72,17 @@ fn traces() {
 
     let call = json!([{ "to": CODE_AT }, "latest", tracer]).to_string();
     assert_eq!(world.ok("debug_traceCall", &call)["to"], CODE_AT);
-    let other = json!([hash, { "tracer": "{fault: function() {}}" }]).to_string();
-    let (_, text) = world.err("debug_traceTransaction", &other);
-    assert!(text.contains("{fault: function() {}}") && text.contains("JavaScript"), "{text}");
+    let scripted = |result: &str| {
+        let script = format!("{{ fault: function() {{}}, result: {result} }}");
+        json!([hash, { "tracer": script }]).to_string()
+    };
+    let good = scripted("function(ctx) { return [toHex(ctx.txHash), ctx.txIndex, ctx.value]; }");
+    assert_eq!(world.ok("debug_traceTransaction", &good), json!([hash, 1, "1"]));
+    let (_, text) = world.err("debug_traceTransaction", &scripted("function() { throw 'up'; }"));
+    assert_eq!(text, "up in server-side tracer function 'result'");
+    let whole = json!([format!("{:#x}", block.header.number), { "tracer": "{}" }]).to_string();
+    let (_, text) = world.err("debug_traceBlockByNumber", &whole);
+    assert!(text.contains("must expose a function result()"), "{text}");
 }
 
 /// Goal: a traced transaction runs on what its block was executed on: with the cheats before it,

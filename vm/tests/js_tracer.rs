@@ -1,0 +1,369 @@
+//! Tracers written in JavaScript: what scripts see, say and may take.
+
+#[path = "common/chain.rs"]
+mod chain;
+mod common;
+
+use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
+use alloy_rpc_types_eth::{
+    TransactionRequest,
+    state::{AccountOverride, StateOverride},
+};
+use chain::{database, spec};
+use common::{Code, code, contract, piece};
+use evenkeel_chain::Fork;
+use evenkeel_vm::{CallError, CallJob, CallKind, CallOutcome, CallRun, HeavyCall, Limits, Step};
+use proptest::prelude::*;
+use revm::bytecode::opcode as op;
+use serde_json::{Value, json};
+
+/// A call of the first of `codes`, which stand at contracts 0, 1, ... with some wei each.
+fn job(tracing: &Value, gas: u64, codes: &[Bytes]) -> CallJob {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let mut overrides = StateOverride::default();
+    for (nth, code) in (0..).zip(codes) {
+        let balance = Some(U256::from(5));
+        let code = Some(code.clone());
+        overrides.insert(contract(nth), AccountOverride { code, balance, ..Default::default() });
+    }
+    let options = serde_json::from_value(tracing.clone()).expect("options of a trace");
+    CallJob {
+        view: tip.view,
+        header: tip.header,
+        spec,
+        request: TransactionRequest {
+            to: Some(TxKind::Call(contract(0))),
+            gas: Some(gas),
+            input: Bytes::from_static(&[1, 2, 3]).into(),
+            ..TransactionRequest::default()
+        },
+        state_overrides: Some(overrides),
+        block_overrides: None,
+        kind: CallKind::Trace(options),
+        limits: Limits::default(),
+    }
+}
+
+fn run(job: CallJob, fuel: u64) -> Result<Value, CallError> {
+    text(job, fuel).map(|text| text.parse().expect("JSON"))
+}
+
+fn text(job: CallJob, fuel: u64) -> Result<String, CallError> {
+    let mut run = CallRun::new(job)?;
+    loop {
+        match run.step(fuel) {
+            Step::More { .. } => {}
+            Step::Offload(call) => run.provide(call.run(&|| false)),
+            Step::Done(Ok(CallOutcome::Trace(text))) => return Ok(text.0.get().to_owned()),
+            Step::Done(Ok(other)) => panic!("not a trace: {other:?}"),
+            Step::Done(Err(error)) => return Err(error),
+        }
+    }
+}
+
+fn traced(tracing: &Value, gas: u64, codes: &[Bytes]) -> Value {
+    run(job(tracing, gas, codes), 20_000).expect("it runs")
+}
+
+/// What a script says, with `body` as its members beside an empty `fault`.
+fn says(body: &str, codes: &[Bytes]) -> Result<Value, String> {
+    let script = format!("{{ fault: function () {{}}, {body} }}");
+    run(job(&json!({ "tracer": script }), 200_000, codes), 20_000).map_err(|e| e.to_string())
+}
+
+/// As the struct logger shows it.
+const STEPS: &str = r#"{
+    steps: [],
+    word: function (bytes) { return toHex(bytes); },
+    step: function (log, db) {
+        var step = { pc: log.getPC(), op: log.op.toString(), gas: log.getGas(),
+            gasCost: log.getCost(), depth: log.getDepth(), stack: [] };
+        for (var nth = log.stack.length() - 1; nth >= 0; nth--) {
+            step.stack.push("0x" + log.stack.peek(nth).toString(16));
+        }
+        if (log.memory.length() > 0) {
+            step.memory = [];
+            for (var at = 0; at < log.memory.length(); at += 32) {
+                step.memory.push(this.word(log.memory.slice(at, at + 32)));
+            }
+        }
+        if (log.getRefund() > 0) { step.refund = log.getRefund(); }
+        if (log.getError() !== undefined) { step.error = log.getError(); }
+        this.steps.push(step);
+    },
+    fault: function (log, db) {
+        if (log.getError() !== "execution reverted") {
+            this.steps[this.steps.length - 1].error = log.getError();
+        }
+    },
+    result: function () { return this.steps; }
+}"#;
+
+/// As callTracer shows it, but in a list, with depths, in the order in which calls end.
+const CALLS: &str = r#"{
+    ended: [], open: [],
+    enter: function (frame) {
+        var call = { type: frame.getType(), from: toHex(frame.getFrom()),
+            to: toHex(frame.getTo()), input: toHex(frame.getInput()),
+            gas: "0x" + frame.getGas().toString(16) };
+        if (frame.getValue() !== undefined) {
+            call.value = "0x" + frame.getValue().toString(16);
+        }
+        this.open.push(call);
+    },
+    exit: function (result) {
+        var call = this.open.pop();
+        call.gasUsed = "0x" + result.getGasUsed().toString(16);
+        if (result.getOutput().length > 0) { call.output = toHex(result.getOutput()); }
+        if (result.getError() !== undefined) {
+            call.error = result.getError() === "execution reverted" ? result.getError() : "failed";
+            // Nothing is there then, callTracer says.
+            if (call.type.startsWith("CREATE")) { delete call.to; }
+        }
+        call.depth = this.open.length;
+        this.ended.push(call);
+    },
+    fault: function () {},
+    result: function () { return this.ended; }
+}"#;
+
+/// The calls within a call of callTracer's, as [`CALLS`] lists them.
+fn listed(call: &Value, depth: usize, list: &mut Vec<Value>) {
+    for call in call["calls"].as_array().into_iter().flatten() {
+        listed(call, depth + 1, list);
+        let mut one = json!({ "depth": depth });
+        for name in ["type", "from", "to", "input", "gas", "gasUsed", "value", "output", "error"] {
+            if let Some(value) = call.get(name) {
+                // The library's callTracer has its own words.
+                let is_other = name == "error" && value != "execution reverted";
+                one[name] = if is_other { json!("failed") } else { value.clone() };
+            }
+        }
+        list.push(one);
+    }
+}
+
+/// How deep JSON is nested, strings of it without brackets.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0, 0);
+    for c in text.chars() {
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Goal: a script sees each instruction as the struct logger shows it, and each call as
+    /// callTracer does: stack and memory before it, cost, refund, errors, in that order.
+    #[test]
+    fn a_script_sees_what_the_built_in_tracers_show(
+        programs in prop::collection::vec(prop::collection::vec(piece(), 1..10), 4),
+        gas in 60_000_u64..900_000,
+    ) {
+        let codes: Vec<_> = programs.iter().map(|pieces| code(pieces)).collect();
+        let shown = text(job(&json!({ "enableMemory": true }), gas, &codes), 20_000);
+        let shown = shown.expect("it runs");
+        // As much as fits the heap of a script twice.
+        prop_assume!(shown.len() < 4_000_000);
+        let shown: Value = shown.parse().expect("JSON");
+        let seen = traced(&json!({ "tracer": STEPS }), gas, &codes);
+        let (seen, shown) = (seen.as_array().expect("steps"), &shown["structLogs"]);
+        let shown = shown.as_array().expect("steps");
+        for (seen, shown) in seen.iter().zip(shown) {
+            let mut shown = shown.clone();
+            let members = shown.as_object_mut().expect("a step");
+            members.remove("storage");
+            prop_assert_eq!(seen, &shown);
+        }
+        prop_assert_eq!(seen.len(), shown.len());
+
+        let calls = text(job(&json!({ "tracer": "callTracer" }), gas, &codes), 20_000);
+        let calls = calls.expect("it runs");
+        // As deep as the JSON library reads.
+        if nesting(&calls) < 120 {
+            let mut shown = Vec::new();
+            listed(&calls.parse().expect("JSON"), 0, &mut shown);
+            let seen = traced(&json!({ "tracer": CALLS }), gas, &codes);
+            let seen = seen.as_array().expect("calls");
+            for (seen, shown) in seen.iter().zip(&shown) {
+                prop_assert_eq!(seen, shown);
+            }
+            prop_assert_eq!(seen.len(), shown.len());
+        }
+    }
+}
+
+fn bytes(code: Code) -> Bytes {
+    Bytes::from(code.0)
+}
+
+/// Goal: state before and after, conversions and numbers are geth's.
+/// Source: geth's documents on custom tracers; BigInteger.js's for numbers.
+#[test]
+fn what_a_script_can_ask_for() {
+    let storing = Code::default().push(7).push(1).op(op::SSTORE);
+    let codes = [
+        bytes(storing.op(op::GAS).op(op::CALLER).op(op::SELFDESTRUCT)),
+        bytes(Code::default().op(op::STOP)),
+    ];
+    let [zero, one] = [contract(0), contract(1)].map(|address| format!("{address:#x}"));
+    let script = format!(
+        r#"setup: function (config) {{ this.config = JSON.parse(config); }},
+        seen: [],
+        step: function (log, db) {{
+            var here = log.contract.getAddress(), key = toWord("0x01");
+            if (log.op.toString() == "SSTORE" || log.op.toString() == "SELFDESTRUCT") {{
+                this.seen.push([toHex(here), toHex(log.contract.getCaller()),
+                    log.contract.getValue().toString(), toHex(log.contract.getInput()),
+                    toHex(db.getState(here, key)), db.getBalance(here), log.op.toNumber(),
+                    log.op.isPush()]);
+            }}
+        }},
+        result: function (ctx, db) {{
+            var one = toAddress("{one}"), none = toAddress("0x1234");
+            return {{ config: this.config, seen: this.seen,
+                ctx: [ctx.type, toHex(ctx.from), toHex(ctx.to), toHex(ctx.input), ctx.gas,
+                    ctx.value, ctx.block, toHex(ctx.output), ctx.error, typeof ctx.gasUsed],
+                state: [toHex(db.getCode(one)), db.getNonce(one), db.exists(one),
+                    db.exists(none), db.getBalance(one), toHex(db.getCode(none)),
+                    db.getBalance(toAddress("{zero}")),
+                    toHex(db.getState(toAddress("{zero}"), toWord("0x01")))],
+                made: [toHex(toContract(one, 3)), toHex(toContract2(one, "0x07", "0x6000")),
+                    toHex(slice(one, 18, 20)), isPrecompiled(toAddress("0x09")),
+                    isPrecompiled(one), toHex(toWord("abc")), toHex([1, 255])],
+                numbers: [bigInt(7).add("5").toString(), bigInt("ff", 16).multiply(2),
+                    bigInt(-7).divide(2), bigInt(-7).mod(2), bigInt(2).pow(200).toString(16),
+                    bigInt(3).shiftLeft(4).xor(1), bigInt(5) > bigInt(4), bigInt(5).compare(5),
+                    bigInt(2).modPow(10, 1000), bigInt(12).equals("12"), bigInt(255).bitLength(),
+                    bigInt.gcd(12, 18), bigInt("123456789012345678901234567890")],
+                absent: [typeof Date, typeof Math.random] }};
+        }}"#
+    );
+    let script = format!("{{ fault: function () {{}}, {script} }}");
+    let tracing = json!({ "tracer": script, "tracerConfig": { "a": [1, 2] } });
+    let said = traced(&tracing, 200_000, &codes);
+    let nobody = format!("{:#x}", Address::ZERO);
+    let at = |value: u64| format!("0x{value:064x}");
+    let step = |slot: u64, opcode: u8| {
+        json!([zero, nobody, "0", "0x010203", at(slot), "5", opcode, false])
+    };
+    assert_eq!(said["seen"], json!([step(0, op::SSTORE), step(7, op::SELFDESTRUCT)]));
+    assert_eq!(said["config"], json!({ "a": [1, 2] }));
+    let context = json!(["CALL", nobody, zero, "0x010203", 200_000, "0", 0, "0x", null, "number"]);
+    assert_eq!(said["ctx"], context);
+    let state = json!(["0x00", 0, true, false, "5", "0x", "0", at(7)]);
+    assert_eq!(said["state"], state);
+    let two = contract(1).create2(U256::from(7).to_be_bytes(), keccak256([0x60, 0]));
+    let made = json!([
+        format!("{:#x}", contract(1).create(3)),
+        format!("{two:#x}"),
+        "0x1001",
+        true,
+        false,
+        format!("0x{:064x}", 0xabc),
+        "0x01ff"
+    ]);
+    assert_eq!(said["made"], made);
+    let numbers = json!([
+        "12",
+        "510",
+        "-3",
+        "-1",
+        format!("1{:050}", 0),
+        "49",
+        true,
+        0,
+        "24",
+        true,
+        "8",
+        "6",
+        "123456789012345678901234567890"
+    ]);
+    assert_eq!(said["numbers"], numbers);
+    assert_eq!(said["absent"], json!(["undefined", "undefined"]));
+}
+
+/// Goal: a script that is none, fails, never ends or takes too much is an error that says where.
+#[test]
+fn what_is_wrong_with_a_script_is_said() {
+    let codes = [bytes(Code::default().push(1).op(op::POP))];
+    let whole = |script: &str| {
+        let tracing = json!({ "tracer": script });
+        run(job(&tracing, 100_000, &codes), 20_000).expect_err("it fails").to_string()
+    };
+    let result = "result: function () { return 1; }";
+    for (script, expected) in [
+        ("{ step: ", "SyntaxError: "),
+        ("{ result: function () {} }", "trace object must expose a function fault()"),
+        ("null + {}", "trace object must expose a function result()"),
+        (
+            "{ result: function () {}, fault: function () {}, enter: function () {} }",
+            "trace object must expose either both or none of enter() and exit()",
+        ),
+        ("notATracer", "no tracer is named notATracer"),
+        ("not.a.tracer", "ReferenceError: not is not defined in server-side tracer function"),
+    ] {
+        let said = whole(script);
+        assert!(said.contains(expected), "{script}: {said}");
+    }
+    for (body, expected) in [
+        ("step: function (log) { log.stack.peek(5); }", "out of bound stack: size 0, index 5"),
+        ("step: function (log) { log.memory.getUint(0); }", "available 0, offset 0, size 32"),
+        ("step: function (log) { log.memory.slice(0, 2e6); }", "limit for padding memory slice"),
+        ("step: function (log, db) { db.getNonce('0x01'); }", "expected a Uint8Array"),
+        ("step: function () { throw 'enough'; }", "enough in server-side tracer function 'step'"),
+        ("step: function () { while (true) {} }", "no end after 20 million jumps and calls"),
+        ("step: function f() { f(); }", "in server-side tracer function 'step'"),
+        (
+            "kept: [], step: function () { for (;;) { this.kept.push(new Uint8Array(1e6)); } }",
+            "in server-side tracer function 'step'",
+        ),
+        ("setup: function () { null.a; }", "in server-side tracer function 'setup'"),
+    ] {
+        let said = says(&format!("{body}, {result}"), &codes).expect_err("it fails");
+        assert!(said.contains(expected), "{body}: {said}");
+    }
+    let said = says("result: function () { return unknown; }", &codes).expect_err("it fails");
+    let expected = "ReferenceError: unknown is not defined in server-side tracer function 'result'";
+    assert_eq!(said, expected);
+    // Nothing said is said.
+    assert_eq!(says("result: function () {}", &codes), Ok(Value::Null));
+}
+
+/// Goal: a script never runs in a step of the trace, only in work that is offloaded, and that ends
+/// when it is told to.
+#[test]
+fn a_script_runs_elsewhere_and_can_be_stopped() {
+    let script = "{ step: function () { for (;;) {} }, fault: function () {}, \
+        result: function () { for (;;) {} } }";
+    let codes = [bytes(Code::default().op(op::STOP))];
+    let mut run = CallRun::new(job(&json!({ "tracer": script }), 100_000, &codes)).expect("fine");
+    let call: HeavyCall = loop {
+        match run.step(20_000) {
+            Step::More { .. } => {}
+            Step::Offload(call) => break call,
+            Step::Done(done) => panic!("it ran here: {done:?}"),
+        }
+    };
+    assert_eq!(call.name(), "script");
+    assert!(call.run(&|| true).is_stopped());
+}
+
+/// Goal: in a trace of several tracers, one may be a script.
+#[test]
+fn a_script_may_be_one_of_several() {
+    let script = "{ count: 0, step: function () { this.count++; }, fault: function () {}, \
+        result: function () { return this.count; } }";
+    let codes = [bytes(Code::default().push(1).op(op::POP).op(op::STOP))];
+    let config = json!({ script: null, "opcountTracer": null });
+    let said = traced(&json!({ "tracer": "muxTracer", "tracerConfig": config }), 90_000, &codes);
+    assert_eq!(said, json!({ script: 3, "opcountTracer": 3 }));
+}
