@@ -1,9 +1,10 @@
 //! Chains in files: what one node made, another imports and exports again.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -141,6 +142,35 @@ fn an_export_writes_both_files_or_none() {
     assert_eq!(fs::read(&file).expect("it stays"), blocks);
     let names = fs::read_dir(place.path("")).expect("a folder").count();
     assert_eq!(names, 5, "made, genesis.json, chain.rlp, exported.json, chain.part");
+}
+
+/// Goal: what hinders an import from cleaning up does not hide why there is something to clean up.
+/// Method: blocks from a pipe; while it waits for them, a file is put into the folder it made.
+#[test]
+fn an_import_that_cannot_clean_up_says_why_it_failed() {
+    let place = Place::new("chain-unclean");
+    let [pipe, genesis_file, made] = ["pipe", "genesis.json", "made"].map(|it| place.path(it));
+    fs::write(&genesis_file, genesis(31_337).to_string()).expect("it can be written");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let import = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["import", &pipe, "--chain", &genesis_file, "--datadir", &made])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // Opened once it reads: the database is there by then.
+    let mut blocks = fs::OpenOptions::new().write(true).open(&pipe).expect("it is read");
+    fs::write(Path::new(&made).join("other"), "").expect("it can be written");
+    blocks.write_all(&[0x83, 1, 2, 3]).expect("it is read");
+    drop(blocks);
+    let output = import.wait_with_output().expect("it ends");
+    let error = String::from_utf8_lossy(&output.stderr);
+    let expected = format!(
+        "error: {pipe}: at byte 0: expected a list (a block), found byte 0x83; then cannot remove \
+         {made}: Directory not empty"
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
 }
 
 /// Goal: at a broken block the import stops, says which it is, and keeps what came before; a file
