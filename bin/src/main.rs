@@ -2,6 +2,8 @@
 #![expect(clippy::print_stdout, reason = "the command line prints")]
 
 mod args;
+#[cfg(test)]
+mod bad_disk;
 mod banner;
 mod chain_file;
 mod db;
@@ -15,6 +17,7 @@ mod otlp;
 mod state_file;
 mod test;
 mod top;
+mod whole_file;
 
 use std::{ffi::OsString, process::ExitCode};
 

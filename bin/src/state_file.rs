@@ -1,13 +1,11 @@
 //! State files of the devnet, in anvil's format: loaded before it starts, written when it ends and
 //! meanwhile.
 //!
-//! Neither way holds a file in memory. A file is written beside its place and renamed, so that its
-//! name never means half of it.
+//! Neither way holds a file in memory, and no name ever means half of one.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, Write as _},
+    fs::File,
+    io::Write as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -22,7 +20,7 @@ use signal_hook::{
     flag,
 };
 
-use crate::args::StateArgs;
+use crate::{args::StateArgs, whole_file::WholeFile};
 
 /// The file in a folder that is given in place of a file, as on anvil.
 const NAME_IN_FOLDER: &str = "state.json";
@@ -127,9 +125,9 @@ fn tell(path: &Path, report: &RestoreReport) {
 /// Where the state is written to.
 #[derive(Clone)]
 pub(crate) struct Target {
+    /// As it was asked for.
     path: PathBuf,
-    /// Beside it, until it is whole.
-    part: PathBuf,
+    place: WholeFile,
     interval: Duration,
     spec: Arc<ChainSpec>,
 }
@@ -143,10 +141,9 @@ impl Target {
                 "--preserve-historical-states: only the last state is written; --datadir keeps all"
             );
         }
-        let mut part = OsString::from(&path);
-        part.push(".part");
         let interval = args.state_interval.map_or(INTERVAL_DEFAULT, Duration::from_secs);
-        Some(Self { path, part: part.into(), interval, spec: Arc::clone(spec) })
+        let place = WholeFile::at(&path);
+        Some(Self { path, place, interval, spec: Arc::clone(spec) })
     }
 
     /// Writes the state, on this thread.
@@ -155,6 +152,14 @@ impl Target {
     ///
     /// The file cannot be written, and is as it was; the database fails.
     pub(crate) fn write(&self, durable: &Durable) -> Result<()> {
+        let written = self.write_and_keep(durable);
+        if written.is_err() {
+            self.place.discard();
+        }
+        written
+    }
+
+    fn write_and_keep(&self, durable: &Durable) -> Result<()> {
         let mut file = self.create()?;
         let mut dump = durable.dump(&self.spec);
         let (mut text, mut is_more) = (Vec::with_capacity(2 * WRITE_BYTES), true);
@@ -210,21 +215,41 @@ impl Target {
     }
 
     fn create(&self) -> Result<File> {
-        // A new one: a write that an end of the node has cut off may still go to the last.
-        match fs::remove_file(&self.part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => File::create(&self.part),
-        }
-        .with_context(|| self.cannot())
+        self.place.create().with_context(|| self.cannot())
     }
 
     /// Gives the whole file its name.
     fn keep(&self, file: &File) -> Result<()> {
-        let synced = file.sync_all();
-        synced.and_then(|()| fs::rename(&self.part, &self.path)).with_context(|| self.cannot())
+        let synced = self.place.sync(file);
+        synced.and_then(|()| self.place.publish()).with_context(|| self.cannot())
     }
 
     fn cannot(&self) -> String {
         format!("cannot write the state to {}", self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::bad_disk::BadDisk;
+
+    /// Goal: a state that cannot be written leaves the file as it was, and no part of itself.
+    #[test]
+    fn a_state_that_cannot_be_written_leaves_nothing() {
+        let folder = std::env::temp_dir().join(format!("evenkeel-dump-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join(NAME_IN_FOLDER);
+        fs::write(&path, "old").expect("it can be written");
+        let (disk, database, spec) = BadDisk::database();
+        let target = Target { place: WholeFile::at(&path), path, interval: INTERVAL_DEFAULT, spec };
+        disk.break_down(true);
+        let error = target.write(&database.durable()).expect_err("a bad disk");
+        assert_eq!(crate::one_line(&error), "injected fault at write 7");
+        assert_eq!(fs::read_to_string(&target.path).expect("it stays"), "old");
+        assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1);
+        fs::remove_dir_all(&folder).expect("it is there");
     }
 }

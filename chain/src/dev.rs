@@ -10,6 +10,7 @@ use crate::{
     chain_id::ChainIds,
     fork::Fork,
     genesis::blob_schedule,
+    genesis_file::BLOB_FORKS,
     limits::{BASE_FEE_INITIAL, EXTRA_DATA_BYTES_MAX},
     spec::{Activation, ChainSpec, Genesis, Timestamps},
 };
@@ -121,9 +122,8 @@ pub(crate) fn all_from_the_start(
         let is_by_time = fork >= Fork::Shanghai;
         (fork, if is_by_time { Activation::Timestamp(0) } else { Activation::Height(0) })
     });
-    let with_blobs = [Fork::Cancun, Fork::Prague, Fork::Osaka, Fork::Bpo1, Fork::Bpo2];
     let times: Vec<_> =
-        known().filter(|fork| with_blobs.contains(fork)).map(|fork| (fork.name(), 0)).collect();
+        known().filter(|fork| BLOB_FORKS.contains(fork)).map(|fork| (fork.name(), 0)).collect();
     let blobs = blob_schedule(&times, &BTreeMap::new())
         .expect("the built-in parameters of the known forks are complete");
     (forks.collect(), blobs)

@@ -11,7 +11,8 @@ use crate::{Header, limits::DIFFERENCE_CHARS_MAX, spec::ChainSpec};
 pub struct Difference {
     /// Its path in a genesis file, such as `config.chainId`.
     pub field: String,
-    /// What the one spec says; `null` if it says nothing. Cut at [`DIFFERENCE_CHARS_MAX`].
+    /// What the one spec says; `null` if it says nothing. Of more than [`DIFFERENCE_CHARS_MAX`]
+    /// characters those around the first difference, with "…" where others are left out.
     pub ours: String,
     /// What the other says.
     pub theirs: String,
@@ -69,15 +70,58 @@ fn first_difference(field: String, ours: &Value, theirs: &Value) -> Option<Diffe
             first_difference(field, ours.unwrap_or(&Value::Null), theirs.unwrap_or(&Value::Null))
         });
     }
-    let shown = |value: &Value| value.to_string().chars().take(DIFFERENCE_CHARS_MAX).collect();
-    (ours != theirs).then(|| Difference { field, ours: shown(ours), theirs: shown(theirs) })
+    (ours != theirs).then(|| {
+        let (ours, theirs) = (ours.to_string(), theirs.to_string());
+        let same = ours.chars().zip(theirs.chars()).take_while(|(our, their)| our == their).count();
+        Difference { field, ours: shown(&ours, same), theirs: shown(&theirs, same) }
+    })
+}
+
+/// `text`, or of a long one [`DIFFERENCE_CHARS_MAX`] characters with the one at `at` in the middle.
+fn shown(text: &str, at: usize) -> String {
+    let count = text.chars().count();
+    if count <= DIFFERENCE_CHARS_MAX {
+        return text.to_owned();
+    }
+    let start = at.saturating_sub(DIFFERENCE_CHARS_MAX / 2);
+    let part: String = text.chars().skip(start).take(DIFFERENCE_CHARS_MAX).collect();
+    let (is_start, is_end) = (start == 0, start + DIFFERENCE_CHARS_MAX >= count);
+    format!("{}{part}{}", if is_start { "" } else { "…" }, if is_end { "" } else { "…" })
 }
 
 #[cfg(test)]
 mod tests {
     use alloy_primitives::{Address, U256};
+    use serde_json::json;
 
-    use crate::{ChainSpec, DevOptions};
+    use super::first_difference;
+    use crate::{ChainSpec, DevOptions, limits::DIFFERENCE_CHARS_MAX};
+
+    /// Goal: of long values the place is shown where they differ, and that they are cut.
+    #[test]
+    fn long_values_are_shown_where_they_differ() {
+        let [ours, theirs] =
+            ["1", "2"].map(|it| format!("0x{}{it}{}", "1".repeat(999), "0".repeat(999)));
+        let (ones, zeros) = ("1".repeat(DIFFERENCE_CHARS_MAX), "0".repeat(DIFFERENCE_CHARS_MAX));
+        let half = DIFFERENCE_CHARS_MAX / 2;
+        let middle = |digit| format!("…{}{digit}{}…", &ones[..half], &zeros[..half - 1]);
+        let cut = &ours[..1_000];
+        for (theirs, expected) in [
+            (theirs.as_str(), [middle('1'), middle('2')]),
+            (
+                cut,
+                [
+                    format!("…{}{}…", &ones[..half + 2], &zeros[..half - 2]),
+                    format!("…{}\"", &ones[..half]),
+                ],
+            ),
+            ("0x", [format!("\"0x{}…", &ones[3..]), "\"0x\"".to_owned()]),
+        ] {
+            let found = first_difference(String::new(), &json!(ours), &json!(theirs));
+            let found = found.expect("two values");
+            assert_eq!([found.ours, found.theirs], expected);
+        }
+    }
 
     /// Goal: the field and both values are named; accounts that were funded are no difference.
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     chain_id::ChainIds,
     dao::DaoFork,
     fork::Fork,
-    genesis_file::{EXTENSION, Extension},
+    genesis_file::{BLOB_FORKS, EXTENSION, Extension},
     limits::{
         BLOBS_MAX, EXTRA_DATA_BYTES_MAX, GAS_LIMIT_MAX, GAS_LIMIT_MIN, GENESIS_NUMBER_MAX,
         GENESIS_TIMESTAMP_MAX,
@@ -164,7 +164,7 @@ impl ChainSpec {
         let timestamp = bounded("timestamp", file.timestamp.into(), GENESIS_TIMESTAMP_MAX)?;
         let base_fee = file.base_fee_per_gas.map(|fee| bounded("baseFeePerGas", fee, u64::MAX));
         let forks = fork_schedule(&file.config, file.difficulty)?;
-        let blobs = blob_schedule(&blob_times(&file.config), &file.config.blob_schedule)?;
+        let blobs = blob_schedule(&blob_times(&forks, &file.config), &file.config.blob_schedule)?;
         Ok(Self {
             chain_id: file.config.chain_id,
             ids: ChainIds::default(),
@@ -394,19 +394,19 @@ fn check_order(
     }
 }
 
-/// When each entry of `blobSchedule` begins to hold.
-fn blob_times(config: &ChainConfig) -> Vec<(&'static str, u64)> {
-    let times = [
-        ("cancun", config.cancun_time),
-        ("prague", config.prague_time),
-        ("osaka", config.osaka_time),
-        ("bpo1", config.bpo1_time),
-        ("bpo2", config.bpo2_time),
-        ("bpo3", config.bpo3_time),
-        ("bpo4", config.bpo4_time),
-        ("bpo5", config.bpo5_time),
-    ];
-    times.into_iter().filter_map(|(name, time)| Some((name, time?))).collect()
+/// When each entry of `blobSchedule` begins to hold: those of `forks`, with what was filled in for
+/// Besu, and those that are no forks here.
+fn blob_times(
+    forks: &BTreeMap<Fork, Activation>,
+    config: &ChainConfig,
+) -> Vec<(&'static str, u64)> {
+    let known = BLOB_FORKS.into_iter().map(|fork| match forks.get(&fork) {
+        Some(Activation::Timestamp(time)) => (fork.name(), Some(*time)),
+        _ => (fork.name(), None),
+    });
+    let later =
+        [("bpo3", config.bpo3_time), ("bpo4", config.bpo4_time), ("bpo5", config.bpo5_time)];
+    known.chain(later).filter_map(|(name, time)| Some((name, time?))).collect()
 }
 
 /// Blob parameters by time, of the forks in `times` and the entries of the file.

@@ -25,7 +25,8 @@ pub(crate) struct Extension {
 }
 
 /// Forks with blobs of their own; those after the last are BPO3 to BPO5.
-const BLOB_FORKS: [Fork; 5] = [Fork::Cancun, Fork::Prague, Fork::Osaka, Fork::Bpo1, Fork::Bpo2];
+pub(crate) const BLOB_FORKS: [Fork; 5] =
+    [Fork::Cancun, Fork::Prague, Fork::Osaka, Fork::Bpo1, Fork::Bpo2];
 
 impl ChainSpec {
     /// The genesis in geth's format; [`from_genesis_json`](Self::from_genesis_json) reads a chain
@@ -111,6 +112,7 @@ impl ChainSpec {
     fn write_blobs(&self, config: &mut ChainConfig) {
         let known: Vec<_> =
             BLOB_FORKS.into_iter().filter(|fork| self.forks.contains_key(fork)).collect();
+        // S3
         let of_forks = known.iter().zip(&self.blobs);
         config.blob_schedule =
             of_forks.map(|(fork, (_, params))| (fork.name().to_owned(), *params)).collect();

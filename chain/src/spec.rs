@@ -8,6 +8,8 @@
 //! - S1: forks are active in their order; a fork by time needs London by height, as in geth, and
 //!   Paris by total difficulty where that is how the chain came to it.
 //! - S2: blob parameters never divide by zero: fraction and maximum are positive.
+//! - S3: every fork with blobs has its parameters, in the order of the forks; then come those of
+//!   BPO3 to BPO5.
 
 use std::collections::BTreeMap;
 

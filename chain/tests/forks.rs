@@ -197,6 +197,24 @@ fn genesis_files_of_besu_are_read() {
     assert_eq!(error.to_string(), "genesis: 'constantinopleFixBlock' is not a block number");
 }
 
+/// Goal: of a genesis of Besu that leaves out forks with blobs the same chain is written, with
+/// those forks and the parameters of each.
+#[test]
+fn forks_that_besu_leaves_out_are_written() {
+    let later = r#","shanghaiTime":5,"osakaTime":40,"bpo3Time":50,"blobSchedule":{"bpo3":
+        {"target":3,"max":7,"baseFeeUpdateFraction":9}}"#;
+    for config in [r#","pragueTime":0"#, r#","cancunTime":7,"bpo2Time":9"#, later, ""] {
+        let spec = spec(&format!(r#","londonBlock":0,"qbft":{{}}{config}"#));
+        let text = spec.to_genesis_json();
+        let again = ChainSpec::from_genesis_json(&text).expect("we wrote it");
+        assert_eq!((spec.difference(&again), &again), (None, &spec), "{config}");
+    }
+    let text = spec(r#","pragueTime":0,"qbft":{}"#).to_genesis_json();
+    let written: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let max = |fork: &str| written["config"]["blobSchedule"][fork]["max"].as_u64();
+    assert_eq!((max("cancun"), max("prague"), max("osaka")), (Some(6), Some(9), None), "{text}");
+}
+
 /// EIP-7934: since Osaka a block has at most 8 MiB; before, gas alone bounds it.
 #[test]
 fn blocks_are_bounded_since_osaka() {

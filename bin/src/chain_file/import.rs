@@ -7,7 +7,7 @@
 //! await being written.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::BufReader,
     path::{Path, PathBuf},
     sync::{
@@ -30,6 +30,7 @@ use signal_hook::{
 };
 
 use super::blocks::{Batch, BlockId, Items, Taken};
+use crate::one_line;
 
 /// Blocks below the head that are kept in memory until the last file ends. Deeper branches are
 /// refused, as nodes do that call older blocks final.
@@ -77,27 +78,41 @@ pub(crate) fn import(files: &[PathBuf], chain: Option<&Path>, datadir: &Path) ->
         told: now(),
     };
     let read = files.iter().try_for_each(|path| importing.file(path));
-    let kept = importing.settle(0);
+    let kept = importing.settle(0).context("the last blocks cannot be written");
+    let ended = both(read, kept);
     let is_empty = importing.blocks.durable() == importing.blocks.spec().genesis.number;
-    if is_new && is_empty && read.is_err() {
+    if is_new && is_empty && ended.is_err() {
         drop(importing);
-        database.remove().context("the database of the genesis alone cannot be removed")?;
-        if !had_folder {
-            let shown = datadir.display();
-            std::fs::remove_dir(datadir).with_context(|| format!("cannot remove {shown}"))?;
+        let removed = remove(database, (!had_folder).then_some(datadir));
+        if removed.is_ok() {
+            println!("imported 0 blocks; no database was made in {}", datadir.display());
         }
-        println!("imported 0 blocks; no database was made in {}", datadir.display());
-        return read;
+        return both(ended, removed);
     }
     importing.tell();
-    read.and(kept)
+    ended
+}
+
+/// Takes the database off the disk, and the folder that was made for it.
+fn remove(database: Database, folder: Option<&Path>) -> Result<()> {
+    database.remove().context("the database of the genesis alone cannot be removed")?;
+    let Some(folder) = folder else { return Ok(()) };
+    fs::remove_dir(folder).with_context(|| format!("cannot remove {}", folder.display()))
+}
+
+/// What failed first, with what failed after it and because of it.
+fn both(first: Result<()>, then: Result<()>) -> Result<()> {
+    match (first, then) {
+        (Err(first), Err(then)) => Err(anyhow!("{}; then {}", one_line(&first), one_line(&then))),
+        (first, then) => first.and(then),
+    }
 }
 
 /// The chain of the database, which is to be that of the genesis file if both are there.
 fn chain_spec(file: Option<&Path>, stored: Option<ChainSpec>, datadir: &Path) -> Result<ChainSpec> {
     let asked = file.map(|path| {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
         let spec = ChainSpec::from_genesis_json(&text);
         let spec = spec.with_context(|| format!("{shown} is not a genesis file"))?;
         anyhow::Ok((shown, spec))
@@ -188,7 +203,14 @@ impl Importing<'_> {
         };
         let chain = self.database.durable().chain;
         let genesis = chain.genesis();
-        let first = chain.header(genesis).ok().flatten().expect("a database has its genesis");
+        let first = match chain.header(genesis) {
+            Ok(first) => first.context("it is not there"),
+            Err(error) => Err(error.into()),
+        };
+        let first = match first.context("cannot read the genesis of the database") {
+            Ok(first) => first,
+            Err(error) => return error,
+        };
         if number <= genesis.get() {
             let found = header_difference(&block.header, &first.header);
             let found = found.map_or_else(String::new, |found| {
@@ -237,4 +259,57 @@ fn now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).expect("it begins at zero");
     Duration::new(seconds, u32::try_from(now.tv_nsec).expect("below a billion"))
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_chain::{Header, SealedBlock};
+
+    use super::*;
+    use crate::bad_disk::BadDisk;
+
+    /// Goal: a disk that fails where a block is refused is told, and is no panic.
+    #[test]
+    fn a_disk_that_fails_is_told_where_a_block_is_refused() {
+        let (disk, mut database, spec) = BadDisk::database();
+        let header = Header { number: 5, ..Header::default() };
+        let rlp = SealedBlock::seal(header, Vec::new(), Vec::new(), None).encode_rlp();
+        let limits = Limits::consensus();
+        let blocks = BlockImport::new(Arc::clone(&spec), database.tip(), limits, SLICE_GAS);
+        let mut importing = Importing {
+            blocks,
+            database: &mut database,
+            is_stopped: Arc::default(),
+            count: 0,
+            since: now(),
+            told: now(),
+        };
+        for (is_bad, expected) in [
+            (false, "is not here: the head of the chain is block 0 0x"),
+            (true, ": cannot read the genesis of the database: injected fault at write 7"),
+        ] {
+            let batch = Batch::read(&mut Items::new(&rlp[..]), &spec);
+            let block = batch.blocks.into_iter().next().expect("a block");
+            disk.break_down(is_bad);
+            let error = importing.block(Path::new("chain.rlp"), block).expect_err("no parent");
+            let said = one_line(&error);
+            assert!(said.starts_with("chain.rlp: at byte 0: block 5 0x"), "{said}");
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    /// Goal: no error hides the one before it.
+    #[test]
+    fn what_failed_first_is_told_first() {
+        let failed = |what: &'static str| Err(anyhow!("disk").context(what));
+        assert_eq!(both(Ok(()), Ok(())).map_err(|error| one_line(&error)), Ok(()));
+        for (first, then, expected) in [
+            (failed("read"), Ok(()), "read: disk"),
+            (Ok(()), failed("kept"), "kept: disk"),
+            (failed("read"), failed("kept"), "read: disk; then kept: disk"),
+        ] {
+            let error = both(first, then).expect_err(expected);
+            assert_eq!(one_line(&error), expected);
+        }
+    }
 }

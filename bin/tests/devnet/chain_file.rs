@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -85,7 +86,7 @@ fn chains_are_exported_and_imported() {
     assert!(done(&["db", "verify", "--datadir", &taken]).ends_with("ok\n"));
     let error = failed(&["export", &again, "2", "4", "--datadir", &taken]);
     assert!(error.contains("blocks 2 to 4 were asked for, the chain has 0 to 3"), "{error}");
-    assert!(!Path::new(&place.path("again.part")).exists());
+    assert!(!Path::new(&place.path("again.rlp.part")).exists());
 
     let mut node = Devnet::start(&["--chain", &genesis_file, "--datadir", &taken, "--no-mining"]);
     let served = node.call("eth_getBlockByNumber", &json!(["latest", false]));
@@ -93,6 +94,83 @@ fn chains_are_exported_and_imported() {
     let before = node.call("eth_getTransactionCount", &json!([ALICE, "0x1"]));
     assert_eq!(before, "0x1", "the past is there");
     assert_eq!(node.terminate(), Some(0));
+}
+
+/// Goal: an export replaces what it was asked to and nothing else, both files or none; blocks also
+/// go down a pipe, alone. A file that cannot be written is named as it was asked for.
+#[test]
+fn an_export_writes_both_files_or_none() {
+    let place = Place::new("chain-export");
+    three_blocks(&place);
+    let [made, file, genesis_file, part] =
+        ["made", "chain.rlp", "exported.json", "chain.part"].map(|it| place.path(it));
+    fs::write(&part, "another's").expect("it can be written");
+    fs::write(&genesis_file, "old").expect("it can be written");
+    let whole = ["export", &file, "--genesis", &genesis_file, "--datadir", &made];
+    done(&whole);
+    let blocks = fs::read(&file).expect("written");
+    assert_eq!(fs::read_to_string(&part).expect("it stays"), "another's");
+
+    let out = "/proc/self/fd/1";
+    let piped = evenkeel(&["export", out, "--datadir", &made]);
+    assert!(piped.status.success() && piped.stdout == blocks, "{:?}", piped.status);
+    assert_eq!(piped.stderr, b"exported 4 blocks, #0 to #3\n");
+
+    fs::write(&genesis_file, "old").expect("it can be written");
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["export", out, "--genesis", &genesis_file, "--datadir", &made])
+        .stdout(writer)
+        .output()
+        .expect("the binary runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.starts_with("error: cannot write /proc/self/fd/1: Broken pipe"), "{error}");
+    assert_eq!(fs::read_to_string(&genesis_file).expect("it stays"), "old");
+    for name in ["made/../chain.rlp", "chain.rlp.part"] {
+        let other = place.path(name);
+        let error = failed(&["export", &file, "--genesis", &other, "--datadir", &made]);
+        let expected = format!("the genesis cannot go to {other} and the blocks to {file}: ");
+        assert!(error.contains(&expected), "{error}");
+    }
+    let nowhere = place.path("nowhere/chain.rlp");
+    let error = failed(&["export", &nowhere, "--genesis", &genesis_file, "--datadir", &made]);
+    assert!(error.contains(&format!("cannot write {nowhere}: No such file")), "{error}");
+    let error = failed(&["export", &made, "--datadir", &made]);
+    assert!(error.contains(&format!("cannot write {made}: Is a directory")), "{error}");
+    assert_eq!(fs::read_to_string(&genesis_file).expect("it stays"), "old");
+    assert_eq!(fs::read(&file).expect("it stays"), blocks);
+    let names = fs::read_dir(place.path("")).expect("a folder").count();
+    assert_eq!(names, 5, "made, genesis.json, chain.rlp, exported.json, chain.part");
+}
+
+/// Goal: what hinders an import from cleaning up does not hide why there is something to clean up.
+/// Method: blocks from a pipe; while it waits for them, a file is put into the folder it made.
+#[test]
+fn an_import_that_cannot_clean_up_says_why_it_failed() {
+    let place = Place::new("chain-unclean");
+    let [pipe, genesis_file, made] = ["pipe", "genesis.json", "made"].map(|it| place.path(it));
+    fs::write(&genesis_file, genesis(31_337).to_string()).expect("it can be written");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let import = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["import", &pipe, "--chain", &genesis_file, "--datadir", &made])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // Opened once it reads: the database is there by then.
+    let mut blocks = fs::OpenOptions::new().write(true).open(&pipe).expect("it is read");
+    fs::write(Path::new(&made).join("other"), "").expect("it can be written");
+    blocks.write_all(&[0x83, 1, 2, 3]).expect("it is read");
+    drop(blocks);
+    let output = import.wait_with_output().expect("it ends");
+    let error = String::from_utf8_lossy(&output.stderr);
+    let expected = format!(
+        "error: {pipe}: at byte 0: expected a list (a block), found byte 0x83; then cannot remove \
+         {made}: Directory not empty"
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
 }
 
 /// Goal: at a broken block the import stops, says which it is, and keeps what came before; a file
