@@ -319,7 +319,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             system,
             vtable: &Self::VTABLE,
             identity: Born::new(),
-            taken: Taken::new(),
+            taken: Taken::new(spec.items_max, spec.bytes_max),
             used: AtomicU32::new(0),
             debt: AtomicU32::new(0),
             reductions: AtomicU64::new(0),

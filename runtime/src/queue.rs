@@ -70,10 +70,10 @@ const CLOSED: u64 = 1 << 63;
 /// The most letters a queue can be told to hold: half of what can be counted.
 pub(crate) const ITEMS_MAX: u32 = 1 << (ITEM_BITS - 1);
 /// The most bytes one letter weighs: as many as 64 senders can find no room for at once.
-const LETTER_BYTES_MAX: u64 = 1 << 32;
+const LETTER_BYTES_MAX: u32 = u32::MAX;
 /// The most bytes a queue can be told to hold.
 const BYTES_MAX: u64 = 1 << 38;
-const _: () = assert!(BYTES_MAX + 64 * LETTER_BYTES_MAX <= CLOSED >> ITEM_BITS);
+const _: () = assert!(BYTES_MAX + 64 * LETTER_BYTES_MAX as u64 <= CLOSED >> ITEM_BITS);
 
 /// Why a letter was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +104,9 @@ unsafe impl Sync for Taken {}
 unsafe impl Send for Taken {}
 
 impl Taken {
-    pub(crate) fn new() -> Self {
-        Self(UnsafeCell::new(Own::EMPTY))
+    /// What goes with a queue of these bounds.
+    pub(crate) fn new(items_max: usize, bytes_max: usize) -> Self {
+        Self(UnsafeCell::new(Own::new(items_max, bytes_max)))
     }
 }
 
@@ -114,29 +115,43 @@ struct Own {
     /// The oldest letter; or, with the mark [`EMPTIED`], the newest one that was taken: its message
     /// is gone, and the queue's word still links to it (Q5).
     first: *mut Link,
-    /// Room of letters that were opened in this turn, and is not given back yet.
-    owed_items: u32,
-    owed_bytes: u32,
+    /// Room of letters that were opened in this turn, and is not given back yet; and the most of it
+    /// that is kept back. They lie here because the queue's own bounds lie in the senders' line.
+    owed_items: u8,
+    owed_items_max: u8,
+    owed_bytes: u16,
+    owed_bytes_max: u16,
 }
 
 impl Own {
-    const EMPTY: Self = Self { first: ptr::null_mut(), owed_items: 0, owed_bytes: 0 };
     /// The most room that is kept back, if a mailbox holds much.
-    const OWED_ITEMS_MAX: u32 = 32;
-    const OWED_BYTES_MAX: u32 = 1 << 14;
+    const OWED_ITEMS_MAX: u8 = 32;
+    const OWED_BYTES_MAX: u16 = 1 << 14;
+
+    fn new(items_max: usize, bytes_max: usize) -> Self {
+        let items = u8::try_from(items_max / 8).unwrap_or(u8::MAX);
+        let bytes = u16::try_from(bytes_max / 8).unwrap_or(u16::MAX);
+        Self {
+            first: ptr::null_mut(),
+            owed_items: 0,
+            owed_items_max: items.min(Self::OWED_ITEMS_MAX),
+            owed_bytes: 0,
+            owed_bytes_max: bytes.min(Self::OWED_BYTES_MAX),
+        }
+    }
 
     /// Adds a letter's room. All that is owed, if it is time to give it back.
     #[inline]
-    fn owe(&mut self, room: u64, queue: &Queue) -> u64 {
+    fn owe(&mut self, room: u64) -> u64 {
         // Of bytes beyond the bound it says only that they are.
-        let bytes = u32::try_from(room >> ITEM_BITS).unwrap_or(u32::MAX);
-        let is_much = self.owed_items >= (queue.items_max / 8).min(Self::OWED_ITEMS_MAX)
-            || u64::from(self.owed_bytes.saturating_add(bytes)) > queue.owed_bytes_max();
+        let bytes = u16::try_from(room >> ITEM_BITS).unwrap_or(u16::MAX);
+        let owed_bytes = self.owed_bytes.saturating_add(bytes);
+        let is_much = self.owed_items >= self.owed_items_max || owed_bytes > self.owed_bytes_max;
         if is_much || self.has_none() {
             return self.take_owed() + room;
         }
-        self.owed_items += u32::from(room > 0);
-        self.owed_bytes += bytes;
+        self.owed_items += u8::from(room > 0);
+        self.owed_bytes = owed_bytes;
         0
     }
 
@@ -357,10 +372,11 @@ impl Queue {
                 unsafe { Letter::<M>::empty(link) }
             } else {
                 own.first = next;
+                letter::fetch(next);
                 // SAFETY: as the caller says.
                 unsafe { Letter::<M>::from_link(link) }.open()
             };
-            let room = own.owe(weight.room(), self);
+            let room = own.owe(weight.room());
             if room > 0 {
                 freed(self.give_back(room));
             }
@@ -397,12 +413,6 @@ impl Queue {
         usize::try_from(room & ITEM_MASK).expect("24 bits")
     }
 
-    /// Bytes whose room may be kept back within a turn.
-    #[inline]
-    fn owed_bytes_max(&self) -> u64 {
-        (self.bytes_max / 8).min(u64::from(Own::OWED_BYTES_MAX))
-    }
-
     /// Takes all that came after `emptied` (null if nothing is linked), the oldest first (Q2).
     ///
     /// # Safety
@@ -421,7 +431,9 @@ impl Queue {
             let link = NonNull::new(newest).expect("the list ends at what was emptied");
             // SAFETY: from the word down to the emptied one all letters are the owner's to take;
             // senders do not read what is below their own.
-            let next = &unsafe { link.as_ref() }.next;
+            let this = unsafe { link.as_ref() };
+            this.fetch_older();
+            let next = &this.next;
             newest = next.load(Ordering::Relaxed);
             next.store(oldest, Ordering::Relaxed);
             oldest = link.as_ptr();
@@ -498,7 +510,7 @@ impl Queue {
         let head = self.head.swap(with_tags(ptr::null_mut(), SHUT), Ordering::AcqRel);
         self.close();
         // SAFETY: as the caller says.
-        let mut own = taken.0.with_mut(|own| mem::replace(unsafe { &mut *own }, Own::EMPTY));
+        let mut own = taken.0.with_mut(|own| mem::replace(unsafe { &mut *own }, Own::new(0, 0)));
         let mut weight = own.take_owed();
         let mut letters = Vec::new();
         let mut collect = |mut link: *mut Link, end: *mut Link| {
@@ -508,7 +520,7 @@ impl Queue {
                 // SAFETY: both lists belong to the caller now.
                 let this = unsafe { letter.as_ref() };
                 (last, link) = (link, this.next.load(Ordering::Relaxed));
-                weight += this.weight.room();
+                weight += this.weight().room();
                 // SAFETY: as the caller says.
                 letters.push(unsafe { Letter::<M>::from_link(letter) });
             }

@@ -41,16 +41,54 @@ impl Weight {
 
     #[inline]
     pub(crate) fn of_bytes(bytes: usize) -> Self {
-        Self(1 | (bytes as u64).min(LETTER_BYTES_MAX) << ITEM_BITS)
+        let bytes = u32::try_from(bytes).unwrap_or(LETTER_BYTES_MAX);
+        Self(1 | u64::from(bytes) << ITEM_BITS)
     }
 }
+
+pub(super) use memory::fetch;
 
 /// The link by which a letter waits. First in every letter.
 #[repr(C, align(16))]
 pub(crate) struct Link {
     /// The letter pushed before this one. Written before the push, read after the take.
     pub(super) next: AtomicPtr<Link>,
-    pub(super) weight: Weight,
+    /// Bytes; or the life that has ordered it, if the hint has the mark [`Link::ORDERED`].
+    what: u32,
+    /// How far from this letter one lies, or has lain, that the same thread wrote some letters
+    /// before: whoever goes from letter to letter asks for its line meanwhile. Nothing else depends
+    /// on it.
+    hint: i32,
+}
+
+impl Link {
+    /// In a hint, which is a multiple of 16.
+    const ORDERED: i32 = 1;
+
+    fn new(weight: Weight, hint: i32) -> Self {
+        let next = AtomicPtr::new(ptr::null_mut());
+        let narrow = |what| u32::try_from(what).expect("both kinds are made of a u32");
+        match weight.life() {
+            Some(life) => Self { next, what: life, hint: hint | Self::ORDERED },
+            None => Self { next, what: narrow(weight.0 >> ITEM_BITS), hint },
+        }
+    }
+
+    #[inline]
+    pub(super) fn weight(&self) -> Weight {
+        if self.hint & Self::ORDERED != 0 {
+            Weight::ordered(self.what)
+        } else {
+            Weight(1 | u64::from(self.what) << ITEM_BITS)
+        }
+    }
+
+    /// Asks for the line of an older letter, which the reader comes to next but some.
+    #[inline]
+    pub(super) fn fetch_older(&self) {
+        let older = ptr::from_ref(self).wrapping_byte_offset((self.hint & !Self::ORDERED) as isize);
+        fetch(older);
+    }
 }
 
 /// The biggest letter that holds its message: one cache line with the link.
@@ -166,15 +204,45 @@ unsafe fn take<P>(link: NonNull<Link>) -> (P, Weight) {
     unsafe {
         let sheet = link.cast::<Sheet<P>>();
         let payload = sheet.as_ref().payload.with_mut(|p| ManuallyDrop::take(&mut *p));
-        (payload, sheet.as_ref().link.weight)
+        (payload, sheet.as_ref().link.weight())
     }
 }
 
 /// Where letters lie: in blocks of the slab.
 #[cfg(not(any(evenkeel_loom, evenkeel_shuttle)))]
 mod memory {
-    use super::{AtomicPtr, Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight, ptr};
+    use std::cell::Cell;
+
+    use super::{Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight};
     use crate::slab::{self, SizeClass};
+
+    /// How many letters a hint leads back: so many lines are under way while a reader waits for
+    /// one.
+    const HINTED: usize = 8;
+
+    /// Where the letters lie that a thread wrote last, and which of these places is next.
+    struct Recent {
+        places: [Cell<usize>; HINTED],
+        next: Cell<usize>,
+    }
+
+    thread_local! {
+        static RECENT: Recent =
+            const { Recent { places: [const { Cell::new(0) }; HINTED], next: Cell::new(0) } };
+    }
+
+    /// The hint of a letter at `at`, which is the last that was written from now on.
+    #[inline]
+    fn hint(at: usize) -> i32 {
+        RECENT.with(|recent| {
+            let next = recent.next.get() % HINTED;
+            recent.next.set(next + 1);
+            let older = recent.places[next].replace(at);
+            i32::try_from(older.wrapping_sub(at).cast_signed()).unwrap_or(0)
+        })
+    }
+
+    pub(in crate::queue) use slab::fetch;
 
     struct Class<P>(std::marker::PhantomData<P>);
 
@@ -190,7 +258,7 @@ mod memory {
     #[inline]
     pub(super) fn write<P>(payload: P, weight: Weight) -> NonNull<Link> {
         let block = slab::take(Class::<P>::of()).cast::<Sheet<P>>();
-        let link = Link { next: AtomicPtr::new(ptr::null_mut()), weight };
+        let link = Link::new(weight, hint(block.addr().get()));
         let payload = UnsafeCell::new(ManuallyDrop::new(payload));
         // SAFETY: the block is ours, and its class is one that the sheet fits in.
         unsafe { block.write(Sheet { link, payload }) };
@@ -210,10 +278,12 @@ mod memory {
 /// Where letters lie under loom and shuttle, whose cells know more than fits in a block.
 #[cfg(any(evenkeel_loom, evenkeel_shuttle))]
 mod memory {
-    use super::{AtomicPtr, Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight, ptr};
+    use super::{Link, ManuallyDrop, NonNull, Sheet, UnsafeCell, Weight};
+
+    pub(in crate::queue) fn fetch(_place: *const Link) {}
 
     pub(super) fn write<P>(payload: P, weight: Weight) -> NonNull<Link> {
-        let link = Link { next: AtomicPtr::new(ptr::null_mut()), weight };
+        let link = Link::new(weight, 0);
         let payload = UnsafeCell::new(ManuallyDrop::new(payload));
         NonNull::from(Box::leak(Box::new(Sheet { link, payload }))).cast()
     }

@@ -17,7 +17,11 @@ struct World {
 impl World {
     fn new(items_max: usize) -> Arc<Self> {
         let queue = Queue::new(items_max, 1 << 20, true);
-        Arc::new(Self { queue, taken: Taken::new(), scheduled: AtomicUsize::new(0) })
+        Arc::new(Self {
+            queue,
+            taken: Taken::new(items_max, 1 << 20),
+            scheduled: AtomicUsize::new(0),
+        })
     }
 
     fn schedule(&self) {

@@ -13,7 +13,8 @@ fn room_is_given_back_in_lots_and_wholly() {
     for _ in 0..300 {
         let items_max = 1 + below(&mut entropy, 400);
         let bytes_max = 1 + below(&mut entropy, 20_000);
-        let (queue, taken) = (Queue::new(items_max, bytes_max, true), Taken::new());
+        let (queue, taken) =
+            (Queue::new(items_max, bytes_max, true), Taken::new(items_max, bytes_max));
         let (mut items, mut bytes) = (0, 0);
         let mut handled = 0;
         for _ in 0..20 {

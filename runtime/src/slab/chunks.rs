@@ -26,7 +26,7 @@ use std::{
 use rustix::mm::{Advice, madvise};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-use super::{Free, Magazine, SizeClass};
+use super::{Magazine, SizeClass};
 use crate::limits::MAGAZINE_BLOCKS;
 
 /// A huge page of x86-64 and, with small pages of 4 KiB, of ARM.
@@ -37,6 +37,11 @@ const LAYOUT: Layout = match Layout::from_size_align(CHUNK_BYTES, CHUNK_BYTES) {
     Ok(layout) => layout,
     Err(_) => unreachable!(),
 };
+
+/// What a block that came home holds.
+struct Free {
+    next: *mut Free,
+}
 
 /// What lies at the beginning of a chunk, on a line of its own.
 #[repr(C, align(64))]
