@@ -1,7 +1,7 @@
 //! Traces as text: streamed, but for the one of a tracer that has no text before its end.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -103,13 +103,13 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    /// Starts traces. The execution is listed, and keeps what is given with it, until all pieces
-    /// are read or it is dropped; that is at the deadline at the latest, whether somebody reads or
-    /// not.
-    pub(super) fn start<K: Send + 'static>(
+    /// Starts traces. The execution is listed, and keeps the place that is given with it, until all
+    /// pieces are read or it is dropped. It sees to its deadline itself; here it is given up if its
+    /// place is to be given back.
+    pub(super) fn start(
         api: &Arc<Api>,
         (client, method): (&Client, Method),
-        (kept, job, frame): (K, TraceJob, TraceFrame),
+        (place, job, frame): (Option<Place>, TraceJob, TraceFrame),
     ) -> Self {
         let share = api.executions.share(client, method);
         let late = CallError::Timeout(job.limits.timeout);
@@ -123,15 +123,20 @@ impl Tracing {
 
         let (system, watched) = (api.system.clone(), Arc::clone(&shared));
         let watching = async move {
-            let deadline = pin!(system.sleep_until(deadline));
-            match select(select(deadline, killed), read).await {
+            let is_due = async {
+                match &place {
+                    Some(place) => place.is_due(&system, deadline).await,
+                    None => pending().await,
+                }
+            };
+            match select(select(pin!(is_due), killed), read).await {
                 Either::Left((Either::Left(_), _)) => watched.give_up(late.into()),
                 Either::Left((Either::Right(_), _)) => watched.give_up(killed_error()),
                 Either::Right(_) => {}
             }
-            drop((kept, entry, running));
+            drop((place, entry, running));
         };
-        let spawn = Spawn::new("trace deadline", Class::Rpc).share(client.share.clone());
+        let spawn = Spawn::new("trace watch", Class::Rpc).share(client.share.clone());
         // Dropping the handle lets the process go on by itself.
         drop(api.system.spawn_future(spawn, watching));
         Self { shared, _reading: reading }
@@ -159,10 +164,10 @@ impl Tracing {
 pub(super) async fn streamed(
     api: &Arc<Api>,
     request: Request<'_>,
-    asked: (Place, TraceJob, TraceFrame),
+    (place, job, frame): (Place, TraceJob, TraceFrame),
 ) -> Result<Answer, RpcError> {
     let who = (request.client, traced::method(request)?);
-    let tracing = Tracing::start(api, who, asked);
+    let tracing = Tracing::start(api, who, (Some(place), job, frame));
     let mut stream = TextStream::new(move |cx| tracing.poll_text(cx));
     stream.wait().await?;
     Ok(Answer::Stream(stream))

@@ -264,3 +264,25 @@ fn result(id: impl std::fmt::Display, result: &str) -> String {
 fn error(id: impl std::fmt::Display, code: i64, text: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{text}"}}}}"#)
 }
+
+/// Goal: who takes nothing of a streamed answer is given up, and its work ends, over HTTP,
+/// WebSocket and IPC.
+#[test]
+fn who_takes_nothing_of_a_streamed_answer_is_given_up() {
+    let path = std::env::temp_dir().join(format!("evenkeel-stall-{}", std::process::id()));
+    let patience = Patience { write_stall_max: Duration::from_millis(50), ..Patience::default() };
+    let bench = Bench::with(Rules { patience, ..rules() }, Some(&path));
+    let endless = call(1, "stream", "[100000000,10000,0]");
+
+    let mut http = peer::Peer::new(bench.address);
+    http.send(peer::post(&endless));
+    assert_eq!(bench.news(), News::Dropped);
+
+    let mut ws = ws::connect(&bench);
+    ws::send(&mut ws, endless.clone());
+    assert_eq!(bench.news(), News::Dropped);
+
+    let mut ipc = ipc::connect(&path);
+    ipc::send(&mut ipc, &endless);
+    assert_eq!(bench.news(), News::Dropped);
+}

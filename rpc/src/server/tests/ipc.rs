@@ -16,13 +16,13 @@ fn socket(name: &str) -> PathBuf {
     env::temp_dir().join(format!("evenkeel-ipc-{name}-{}", std::process::id()))
 }
 
-fn connect(path: &Path) -> BufReader<UnixStream> {
+pub(super) fn connect(path: &Path) -> BufReader<UnixStream> {
     let stream = UnixStream::connect(path).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
     BufReader::new(stream)
 }
 
-fn send(client: &mut BufReader<UnixStream>, text: &str) {
+pub(super) fn send(client: &mut BufReader<UnixStream>, text: &str) {
     client.get_mut().write_all(text.as_bytes()).expect("it reads");
 }
 

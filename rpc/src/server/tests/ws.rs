@@ -13,16 +13,16 @@ use tokio_tungstenite::tungstenite::{
 
 use super::*;
 
-type Socket = WebSocket<TcpStream>;
+pub(super) type Socket = WebSocket<TcpStream>;
 
-fn connect(bench: &Bench) -> Socket {
+pub(super) fn connect(bench: &Bench) -> Socket {
     let stream = TcpStream::connect(bench.address).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
     stream.set_write_timeout(Some(PATIENCE)).expect("it is not zero");
     tungstenite::client("ws://h/", stream).expect("the server agrees").0
 }
 
-fn send(socket: &mut Socket, text: String) {
+pub(super) fn send(socket: &mut Socket, text: String) {
     socket.send(Message::text(text)).expect("the server reads");
 }
 
