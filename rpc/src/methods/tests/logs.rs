@@ -260,6 +260,45 @@ fn logs_are_written_as_they_are_read_and_a_slow_reader_gets_all() {
     }
 }
 
+/// Goal: a poll brings no more bytes than a part of an answer may have, and loses nothing: what
+/// does not fit comes with the next. Logs that were taken back likewise.
+#[test]
+fn a_poll_brings_what_fits_into_an_answer() {
+    const PART: usize = 20_000;
+    let config = RpcConfig { response_bytes_max: 16 * PART, ..RpcConfig::default() };
+    let mut world = World::new(7, config);
+    let id = world.ok("eth_newFilter", "[{}]");
+    // 600 to 750 bytes a log.
+    let event = |nth: usize| Event { address: Address::ZERO, topics: vec![B256::ZERO; nth % 4] };
+    let blocks = 24;
+    for nth in 0..blocks {
+        world.mine(&[vec![event(nth); 10]]);
+    }
+    let poll = |world: &mut World, is_removed: bool| {
+        let (mut numbers, mut polls) = (Vec::new(), 0);
+        loop {
+            let part = world.ok("eth_getFilterChanges", &json!([id]).to_string());
+            let logs = part.as_array().expect("logs");
+            if logs.is_empty() {
+                return (numbers, polls);
+            }
+            polls += 1;
+            let bytes = part.to_string().len();
+            assert!(bytes <= PART, "{bytes} bytes in {} logs", logs.len());
+            assert!(logs.len() > 10, "more than one block fits");
+            assert!(logs.iter().all(|log| log["removed"] == is_removed));
+            numbers.extend(logs.iter().map(|log| log["blockNumber"].clone()));
+        }
+    };
+    let expected: Vec<_> =
+        (1..=blocks).flat_map(|number| vec![json!(format!("{number:#x}")); 10]).collect();
+    let (brought, polls) = poll(&mut world, false);
+    assert_eq!(brought, expected);
+    assert!(polls > 5, "{polls}");
+    world.rollback(0);
+    assert_eq!(poll(&mut world, true), (expected, polls));
+}
+
 /// Goal: filters miss nothing and repeat nothing, through reverts too.
 /// Method: random mining, snapshots, reverts, rollbacks and polls; what was there at the start or
 /// brought, and not taken back, is at every poll exactly what the chain has.
