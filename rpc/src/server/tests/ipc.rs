@@ -107,6 +107,26 @@ fn what_is_too_large_ends_the_connection() {
     }
 }
 
+/// Goal: a value above the limit that comes while an answer is streamed puts nothing into its line.
+#[test]
+fn nothing_is_said_within_a_streamed_line() {
+    let path = socket("within");
+    let mut rules = rules();
+    rules.body.envelope.bytes_max = 1_000;
+    let bench = Bench::with(rules, Some(&path));
+    let mut client = connect(&path);
+    send(&mut client, &call(1, "stream", "[30,10000,2]"));
+    let begun = result(1, &format!("[{}", vec!["1".repeat(10_000); 30].join(",")));
+    // All that comes of it.
+    let mut text = vec![0; begun.len() - 1];
+    client.read_exact(&mut text).expect("it begins");
+    send(&mut client, &"[".repeat(1_500));
+    client.read_to_end(&mut text).expect("it ends");
+    assert_eq!(bench.news(), News::Dropped);
+    let text = String::from_utf8(text).expect("text");
+    assert!(begun.starts_with(&text), "{}", &text[begun.len() - 1..]);
+}
+
 /// Goal: what a node that has gone left behind is taken over; a living one's socket and other
 /// files are not.
 #[test]
