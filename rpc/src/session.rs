@@ -75,7 +75,8 @@ pub struct Closed;
 #[derive(Clone)]
 pub struct Session {
     line: Arc<Line>,
-    /// Starts the subscriptions that this request opened, once its answer is queued (S2).
+    /// Starts the subscriptions that this request opened, once its answer is queued, or at the end
+    /// of a batch that is streamed (S2).
     gates: Arc<Mutex<Vec<Reply<()>>>>,
 }
 
@@ -129,7 +130,8 @@ impl Session {
         ended.is_some()
     }
 
-    /// Lets the subscriptions of this request start. Call it when the answer is queued.
+    /// Lets the subscriptions of this request start. Call it when the answer is queued; of a batch
+    /// that is streamed, at its end.
     pub(crate) fn release(&self) {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         for gate in gates.drain(..) {

@@ -153,10 +153,13 @@ where
     /// Sends an answer as it comes.
     async fn streamed(&mut self, streamed: Streamed) -> Result<(), Farewell> {
         let Streamed { id, pieces, mut rest, end } = streamed;
-        // It may have waited behind others; nothing of it is sent yet.
-        if let Some(error) = rest.failure().await {
+        // It may have waited behind others; nothing of it is sent yet. The error of one answer is
+        // none of its batch.
+        if let Some(id) = id
+            && let Some(error) = rest.failure().await
+        {
             let mut text = String::new();
-            envelope::write_error(&mut text, id.as_deref(), error);
+            envelope::write_error(&mut text, Some(&id), error);
             return self.whole(text.into()).await;
         }
         let mut kind = Data::Text;

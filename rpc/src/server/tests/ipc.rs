@@ -82,6 +82,14 @@ fn streamed_answers_are_lines() {
     send(&mut client, &call(2, "echo", "[2]"));
     assert_eq!(line(&mut client), result(2, "[2]"));
 
+    let batch = [call(1, "stream", "[150,10000,0]"), call(2, "stream", "[150,10000,0]")];
+    send(&mut client, &format!("[{}]", batch.join(",")));
+    let expected = [1, 2].map(|id| result(id, &numbers(150))).join(",");
+    assert!(line(&mut client) == format!("[{expected}]"), "a batch too");
+    for _ in 0..2 {
+        assert_eq!(bench.news(), News::Dropped);
+    }
+
     send(&mut client, &call(3, "stream", "[300,10000,1]"));
     let mut rest = String::new();
     client.read_to_string(&mut rest).expect("text");

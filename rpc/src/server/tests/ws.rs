@@ -194,6 +194,37 @@ fn a_streamed_answer_is_one_message() {
     }
 }
 
+/// Goal: a batch with long answers is one message, whatever bounds whole ones; subscriptions in it
+/// notify behind it; an answer that breaks late ends the connection.
+#[test]
+fn a_batch_is_streamed_as_one_message() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    let long = "[150,10000,0]";
+    let calls = [
+        call(1, "echo", "[1]"),
+        call(2, "stream", long),
+        call(3, "subscribe", "[1]"),
+        call(4, "stream", long),
+        call(5, "stream", "[3,10,1]"),
+    ];
+    send(&mut socket, format!("[{}]", calls.join(",")));
+    let answer = read(&mut socket);
+    let answers: Vec<&RawValue> = serde_json::from_str(&answer).expect("it is whole");
+    let answers: Vec<_> = answers.into_iter().map(RawValue::get).collect();
+    let long = numbers(150, 10_000);
+    // Not assert_eq: it would print them.
+    assert!(answers[1] == result(2, &long) && answers[3] == result(4, &long));
+    assert_eq!((answers[0], answers.len()), (&*result(1, "[1]"), 5));
+    assert_eq!(answers[4], error(5, -32_000, "it broke"));
+    let opened: Value = serde_json::from_str(answers[2]).expect("JSON");
+    let notice: Value = serde_json::from_str(&read(&mut socket)).expect("JSON");
+    assert_eq!(notice["params"]["subscription"], opened["result"]);
+
+    send(&mut socket, format!("[{},{}]", calls[0], call(2, "stream", "[300,10000,1]")));
+    assert_eq!(read_close(&mut socket), Some(CloseCode::Error));
+}
+
 /// Goal: a short answer that is streamed is whole, and its error an answer; one that breaks late
 /// ends the connection with the code for it, and one whose peer leaves is dropped.
 #[test]
