@@ -208,9 +208,9 @@ pub struct Whole {
     held: Option<Taken>,
 }
 
-/// An answer whose text comes: the beginning, the rest, then the end.
+/// An answer or a notification whose text comes: the beginning, the rest, then the end.
 pub struct Streamed {
-    /// Id of the call; none if it is a batch.
+    /// Id of the call; none if it is a batch or a notification.
     pub(crate) id: Option<Box<RawValue>>,
     /// What is there.
     pub(crate) pieces: Vec<Bytes>,
@@ -218,6 +218,8 @@ pub struct Streamed {
     pub(crate) rest: TextStream,
     /// What follows that.
     pub(crate) end: &'static str,
+    /// Whether it is a notification.
+    pub(crate) is_notice: bool,
 }
 
 /// An answer or a notification on its way to a connection.

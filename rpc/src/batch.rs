@@ -83,7 +83,8 @@ impl<D: Dispatch> Batch<D> {
                 let piece = batch.next(&mut ready).await?;
                 Some((piece, (batch, ready)))
             });
-        Some(Reply::Streamed(Streamed { id: None, pieces, rest: TextStream::of(rest), end: "]" }))
+        let (rest, end) = (TextStream::of(rest), "]");
+        Some(Reply::Streamed(Streamed { id: None, pieces, rest, end, is_notice: false }))
     }
 
     /// The next piece, once answers are streamed; `ready` are those that follow.

@@ -54,7 +54,7 @@ fn rules() -> Rules {
 /// `stream` answers piece by piece; `echo` returns its parameters; `size` a string of so many
 /// bytes; `revert` fails with data and a text of so many bytes; `hang` never returns;
 /// `wait` returns when `go` is called; `subscribe` counts up to its parameter; `flood` notifies
-/// until it is told to stop; `unsubscribe` ends one.
+/// until it is told to stop; `feed` notifies of a long list; `unsubscribe` ends one.
 struct Methods {
     rules: Rules,
     called: AtomicUsize,
@@ -154,6 +154,15 @@ impl Methods {
                 Ok(encode(&"gone"))
             }
             "subscribe" | "flood" => self.subscribe(request, decode::<[u32; 1]>(params)?[0]),
+            "feed" => {
+                let session = request.session.expect("it is a WebSocket");
+                let text = self.stream([10, 10_000, 0]);
+                let id = session.open(move |_, outbox| {
+                    let sent = outbox.within("feed").stream(r#"{"list":"#, text);
+                    Box::pin(async move { sent.expect("it is open") })
+                })?;
+                Ok(encode(&id))
+            }
             "unsubscribe" => {
                 let [id] = decode::<[String; 1]>(params)?;
                 let id: SubscriptionId =

@@ -29,7 +29,7 @@ fn line() -> (System, Arc<Line>) {
 fn the_queue_is_bounded_and_its_overrun_is_final() {
     for (length, fits) in [(1, OUTBOX_ITEMS_MAX), (1 << 20, 15), (OUTBOX_BYTES_MAX, 1)] {
         let (system, line) = line();
-        let outbox = Outbox { id: SubscriptionId(1), line: Arc::clone(&line) };
+        let outbox = Outbox { id: SubscriptionId(1), namespace: "eth", line: Arc::clone(&line) };
         let ballast = "x".repeat(length);
         let queued = (0..=fits).take_while(|_| outbox.notify(&ballast).is_ok()).count();
         assert_eq!(queued, fits, "of {length} bytes");
@@ -49,7 +49,7 @@ fn all_queues_together_are_bounded() {
     let open = |seed| {
         let ids = Entropy::from_seed(seed);
         let line = Line::new(system.clone(), Share::new(), ids, together.clone());
-        (Outbox { id: SubscriptionId(1), line: Arc::clone(&line) }, line)
+        (Outbox { id: SubscriptionId(1), namespace: "eth", line: Arc::clone(&line) }, line)
     };
     let held = || together.0.load(Ordering::Relaxed);
     let ballast = Bytes::from(vec![b'x'; 1 << 20]);

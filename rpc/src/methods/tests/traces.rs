@@ -15,7 +15,7 @@ use crate::{Answer, PlaceLimits, RpcConfig, TextStream};
 
 /// PUSH1 1, PUSH0, SLOAD, ADD, PUSH0, SSTORE; then a call of 0x77.. with one wei: PUSH0 x4,
 /// PUSH1 1, PUSH20 0x77.., GAS, CALL, STOP.
-fn counter() -> Vec<u8> {
+pub(super) fn counter() -> Vec<u8> {
     let mut code = vec![0x60, 1, 0x5f, 0x54, 0x01, 0x5f, 0x55];
     code.extend([0x5f, 0x5f, 0x5f, 0x5f, 0x60, 1, 0x73]);
     code.extend([0x77; 20]);
@@ -34,7 +34,7 @@ fn callee() -> Address {
 }
 
 /// A world whose transactions go to `code`, which has ether to give away.
-fn world(seed: u64, code: &[u8]) -> World {
+pub(super) fn world(seed: u64, code: &[u8]) -> World {
     let mut world = World::new(seed, RpcConfig::default());
     world.mine(&[]);
     let code = Bytes::copy_from_slice(code);

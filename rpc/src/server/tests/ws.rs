@@ -225,6 +225,28 @@ fn a_batch_is_streamed_as_one_message() {
     assert_eq!(read_close(&mut socket), Some(CloseCode::Error));
 }
 
+/// Goal: a notification that is streamed is one message too, and is no call that is worked.
+#[test]
+fn a_streamed_notification_is_one_message() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    for _ in 0..crate::limits::SOCKET_CALLS_MAX + 2 {
+        send(&mut socket, call(1, "feed", "[]"));
+        // In any order: the notification does not wait for a gate here.
+        let mut came = [read(&mut socket), read(&mut socket)];
+        came.sort_by_key(String::len);
+        let opened: Value = serde_json::from_str(&came[0]).expect("JSON");
+        let id = opened["result"].as_str().expect("an id");
+        let head = r#"{"jsonrpc":"2.0","method":"feed_subscription","params":"#;
+        let list = numbers(10, 10_000);
+        let expected = format!(r#"{head}{{"subscription":"{id}","result":{{"list":{list}}}}}}}"#);
+        // Not assert_eq: it would print both.
+        assert!(came[1] == expected, "it is whole");
+    }
+    send(&mut socket, call(2, "echo", "[2]"));
+    assert_eq!(read(&mut socket), result(2, "[2]"));
+}
+
 /// Goal: a short answer that is streamed is whole, and its error an answer; one that breaks late
 /// ends the connection with the code for it, and one whose peer leaves is dropped.
 #[test]
