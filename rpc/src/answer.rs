@@ -35,6 +35,8 @@ pub struct TextStream {
     first: Option<Result<Bytes, RpcError>>,
     /// Its part of a quota.
     held: Option<Taken>,
+    /// What the body that it answers is counted as: a batch holds what it has not worked yet.
+    body: Option<Taken>,
 }
 
 /// What a stream gives next; `None` at its end.
@@ -61,34 +63,19 @@ impl fmt::Debug for TextStream {
 }
 
 impl Answer {
-    /// All of it as pieces, no more than `bytes_max` if it has to be waited for.
-    ///
-    /// # Errors
-    ///
-    /// What ended a stream; -32003 if it is longer.
-    pub(crate) async fn whole(self, bytes_max: usize) -> Result<Vec<Bytes>, RpcError> {
-        let stream = match self {
-            Self::Json(json) => return Ok(vec![text_of(json)]),
-            Self::Stream(stream) => stream,
-        };
-        match stream.begin(bytes_max).await? {
-            Begun::Whole(pieces) => Ok(pieces),
-            Begun::Beginning(..) => Err(RpcError::response_too_large()),
-        }
-    }
-
     /// All of it as JSON. O(its size) at once: for callers that are no node.
     ///
     /// # Errors
     ///
     /// What ended a stream.
     pub async fn into_json(self) -> Result<Box<RawValue>, RpcError> {
-        if let Self::Json(json) = self {
-            return Ok(json);
-        }
-        let text = self.whole(usize::MAX).await?.concat();
-        let text =
-            String::from_utf8(text).map_err(|error| RpcError::internal(error.to_string()))?;
+        let stream = match self {
+            Self::Json(json) => return Ok(json),
+            Self::Stream(stream) => stream,
+        };
+        let (Begun::Whole(pieces) | Begun::Beginning(pieces, _)) = stream.begin(usize::MAX).await?;
+        let text = String::from_utf8(pieces.concat())
+            .map_err(|error| RpcError::internal(error.to_string()))?;
         RawValue::from_string(text).map_err(|error| RpcError::internal(error.to_string()))
     }
 }
@@ -103,12 +90,17 @@ impl TextStream {
     }
 
     pub(crate) fn of(pieces: impl Stream<Item = Result<Bytes, RpcError>> + Send + 'static) -> Self {
-        Self { pieces: pieces.boxed(), first: None, held: None }
+        Self { pieces: pieces.boxed(), first: None, held: None, body: None }
     }
 
     /// Counts as `held` as long as it lives.
     pub(crate) fn hold(&mut self, held: Option<Taken>) {
         self.held = held;
+    }
+
+    /// Keeps what the body that it answers is counted as.
+    pub(crate) fn keep_body(&mut self, held: Option<Taken>) {
+        self.body = held;
     }
 
     /// Waits for the first piece, or for the error in its place.
@@ -216,9 +208,9 @@ pub struct Whole {
     held: Option<Taken>,
 }
 
-/// An answer whose text comes: the beginning, the rest, then the end.
+/// An answer or a notification whose text comes: the beginning, the rest, then the end.
 pub struct Streamed {
-    /// Id of the call; none if it is a batch.
+    /// Id of the call; none if it is a batch or a notification.
     pub(crate) id: Option<Box<RawValue>>,
     /// What is there.
     pub(crate) pieces: Vec<Bytes>,
@@ -226,6 +218,8 @@ pub struct Streamed {
     pub(crate) rest: TextStream,
     /// What follows that.
     pub(crate) end: &'static str,
+    /// Whether it is a notification.
+    pub(crate) is_notice: bool,
 }
 
 /// An answer or a notification on its way to a connection.

@@ -1,8 +1,9 @@
 //! Works the calls of a batch and puts their answers in order.
 //!
-//! Over HTTP the answers are streamed from the first one on that is long and streams itself: what
-//! comes behind it is worked meanwhile, as far as the window and the credit of each answer go, and
-//! sent in its turn. Where subscriptions may be among the answers they are put together first.
+//! The answers are streamed from the first one on that is long and streams itself: what comes
+//! behind it is worked meanwhile, as far as the window and the credit of each answer go, and sent
+//! in its turn. Subscriptions that are among them start at the end of it all (S2 of
+//! [`session`](crate::session)).
 
 use std::{borrow::Cow, collections::VecDeque, future::poll_fn, mem, sync::Arc, vec::IntoIter};
 
@@ -11,7 +12,7 @@ use evenkeel_runtime::{Class, Spawn, checkpoint};
 use serde_json::value::RawValue;
 
 use crate::{
-    answer::{Answer, Begun, Pieces, Reply, Streamed, TextStream},
+    answer::{self, Answer, Begun, Pieces, Reply, Streamed, TextStream},
     body::{Calls, Meter, Owned, internal_error, write_answer},
     client::Client,
     dispatch::Dispatch,
@@ -82,7 +83,8 @@ impl<D: Dispatch> Batch<D> {
                 let piece = batch.next(&mut ready).await?;
                 Some((piece, (batch, ready)))
             });
-        Some(Reply::Streamed(Streamed { id: None, pieces, rest: TextStream::of(rest), end: "]" }))
+        let (rest, end) = (TextStream::of(rest), "]");
+        Some(Reply::Streamed(Streamed { id: None, pieces, rest, end, is_notice: false }))
     }
 
     /// The next piece, once answers are streamed; `ready` are those that follow.
@@ -99,6 +101,10 @@ impl<D: Dispatch> Batch<D> {
                 self.out.text().push_str(ANSWER_END);
             }
             if !self.answer().await && self.out.is_empty() {
+                // What they notify of is queued behind this message.
+                if let Some(session) = &self.session {
+                    session.release();
+                }
                 return None;
             }
             ready.extend(mem::take(&mut self.out).finish());
@@ -161,15 +167,12 @@ impl<D: Dispatch> Batch<D> {
         let (session, meter) = (self.session.clone(), Arc::clone(&self.meter));
         let spawn = Spawn::new("request", Class::Rpc).share(client.share.clone());
         let task = self.calls.system().spawn_future(spawn, async move {
-            let max = calls.limits().response_bytes_max;
             let result = match calls.answer(&call, &client, session.as_ref()).await {
-                Ok(Answer::Stream(stream)) if session.is_none() => {
-                    match calls.begin(stream).await {
-                        Ok(Begun::Whole(text)) => Ok(text),
-                        other => return other,
-                    }
-                }
-                Ok(answer) => answer.whole(max).await,
+                Ok(Answer::Stream(stream)) => match calls.begin(stream).await {
+                    Ok(Begun::Whole(text)) => Ok(text),
+                    other => return other,
+                },
+                Ok(Answer::Json(json)) => Ok(vec![answer::text_of(json)]),
                 Err(error) => Err(error),
             };
             meter.count(result).map(Begun::Whole)

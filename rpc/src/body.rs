@@ -143,8 +143,9 @@ impl<D: Dispatch> Calls<D> {
                             envelope::begin_result(pieces.text(), Some(&id));
                             pieces.extend(first);
                             let (id, pieces) = (Some(id.into_owned()), pieces.finish());
-                            let end = ANSWER_END;
-                            return Some(Reply::Streamed(Streamed { id, pieces, rest, end }));
+                            let (end, is_notice) = (ANSWER_END, false);
+                            let streamed = Streamed { id, pieces, rest, end, is_notice };
+                            return Some(Reply::Streamed(streamed));
                         }
                         Ok(Begun::Whole(text)) => Ok(text),
                         Err(error) => Err(error),

@@ -63,6 +63,7 @@ executing! {
     TraceTransaction = "debug_traceTransaction";
     TraceCallMany = "debug_traceCallMany";
     CreateAccessList = "eth_createAccessList";
+    TraceChain = "debug_subscribe";
     TraceBlock = "debug_traceBlock";
     TraceBlockByNumber = "debug_traceBlockByNumber";
     TraceBlockByHash = "debug_traceBlockByHash";

@@ -146,6 +146,15 @@ pub const EXECUTIONS_PER_CLIENT_MAX: usize = 128;
 const _: () = assert!(EXECUTIONS_PER_CLIENT_MAX >= 2 * BATCH_FANOUT);
 const _: () = assert!(EXECUTIONS_PER_CLIENT_MAX <= EXECUTIONS_MAX / 2);
 
+/// Executions that go on beyond their deadline, as their text is streamed and their clients are
+/// slow: a quarter of all places, so that the others go on to who waits, deadline by deadline.
+pub const EXECUTIONS_LATE_MAX: usize = 64;
+
+/// Such executions of one client: a quarter of them.
+pub const EXECUTIONS_LATE_PER_CLIENT_MAX: usize = 16;
+const _: () = assert!(EXECUTIONS_LATE_MAX <= EXECUTIONS_MAX / 4);
+const _: () = assert!(EXECUTIONS_LATE_PER_CLIENT_MAX <= EXECUTIONS_LATE_MAX / 4);
+
 /// Requests of one client that wait for a place. What waits holds its decoded request only, whose
 /// body is counted in [`BODIES_BYTES_MAX`].
 pub const EXECUTIONS_WAITING_PER_CLIENT_MAX: usize = 1_024;

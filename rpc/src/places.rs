@@ -6,11 +6,15 @@
 //! file wakes who is next.
 //!
 //! A place is given back with the answer. An execution that is cancelled ends one slice later, so
-//! for that moment there may be more of them than places.
+//! for that moment there may be more of them than places. One whose text is streamed waits for its
+//! client as long as that takes any of it; of the places that are kept so beyond a deadline there
+//! are a few only.
 
 mod line;
 
 use std::{
+    collections::BTreeMap,
+    future::pending,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -25,8 +29,8 @@ use crate::{
     client::{Client, ClientId},
     error::RpcError,
     limits::{
-        EXECUTIONS_MAX, EXECUTIONS_PER_CLIENT_MAX, EXECUTIONS_WAITING_MAX,
-        EXECUTIONS_WAITING_PER_CLIENT_MAX,
+        EXECUTIONS_LATE_MAX, EXECUTIONS_LATE_PER_CLIENT_MAX, EXECUTIONS_MAX,
+        EXECUTIONS_PER_CLIENT_MAX, EXECUTIONS_WAITING_MAX, EXECUTIONS_WAITING_PER_CLIENT_MAX,
     },
 };
 
@@ -41,6 +45,10 @@ pub struct PlaceLimits {
     pub waiting_max: usize,
     /// Requests of one client that wait for a place.
     pub waiting_per_client_max: usize,
+    /// Executions that go on beyond their deadline, since they have waited for their clients.
+    pub late_max: usize,
+    /// Such executions of one client.
+    pub late_per_client_max: usize,
 }
 
 impl Default for PlaceLimits {
@@ -50,6 +58,8 @@ impl Default for PlaceLimits {
             running_per_client_max: EXECUTIONS_PER_CLIENT_MAX,
             waiting_max: EXECUTIONS_WAITING_MAX,
             waiting_per_client_max: EXECUTIONS_WAITING_PER_CLIENT_MAX,
+            late_max: EXECUTIONS_LATE_MAX,
+            late_per_client_max: EXECUTIONS_LATE_PER_CLIENT_MAX,
         }
     }
 }
@@ -79,11 +89,19 @@ struct Shared {
 struct State {
     line: Line<Reply<Place>>,
     refused: u64,
+    /// How many each client has that go on beyond their deadline; at least one.
+    late: BTreeMap<ClientId, usize>,
 }
 
 /// The right to run one execution; given back when dropped.
 #[must_use = "dropping a place gives it back"]
 pub(crate) struct Place {
+    shared: Arc<Shared>,
+    client: ClientId,
+}
+
+/// A place that is kept beyond a deadline; ordinary again when dropped.
+struct Late {
     shared: Arc<Shared>,
     client: ClientId,
 }
@@ -99,7 +117,8 @@ impl Places {
     /// Places of a node that runs on `system`.
     #[must_use]
     pub fn new(system: &System, limits: PlaceLimits) -> Self {
-        let state = Mutex::new(State { line: Line::new(limits), refused: 0 });
+        let state =
+            Mutex::new(State { line: Line::new(limits), refused: 0, late: BTreeMap::new() });
         Self { system: system.clone(), shared: Arc::new(Shared { limits, state }) }
     }
 
@@ -171,6 +190,41 @@ impl Shared {
             ),
             Full::Node => format!("node is busy: {waiting_max} calls wait to be executed"),
         })
+    }
+}
+
+impl Place {
+    /// Comes when the place is to be given back, while the answer of its execution is streamed: at
+    /// `deadline`, unless there is room among those that are kept beyond it.
+    pub(crate) async fn is_due(&self, system: &System, deadline: Time) {
+        system.sleep_until(deadline).await;
+        if let Some(_ordinary_when_dropped) = self.late() {
+            pending::<()>().await;
+        }
+    }
+
+    /// O(clients).
+    fn late(&self) -> Option<Late> {
+        let PlaceLimits { late_max, late_per_client_max, .. } = self.shared.limits;
+        let mut state = self.shared.lock();
+        let all: usize = state.late.values().sum();
+        let own = state.late.get(&self.client).copied().unwrap_or(0);
+        if all >= late_max || own >= late_per_client_max {
+            return None;
+        }
+        state.late.insert(self.client, own + 1);
+        Some(Late { shared: Arc::clone(&self.shared), client: self.client })
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        let own = state.late.get_mut(&self.client).expect("it has one");
+        *own -= 1;
+        if *own == 0 {
+            state.late.remove(&self.client);
+        }
     }
 }
 

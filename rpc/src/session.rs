@@ -11,7 +11,8 @@
 //!   one message of any size. Notifications are queued only while all queues together hold at most
 //!   [`OUTBOXES_BYTES_MAX`], or their own no more than [`OUTBOX_FREE_BYTES`]. Answers of all
 //!   connections are bounded before they come here (B4 of [`body`](crate::body)); one that is
-//!   streamed has no more than its beginning in the queue.
+//!   streamed has no more than its beginning in the queue. A notification that is streamed comes in
+//!   beside these bounds with its head alone; its subscription sends the next when it is taken.
 //! - S2: no notification of a subscription leaves before the answer that names it.
 //! - S3: when the connection ends, all its subscriptions end.
 
@@ -33,7 +34,7 @@ use rand_core::RngCore;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    answer::Outgoing,
+    answer::{Outgoing, Streamed, TextStream},
     body::Owned,
     error::RpcError,
     limits::{
@@ -75,7 +76,8 @@ pub struct Closed;
 #[derive(Clone)]
 pub struct Session {
     line: Arc<Line>,
-    /// Starts the subscriptions that this request opened, once its answer is queued (S2).
+    /// Starts the subscriptions that this request opened, once its answer is queued, or at the end
+    /// of a batch that is streamed (S2).
     gates: Arc<Mutex<Vec<Reply<()>>>>,
 }
 
@@ -104,7 +106,7 @@ impl Session {
             return Err(RpcError::limit(text));
         }
         let id = line.draw_id();
-        let run = make(id, Outbox { id, line: Arc::clone(line) });
+        let run = make(id, Outbox { id, namespace: "eth", line: Arc::clone(line) });
         let (gate, opened) = reply();
         let spawn = Spawn::new("subscription", Class::Rpc).share(line.share.clone());
         let here = Arc::clone(line);
@@ -129,7 +131,8 @@ impl Session {
         ended.is_some()
     }
 
-    /// Lets the subscriptions of this request start. Call it when the answer is queued.
+    /// Lets the subscriptions of this request start. Call it when the answer is queued; of a batch
+    /// that is streamed, at its end.
     pub(crate) fn release(&self) {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         for gate in gates.drain(..) {
@@ -142,18 +145,33 @@ impl Session {
 #[derive(Clone)]
 pub struct Outbox {
     id: SubscriptionId,
+    /// Of the method that its notifications name.
+    namespace: &'static str,
     line: Arc<Line>,
 }
 
 impl Outbox {
+    /// The same for notifications of a method of `namespace`; of `eth` unless it is said.
+    pub(crate) fn within(self, namespace: &'static str) -> Self {
+        Self { namespace, ..self }
+    }
+
+    /// A notification up to the value of `key`; `}}` follows that.
+    fn head(&self, key: &str) -> String {
+        let Self { id, namespace, .. } = self;
+        let method = format!("{namespace}_subscription");
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"subscription":"{id}","{key}":"#
+        )
+    }
+
     /// Queues one notification. Never waits.
     ///
     /// # Errors
     ///
     /// [`Closed`] if the connection is gone; a queue that is full closes it.
     pub fn notify(&self, result: &impl Serialize) -> Result<(), Closed> {
-        let mut text = br#"{"jsonrpc":"2.0","method":"eth_subscription","params":"#.to_vec();
-        text.extend_from_slice(format!(r#"{{"subscription":"{}","result":"#, self.id).as_bytes());
+        let mut text = self.head("result").into_bytes();
         // Our own types; a map with keys that are no strings would be a mistake of ours.
         serde_json::to_writer(&mut text, result).expect("notifications are plain data");
         text.extend_from_slice(b"}}");
@@ -167,11 +185,21 @@ impl Outbox {
     ///
     /// As [`notify`](Self::notify).
     pub fn notify_error(&self, error: &RpcError) -> Result<(), Closed> {
-        let head = r#"{"jsonrpc":"2.0","method":"eth_subscription","params":"#;
-        let mut text = format!(r#"{head}{{"subscription":"{}","error":"#, self.id);
+        let mut text = self.head("error");
         error.write_json(&mut text);
         text.push_str("}}");
         self.line.notify(Bytes::from(text))
+    }
+
+    /// Queues one notification whose result is an object: its text begins with `begin`, and comes
+    /// up to the end of the object. Never waits; to be called again when `rest` has been taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if the connection is gone.
+    pub(crate) fn stream(&self, begin: &str, rest: TextStream) -> Result<(), Closed> {
+        let pieces = vec![Bytes::from(self.head("result") + begin)];
+        self.line.stream(Streamed { id: None, pieces, rest, end: "}}}", is_notice: true })
     }
 
     /// True if nothing will be sent any more.
@@ -239,7 +267,8 @@ impl Queue {
     }
 
     fn push(&mut self, message: Outgoing) {
-        self.streams += usize::from(matches!(message, Outgoing::Streamed(_)));
+        let is_worked = matches!(&message, Outgoing::Streamed(streamed) if !streamed.is_notice);
+        self.streams += usize::from(is_worked);
         self.bytes += message.len();
         self.together.0.fetch_add(message.len(), Ordering::Relaxed);
         self.messages.push_back(message);
@@ -318,6 +347,18 @@ impl Line {
         drop(queue);
         self.filled.wake();
         if has_room { Ok(()) } else { Err(Closed) }
+    }
+
+    /// Queues a notification that is streamed (S1).
+    fn stream(&self, message: Streamed) -> Result<(), Closed> {
+        let mut queue = self.queue();
+        if queue.end.is_some() {
+            return Err(Closed);
+        }
+        queue.push(Outgoing::Streamed(message));
+        drop(queue);
+        self.filled.wake();
+        Ok(())
     }
 
     /// Queues an answer; waits for room. One caller at a time.

@@ -336,17 +336,26 @@ fn the_chain_id_changes_unless_it_is_stored() {
     assert_eq!(node.call("eth_chainId", &json!([])), "0x7a69");
 }
 
-/// Goal: a reset forgets what was ordered for the blocks to come, and says who is new.
+/// Goal: as on anvil a reset forgets snapshots and takes the clock along, says who is new, and
+/// keeps the gas limit: what was ordered, else the operator's, whatever the genesis file says.
 #[test]
-fn a_reset_forgets_orders_and_snapshots() {
-    let mut node = Devnet::start(&[]);
+fn a_reset_forgets_snapshots_and_keeps_the_gas_limit() {
+    let place = folder("reset");
+    std::fs::create_dir_all(&place).expect("a folder in target");
+    let genesis = place.join("genesis.json");
+    let text = r#"{"config":{"chainId":77,"homesteadBlock":0,"eip150Block":0,"eip158Block":0,
+        "byzantiumBlock":0,"constantinopleBlock":0,"istanbulBlock":0,"berlinBlock":0,
+        "londonBlock":0,"terminalTotalDifficulty":0},"gasLimit":"0x1c9c380","difficulty":"0x0",
+        "timestamp":"0x3e8","alloc":{}}"#;
+    std::fs::write(&genesis, text).expect("a file in target");
+    let genesis = genesis.to_str().expect("UTF-8");
+    let mut node = Devnet::start(&["--init", genesis, "--gas-limit", "100000000"]);
     let gas_limit = |node: &mut Devnet| {
         node.call("evm_mine", &json!([]));
         node.call("eth_getBlockByNumber", &json!(["latest", false]))["gasLimit"].take()
     };
     assert_eq!(node.call("evm_snapshot", &json!([])), "0x0");
-    node.call("evm_setBlockGasLimit", &json!([20_000_000]));
-    assert_eq!(gas_limit(&mut node), "0x1312d00");
+    assert_eq!(gas_limit(&mut node), "0x5f5e100");
     let before = node.call("anvil_metadata", &json!([]));
     assert_eq!(before["snapshots"]["0x0"][0], 0);
     assert_eq!(before["latestBlockNumber"], 1);
@@ -355,7 +364,14 @@ fn a_reset_forgets_orders_and_snapshots() {
     let after = node.call("anvil_metadata", &json!([]));
     assert_ne!(after["instanceId"], before["instanceId"]);
     assert_eq!(after["snapshots"], json!({}));
-    assert_eq!(gas_limit(&mut node), "0x1c9c380");
+    assert_eq!(gas_limit(&mut node), "0x5f5e100");
+    node.call("evm_setBlockGasLimit", &json!([20_000_000]));
+    node.call("evm_increaseTime", &json!([1_000_000]));
+    node.call("anvil_reset", &json!([]));
+    assert_eq!(gas_limit(&mut node), "0x1312d00");
+    let time = node.call("eth_getBlockByNumber", &json!(["latest", false]))["timestamp"].take();
+    let time = u64::from_str_radix(&time.as_str().expect("hex")[2..], 16).expect("hex");
+    assert!((1_000..1_000_000).contains(&time), "{time}");
 }
 
 /// Goal: `anvil_removeBlockTimestampInterval` says whether there was one.

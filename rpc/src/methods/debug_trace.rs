@@ -55,21 +55,21 @@ pub(super) async fn block(
     let kind = options(&params, 1)?;
     let place = api.place(request.client).await?;
     let durable = api.durable.get();
-    let not_found = || {
-        RpcError::server(match id {
-            BlockId::Hash(hash) => format!("block {} not found", hash.block_hash),
-            BlockId::Number(BlockNumberOrTag::Number(number)) => {
-                format!("block #{number} not found")
-            }
-            BlockId::Number(tag) => format!("block {tag} not found"),
-        })
-    };
     let scene = match position::locate(api, &durable, id)? {
         Some(At::Block(height)) => traced::scene(&durable, height).await?,
         Some(At::Pending) => return Err(pending()),
         None => None,
     };
-    whole(api, request, (place, scene.ok_or_else(not_found)?, kind)).await
+    whole(api, request, (place, scene.ok_or_else(|| not_found(id))?, kind)).await
+}
+
+/// geth's error for a block that is not there.
+pub(super) fn not_found(id: BlockId) -> RpcError {
+    RpcError::server(match id {
+        BlockId::Hash(hash) => format!("block {} not found", hash.block_hash),
+        BlockId::Number(BlockNumberOrTag::Number(number)) => format!("block #{number} not found"),
+        BlockId::Number(tag) => format!("block {tag} not found"),
+    })
 }
 
 /// A block that came as RLP.

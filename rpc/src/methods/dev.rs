@@ -365,8 +365,10 @@ pub(super) fn set_chain_id(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// `anvil_reset`, `hardhat_reset`: back to the first block, with an empty pool. The chain's own
-/// file or flags made that block, so nothing else can be asked for.
-pub(super) async fn reset(api: &Api, request: Request<'_>) -> Answered {
+/// file or flags made that block, so nothing else can be asked for. As on anvil the clock goes back
+/// with it; gas limit, interval of timestamps, coinbase and mode of mining stay. It is done whole
+/// also if the client leaves in the middle.
+pub(super) async fn reset(api: &Arc<Api>, request: Request<'_>) -> Answered {
     #[derive(serde::Deserialize)]
     struct Options {
         forking: Option<serde::de::IgnoredAny>,
@@ -375,14 +377,17 @@ pub(super) async fn reset(api: &Api, request: Request<'_>) -> Answered {
     if options.is_some_and(|Object(options)| options.forking.is_some()) {
         return Err(RpcError::server("reset: forking from another chain is not supported"));
     }
-    // Before, so that nothing of it is mined on the first block.
-    dev_pool::remove(api, Remove::All).await?;
-    if !go_back(api, Command::Reset, Snapshots::From(0)).await? {
-        return Err(odd_outcome(&Outcome::Reverted(false)));
-    }
-    // As on anvil, which keeps the coinbase, the clock and the mode of mining.
-    order(api, Command::SetGasLimit(api.spec.genesis.gas_limit)).await?;
-    order(api, Command::SetTimestampInterval(None)).await?;
-    api.flags.renew_instance();
+    let here = Arc::clone(api);
+    let resetting = async move {
+        // Before, so that nothing of it is mined on the first block.
+        dev_pool::remove(&here, Remove::All).await?;
+        if !go_back(&here, Command::Reset, Snapshots::From(0)).await? {
+            return Err(odd_outcome(&Outcome::Reverted(false)));
+        }
+        here.flags.renew_instance();
+        Ok(())
+    };
+    let resetting = api.system.spawn_future(Spawn::new("reset", Class::Rpc), resetting);
+    resetting.await.map_err(|ended| RpcError::internal(format!("reset: {ended}")))??;
     null()
 }

@@ -1,8 +1,8 @@
 //! `eth_newFilter` and its sisters.
 //!
 //! As in anvil, a log filter whose `fromBlock` names a number starts there: its first poll brings
-//! the logs since. A poll brings a bounded number of them; the rest comes with the next.
-//! Logs of blocks that were dropped come first, as removed.
+//! the logs since. A poll brings a bounded number of them, and of bytes; the rest comes with the
+//! next. Logs of blocks that were dropped come first, as removed.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -15,7 +15,10 @@ use evenkeel_state::{Durable, LogStep};
 use serde_json::value::RawValue;
 
 use super::{
-    limits::{FILTER_BLOCKS_MAX, FILTER_LOGS_MAX, READ_REDUCTIONS, SEARCH_REDUCTIONS},
+    limits::{
+        FILTER_BLOCKS_MAX, FILTER_BYTES_PART, FILTER_LOGS_MAX, LOG_BYTES, READ_REDUCTIONS,
+        SEARCH_REDUCTIONS,
+    },
     logs, pending,
 };
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
     log_query::{Blocks, LogQuery},
     params::{Arg, Params, Refusal},
     position::{self, header_not_found},
-    render::{Answered, answer, pieces, quantity, transaction},
+    render::{Answered, answer, joined, pieces, quantity, transaction},
 };
 
 /// `eth_newFilter`
@@ -103,7 +106,10 @@ async fn poll(api: &Api, filter: &mut Filter, deadline: Time) -> Result<Answered
     Ok(match filter {
         Filter::Blocks(cursor) => answer(&poll_blocks(api, cursor).await?),
         Filter::Logs { query, cursor } => match poll_logs(api, query, cursor, deadline).await? {
-            Polled::Logs(found) => answer(&pieces(found.iter()).await?),
+            Polled::Logs(Found { logs, bytes, .. }) => {
+                let texts = pieces(logs.iter()).await?;
+                joined(&api.system, texts, bytes).await
+            }
             Polled::Missed(error) => Err(error),
         },
         Filter::Pending { seq, is_full } => {
@@ -135,9 +141,46 @@ async fn poll_blocks(api: &Api, cursor: &mut Cursor) -> Result<Vec<B256>, RpcErr
 
 /// What a poll of a log filter brings.
 enum Polled {
-    Logs(Vec<Log>),
+    Logs(Found),
     /// Logs were taken back that are forgotten. The filter goes on.
     Missed(RpcError),
+}
+
+/// The logs that a poll has found.
+struct Found {
+    logs: Vec<Log>,
+    /// Bytes that they have as JSON, about.
+    bytes: usize,
+    logs_max: usize,
+    bytes_max: usize,
+}
+
+impl Found {
+    fn new(api: &Api) -> Self {
+        let logs_max = api.config.logs_max.unwrap_or(FILTER_LOGS_MAX);
+        let bytes_max = api.config.response_bytes_max / FILTER_BYTES_PART;
+        Self { logs: Vec::new(), bytes: 0, logs_max, bytes_max }
+    }
+
+    /// Adds those of a block, if they fit. One block alone may hold more; it has to come at some
+    /// time.
+    fn add(&mut self, logs: Vec<Log>) -> bool {
+        let bytes = logs.iter().map(bytes_of).sum::<usize>();
+        let fits = self.logs.len() + logs.len() <= self.logs_max
+            && self.bytes.saturating_add(bytes) <= self.bytes_max;
+        if !fits && !self.logs.is_empty() {
+            return false;
+        }
+        self.bytes += bytes;
+        self.logs.extend(logs);
+        true
+    }
+}
+
+/// Bytes that a log has as JSON, about.
+fn bytes_of(log: &Log) -> usize {
+    let data = &log.inner.data;
+    LOG_BYTES + 69 * data.topics().len() + 2 * data.data.len()
 }
 
 async fn poll_logs(
@@ -148,10 +191,7 @@ async fn poll_logs(
 ) -> Result<Polled, RpcError> {
     let durable = api.durable.get();
     let span = span(api, &durable, query.blocks);
-    let mut found = Vec::new();
-    let max = api.config.logs_max.unwrap_or(FILTER_LOGS_MAX);
-    // One block alone may hold more than fits; it has to come at some time.
-    let fits = |found: &[Log], logs: &[Log]| found.is_empty() || found.len() + logs.len() <= max;
+    let mut found = Found::new(api);
     loop {
         let before = cursor.clone();
         let Some(gone) = cursor.gone(&durable) else { break };
@@ -160,7 +200,7 @@ async fn poll_logs(
                 logs::removed(&block, query).await
             }
             Gone::Forgotten { first, last } if first <= *span.end() && last >= *span.start() => {
-                if found.is_empty() {
+                if found.logs.is_empty() {
                     return Ok(Polled::Missed(logs::forgotten(first, last)));
                 }
                 *cursor = before;
@@ -168,11 +208,10 @@ async fn poll_logs(
             }
             Gone::Block(_) | Gone::Forgotten { .. } => Vec::new(),
         };
-        if !fits(&found, &logs) {
+        if !found.add(logs) {
             *cursor = before;
             return Ok(Polled::Logs(found));
         }
-        found.extend(logs);
     }
     let Some(next) = cursor.peek(&durable) else { return Ok(Polled::Logs(found)) };
     let first = next.max(Height::new(*span.start()));
@@ -198,11 +237,10 @@ async fn poll_logs(
         };
         consume(READ_REDUCTIONS);
         let logs = logs::of_block(&durable, height, query).await?;
-        if !fits(&found, &logs) {
+        if !found.add(logs) {
             break;
         }
         cursor.skip_to(height.next());
-        found.extend(logs);
     }
     Ok(Polled::Logs(found))
 }

@@ -20,8 +20,16 @@ pub(crate) const FILTER_SUBTOPICS_MAX: usize = 1_000;
 pub(crate) const FILTER_BLOCKS_MAX: u64 = 10_000;
 
 /// Logs that one poll of a log filter brings unless the operator says otherwise, some 10 MB, and
-/// those of one block at least; the rest waits for the next poll.
+/// those of one block at least; the rest waits for the next poll. See [`FILTER_BYTES_PART`].
 pub(crate) const FILTER_LOGS_MAX: usize = 20_000;
+
+/// What part of the bytes of an answer one poll of a log filter brings, those of one block at
+/// least: 10 MiB unless the operator says otherwise, so that several polls fit into a batch. What
+/// is refused as too large would be lost, as the filter has moved on.
+pub(crate) const FILTER_BYTES_PART: usize = 16;
+
+/// Bytes of the JSON of a log beside its topics and data.
+pub(crate) const LOG_BYTES: usize = 420;
 
 /// Reductions (25 ns) charged for decoding one chunk of a block, for one receipt looked through
 /// and for one item shown, at least; a turn looks at its clock every 500 (guesses).

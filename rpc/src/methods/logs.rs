@@ -11,7 +11,7 @@ use evenkeel_state::{DroppedBlock, Durable, LogSearch, LogStep};
 use super::{
     limits::{READ_REDUCTIONS, RECEIPT_REDUCTIONS, SEARCH_REDUCTIONS},
     whole::executed,
-    written::written,
+    written::{Until, written},
 };
 use crate::{
     answer::Answer,
@@ -52,15 +52,16 @@ pub(super) async fn all(
 ) -> Result<Answer, RpcError> {
     let span = span(api, &durable, query.blocks)?;
     let deadline = api.deadline(client);
-    let mut search = Search::new(api, (durable, query), (span, deadline));
+    let mut search = Search::new(api, (durable, query), span);
     if let Some(max) = api.config.logs_max {
-        let found = search.capped(max).await?;
+        let found = search.capped(max, deadline).await?;
         return answer(&pieces(found.iter()).await?).map(Answer::from);
     }
-    written(api, client, (deadline, timed_out()), move |text| {
+    let until = Until { deadline, late: timed_out(), place: None };
+    written(api, client, until, move |text| {
         Box::pin(async move {
             text.push("[").await?;
-            while let Some((_, logs)) = search.next().await? {
+            while let Some((_, logs)) = search.next(text.deadline()).await? {
                 for log in &logs {
                     text.item(log).await?;
                 }
@@ -78,25 +79,24 @@ struct Search {
     query: Arc<LogQuery>,
     blocks: LogSearch,
     first: u64,
-    deadline: Time,
 }
 
 impl Search {
     fn new(
         api: &Arc<Api>,
         (durable, query): (Arc<Durable>, Arc<LogQuery>),
-        ((first, last), deadline): ((u64, u64), Time),
+        (first, last): (u64, u64),
     ) -> Self {
         let heights = Height::new(first)..=Height::new(last);
         let blocks = durable.chain.find_logs(query.conditions(), heights);
-        Self { api: Arc::clone(api), durable, query, blocks, first, deadline }
+        Self { api: Arc::clone(api), durable, query, blocks, first }
     }
 
     /// The matching logs of the next block that may have some.
-    async fn next(&mut self) -> Result<Option<(Height, Vec<Log>)>, RpcError> {
+    async fn next(&mut self, deadline: Time) -> Result<Option<(Height, Vec<Log>)>, RpcError> {
         loop {
             checkpoint().await;
-            in_time(self.api.system.now(), self.deadline)?;
+            in_time(self.api.system.now(), deadline)?;
             match self.blocks.step()? {
                 LogStep::Block(height) => {
                     consume(READ_REDUCTIONS);
@@ -110,9 +110,9 @@ impl Search {
     }
 
     /// All of them, if they are no more than `max`.
-    async fn capped(&mut self, max: usize) -> Result<Vec<Log>, RpcError> {
+    async fn capped(&mut self, max: usize, deadline: Time) -> Result<Vec<Log>, RpcError> {
         let mut found = Vec::new();
-        while let Some((height, mut logs)) = self.next().await? {
+        while let Some((height, mut logs)) = self.next(deadline).await? {
             if found.len() + logs.len() > max {
                 let first = self.first;
                 let advice = match height.get().checked_sub(1).filter(|before| *before >= first) {

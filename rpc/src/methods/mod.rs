@@ -35,6 +35,7 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod trace_chain;
 mod traced;
 mod traced_text;
 mod transactions;
@@ -203,6 +204,8 @@ methods! { api, request:
     "debug_traceBlock" => debug_trace::raw_block(api, request).await;
     "debug_traceBlockByNumber" => debug_trace::block(api, request, By::Number).await;
     "debug_traceBlockByHash" => debug_trace::block(api, request, By::Hash).await;
+    "debug_subscribe" => trace_chain::subscribe(api, request);
+    "debug_unsubscribe" => subscribe::unsubscribe(api, request);
     "debug_getRawBlock" => debug::raw_block(api, request).await;
     "debug_getRawHeader" => debug::raw_header(api, request);
     "debug_getRawTransactions" => debug::raw_transactions(api, request).await;

@@ -27,7 +27,7 @@ use super::{
     limits::{FILTER_ADDRESSES_MAX, READ_REDUCTIONS, TRACE_CALLS_MAX, TRACE_FILTER_BLOCKS_MAX},
     traced::{self, Scene},
     traced_text::{self, Tracing},
-    written::{Text, written},
+    written::{Text, Until, written},
 };
 use crate::{
     answer::Answer,
@@ -36,6 +36,7 @@ use crate::{
     error::RpcError,
     executions::Method,
     params::{Arg, Object, Params, Quantity, refuse},
+    places::Place,
     position::{self, At, header_not_found},
     render::{Answered, answer, joined, null, pieces},
 };
@@ -126,9 +127,8 @@ pub(super) async fn block(api: &Arc<Api>, request: Request<'_>) -> Result<Answer
         Found::Block(scene) => scene,
     };
     let (api, who) = (Arc::clone(api), Who::of(request)?);
-    who.written(&Arc::clone(&api), move |text, who| {
+    who.written(&Arc::clone(&api), place, move |text, who| {
         Box::pin(async move {
-            let _place = place;
             text.push("[").await?;
             let traces = BlockTraces { api: &api, who: &who, matcher: None };
             traces.write(scene, &mut Page::default(), text).await?;
@@ -290,9 +290,8 @@ pub(super) async fn filter(api: &Arc<Api>, request: Request<'_>) -> Result<Answe
     let mut page =
         Page { skipped: filter.after.unwrap_or(0), wanted: filter.count.unwrap_or(u64::MAX) };
     let (api, who) = (Arc::clone(api), Who::of(request)?);
-    who.written(&Arc::clone(&api), move |text, who| {
+    who.written(&Arc::clone(&api), place, move |text, who| {
         Box::pin(async move {
-            let _place = place;
             text.push("[").await?;
             let traces = BlockTraces { api: &api, who: &who, matcher: Some(&matcher) };
             for number in first..=last {
@@ -301,6 +300,7 @@ pub(super) async fn filter(api: &Arc<Api>, request: Request<'_>) -> Result<Answe
                 }
                 consume(READ_REDUCTIONS);
                 checkpoint().await;
+                text.in_time()?;
                 if let Some(scene) = happening(&api, &durable, Height::new(number)).await? {
                     traces.write(scene, &mut page, text).await?;
                 }
@@ -363,15 +363,17 @@ impl Who {
     }
 
     /// An answer that is written within the time of an execution.
-    async fn written<W>(self, api: &Api, write: W) -> Result<Answer, RpcError>
+    async fn written<W>(self, api: &Api, place: Place, write: W) -> Result<Answer, RpcError>
     where
         W: for<'a> FnOnce(&'a mut Text, Self) -> BoxFuture<'a, Result<(), RpcError>>
             + Send
             + 'static,
     {
         let client = self.client.clone();
-        let late = (api.deadline(&client), CallError::Timeout(api.config.evm_timeout).into());
-        written(api, &client, late, |text| write(text, self)).await
+        let (deadline, timeout) = (api.deadline(&client), api.config.evm_timeout);
+        let until =
+            Until { deadline, late: CallError::Timeout(timeout).into(), place: Some(place) };
+        written(api, &client, until, |text| write(text, self)).await
     }
 }
 
@@ -414,8 +416,11 @@ impl BlockTraces<'_> {
         let block = Arc::clone(&scene.block);
         let Who { client, method } = self.who;
         if !block.txs.is_empty() {
-            let job = scene.job(self.api, client, (0..block.txs.len(), TraceKind::Flat));
-            let tracing = Tracing::start(self.api, (client, *method), ((), job, TraceFrame::List));
+            let mut job = scene.job(self.api, client, (0..block.txs.len(), TraceKind::Flat));
+            job.limits.deadline = Some(text.deadline());
+            // The place is that of the whole answer.
+            let asked = (None, job, TraceFrame::List);
+            let tracing = Tracing::start(self.api, (client, *method), asked);
             while let Some(piece) = tracing.next().await? {
                 let TracePiece::Flat { traces, .. } = piece else {
                     return Err(traced::wrong_kind());

@@ -1,15 +1,16 @@
 //! Traces as text: streamed, but for the one of a tracer that has no text before its end.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
 use bytes::Bytes;
-use evenkeel_runtime::{Class, Reply, ReplyStream, Spawn, reply};
+use evenkeel_runtime::{Answer as Ended, Class, Reply, ReplyStream, Spawn, reply};
 use evenkeel_vm::{
     CallError, StreamedTrace, TraceFrame, TraceJob, TraceKind, TracePiece, spawn_streamed_trace,
 };
@@ -47,12 +48,25 @@ pub(super) async fn answer(
     streamed(api, request, (place, job, frame)).await
 }
 
-/// Lets the trace take as long as its options say; no longer than others, if the node serves
-/// strangers.
+/// Lets the trace take as long as its options say.
 fn set_timeout(api: &Api, client: &Client, job: &mut TraceJob) -> Result<(), RpcError> {
-    let TraceKind::Geth(GethDebugTracingOptions { timeout: Some(text), .. }) = &job.kind else {
-        return Ok(());
-    };
+    if let TraceKind::Geth(options) = &job.kind
+        && let Some(timeout) = timeout(api, options)?
+    {
+        job.limits.timeout = timeout;
+        job.limits.deadline = Some(client.arrived.saturating_add(timeout));
+        job.limits.is_own_time = true;
+    }
+    Ok(())
+}
+
+/// How long a trace may take by its options, if they say; no longer than others, if the node serves
+/// strangers.
+pub(super) fn timeout(
+    api: &Api,
+    options: &GethDebugTracingOptions,
+) -> Result<Option<Duration>, RpcError> {
+    let Some(text) = &options.timeout else { return Ok(None) };
     let asked = duration::parse(text).filter(|asked| *asked <= EXEC_TIME_MAX);
     let asked = asked.ok_or_else(|| {
         let most = EXEC_TIME_MAX.as_secs();
@@ -60,11 +74,7 @@ fn set_timeout(api: &Api, client: &Client, job: &mut TraceJob) -> Result<(), Rpc
             "timeout {text:?}: expected a duration such as 5s or 1m30s, at most {most}s"
         ))
     })?;
-    let timeout = if api.config.is_dev { asked } else { asked.min(api.config.evm_timeout) };
-    job.limits.timeout = timeout;
-    job.limits.deadline = Some(client.arrived.saturating_add(timeout));
-    job.limits.is_own_time = true;
-    Ok(())
+    Ok(Some(if api.config.is_dev { asked } else { asked.min(api.config.evm_timeout) }))
 }
 
 /// Traces under way, between their reader and who watches over them.
@@ -103,13 +113,13 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    /// Starts traces. The execution is listed, and keeps what is given with it, until all pieces
-    /// are read or it is dropped; that is at the deadline at the latest, whether somebody reads or
-    /// not.
-    pub(super) fn start<K: Send + 'static>(
+    /// Starts traces. The execution is listed, and keeps the place that is given with it, until all
+    /// pieces are read or it is dropped. It sees to its deadline itself; here it is given up if its
+    /// place is to be given back.
+    pub(super) fn start(
         api: &Arc<Api>,
         (client, method): (&Client, Method),
-        (kept, job, frame): (K, TraceJob, TraceFrame),
+        (place, job, frame): (Option<Place>, TraceJob, TraceFrame),
     ) -> Self {
         let share = api.executions.share(client, method);
         let late = CallError::Timeout(job.limits.timeout);
@@ -123,15 +133,20 @@ impl Tracing {
 
         let (system, watched) = (api.system.clone(), Arc::clone(&shared));
         let watching = async move {
-            let deadline = pin!(system.sleep_until(deadline));
-            match select(select(deadline, killed), read).await {
+            let is_due = async {
+                match &place {
+                    Some(place) => place.is_due(&system, deadline).await,
+                    None => pending().await,
+                }
+            };
+            match select(select(pin!(is_due), killed), read).await {
                 Either::Left((Either::Left(_), _)) => watched.give_up(late.into()),
                 Either::Left((Either::Right(_), _)) => watched.give_up(killed_error()),
                 Either::Right(_) => {}
             }
-            drop((kept, entry, running));
+            drop((place, entry, running));
         };
-        let spawn = Spawn::new("trace deadline", Class::Rpc).share(client.share.clone());
+        let spawn = Spawn::new("trace watch", Class::Rpc).share(client.share.clone());
         // Dropping the handle lets the process go on by itself.
         drop(api.system.spawn_future(spawn, watching));
         Self { shared, _reading: reading }
@@ -159,11 +174,39 @@ impl Tracing {
 pub(super) async fn streamed(
     api: &Arc<Api>,
     request: Request<'_>,
-    asked: (Place, TraceJob, TraceFrame),
+    (place, job, frame): (Place, TraceJob, TraceFrame),
 ) -> Result<Answer, RpcError> {
     let who = (request.client, traced::method(request)?);
-    let tracing = Tracing::start(api, who, asked);
+    let tracing = Tracing::start(api, who, (Some(place), job, frame));
     let mut stream = TextStream::new(move |cx| tracing.poll_text(cx));
     stream.wait().await?;
     Ok(Answer::Stream(stream))
+}
+
+/// Starts traces of a block; their text, which has begun, and what comes when all of it is taken.
+///
+/// # Errors
+///
+/// What goes wrong before there is any text.
+pub(super) async fn of_block(
+    api: &Arc<Api>,
+    (client, method): (&Client, Method),
+    (place, mut job): (Place, TraceJob),
+) -> Result<(TextStream, Ended<()>), RpcError> {
+    set_timeout(api, client, &mut job)?;
+    let asked = (Some(place), job, TraceFrame::Block);
+    let tracing = Tracing::start(api, (client, method), asked);
+    let (done, taken) = reply();
+    let mut done = Some(done);
+    let mut stream = TextStream::new(move |cx| {
+        let piece = ready!(tracing.poll_text(cx));
+        if piece.is_none()
+            && let Some(done) = done.take()
+        {
+            done.send(());
+        }
+        Poll::Ready(piece)
+    });
+    stream.wait().await?;
+    Ok((stream, taken))
 }

@@ -2,7 +2,8 @@
 //!
 //! Each is written by a process of its own, in the client's share, which is at most
 //! [`TEXT_AHEAD_BYTES`] ahead of its reader and waits beyond that. It ends with the last piece, at
-//! its deadline, whether somebody reads or not, or when its reader is dropped.
+//! its deadline, or when its reader is dropped. The time that it waits does not count: a reader
+//! that takes nothing is its connection's to give up.
 
 use std::{
     pin::pin,
@@ -11,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use evenkeel_runtime::{
-    Class, Credit, ReplyStream, Sink, Spawn, StreamEvent, Time, checkpoint, consume, stream,
+    Class, Credit, ReplyStream, Sink, Spawn, StreamEvent, System, Time, checkpoint, consume, stream,
 };
 use evenkeel_vm::limits::{TEXT_AHEAD_BYTES, TEXT_AHEAD_PIECES};
 use futures_util::future::{BoxFuture, Either, select};
@@ -25,15 +26,28 @@ use crate::{
     client::Client,
     error::RpcError,
     limits::PIECE_BYTES_MIN,
+    places::Place,
     render,
 };
 
+/// How long an answer may be written.
+pub(super) struct Until {
+    pub(super) deadline: Time,
+    /// What is said if it takes longer.
+    pub(super) late: RpcError,
+    /// The place of what is executed for it, which is kept to its end.
+    pub(super) place: Option<Place>,
+}
+
 /// Where the text of an answer goes.
 pub(super) struct Text {
+    system: System,
     sink: Sink<Bytes, RpcError>,
     /// What is not handed on yet: short of a piece.
     open: String,
     has_items: bool,
+    deadline: Time,
+    late: RpcError,
 }
 
 impl Text {
@@ -47,14 +61,29 @@ impl Text {
         if self.open.len() < PIECE_BYTES_MIN { Ok(()) } else { self.hand_on().await }
     }
 
+    /// When it has to be finished, if its reader takes all that comes at once.
+    pub(super) const fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// Looks at the clock.
+    ///
+    /// # Errors
+    ///
+    /// It is late.
+    pub(super) fn in_time(&self) -> Result<(), RpcError> {
+        if self.system.now() < self.deadline { Ok(()) } else { Err(self.late.clone()) }
+    }
+
     /// Appends an item of a list, giving way to others before.
     ///
     /// # Errors
     ///
-    /// As [`push`](Self::push).
+    /// As [`push`](Self::push), and [`in_time`](Self::in_time).
     pub(super) async fn item(&mut self, item: &impl Serialize) -> Result<(), RpcError> {
         consume(ITEM_REDUCTIONS);
         checkpoint().await;
+        self.in_time()?;
         if std::mem::replace(&mut self.has_items, true) {
             self.open.push(',');
         }
@@ -67,12 +96,15 @@ impl Text {
         }
         let piece = Bytes::from(std::mem::take(&mut self.open));
         let bytes = piece.len();
+        let since = self.system.now();
         let sent = self.sink.item_sized(piece, bytes).await;
+        let waited = self.system.now().saturating_since(since);
+        self.deadline = self.deadline.saturating_add(waited);
         sent.map_err(|_| RpcError::internal("nobody reads the answer"))
     }
 }
 
-/// An answer that `write` writes until the given time, when it ends with the error beside it.
+/// An answer that `write` writes within a time.
 ///
 /// # Errors
 ///
@@ -80,7 +112,7 @@ impl Text {
 pub(super) async fn written<W>(
     api: &Api,
     client: &Client,
-    (deadline, late): (Time, RpcError),
+    Until { deadline, late, place }: Until,
     write: W,
 ) -> Result<Answer, RpcError>
 where
@@ -89,15 +121,22 @@ where
     let (sink, mut text) = stream(Credit { items: TEXT_AHEAD_PIECES, bytes: TEXT_AHEAD_BYTES });
     let system = api.system.clone();
     let writing = async move {
-        let mut text = Text { sink, open: String::new(), has_items: false };
+        let (open, has_items, its_late) = (String::new(), false, late.clone());
+        let mut text =
+            Text { system: system.clone(), sink, open, has_items, deadline, late: its_late };
         let ended = {
             let writing = async {
                 write(&mut text).await?;
                 text.hand_on().await
             };
-            match select(pin!(writing), pin!(system.sleep_until(deadline))).await {
-                Either::Left((ended, _)) => ended,
-                Either::Right(((), _)) => Err(late),
+            match place {
+                None => writing.await,
+                Some(place) => {
+                    match select(pin!(writing), pin!(place.is_due(&system, deadline))).await {
+                        Either::Left((ended, _)) => ended,
+                        Either::Right(((), _)) => Err(late),
+                    }
+                }
             }
         };
         match ended {

@@ -152,6 +152,8 @@ mod tests {
         running_per_client_max: 3,
         waiting_max: 7,
         waiting_per_client_max: 4,
+        late_max: 0,
+        late_per_client_max: 0,
     };
 
     /// The same with plain lists: who runs, and who waits in order of arrival.

@@ -36,6 +36,7 @@ use hyper::{
 use tokio::net::TcpStream;
 
 use crate::{
+    answer::Reply,
     body::Calls,
     client::{Client, ClientKey, Clients, Member},
     dispatch::{Dispatch, Patience},
@@ -173,7 +174,7 @@ async fn post<D: Dispatch>(visit: &Visit<D>, request: Request<Incoming>) -> Resu
     // A client that asked first has not sent its body, and reading would tell it to.
     let is_asking = request.headers().contains_key(EXPECT);
     let mut body = request.into_body();
-    let (body, _held) = match read_body(door, &mut body).await? {
+    let (body, held) = match read_body(door, &mut body).await? {
         Ok(read) => read,
         Err((status, error)) => {
             if !is_asking {
@@ -182,7 +183,10 @@ async fn post<D: Dispatch>(visit: &Visit<D>, request: Request<Incoming>) -> Resu
             return Ok(refusal(status, error));
         }
     };
-    let reply = door.calls.serve(&client, None, body).await;
+    let mut reply = door.calls.serve(&client, None, body).await;
+    if let Some(Reply::Streamed(streamed)) = &mut reply {
+        streamed.rest.keep_body(held);
+    }
     let body = reply.map(|reply| Out::new(reply, &visit.gauge)).unwrap_or_default();
     Ok(json(StatusCode::OK, body))
 }

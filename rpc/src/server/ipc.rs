@@ -24,9 +24,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use evenkeel_runtime::{Class, Spawn, System};
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio_tungstenite::tungstenite::{
-    Error as WsError, Message, error::CapacityError, protocol::frame::coding::CloseCode,
-};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message, error::CapacityError};
 
 use crate::{
     client::ClientKey,
@@ -122,12 +120,12 @@ async fn serve<D: Dispatch>(door: Arc<Door<D>>, stream: UnixStream, _seat: Taken
     let pipe = Pipe::new(stream, &door.system, bytes_max, door.patience.write_stall_max);
     let (mut sink, mut stream) = pipe.split();
     let farewell = converse(&door, member, (&mut sink, &mut stream), None).await;
-    // Behind half an answer nothing can be said.
-    if farewell.is_some_and(|(code, _)| code != CloseCode::Error) {
+    if farewell.is_some() {
         let text = format!("the message is too large (limit {bytes_max} bytes), or was not read");
         let text = refusal(RpcError::invalid_request(text));
         let text = String::from_utf8(text.into()).expect("an answer is JSON");
-        // The client may be the very one that does not read: it is told if it can be.
+        // The client may be the very one that does not read: it is told if it can be. Behind half
+        // an answer nothing is said.
         drop(sink.send(Message::text(text)).await);
     }
 }
@@ -140,6 +138,8 @@ struct Pipe {
     read: BytesMut,
     scan: Scan,
     to_write: VecDeque<Bytes>,
+    /// The last that was given to be written was a fragment, and not the last one of its line.
+    is_within_line: bool,
     write_stall_max: Duration,
     stall: Alarm,
 }
@@ -153,6 +153,7 @@ impl Pipe {
             read: BytesMut::new(),
             scan: Scan::default(),
             to_write: VecDeque::new(),
+            is_within_line: false,
             write_stall_max: stall_max,
             stall: Alarm::default(),
         }
@@ -222,7 +223,10 @@ impl Sink<Message> for Pipe {
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), WsError> {
+        let this = self.get_mut();
         let (text, is_last) = match message {
+            // A line that will have no end takes nothing else.
+            Message::Text(_) if this.is_within_line => return Ok(()),
             Message::Text(text) => (text.into(), true),
             Message::Frame(frame) => {
                 let is_last = frame.header().is_final;
@@ -233,8 +237,8 @@ impl Sink<Message> for Pipe {
                 return Ok(());
             }
         };
-        let this = self.get_mut();
         this.to_write.push_back(text);
+        this.is_within_line = !is_last;
         if is_last {
             this.to_write.push_back(Bytes::from_static(b"\n"));
         }

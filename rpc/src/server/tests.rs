@@ -54,7 +54,7 @@ fn rules() -> Rules {
 /// `stream` answers piece by piece; `echo` returns its parameters; `size` a string of so many
 /// bytes; `revert` fails with data and a text of so many bytes; `hang` never returns;
 /// `wait` returns when `go` is called; `subscribe` counts up to its parameter; `flood` notifies
-/// until it is told to stop; `unsubscribe` ends one.
+/// until it is told to stop; `feed` notifies of a long list; `unsubscribe` ends one.
 struct Methods {
     rules: Rules,
     called: AtomicUsize,
@@ -154,6 +154,15 @@ impl Methods {
                 Ok(encode(&"gone"))
             }
             "subscribe" | "flood" => self.subscribe(request, decode::<[u32; 1]>(params)?[0]),
+            "feed" => {
+                let session = request.session.expect("it is a WebSocket");
+                let text = self.stream([10, 10_000, 0]);
+                let id = session.open(move |_, outbox| {
+                    let sent = outbox.within("feed").stream(r#"{"list":"#, text);
+                    Box::pin(async move { sent.expect("it is open") })
+                })?;
+                Ok(encode(&id))
+            }
             "unsubscribe" => {
                 let [id] = decode::<[String; 1]>(params)?;
                 let id: SubscriptionId =
@@ -263,4 +272,26 @@ fn result(id: impl std::fmt::Display, result: &str) -> String {
 
 fn error(id: impl std::fmt::Display, code: i64, text: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{text}"}}}}"#)
+}
+
+/// Goal: who takes nothing of a streamed answer is given up, and its work ends, over HTTP,
+/// WebSocket and IPC.
+#[test]
+fn who_takes_nothing_of_a_streamed_answer_is_given_up() {
+    let path = std::env::temp_dir().join(format!("evenkeel-stall-{}", std::process::id()));
+    let patience = Patience { write_stall_max: Duration::from_millis(50), ..Patience::default() };
+    let bench = Bench::with(Rules { patience, ..rules() }, Some(&path));
+    let endless = call(1, "stream", "[100000000,10000,0]");
+
+    let mut http = peer::Peer::new(bench.address);
+    http.send(peer::post(&endless));
+    assert_eq!(bench.news(), News::Dropped);
+
+    let mut ws = ws::connect(&bench);
+    ws::send(&mut ws, endless.clone());
+    assert_eq!(bench.news(), News::Dropped);
+
+    let mut ipc = ipc::connect(&path);
+    ipc::send(&mut ipc, &endless);
+    assert_eq!(bench.news(), News::Dropped);
 }

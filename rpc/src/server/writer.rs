@@ -134,8 +134,11 @@ where
             match message {
                 Outgoing::Whole(text) => self.whole(text).await?,
                 Outgoing::Streamed(streamed) => {
+                    let is_notice = streamed.is_notice;
                     self.streamed(streamed).await?;
-                    self.line.streamed();
+                    if !is_notice {
+                        self.line.streamed();
+                    }
                 }
             }
             checkpoint().await;
@@ -152,11 +155,14 @@ where
 
     /// Sends an answer as it comes.
     async fn streamed(&mut self, streamed: Streamed) -> Result<(), Farewell> {
-        let Streamed { id, pieces, mut rest, end } = streamed;
-        // It may have waited behind others; nothing of it is sent yet.
-        if let Some(error) = rest.failure().await {
+        let Streamed { id, pieces, mut rest, end, .. } = streamed;
+        // It may have waited behind others; nothing of it is sent yet. The error of one answer is
+        // none of its batch.
+        if let Some(id) = id
+            && let Some(error) = rest.failure().await
+        {
             let mut text = String::new();
-            envelope::write_error(&mut text, id.as_deref(), error);
+            envelope::write_error(&mut text, Some(&id), error);
             return self.whole(text.into()).await;
         }
         let mut kind = Data::Text;

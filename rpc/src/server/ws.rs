@@ -10,7 +10,7 @@
 //!
 //! - W1: at most [`SOCKET_CALLS_MAX`] calls, with bodies of no more than twice the body limit in
 //!   all, are worked at once; beyond that nothing is read. An answer that is streamed is worked
-//!   until it is sent.
+//!   until it is sent; what its batch has left of the body then is in the quota of all bodies.
 
 use std::{
     future::poll_fn,
@@ -189,7 +189,7 @@ struct Worked {
     bytes: usize,
     session: Session,
     answer: Option<Outgoing>,
-    _held: Option<Taken>,
+    held: Option<Taken>,
 }
 
 enum Step {
@@ -266,7 +266,7 @@ impl<D: Dispatch> Reader<'_, D> {
             // After a panic the id is lost with the call.
             let lost = || Some(Outgoing::Whole(refusal(body::internal_error())));
             let answer = answer.unwrap_or_else(|_| lost());
-            Worked { bytes, session, answer, _held: held }
+            Worked { bytes, session, answer, held }
         })
     }
 
@@ -276,10 +276,17 @@ impl<D: Dispatch> Reader<'_, D> {
     }
 
     async fn deliver(&self, worked: Worked) -> Result<(), Closed> {
-        if let Some(answer) = worked.answer {
-            self.line.push(answer).await?;
+        let Worked { session, answer, held, .. } = worked;
+        match answer {
+            // A batch starts its subscriptions when it ends.
+            Some(Outgoing::Streamed(mut streamed)) => {
+                streamed.rest.keep_body(held);
+                return self.line.push(Outgoing::Streamed(streamed)).await;
+            }
+            Some(whole) => self.line.push(whole).await?,
+            None => {}
         }
-        worked.session.release();
+        session.release();
         Ok(())
     }
 }

@@ -6,6 +6,15 @@ use evenkeel_runtime::{Faults, ThreadsConfig};
 use futures_util::FutureExt;
 
 use super::*;
+use crate::{
+    answer::{Answer, Reply, Streamed, TextStream},
+    api::Request,
+    body::Calls,
+    client::{Client, ClientId, Member},
+    dispatch::{BodyLimits, Dispatch, Rules},
+    envelope::EnvelopeLimits,
+    places::PlaceGauge,
+};
 
 fn line() -> (System, Arc<Line>) {
     let config =
@@ -20,7 +29,7 @@ fn line() -> (System, Arc<Line>) {
 fn the_queue_is_bounded_and_its_overrun_is_final() {
     for (length, fits) in [(1, OUTBOX_ITEMS_MAX), (1 << 20, 15), (OUTBOX_BYTES_MAX, 1)] {
         let (system, line) = line();
-        let outbox = Outbox { id: SubscriptionId(1), line: Arc::clone(&line) };
+        let outbox = Outbox { id: SubscriptionId(1), namespace: "eth", line: Arc::clone(&line) };
         let ballast = "x".repeat(length);
         let queued = (0..=fits).take_while(|_| outbox.notify(&ballast).is_ok()).count();
         assert_eq!(queued, fits, "of {length} bytes");
@@ -40,7 +49,7 @@ fn all_queues_together_are_bounded() {
     let open = |seed| {
         let ids = Entropy::from_seed(seed);
         let line = Line::new(system.clone(), Share::new(), ids, together.clone());
-        (Outbox { id: SubscriptionId(1), line: Arc::clone(&line) }, line)
+        (Outbox { id: SubscriptionId(1), namespace: "eth", line: Arc::clone(&line) }, line)
     };
     let held = || together.0.load(Ordering::Relaxed);
     let ballast = Bytes::from(vec![b'x'; 1 << 20]);
@@ -131,4 +140,72 @@ fn ids_round_trip() {
     }
     assert!("0x".parse::<SubscriptionId>().is_err());
     assert!(format!("0x1{:032x}", 0).parse::<SubscriptionId>().is_err());
+}
+
+/// Answers `stream` with a long text and `subscribe` with a subscription that says that it runs.
+struct Methods(Arc<AtomicUsize>);
+
+impl Dispatch for Methods {
+    fn rules(&self) -> Rules {
+        unreachable!("there is no server")
+    }
+
+    fn executions(&self) -> PlaceGauge {
+        PlaceGauge::default()
+    }
+
+    async fn dispatch(self: &Arc<Self>, request: Request<'_>) -> Result<Answer, RpcError> {
+        if request.method == "stream" {
+            let pieces = (0..100).map(|_| Ok(Bytes::from(vec![b'1'; 10_000])));
+            return Ok(Answer::Stream(TextStream::of(futures_util::stream::iter(pieces))));
+        }
+        let running = Arc::clone(&self.0);
+        let run = async move {
+            running.fetch_add(1, Ordering::Relaxed);
+        };
+        let id = request.session.expect("it has one").open(|_, _| run.boxed())?;
+        Ok(serde_json::value::to_raw_value(&id).expect("plain data").into())
+    }
+}
+
+/// Goal: S2 for a batch that is streamed: its subscriptions, before the first long answer and
+/// behind it, start when it has ended, and not at all if it is dropped before.
+#[test]
+fn subscriptions_of_a_streamed_batch_start_at_its_end() {
+    let mut sim = System::simulated(1, Faults::default());
+    let system = sim.system().clone();
+    let envelope = EnvelopeLimits { bytes_max: 1 << 20, batch_max: 100, depth_max: 8 };
+    let limits = BodyLimits { envelope, response_bytes_max: 1 << 20, answers_bytes_max: 1 << 20 };
+    let running = Arc::new(AtomicUsize::new(0));
+    let calls = Calls::new(system.clone(), Arc::new(Methods(Arc::clone(&running))), limits);
+    let member = Member { share: Share::new(), id: ClientId::default() };
+    for is_read in [false, true] {
+        let ids = system.entropy("test");
+        let line = Line::new(system.clone(), Share::new(), ids, Outboxes::default());
+        let session = Session::new(Arc::clone(&line));
+        let call = |name| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{name}"}}"#);
+        let body = ["subscribe", "stream", "subscribe"].map(call).join(",");
+        let client = Client::new(&member, system.now());
+        let (calls, here) = (calls.clone(), session.clone());
+        let task = system.spawn_future(Spawn::new("body", Class::Rpc), async move {
+            calls.serve(&client, Some(&here), Bytes::from(format!("[{body}]"))).await
+        });
+        let reply = sim.run_until(task).expect("no panic").expect("an answer");
+        let Reply::Streamed(Streamed { mut rest, .. }) = reply else { panic!("it is streamed") };
+        sim.run_until_idle();
+        assert_eq!(running.load(Ordering::Relaxed), 0, "nothing of it is read");
+        if is_read {
+            let read = async move {
+                while let Some(piece) = poll_fn(|cx| rest.poll_next(cx)).await {
+                    piece.expect("it does not break");
+                }
+            };
+            let read = system.spawn_future(Spawn::new("read", Class::Rpc), read);
+            sim.run_until(read).expect("no panic");
+        } else {
+            drop((rest, session));
+        }
+        sim.run_until_idle();
+        assert_eq!(running.load(Ordering::Relaxed), if is_read { 2 } else { 0 });
+    }
 }

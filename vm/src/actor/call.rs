@@ -7,9 +7,9 @@
 //! | `Wish` | its `Hold` | obeys what the hold says: pause, go on, step, cancel |
 //!
 //! Between slices deadline and caller are looked at directly, since an actor that goes on with
-//! [`Flow::More`] gets no messages; likewise the hold. A paused call has
-//! no turns but for its deadline. A streamed trace parks while its reader lags behind, and is the
-//! reader's to give up: it ends when the stream is dropped.
+//! [`Flow::More`] gets no messages; likewise the hold. A paused call has no turns but for its
+//! deadline. A streamed trace parks while its reader lags behind, which moves its deadline on;
+//! meanwhile it is the reader's to give up: it ends when the stream is dropped.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -55,7 +55,7 @@ pub(super) fn spawn<R: Run>(
         hold: hold.clone(),
         slices: 0,
         gas_used: 0,
-        output: Output { sink, unsent: VecDeque::new(), end: None },
+        output: Output { sink, unsent: VecDeque::new(), end: None, waits_since: None },
     };
     let mut spawn = Spawn::new("call", Class::Call).share(share.clone());
     // The time that the node gives to all alike, so the older request goes first. A client that
@@ -114,6 +114,8 @@ struct Output<O> {
     unsent: VecDeque<TracePiece>,
     /// The outcome, when nothing but the above is left to do.
     end: Option<O>,
+    /// It is parked until the reader has read more.
+    waits_since: Option<Time>,
 }
 
 enum Work<R: Run> {
@@ -203,6 +205,11 @@ impl<R: Run> Call<R> {
     fn hand_over(&mut self, ctx: &mut Ctx<'_, CallMessage>) -> Option<Flow> {
         let output = &mut self.output;
         let sink = output.sink.as_mut()?;
+        if let Some(since) = output.waits_since.take() {
+            // What its reader takes its time for is not its own.
+            let waited = ctx.now().saturating_since(since);
+            self.deadline = self.deadline.map(|deadline| deadline.saturating_add(waited));
+        }
         if sink.is_cancelled() {
             return Some(self.answer(Err(CallError::Cancelled)));
         }
@@ -212,6 +219,7 @@ impl<R: Run> Call<R> {
                 output.unsent.push_front(piece);
                 let (ticket, completion) = ctx.ticket();
                 sink.when_credit(completion);
+                output.waits_since = Some(ctx.now());
                 return Some(Flow::Park(ticket));
             }
         }

@@ -64,7 +64,7 @@ pub struct StreamedTrace {
 }
 
 /// The same for traces that are streamed: they are at most [`TEXT_AHEAD_BYTES`] and a turn, or the
-/// trace of a transaction, ahead of their reader.
+/// trace of a transaction, ahead of their reader. While they wait for it their deadline moves on.
 pub fn spawn_streamed_trace(
     system: &System,
     share: &Share,

@@ -127,6 +127,7 @@ fn executions_are_counted_and_bounded() {
         running_per_client_max: 2,
         waiting_max: 4,
         waiting_per_client_max: 2,
+        ..PlaceLimits::default()
     };
     let timeout = Duration::from_millis(20);
     let config = RpcConfig { evm_timeout: timeout, ..RpcConfig::default() };

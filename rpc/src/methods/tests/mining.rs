@@ -73,3 +73,27 @@ fn a_client_that_leaves_leaves_no_dead_snapshots() {
     world.sim.run_until_idle();
     assert_eq!(listed(&world), 0);
 }
+
+/// Goal: a reset is done whole, also when its client leaves in the middle.
+/// Method: an engine that answers when it is told to, after the call has been dropped.
+#[test]
+fn a_reset_is_done_whole_though_its_client_leaves() {
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let replies = Arc::clone(&held);
+    let engine = Port::new(move |EngineCall { command, reply }: EngineCall| {
+        assert_eq!(command, Command::Reset);
+        replies.lock().expect("one thread").push(reply);
+        Ok(())
+    });
+    let mut world = World::with(1, Setup { engine, ..Setup::default() });
+    let before = world.api.flags.instance();
+    let member = Member { share: Share::new(), id: ClientId::default() };
+    let call = world.start(&member, None, "anvil_reset", "[]");
+    world.sim.run_until_idle();
+    call.abort();
+    world.sim.run_until_idle();
+    let reply = held.lock().expect("one thread").pop().expect("it was ordered");
+    reply.send(Ok(Outcome::Reverted(true)));
+    world.sim.run_until_idle();
+    assert_ne!(world.api.flags.instance(), before);
+}

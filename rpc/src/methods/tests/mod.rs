@@ -11,5 +11,6 @@ mod reads;
 mod sending;
 mod state_debug;
 mod subscriptions;
+mod trace_chain;
 mod traces;
 mod world;

@@ -14,13 +14,13 @@ use crate::{
 };
 
 /// A WebSocket without a socket.
-struct Socket {
-    line: Arc<Line>,
-    session: Session,
+pub(super) struct Socket {
+    pub(super) line: Arc<Line>,
+    pub(super) session: Session,
 }
 
 impl Socket {
-    fn new(world: &World) -> Self {
+    pub(super) fn new(world: &World) -> Self {
         let system = world.api.system.clone();
         let ids = system.entropy("test socket");
         let line = Line::new(system, Share::new(), ids, Outboxes::default());

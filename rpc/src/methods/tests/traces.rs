@@ -1,18 +1,21 @@
 //! Traces of blocks, by geth's, Parity's and Otterscan's methods.
 
-use std::sync::Arc;
+use std::{
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use alloy_primitives::{Address, Bytes, U256, keccak256};
-use evenkeel_runtime::{Class, Share, Spawn};
+use evenkeel_runtime::{Class, Spawn};
 use evenkeel_state::{Account, ChangeSet, StorageChange};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
-use super::world::{World, sender};
-use crate::{Answer, Client, ClientId, Member, Request, RpcConfig};
+use super::world::{Setup, World, sender};
+use crate::{Answer, PlaceLimits, RpcConfig, TextStream};
 
 /// PUSH1 1, PUSH0, SLOAD, ADD, PUSH0, SSTORE; then a call of 0x77.. with one wei: PUSH0 x4,
 /// PUSH1 1, PUSH20 0x77.., GAS, CALL, STOP.
-fn counter() -> Vec<u8> {
+pub(super) fn counter() -> Vec<u8> {
     let mut code = vec![0x60, 1, 0x5f, 0x54, 0x01, 0x5f, 0x55];
     code.extend([0x5f, 0x5f, 0x5f, 0x5f, 0x60, 1, 0x73]);
     code.extend([0x77; 20]);
@@ -31,7 +34,7 @@ fn callee() -> Address {
 }
 
 /// A world whose transactions go to `code`, which has ether to give away.
-fn world(seed: u64, code: &[u8]) -> World {
+pub(super) fn world(seed: u64, code: &[u8]) -> World {
     let mut world = World::new(seed, RpcConfig::default());
     world.mine(&[]);
     let code = Bytes::copy_from_slice(code);
@@ -358,29 +361,99 @@ fn traces_end_at_their_own_time() {
     }
 }
 
-/// Goal: a streamed trace that nobody reads gives its place back at the deadline.
-#[test]
-fn a_trace_that_is_not_read_ends_at_its_deadline() {
-    let mut world = World::new(73, RpcConfig::default());
+/// The trace of a call that never ends.
+fn endless(world: &mut World) -> TextStream {
     let to = callee();
     let overrides = json!({ to.to_string(): { "code": "0x5b600056" } });
-    let params =
-        json!([{ "to": to, "gas": "0xffffffffff" }, "latest", { "stateOverrides": overrides }]);
-    let params = RawValue::from_string(params.to_string()).expect("JSON");
-    let api = Arc::clone(&world.api);
-    let member = Member { share: Share::new(), id: ClientId::default() };
-    let client = Client::new(&member, world.sim.now());
-    let begun = world.sim.system().spawn_future(Spawn::new("test", Class::Rpc), async move {
-        let (method, session) = ("debug_traceCall", None);
-        let request = Request { method, params: Some(&params), client: &client, session };
-        crate::dispatch(&api, request).await
-    });
-    let answer = world.sim.run_until(begun).expect("no panic").expect("a trace");
-    assert!(matches!(answer, Answer::Stream(_)));
+    let options = json!({ "stateOverrides": overrides });
+    let params = json!([{ "to": to, "gas": "0xffffffffff" }, "latest", options]).to_string();
+    match world.begin("debug_traceCall", &params).expect("a trace") {
+        Answer::Stream(stream) => stream,
+        Answer::Json(_) => panic!("it is streamed"),
+    }
+}
+
+/// Goal: what a trace waits for its reader is not of its time, and it has no more than its time.
+#[test]
+fn a_slow_reader_takes_nothing_from_the_time_of_a_trace() {
+    let config = RpcConfig { evm_timeout: Duration::from_millis(50), ..RpcConfig::default() };
+    let mut world = World::new(73, config);
+    let mut stream = endless(&mut world);
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..10 {
+        world.sim.run_for(Duration::from_secs(1));
+        let mut bytes = 0;
+        while let Poll::Ready(piece) = stream.poll_next(&mut cx) {
+            bytes += piece.expect("it is endless").expect("it is in time").len();
+        }
+        assert!(bytes > 100_000, "{bytes}");
+    }
     assert_eq!(world.api.places.gauge().running, 1);
-    world.sim.run_for(std::time::Duration::from_secs(6));
-    assert_eq!(world.api.places.gauge().running, 0);
-    let error = world.sim.system().spawn_future(Spawn::new("read", Class::Rpc), answer.into_json());
+    let reading = Answer::Stream(stream).into_json();
+    let error = world.sim.system().spawn_future(Spawn::new("read", Class::Rpc), reading);
     let error = world.sim.run_until(error).expect("no panic").expect_err("it is over");
-    assert_eq!(error.message, "execution aborted (timeout = 5s)");
+    assert_eq!(error.message, "execution aborted (timeout = 50ms)");
+    world.sim.run_until_idle();
+    assert_eq!(world.api.places.gauge().running, 0);
+}
+
+/// Goal: a slow reader gets the traces of all blocks, also of those that are executed after what
+/// would have been the deadline.
+#[test]
+fn a_slow_reader_gets_all_that_a_filter_finds() {
+    let mut world = world(74, &counter());
+    for _ in 0..10 {
+        world.mine(&vec![vec![]; 60]);
+    }
+    let Answer::Stream(mut stream) = world.begin("trace_filter", "[{}]").expect("traces") else {
+        panic!("it is streamed")
+    };
+    let (mut text, mut rounds) = (Vec::new(), 0);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut is_over = false;
+    while !is_over {
+        rounds += 1;
+        world.sim.run_for(Duration::from_secs(10));
+        while let Poll::Ready(piece) = stream.poll_next(&mut cx) {
+            let Some(piece) = piece else {
+                is_over = true;
+                break;
+            };
+            text.extend(piece.expect("it is in time"));
+        }
+    }
+    let traces: Vec<Value> = serde_json::from_slice(&text).expect("it is whole");
+    assert_eq!(traces.len(), 2 * 600);
+    assert!(rounds > 2, "{rounds}");
+}
+
+/// Goal: the places that are kept beyond a deadline are bounded, for a client and for all; others
+/// are given back at the deadline, whether somebody reads or not.
+#[test]
+fn places_of_slow_readers_are_bounded() {
+    for (late_max, late_per_client_max) in [(2, 1), (1, 2), (0, 2)] {
+        let places = PlaceLimits { late_max, late_per_client_max, ..PlaceLimits::default() };
+        let mut world = World::with(73, Setup { places, ..Setup::default() });
+        let kept = late_max.min(late_per_client_max);
+        let mut streams = [(); 2].map(|()| endless(&mut world));
+        assert_eq!(world.api.places.gauge().running, 2);
+        world.sim.run_for(Duration::from_secs(6));
+        assert_eq!(world.api.places.gauge().running, kept);
+        let mut cx = Context::from_waker(Waker::noop());
+        let errors = streams.iter_mut().filter_map(|stream| {
+            // What came before the end was taken already.
+            match stream.poll_next(&mut cx) {
+                Poll::Ready(Some(Ok(_))) => match stream.poll_next(&mut cx) {
+                    Poll::Ready(Some(Err(error))) => Some(error.message),
+                    _ => None,
+                },
+                _ => panic!("its beginning is there"),
+            }
+        });
+        let errors: Vec<_> = errors.collect();
+        assert_eq!(errors, vec!["execution aborted (timeout = 5s)"; 2 - kept]);
+        drop(streams);
+        world.sim.run_until_idle();
+        assert_eq!(world.api.places.gauge().running, 0);
+    }
 }

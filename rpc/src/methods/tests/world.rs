@@ -5,8 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::{
-    Accounts, Api, Client, ClientId, EngineCall, Filters, Flags, LogForm, Member, PlaceLimits,
-    Places, Request, RequestLog, RpcConfig, RpcError, Session,
+    Accounts, Answer, Api, Client, ClientId, EngineCall, Filters, Flags, LogForm, Member,
+    PlaceLimits, Places, Request, RequestLog, RpcConfig, RpcError, Session,
 };
 use alloy_consensus::{TxEip1559, TxType};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, TxKind, U256};
@@ -159,6 +159,21 @@ impl World {
             };
             crate::dispatch(&api, request).await?.into_json().await
         })
+    }
+
+    /// Calls a method whose answer may be streamed.
+    pub(super) fn begin(&mut self, method: &str, params: &str) -> Result<Answer, RpcError> {
+        let api = Arc::clone(&self.api);
+        let member = Member { share: Share::new(), id: ClientId::default() };
+        let client = Client::new(&member, self.sim.now());
+        let method = method.to_owned();
+        let params = RawValue::from_string(params.to_owned()).expect("the test's JSON");
+        let begun = self.sim.system().spawn_future(Spawn::new("test", Class::Rpc), async move {
+            let (params, session) = (Some(&*params), None);
+            let request = Request { method: &method, params, client: &client, session };
+            crate::dispatch(&api, request).await
+        });
+        self.sim.run_until(begun).expect("no method panics")
     }
 
     /// Calls a method that must succeed.

@@ -16,13 +16,13 @@ fn socket(name: &str) -> PathBuf {
     env::temp_dir().join(format!("evenkeel-ipc-{name}-{}", std::process::id()))
 }
 
-fn connect(path: &Path) -> BufReader<UnixStream> {
+pub(super) fn connect(path: &Path) -> BufReader<UnixStream> {
     let stream = UnixStream::connect(path).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
     BufReader::new(stream)
 }
 
-fn send(client: &mut BufReader<UnixStream>, text: &str) {
+pub(super) fn send(client: &mut BufReader<UnixStream>, text: &str) {
     client.get_mut().write_all(text.as_bytes()).expect("it reads");
 }
 
@@ -82,6 +82,14 @@ fn streamed_answers_are_lines() {
     send(&mut client, &call(2, "echo", "[2]"));
     assert_eq!(line(&mut client), result(2, "[2]"));
 
+    let batch = [call(1, "stream", "[150,10000,0]"), call(2, "stream", "[150,10000,0]")];
+    send(&mut client, &format!("[{}]", batch.join(",")));
+    let expected = [1, 2].map(|id| result(id, &numbers(150))).join(",");
+    assert!(line(&mut client) == format!("[{expected}]"), "a batch too");
+    for _ in 0..2 {
+        assert_eq!(bench.news(), News::Dropped);
+    }
+
     send(&mut client, &call(3, "stream", "[300,10000,1]"));
     let mut rest = String::new();
     client.read_to_string(&mut rest).expect("text");
@@ -105,6 +113,26 @@ fn what_is_too_large_ends_the_connection() {
         assert_eq!(refused["error"]["code"], -32_600, "{refused}");
         assert_eq!(line(&mut client), "", "it is closed");
     }
+}
+
+/// Goal: a value above the limit that comes while an answer is streamed puts nothing into its line.
+#[test]
+fn nothing_is_said_within_a_streamed_line() {
+    let path = socket("within");
+    let mut rules = rules();
+    rules.body.envelope.bytes_max = 1_000;
+    let bench = Bench::with(rules, Some(&path));
+    let mut client = connect(&path);
+    send(&mut client, &call(1, "stream", "[30,10000,2]"));
+    let begun = result(1, &format!("[{}", vec!["1".repeat(10_000); 30].join(",")));
+    // All that comes of it.
+    let mut text = vec![0; begun.len() - 1];
+    client.read_exact(&mut text).expect("it begins");
+    send(&mut client, &"[".repeat(1_500));
+    client.read_to_end(&mut text).expect("it ends");
+    assert_eq!(bench.news(), News::Dropped);
+    let text = String::from_utf8(text).expect("text");
+    assert!(begun.starts_with(&text), "{}", &text[begun.len() - 1..]);
 }
 
 /// Goal: what a node that has gone left behind is taken over; a living one's socket and other

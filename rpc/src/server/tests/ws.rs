@@ -13,16 +13,16 @@ use tokio_tungstenite::tungstenite::{
 
 use super::*;
 
-type Socket = WebSocket<TcpStream>;
+pub(super) type Socket = WebSocket<TcpStream>;
 
-fn connect(bench: &Bench) -> Socket {
+pub(super) fn connect(bench: &Bench) -> Socket {
     let stream = TcpStream::connect(bench.address).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
     stream.set_write_timeout(Some(PATIENCE)).expect("it is not zero");
     tungstenite::client("ws://h/", stream).expect("the server agrees").0
 }
 
-fn send(socket: &mut Socket, text: String) {
+pub(super) fn send(socket: &mut Socket, text: String) {
     socket.send(Message::text(text)).expect("the server reads");
 }
 
@@ -192,6 +192,59 @@ fn a_streamed_answer_is_one_message() {
     for _ in 0..7 {
         assert_eq!(bench.news(), News::Dropped);
     }
+}
+
+/// Goal: a batch with long answers is one message, whatever bounds whole ones; subscriptions in it
+/// notify behind it; an answer that breaks late ends the connection.
+#[test]
+fn a_batch_is_streamed_as_one_message() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    let long = "[150,10000,0]";
+    let calls = [
+        call(1, "echo", "[1]"),
+        call(2, "stream", long),
+        call(3, "subscribe", "[1]"),
+        call(4, "stream", long),
+        call(5, "stream", "[3,10,1]"),
+    ];
+    send(&mut socket, format!("[{}]", calls.join(",")));
+    let answer = read(&mut socket);
+    let answers: Vec<&RawValue> = serde_json::from_str(&answer).expect("it is whole");
+    let answers: Vec<_> = answers.into_iter().map(RawValue::get).collect();
+    let long = numbers(150, 10_000);
+    // Not assert_eq: it would print them.
+    assert!(answers[1] == result(2, &long) && answers[3] == result(4, &long));
+    assert_eq!((answers[0], answers.len()), (&*result(1, "[1]"), 5));
+    assert_eq!(answers[4], error(5, -32_000, "it broke"));
+    let opened: Value = serde_json::from_str(answers[2]).expect("JSON");
+    let notice: Value = serde_json::from_str(&read(&mut socket)).expect("JSON");
+    assert_eq!(notice["params"]["subscription"], opened["result"]);
+
+    send(&mut socket, format!("[{},{}]", calls[0], call(2, "stream", "[300,10000,1]")));
+    assert_eq!(read_close(&mut socket), Some(CloseCode::Error));
+}
+
+/// Goal: a notification that is streamed is one message too, and is no call that is worked.
+#[test]
+fn a_streamed_notification_is_one_message() {
+    let bench = Bench::new(rules());
+    let mut socket = connect(&bench);
+    for _ in 0..crate::limits::SOCKET_CALLS_MAX + 2 {
+        send(&mut socket, call(1, "feed", "[]"));
+        // In any order: the notification does not wait for a gate here.
+        let mut came = [read(&mut socket), read(&mut socket)];
+        came.sort_by_key(String::len);
+        let opened: Value = serde_json::from_str(&came[0]).expect("JSON");
+        let id = opened["result"].as_str().expect("an id");
+        let head = r#"{"jsonrpc":"2.0","method":"feed_subscription","params":"#;
+        let list = numbers(10, 10_000);
+        let expected = format!(r#"{head}{{"subscription":"{id}","result":{{"list":{list}}}}}}}"#);
+        // Not assert_eq: it would print both.
+        assert!(came[1] == expected, "it is whole");
+    }
+    send(&mut socket, call(2, "echo", "[2]"));
+    assert_eq!(read(&mut socket), result(2, "[2]"));
 }
 
 /// Goal: a short answer that is streamed is whole, and its error an answer; one that breaks late
