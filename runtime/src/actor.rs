@@ -376,6 +376,14 @@ fn enter(phase: &mut Phase, flow: Flow, is_stopping: bool) -> Option<Verdict> {
     }
 }
 
+/// How an actor's turn ends, without what goes with it.
+enum Tag {
+    Idle,
+    Parked,
+    Again,
+    Done,
+}
+
 impl<A: Actor, F: Make<A>> Body<A::Message> for ActorBody<A, F> {
     fn is_born_idle(&self) -> bool {
         !A::HAS_START
@@ -383,14 +391,28 @@ impl<A: Actor, F: Make<A>> Body<A::Message> for ActorBody<A, F> {
 
     fn turn(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
         let is_traced = spans::is_on();
-        let step = AssertUnwindSafe(|| self.step(turn, is_traced));
+        let mut exit = None;
+        // What comes out of the fence goes through memory: a tag, since a verdict written in parts
+        // and read as a whole is a stall of the processor in each turn.
+        let step = AssertUnwindSafe(|| match self.step(turn, is_traced) {
+            Verdict::Idle => Tag::Idle,
+            Verdict::Parked | Verdict::Pending { .. } => Tag::Parked,
+            Verdict::Again => Tag::Again,
+            Verdict::Done(with) => {
+                exit = Some(with);
+                Tag::Done
+            }
+        });
         let ended = if is_traced {
             spans::of_turn(turn.header(), || catch_unwind(step))
         } else {
             catch_unwind(step)
         };
         match ended {
-            Ok(verdict) => verdict,
+            Ok(Tag::Idle) => Verdict::Idle,
+            Ok(Tag::Parked) => Verdict::Parked,
+            Ok(Tag::Again) => Verdict::Again,
+            Ok(Tag::Done) => Verdict::Done(exit.unwrap_or(Exit::Stopped)),
             Err(payload) => self.crash(turn, &*payload),
         }
     }
