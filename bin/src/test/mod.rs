@@ -79,8 +79,7 @@ enum Kind {
     Difficulty,
     /// Keys, old transactions, paths, mainnet's first block: most of `BasicTests`.
     Basic,
-    /// Encrypted keys: `KeyStoreTests`. One of them has parameters that RFC 7914 forbids, and the
-    /// library keeps to that.
+    /// Encrypted keys: `KeyStoreTests`.
     Keystore,
     /// First blocks: `GenesisTests`.
     Genesis,

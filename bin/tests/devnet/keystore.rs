@@ -54,7 +54,7 @@ fn keys_in_files_are_signed_for() {
         (
             "\"version\": 3",
             "\"version\": 1",
-            "key.json is not a keystore: expected version 3, found 1",
+            "key.json is not a keystore: version: expected 3, found 1",
         ),
         ("pbkdf2", "argon2", "crypto.kdf: expected scrypt or pbkdf2, found \"argon2\""),
         ("aes-128-ctr", "des", "crypto.cipher: expected aes-128-ctr, found \"des\""),
