@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::map::AddressSet;
 use revm::{
     Database, Journal, MainContext,
     bytecode::opcode,
@@ -16,7 +17,7 @@ use revm::{
         BlockEnv, CfgEnv, Context, Evm, JournalTr, LocalContext, TxEnv, result::ExecutionResult,
     },
     context_interface::{FrameStack, context::ContextError},
-    handler::instructions::EthInstructions,
+    handler::{PrecompileProvider, instructions::EthInstructions},
     interpreter::{
         Instruction,
         interpreter::EthInterpreter,
@@ -287,6 +288,12 @@ impl<DB: Database, I> Suspended<DB, I> {
     /// Who observes.
     pub(crate) fn inspector_mut(&mut self) -> &mut I {
         &mut self.get_mut().evm.inspector
+    }
+
+    /// Where precompiles are, and who observes.
+    pub(crate) fn precompiles_and_inspector(&mut self) -> (&AddressSet, &mut I) {
+        let evm = &mut self.get_mut().evm;
+        (PrecompileProvider::<VmContext<DB>>::warm_addresses(&evm.precompiles), &mut evm.inspector)
     }
 
     pub(crate) fn db_mut(&mut self) -> &mut DB {

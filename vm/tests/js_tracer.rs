@@ -243,8 +243,16 @@ fn what_a_script_can_ask_for() {
                     bigInt(-7).divide(2), bigInt(-7).mod(2), bigInt(2).pow(200).toString(16),
                     bigInt(3).shiftLeft(4).xor(1), bigInt(5) > bigInt(4), bigInt(5).compare(5),
                     bigInt(2).modPow(10, 1000), bigInt(12).equals("12"), bigInt(255).bitLength(),
-                    bigInt.gcd(12, 18), bigInt("123456789012345678901234567890")],
-                absent: [typeof Date, typeof Math.random] }};
+                    bigInt.gcd(12, 18), bigInt("123456789012345678901234567890"), bigInt("1e3"),
+                    bigInt("12.0"), bigInt[-7], bigInt(3).modInv(11), bigInt.fromArray([1, 2])],
+                arrays: [[3, [1, [2]]].flat(Infinity), [].map.call("ab", (c) => c + c),
+                    [].slice.call(new Uint8Array([1, 2, 3]), 1),
+                    Array.from({{ length: 2 }}, () => 7),
+                    [1].concat([2], 3), "a,b".split(","), [10, 9, 1].sort(), [1, 2, 3].reverse(),
+                    "abcb".replace(/b/g, "x"), [1, 2, 3].indexOf(2), new Uint8Array([1, 2]).join()],
+                sloppy: (function () {{ undeclared = 4; return undeclared; }})(),
+                absent: [typeof Date, typeof Math.random, typeof BigInt, typeof Function,
+                    typeof eval, typeof Proxy, typeof (function () {{}}).constructor] }};
         }}"#
     );
     let script = format!("{{ fault: function () {{}}, {script} }}");
@@ -285,10 +293,31 @@ fn what_a_script_can_ask_for() {
         true,
         "8",
         "6",
-        "123456789012345678901234567890"
+        "123456789012345678901234567890",
+        "1000",
+        "12",
+        "-7",
+        "4",
+        "12"
     ]);
     assert_eq!(said["numbers"], numbers);
-    assert_eq!(said["absent"], json!(["undefined", "undefined"]));
+    let arrays = json!([
+        [3, 1, 2],
+        ["aa", "bb"],
+        [2, 3],
+        [7, 7],
+        [1, 2, 3],
+        ["a", "b"],
+        [1, 10, 9],
+        [3, 2, 1],
+        "axcx",
+        1,
+        "1,2"
+    ]);
+    assert_eq!(said["arrays"], arrays);
+    assert_eq!(said["sloppy"], json!(4));
+    let absent = said["absent"].as_array().expect("what is not there");
+    assert!(absent.len() == 7 && absent.iter().all(|kind| kind == "undefined"), "{absent:?}");
 }
 
 /// Goal: a script that is none, fails, never ends or takes too much is an error that says where.
@@ -309,6 +338,10 @@ fn what_is_wrong_with_a_script_is_said() {
             "trace object must expose either both or none of enter() and exit()",
         ),
         ("notATracer", "no tracer is named notATracer"),
+        (
+            "{ fault: function () {}, result: function () { return 2n; } }",
+            "a number that ends with n is not known to tracers (expected bigInt(..), as in geth)",
+        ),
         ("not.a.tracer", "ReferenceError: not is not defined in server-side tracer function"),
     ] {
         let said = whole(script);
@@ -326,6 +359,18 @@ fn what_is_wrong_with_a_script_is_said() {
             "kept: [], step: function () { for (;;) { this.kept.push(new Uint8Array(1e6)); } }",
             "in server-side tracer function 'step'",
         ),
+        ("step: function () { throw 'a'.repeat(9999); }", "aaa… in server-side tracer"),
+        ("step: function () { Array(4294967295).join(''); }", "no end after 20 million jumps"),
+        ("step: function () { var x = []; x.length = 4294967295; x.reverse(); }", "no end after"),
+        ("step: function () { [].reverse.call({ length: 1e15 }); }", "reverse: expected an array"),
+        ("step: function () { [].join.call({ length: 1e15 }); }", "tracer function 'step'"),
+        ("step: function () { Array.from({ length: 1e15 }); }", "in server-side tracer function"),
+        (
+            "step: function () { var a = 'a'.repeat(1e7); a.indexOf(a.slice(5e6) + 'b'); }",
+            "no end after 20 million jumps",
+        ),
+        ("step: function () { bigInt(2).pow(1e9); }", "expected a number of 4096 bits at most"),
+        ("step: function () { bigInt(1).shiftLeft(1e9); }", "a number of 4096 bits at most"),
         ("setup: function () { null.a; }", "in server-side tracer function 'setup'"),
     ] {
         let said = says(&format!("{body}, {result}"), &codes).expect_err("it fails");
@@ -366,4 +411,8 @@ fn a_script_may_be_one_of_several() {
     let config = json!({ script: null, "opcountTracer": null });
     let said = traced(&json!({ "tracer": "muxTracer", "tracerConfig": config }), 90_000, &codes);
     assert_eq!(said, json!({ script: 3, "opcountTracer": 3 }));
+    let config = json!({ script: null, format!("{script} "): null });
+    let tracing = json!({ "tracer": "muxTracer", "tracerConfig": config });
+    let error = run(job(&tracing, 90_000, &codes), 20_000).expect_err("each has a heap");
+    assert_eq!(error.to_string(), "muxTracer with several scripts (expected one)");
 }

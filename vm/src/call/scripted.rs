@@ -44,22 +44,35 @@ impl std::fmt::Debug for Piece {
 impl Scripted {
     /// Runs it for some milliseconds, or until it is to stop.
     pub(crate) fn run(mut self, should_stop: &dyn Fn() -> bool) -> Piece {
-        if let Err(error) = self.evm.inspector_mut().start_scripts() {
-            return Piece { rest: self, step: Step::Done(Err(error)) };
+        let step = self.steps(should_stop);
+        if matches!(step, Step::Done(Err(_))) {
+            // Here, not on a worker.
+            self.evm.inspector_mut().end_scripts();
+        }
+        Piece { rest: self, step }
+    }
+
+    fn steps(
+        &mut self,
+        should_stop: &dyn Fn() -> bool,
+    ) -> Step<Result<ExecutionResult, CallError>> {
+        let (precompiles, tracer) = self.evm.precompiles_and_inspector();
+        if let Err(error) = tracer.start_scripts(precompiles) {
+            return Step::Done(Err(error));
         }
         self.evm.set_stepping(self.is_stepping);
         let mut total = 0;
         loop {
             let step = self.single.step(&mut self.evm, SLICE_GAS);
             if let Some(error) = self.evm.inspector_mut().failure() {
-                return Piece { rest: self, step: Step::Done(Err(error)) };
+                return Step::Done(Err(error));
             }
             let Step::More { used } = step else {
-                return Piece { rest: self, step };
+                return step;
             };
             total += used;
             if total >= JS_JOB_FUEL || self.is_stepping || should_stop() {
-                return Piece { rest: self, step: Step::More { used: total } };
+                return Step::More { used: total };
             }
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct TracedTx {
     /// None while the transaction runs elsewhere.
     single: Option<Single>,
     is_stepping: bool,
+    /// Where the transaction was when it went elsewhere.
+    was_at: Whereabouts,
     recipe: Arc<Recipe>,
     tx: TxEnv,
     block: BlockEnv,
@@ -85,6 +87,7 @@ impl TracedTx {
             state: State::Running(evm),
             single: Some(Single::new(tx.clone(), facts)),
             is_stepping: false,
+            was_at: Whereabouts::default(),
             recipe,
             tx,
             block,
@@ -113,7 +116,8 @@ impl TracedTx {
         }
     }
 
-    fn send_away(&mut self, evm: Suspended<Overlay, Tracer>) -> Step<Result<Left, CallError>> {
+    fn send_away(&mut self, mut evm: Suspended<Overlay, Tracer>) -> Step<Result<Left, CallError>> {
+        self.was_at = evm.whereabouts();
         let single = self.single.take().expect("it is here unless it runs elsewhere");
         self.state = State::Away;
         let scripted = Scripted { evm, single, is_stepping: self.is_stepping };
@@ -251,11 +255,10 @@ impl TracedTx {
         match &mut self.state {
             State::Running(evm) => evm.whereabouts(),
             State::Back(piece) => piece.rest.evm.whereabouts(),
-            State::Writing(_)
-            | State::Away
-            | State::Rendering
-            | State::Rendered(_)
-            | State::Over => Whereabouts::default(),
+            State::Away => self.was_at,
+            State::Writing(_) | State::Rendering | State::Rendered(_) | State::Over => {
+                Whereabouts::default()
+            }
         }
     }
 }

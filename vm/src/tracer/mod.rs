@@ -16,7 +16,10 @@ mod script;
 mod steps;
 mod text;
 
-use alloy_primitives::{Bytes, map::HashSet};
+use alloy_primitives::{
+    Bytes,
+    map::{AddressSet, HashSet},
+};
 use alloy_rpc_types_eth::AccessList;
 use alloy_rpc_types_trace::{
     geth::{
@@ -186,6 +189,10 @@ impl Recipe {
             }
             tracers.push((name.to_owned(), Self::geth(one)?));
         }
+        // Each has a heap of its own.
+        if tracers.iter().filter(|(_, recipe)| recipe.has_script()).count() > 1 {
+            return Err(config_error("muxTracer with several scripts (expected one)".to_owned()));
+        }
         Ok(Self::Mux(tracers))
     }
 
@@ -338,11 +345,20 @@ impl Tracer {
     /// # Errors
     ///
     /// One is no tracer, or fails.
-    pub(crate) fn start_scripts(&mut self) -> Result<(), CallError> {
+    pub(crate) fn start_scripts(&mut self, precompiles: &AddressSet) -> Result<(), CallError> {
         self.parts.iter_mut().try_for_each(|part| match part {
-            Part::Js(script) => script.start(),
+            Part::Js(script) => script.start(precompiles),
             _ => Ok(()),
         })
+    }
+
+    /// Gives up users' scripts and what they hold, which may take time.
+    pub(crate) fn end_scripts(&mut self) {
+        for part in &mut self.parts {
+            if let Part::Js(script) = part {
+                script.end();
+            }
+        }
     }
 
     /// Why the trace is given up, if it is too large, or a user's script has failed.

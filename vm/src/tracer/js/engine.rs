@@ -2,22 +2,30 @@
 //!
 //! A script has no clock, no randomness and no way out, so one trace is the same each time. Its
 //! heap and its stack are bounded, and so is what one hook may do: the engine asks every ten
-//! thousand jumps and calls whether it may go on. Between two of these it may compute on a number
-//! as long as the heap allows, which is why scripts run on the compute pool, not on a worker.
+//! thousand jumps and calls whether it may go on, and the prelude has natives that go through much
+//! counted before they begin (`host.work`). Native numbers of any size, one operation on which may
+//! take seconds, are kept from scripts; geth's engine has none either. What is left between two
+//! questions are operators on strings as long as the heap, some milliseconds each: so scripts run
+//! on the compute pool, and one that is stopped may go on there for seconds (a guess).
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use rquickjs::{
     CatchResultExt as _, CaughtError, Context, Ctx, FromJs, Function, Object, Runtime,
-    context::intrinsic::{Eval, Json, MapSet, Proxy, RegExp, RegExpCompiler, TypedArrays},
+    context::{
+        EvalOptions,
+        intrinsic::{Eval, Json, MapSet, RegExp, RegExpCompiler, TypedArrays},
+    },
 };
 use scoped_tls_hkt::scoped_thread_local;
 
 use super::{Source, host};
-use crate::limits::{JS_HEAP_BYTES_MAX, JS_LOOKS_PER_HOOK_MAX, JS_STACK_BYTES_MAX};
+use crate::limits::{
+    JS_HEAP_BYTES_MAX, JS_STACK_BYTES_MAX, JS_THROWN_BYTES_MAX, JS_UNITS_PER_HOOK_MAX,
+};
 
 /// Where the hooks are kept among the script's own names; no identifier is written like that.
 const HOOKS: &str = "evenkeel hooks";
@@ -43,25 +51,26 @@ pub(super) struct Engine {
     pub(super) has_frames: bool,
 }
 
-/// How often a hook was asked whether it may go on, and what it was told.
+/// What a hook has done, and what it was told when it was asked whether it may go on.
 #[derive(Default)]
-struct Looks {
-    count: AtomicU32,
+pub(super) struct Looks {
+    /// Jumps and calls, and what natives go through.
+    units: AtomicU64,
     was_stopped: AtomicBool,
 }
 
 impl Looks {
-    /// True if the hook has to end.
-    fn look(&self) -> bool {
-        let is_over = self.count.fetch_add(1, Ordering::Relaxed) >= JS_LOOKS_PER_HOOK_MAX;
+    /// Jumps and calls between two questions of the engine.
+    const UNITS: u64 = 10_000;
+
+    /// True if the hook has to end, after so much more work.
+    pub(super) fn spend(&self, units: u64) -> bool {
+        let before = self.units.fetch_add(units, Ordering::Relaxed);
         if STOP.is_set() && STOP.with(|should_stop| should_stop()) {
             self.was_stopped.store(true, Ordering::Relaxed);
         }
-        is_over || self.was_stopped.load(Ordering::Relaxed)
-    }
-
-    fn reset(&self) {
-        self.count.store(0, Ordering::Relaxed);
+        before.saturating_add(units) > JS_UNITS_PER_HOOK_MAX
+            || self.was_stopped.load(Ordering::Relaxed)
     }
 }
 
@@ -77,16 +86,20 @@ impl Engine {
         runtime.set_max_stack_size(JS_STACK_BYTES_MAX);
         let looks = Arc::new(Looks::default());
         let looking = Arc::clone(&looks);
-        runtime.set_interrupt_handler(Some(Box::new(move || looking.look())));
+        runtime.set_interrupt_handler(Some(Box::new(move || looking.spend(Looks::UNITS))));
         let builder =
-            Context::builder()
-                .with::<(Eval, Json, MapSet, Proxy, RegExp, RegExpCompiler, TypedArrays)>();
+            Context::builder().with::<(Eval, Json, MapSet, RegExp, RegExpCompiler, TypedArrays)>();
         let context = builder.build(&runtime).map_err(|error| error.to_string())?;
-        let mut engine = Self { context, looks, has_step: false, has_frames: false };
+        let mut engine =
+            Self { context, looks: Arc::clone(&looks), has_step: false, has_frames: false };
         (engine.has_step, engine.has_frames) = engine.within("setup", |ctx| {
             let prelude: Function<'_> = ctx.eval(PRELUDE)?;
-            let begin: Function<'_> = prelude.call((host::object(ctx)?,))?;
-            let script: rquickjs::Value<'_> = ctx.eval(format!("({})", source.code))?;
+            let begin: Function<'_> = prelude.call((host::object(ctx, &looks)?,))?;
+            // As geth's engine reads it.
+            let mut sloppy = EvalOptions::default();
+            sloppy.strict = false;
+            let code = format!("({})", source.code);
+            let script: rquickjs::Value<'_> = ctx.eval_with_options(code, sloppy)?;
             let hooks: Object<'_> = begin.call((script, &*source.config))?;
             let has = (hooks.get("hasStep")?, hooks.get("hasFrames")?);
             ctx.globals().set(HOOKS, hooks)?;
@@ -115,9 +128,10 @@ impl Engine {
         })
     }
 
-    /// How much the last hook has done: one for each ten thousand jumps and calls.
-    pub(super) fn looks(&self) -> u32 {
-        self.looks.count.load(Ordering::Relaxed)
+    /// How much the last hook has done: jumps and calls by the ten thousand, and what natives went
+    /// through.
+    pub(super) fn units(&self) -> u64 {
+        self.looks.units.load(Ordering::Relaxed).min(JS_UNITS_PER_HOOK_MAX + 1)
     }
 
     fn within<R>(
@@ -125,7 +139,7 @@ impl Engine {
         hook: &'static str,
         work: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<R>,
     ) -> Result<R, String> {
-        self.looks.reset();
+        self.looks.units.store(0, Ordering::Relaxed);
         self.context.with(|ctx| {
             let caught = match work(&ctx).catch(&ctx) {
                 Ok(result) => return Ok(result),
@@ -133,10 +147,13 @@ impl Engine {
             };
             let reason = if self.looks.was_stopped.load(Ordering::Relaxed) {
                 "it was stopped".to_owned()
-            } else if self.looks() > JS_LOOKS_PER_HOOK_MAX {
-                format!("no end after {} million jumps and calls", JS_LOOKS_PER_HOOK_MAX / 100)
+            } else if self.units() > JS_UNITS_PER_HOOK_MAX {
+                format!(
+                    "no end after {} million jumps and calls",
+                    JS_UNITS_PER_HOOK_MAX / 1_000_000
+                )
             } else {
-                thrown(caught)
+                cut(thrown(caught))
             };
             Err(format!("{reason} in server-side tracer function '{hook}'"))
         })
@@ -160,4 +177,13 @@ fn thrown(caught: CaughtError<'_>) -> String {
         },
         CaughtError::Error(error) => error.to_string(),
     }
+}
+
+/// Of what a script throws, as much as an error shows.
+fn cut(mut text: String) -> String {
+    if text.len() > JS_THROWN_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(JS_THROWN_BYTES_MAX));
+        text.push('…');
+    }
+    text
 }

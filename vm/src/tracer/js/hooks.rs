@@ -128,7 +128,7 @@ fn account<DB: Database>(
 ) -> Result<Option<AccountInfo>, String> {
     let journal = &mut context.journaled_state;
     match journal.state.get(&address) {
-        Some(account) if account.is_loaded_as_not_existing_not_touched() => Ok(None),
+        Some(account) if account.is_loaded_as_not_existing() && account.info.is_empty() => Ok(None),
         Some(account) => Ok(Some(account.info.clone())),
         None => journal.db_mut().basic(address).map_err(|error| error.to_string()),
     }
@@ -181,9 +181,6 @@ impl Running {
         interpreter: &Interpreter,
         context: &mut VmContext<DB>,
     ) -> u64 {
-        if self.precompiles.is_empty() {
-            self.precompiles = Arc::new(context.journaled_state.precompile_addresses().clone());
-        }
         let (opcode, stack) = (interpreter.bytecode.opcode(), interpreter.stack.data());
         let depth = context.journaled_state.depth();
         let memory_len = interpreter.memory.size();

@@ -1,13 +1,13 @@
 //! What a script can ask for while one of its hooks runs. Pure.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use revm::state::AccountInfo;
 use rquickjs::{Ctx, Exception, Function, Object, Result, TypedArray};
 use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
 
-use super::number;
+use super::{engine::Looks, number};
 
 /// Bytes beyond the end of memory that a script may look at: zeros; geth's value.
 const MEMORY_PAD_MAX: usize = 1024 * 1024;
@@ -93,8 +93,18 @@ fn index(number: f64) -> Option<usize> {
 }
 
 /// The object with all that the prelude is made of.
-pub(super) fn object<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
+pub(super) fn object<'js>(ctx: &Ctx<'js>, looks: &Arc<Looks>) -> Result<Object<'js>> {
     let host = Object::new(ctx.clone())?;
+    let counting = Arc::clone(looks);
+    let work = move |ctx: Ctx<'js>, units: f64| {
+        // More than there can be is more than may be.
+        let units = index(units).map_or(1 << 40, |units| units as u64);
+        if counting.spend(units) {
+            return Err(Exception::throw_range(&ctx, "this is too much work for a tracer"));
+        }
+        Ok(())
+    };
+    host.set("work", Function::new(ctx.clone(), work)?)?;
     of_instruction(ctx, &host)?;
     of_state(ctx, &host)?;
     conversions(ctx, &host)?;
@@ -153,7 +163,8 @@ fn of_state<'js>(ctx: &Ctx<'js>, host: &Object<'js>) -> Result<()> {
         },
         "isPrecompiled": |ctx: Ctx<'js>, at: String| {
             let at = address(&ctx, &at)?;
-            see(&ctx, |now| Ok(now.is_precompile(at)))
+            // Before the transaction there are none, as in geth.
+            if NOW.is_set() { see(&ctx, |now| Ok(now.is_precompile(at))) } else { Ok(false) }
         },
     }
     Ok(())

@@ -5,8 +5,9 @@
 //! and whether it failed. What it has overwritten is kept until then.
 //!
 //! Deviations: an error of `log` or `db` is thrown, so a script can catch it; there is no `Date`
-//! and no `Math.random`, so that one trace is the same each time; `bigInt` has the arithmetic of
-//! BigInteger.js, but no primes and nothing random.
+//! and no `Math.random`, so that one trace is the same each time, no `eval`, no `Proxy`, and no
+//! `BigInt`; `bigInt` has the arithmetic of BigInteger.js on 4,096 bits, but no primes and nothing
+//! random.
 
 mod engine;
 mod hooks;
@@ -35,7 +36,7 @@ use host::{Contract, Sight};
 use super::{script::Ended, steps::Refunds};
 use crate::{
     error::{CallError, InvalidCall},
-    limits::{JS_HOOK_FUEL, JS_LOOK_FUEL, TRACE_TEXT_BYTES_MAX},
+    limits::{JS_HOOK_FUEL, JS_UNIT_FUEL, TRACE_TEXT_BYTES_MAX},
 };
 
 /// A script, with the options it is set up with.
@@ -87,11 +88,20 @@ impl Running {
     /// # Errors
     ///
     /// It is no tracer, or throws.
-    pub(super) fn start(&mut self) -> Result<(), CallError> {
+    pub(super) fn start(&mut self, precompiles: &AddressSet) -> Result<(), CallError> {
         if self.engine.is_none() {
+            if has_native_number(&self.source.code) {
+                return Err(error(NATIVE_NUMBER.to_owned()));
+            }
+            self.precompiles = Arc::new(precompiles.clone());
             self.engine = Some(Engine::start(&self.source).map_err(error)?);
         }
         Ok(())
+    }
+
+    /// Gives up the script and what it holds, which may take time.
+    pub(super) fn end(&mut self) {
+        self.engine = None;
     }
 
     /// Why the trace is given up, if the script has failed.
@@ -110,9 +120,9 @@ impl Running {
             return 0;
         };
         let called = host::seeing(sight, || engine.call::<()>(hook, arguments));
-        let looks = u64::from(engine.looks());
+        let units = engine.units();
         self.failure = called.err();
-        JS_HOOK_FUEL + looks * JS_LOOK_FUEL
+        JS_HOOK_FUEL + units * JS_UNIT_FUEL
     }
 
     /// What the script says of the transaction.
@@ -138,6 +148,15 @@ impl Running {
         }
         RawValue::from_string(text).map_err(|error| CallError::Internal(error.to_string()))
     }
+}
+
+const NATIVE_NUMBER: &str = "SyntaxError: a number that ends with n is not known to tracers (expected bigInt(..), as in geth)";
+
+/// Whether a number of the language's own, of any size, is written somewhere, in text or not.
+fn has_native_number(code: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
+    let words = code.as_bytes().split(|&byte| !is_part(byte));
+    words.into_iter().any(|word| matches!(word, [b'0'..=b'9', .., b'n']))
 }
 
 fn error(text: String) -> CallError {
@@ -171,11 +190,11 @@ fn context<'js>(
     object.set("input", array(ctx, &tx.data)?)?;
     object.set("gas", number(tx.gas_limit))?;
     object.set("gasUsed", number(result.tx_gas_used()))?;
-    let price = match tx.gas_priority_fee {
-        Some(tip) => tx.gas_price.min(u128::from(block.basefee()).saturating_add(tip)),
-        None => tx.gas_price,
-    };
-    object.set("gasPrice", price.to_string())?;
+    // As in geth: what of it the fee recipient gets.
+    let above = tx.gas_price.saturating_sub(u128::from(block.basefee()));
+    let tip = tx.gas_priority_fee.unwrap_or(tx.gas_price).min(above);
+    object.set("gasPrice", tip.to_string())?;
+    object.set("coinbase", array(ctx, block.beneficiary().as_slice())?)?;
     object.set("value", tx.value.to_string())?;
     object.set("block", number(block.number.saturating_to()))?;
     object.set("output", array(ctx, result.output().map_or(&[][..], |output| output))?)?;
@@ -252,10 +271,10 @@ impl Sight for AtEnd<'_> {
 
     fn slot(&mut self, address: Address, key: U256) -> Result<U256, String> {
         if let Some(account) = self.ended.after.state.get(&address) {
-            if let Some(slot) = account.storage.get(&key) {
+            if let Some(slot) = account.storage.get(&key).filter(|_| !account.is_selfdestructed()) {
                 return Ok(slot.present_value());
             }
-            if account.is_created() {
+            if account.is_created() || account.is_selfdestructed() {
                 return Ok(U256::ZERO);
             }
         }

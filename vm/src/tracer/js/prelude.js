@@ -3,90 +3,237 @@
 (function (host) {
   "use strict";
 
-  // Numbers of any size, with the methods of BigInteger.js, over the language's own.
+  // Natives go through as many places as an object says it has, and do not ask meanwhile whether
+  // they may go on; nor does arithmetic. So the first are counted before they begin, and the second
+  // is there for numbers of some thousand bits only.
+  const { apply, ownKeys } = Reflect;
+  const { isArray } = Array;
+  const { defineProperty, getOwnPropertyDescriptor, getPrototypeOf } = Object;
+  const Native = BigInt;
+  const BITS_MAX = 4096;
+  const LARGEST = 1n << Native(BITS_MAX);
+
+  // What is large is counted.
+  function work(units) {
+    if (units > 1000) {
+      host.work(units);
+    }
+  }
+
+  // A real array of what is like one, made place by place.
+  function listed(like) {
+    const list = [];
+    const { length } = like;
+    for (let nth = 0; nth < length; nth++) {
+      list[nth] = like[nth];
+    }
+    return list;
+  }
+
+  // Puts `guarded(native)` in the place of each native method but some.
+  function replace(prototype, kept, guarded) {
+    for (const name of ownKeys(prototype)) {
+      const property = getOwnPropertyDescriptor(prototype, name);
+      const native = property.value;
+      if (typeof name === "string" && typeof native === "function" && !kept.has(name)) {
+        defineProperty(prototype, name, { ...property, value: guarded(native, name) });
+      }
+    }
+  }
+
+  function guardArrays() {
+    const kept = new Set(["constructor", "at", "entries", "flat", "keys", "pop", "push", "values"]);
+    const changing = new Set(["copyWithin", "fill", "reverse", "shift", "sort", "splice", "unshift"]);
+    replace(Array.prototype, kept, (native, name) =>
+      function (...given) {
+        if (!isArray(this) && changing.has(name)) {
+          throw new TypeError(`${name}: expected an array`);
+        }
+        const list = isArray(this) ? this : listed(this);
+        let units = list.length;
+        if (name === "concat") {
+          for (let nth = 0; nth < given.length; nth++) {
+            // What is no array is not spread, whatever it says.
+            given[nth] = isArray(given[nth]) ? given[nth] : [given[nth]];
+            units += given[nth].length;
+          }
+        }
+        work(name === "sort" || name === "toSorted" ? 16 * units : units);
+        return apply(native, list, given);
+      });
+    defineProperty(Array.prototype, "flat", {
+      value: function flat(depth = 1) {
+        const list = [];
+        for (const item of this) {
+          if (isArray(item) && depth >= 1) {
+            for (const inner of item.flat(depth - 1)) {
+              list[list.length] = inner;
+            }
+          } else {
+            list[list.length] = item;
+          }
+        }
+        return list;
+      },
+    });
+    const { from } = Array;
+    Array.from = function (like, ...given) {
+      const isLike = like !== null && like !== undefined && like[Symbol.iterator] === undefined;
+      return apply(from, this, [isLike ? listed(like) : like, ...given]);
+    };
+    const typed = getPrototypeOf(Uint8Array.prototype);
+    const length = getOwnPropertyDescriptor(typed, "length").get;
+    replace(typed, new Set(["constructor", "at", "entries", "keys", "subarray", "values"]), (native) =>
+      function (...given) {
+        work(apply(length, this, []));
+        return apply(native, this, given);
+      });
+  }
+
+  function guardText() {
+    const searching =
+      new Set(["includes", "indexOf", "lastIndexOf", "replace", "replaceAll", "split"]);
+    const kept = new Set(["constructor", "at", "charAt", "charCodeAt", "codePointAt"]);
+    replace(String.prototype, kept, (native, name) =>
+      function (...given) {
+        const { length } = String(this);
+        const other = typeof given[0] === "string" ? given[0].length : 1;
+        work(searching.has(name) ? length * Math.max(other, 1) : length + other);
+        return apply(native, this, given);
+      });
+    const { parse } = JSON;
+    JSON.parse = (text, ...given) => {
+      work(String(text).length);
+      return parse(text, ...given);
+    };
+  }
+
+  // No way to native numbers of any size, nor to code that was not read before.
+  function close() {
+    const makers = [function () {}, function* () {}, async function () {}, async function* () {}];
+    for (const prototype of makers.map(getPrototypeOf)) {
+      // The engine has no asynchronous functions without promises.
+      if (Object(prototype) === prototype) {
+        defineProperty(prototype, "constructor", { value: undefined });
+      }
+    }
+    delete DataView.prototype.getBigInt64;
+    delete DataView.prototype.getBigUint64;
+    delete String.raw;
+    // The same trace comes out the same each time.
+    delete Math.random;
+    for (const name of ["BigInt", "BigInt64Array", "BigUint64Array", "Function", "eval"]) {
+      delete globalThis[name];
+    }
+  }
+
+  // Numbers of some thousand bits, with the methods of BigInteger.js.
   class Integer {
+    #value;
     constructor(value) {
-      this.value = value;
+      if (value >= LARGEST || value <= -LARGEST) {
+        throw new RangeError(`bigInt: expected a number of ${BITS_MAX} bits at most`);
+      }
+      this.#value = value;
+    }
+    static of(value) {
+      return #value in value ? value.#value : undefined;
     }
     toString(radix) {
-      return this.value.toString(radix || 10);
+      return this.#value.toString(radix || 10);
     }
     toJSON() {
-      return this.value.toString();
+      return this.#value.toString();
     }
     toJSNumber() {
-      return Number(this.value);
+      return Number(this.#value);
     }
     valueOf() {
-      return Number(this.value);
+      return Number(this.#value);
     }
     isZero() {
-      return this.value === 0n;
+      return this.#value === 0n;
     }
     isUnit() {
-      return this.value === 1n || this.value === -1n;
+      return this.#value === 1n || this.#value === -1n;
     }
     isNegative() {
-      return this.value < 0n;
+      return this.#value < 0n;
     }
     isPositive() {
-      return this.value > 0n;
+      return this.#value > 0n;
     }
     isEven() {
-      return (this.value & 1n) === 0n;
+      return (this.#value & 1n) === 0n;
     }
     isOdd() {
-      return (this.value & 1n) === 1n;
+      return (this.#value & 1n) === 1n;
     }
     abs() {
-      return new Integer(absolute(this.value));
+      return new Integer(absolute(this.#value));
     }
     negate() {
-      return new Integer(-this.value);
+      return new Integer(-this.#value);
     }
     square() {
-      return new Integer(this.value * this.value);
+      return new Integer(this.#value * this.#value);
     }
     next() {
-      return new Integer(this.value + 1n);
+      return new Integer(this.#value + 1n);
     }
     prev() {
-      return new Integer(this.value - 1n);
+      return new Integer(this.#value - 1n);
     }
     not() {
-      return new Integer(~this.value);
+      return new Integer(~this.#value);
     }
     bitLength() {
-      const value = this.value < 0n ? -this.value - 1n : this.value;
-      return new Integer(value === 0n ? 0n : BigInt(value.toString(2).length));
+      const value = this.#value < 0n ? -this.#value - 1n : this.#value;
+      return new Integer(value === 0n ? 0n : Native(value.toString(2).length));
     }
     add(other) {
-      return new Integer(this.value + native(other));
+      return new Integer(this.#value + native(other));
     }
     subtract(other) {
-      return new Integer(this.value - native(other));
+      return new Integer(this.#value - native(other));
     }
     multiply(other) {
-      return new Integer(this.value * native(other));
+      return new Integer(this.#value * native(other));
     }
     divide(other) {
-      return new Integer(this.value / divisor(other));
+      return new Integer(this.#value / divisor(other));
     }
     mod(other) {
-      return new Integer(this.value % divisor(other));
+      return new Integer(this.#value % divisor(other));
     }
     divmod(other) {
       return { quotient: this.divide(other), remainder: this.mod(other) };
     }
     pow(other) {
       const exponent = native(other);
-      if (exponent < 0n) {
-        return new Integer(this.isUnit() ? this.value ** -exponent : 0n);
+      if (this.isUnit() || this.isZero()) {
+        return exponent === 0n || (exponent & 1n) === 0n ? this.square() : this;
       }
-      return new Integer(this.value ** exponent);
+      if (exponent < 0n) {
+        return new Integer(0n);
+      }
+      return new Integer(this.#value ** within(exponent));
+    }
+    modInv(modulus) {
+      const by = divisor(modulus);
+      let [rest, next, factor, then] = [((this.#value % by) + by) % by, by, 1n, 0n];
+      while (next !== 0n) {
+        const quotient = rest / next;
+        [rest, next] = [next, rest - quotient * next];
+        [factor, then] = [then, factor - quotient * then];
+      }
+      if (rest !== 1n) {
+        throw new Error(`${this} and ${by} are not co-prime`);
+      }
+      return new Integer(factor < 0n ? factor + absolute(by) : factor);
     }
     modPow(power, modulus) {
-      let [base, exponent, rest] = [this.value, native(power), 1n];
+      let [base, exponent, rest] = [this.#value, native(power), 1n];
       const by = divisor(modulus);
       if (exponent < 0n) {
         throw new RangeError("modPow: expected an exponent that is not negative");
@@ -99,26 +246,26 @@
       return new Integer(rest % by);
     }
     shiftLeft(other) {
-      return new Integer(this.value << native(other));
+      return new Integer(this.#value << within(native(other)));
     }
     shiftRight(other) {
-      return new Integer(this.value >> native(other));
+      return new Integer(this.#value >> within(native(other)));
     }
     and(other) {
-      return new Integer(this.value & native(other));
+      return new Integer(this.#value & native(other));
     }
     or(other) {
-      return new Integer(this.value | native(other));
+      return new Integer(this.#value | native(other));
     }
     xor(other) {
-      return new Integer(this.value ^ native(other));
+      return new Integer(this.#value ^ native(other));
     }
     compare(other) {
       if (other === Infinity || other === -Infinity) {
         return other > 0 ? -1 : 1;
       }
       const value = native(other);
-      return this.value < value ? -1 : this.value > value ? 1 : 0;
+      return this.#value < value ? -1 : this.#value > value ? 1 : 0;
     }
     compareAbs(other) {
       return this.abs().compare(absolute(native(other)));
@@ -143,7 +290,7 @@
     }
     isDivisibleBy(other) {
       const value = native(other);
-      return value !== 0n && this.value % value === 0n;
+      return value !== 0n && this.#value % value === 0n;
     }
   }
   const names = {
@@ -159,14 +306,42 @@
     return value < 0n ? -value : value;
   }
 
+  // A power or a shift by more is beyond the bound, unless it is by less than nothing.
+  function within(bits) {
+    return bits > 2n * Native(BITS_MAX) ? 2n * Native(BITS_MAX) : bits;
+  }
+
   function native(value) {
-    if (value instanceof Integer) {
-      return value.value;
-    }
     if (typeof value === "object" && value !== null) {
+      const own = Integer.of(value);
+      if (own !== undefined) {
+        return own;
+      }
       value = value.valueOf();
     }
-    return BigInt(value);
+    if (typeof value === "string") {
+      return decimal(value);
+    }
+    return Native(value);
+  }
+
+  // As BigInteger.js reads text: with a sign, a point or an exponent if a whole number comes out.
+  function decimal(text) {
+    const parts = /^([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]\+?([0-9]+))?$/.exec(text.trim());
+    if (parts === null || text.length > BITS_MAX) {
+      if (text.length <= BITS_MAX && /^0[xX][0-9a-fA-F]+$/.test(text)) {
+        return Native(text);
+      }
+      throw new Error("Invalid integer: " + text.slice(0, 80));
+    }
+    const [, sign, whole, broken = "", exponent = "0"] = parts;
+    const places = Number(exponent);
+    const shown = broken.replace(/0+$/, "");
+    if (shown.length > places || places > BITS_MAX) {
+      throw new Error("Invalid integer: " + text.slice(0, 80));
+    }
+    const value = Native(whole + shown.padEnd(places, "0") || "0");
+    return sign === "-" ? -value : value;
   }
 
   function divisor(value) {
@@ -180,12 +355,15 @@
   function parsed(text, radix) {
     const isNegative = text.startsWith("-");
     let value = 0n;
+    if (text.length > BITS_MAX) {
+      throw new RangeError(`bigInt: expected ${BITS_MAX} digits at most`);
+    }
     for (const digit of isNegative ? text.slice(1) : text) {
       const worth = parseInt(digit, 36);
       if (!(worth < radix)) {
         throw new Error(`${digit} is not a digit in base ${radix}`);
       }
-      value = value * BigInt(radix) + BigInt(worth);
+      value = value * Native(radix) + Native(worth);
     }
     return isNegative ? -value : value;
   }
@@ -197,6 +375,16 @@
     const radix = base === undefined ? 10 : Number(base);
     return new Integer(radix === 10 ? native(value) : parsed(String(value), radix));
   }
+  for (let nth = -999; nth <= 999; nth++) {
+    bigInt[nth] = new Integer(Native(nth));
+  }
+  bigInt.fromArray = (digits, base = 10, isNegative = false) => {
+    let value = bigInt(0);
+    for (const digit of digits) {
+      value = value.multiply(base).add(digit);
+    }
+    return isNegative ? value.negate() : value;
+  };
   bigInt.zero = new Integer(0n);
   bigInt.one = new Integer(1n);
   bigInt.minusOne = new Integer(-1n);
@@ -212,7 +400,7 @@
   };
   bigInt.lcm = (a, b) => bigInt(a).abs().divide(bigInt.gcd(a, b)).multiply(bigInt(b).abs());
 
-  const big = (text) => (text === undefined ? undefined : new Integer(BigInt(text)));
+  const big = (text) => (text === undefined ? undefined : new Integer(Native(text)));
   const whole = (value) => Math.trunc(Number(value)) || 0;
 
   function unhex(text) {
@@ -281,9 +469,6 @@
       return from.slice(begin, over);
     },
   });
-  // The same trace comes out the same each time.
-  delete Math.random;
-
   const now = {};
   const log = {
     op: {
@@ -332,6 +517,10 @@
     getOutput: () => left.output,
     getError: () => left.error,
   };
+
+  guardArrays();
+  guardText();
+  close();
 
   // The script's hooks, for the host to call.
   return function (script, config) {
