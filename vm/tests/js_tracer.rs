@@ -342,7 +342,7 @@ fn what_is_wrong_with_a_script_is_said() {
             "{ fault: function () {}, result: function () { return 2n; } }",
             "a number that ends with n is not known to tracers (expected bigInt(..), as in geth)",
         ),
-        ("not.a.tracer", "ReferenceError: not is not defined in server-side tracer function"),
+        ("not.a.tracer", "ReferenceError: not is not defined"),
     ] {
         let said = whole(script);
         assert!(said.contains(expected), "{script}: {said}");
@@ -352,6 +352,7 @@ fn what_is_wrong_with_a_script_is_said() {
         ("step: function (log) { log.memory.getUint(0); }", "available 0, offset 0, size 32"),
         ("step: function (log) { log.memory.slice(0, 2e6); }", "limit for padding memory slice"),
         ("step: function (log, db) { db.getNonce('0x01'); }", "expected a Uint8Array"),
+        ("step: function () { throw 1; }", "1 in server-side tracer function 'step'"),
         ("step: function () { throw 'enough'; }", "enough in server-side tracer function 'step'"),
         ("step: function () { while (true) {} }", "no end after 20 million jumps and calls"),
         ("step: function f() { f(); }", "in server-side tracer function 'step'"),
@@ -362,6 +363,7 @@ fn what_is_wrong_with_a_script_is_said() {
         ("step: function () { throw 'a'.repeat(9999); }", "aaa… in server-side tracer"),
         ("step: function () { Array(4294967295).join(''); }", "no end after 20 million jumps"),
         ("step: function () { var x = []; x.length = 4294967295; x.reverse(); }", "no end after"),
+        ("step: function () { for (var s = 'a'.repeat(1e6);;) s.indexOf('ab'); }", "no end after"),
         ("step: function () { [].reverse.call({ length: 1e15 }); }", "reverse: expected an array"),
         ("step: function () { [].join.call({ length: 1e15 }); }", "tracer function 'step'"),
         ("step: function () { Array.from({ length: 1e15 }); }", "in server-side tracer function"),
@@ -379,6 +381,12 @@ fn what_is_wrong_with_a_script_is_said() {
     let said = says("result: function () { return unknown; }", &codes).expect_err("it fails");
     let expected = "ReferenceError: unknown is not defined in server-side tracer function 'result'";
     assert_eq!(said, expected);
+    // Its own words, where no function of the user's has failed.
+    assert_eq!(whole("{ fault: function () {} }"), "trace object must expose a function result()");
+    // A comment may end it.
+    let commented = format!("{{ {result}, fault: function () {{}} }} // so");
+    let tracing = json!({ "tracer": commented });
+    assert_eq!(run(job(&tracing, 100_000, &codes), 20_000), Ok(json!(1)));
     // Nothing said is said.
     assert_eq!(says("result: function () {}", &codes), Ok(Value::Null));
 }

@@ -14,7 +14,8 @@ use std::sync::{
 };
 
 use rquickjs::{
-    CatchResultExt as _, CaughtError, Context, Ctx, FromJs, Function, Object, Runtime,
+    CatchResultExt as _, CaughtError, Coerced, Context, Ctx, FromJs, Function, IntoJs as _, Object,
+    Runtime,
     context::{
         EvalOptions,
         intrinsic::{Eval, Json, MapSet, RegExp, RegExpCompiler, TypedArrays},
@@ -92,19 +93,25 @@ impl Engine {
         let context = builder.build(&runtime).map_err(|error| error.to_string())?;
         let mut engine =
             Self { context, looks: Arc::clone(&looks), has_step: false, has_frames: false };
-        (engine.has_step, engine.has_frames) = engine.within("setup", |ctx| {
+        let has_setup;
+        (has_setup, engine.has_step, engine.has_frames) = engine.within(None, |ctx| {
             let prelude: Function<'_> = ctx.eval(PRELUDE)?;
             let begin: Function<'_> = prelude.call((host::object(ctx, &looks)?,))?;
             // As geth's engine reads it.
             let mut sloppy = EvalOptions::default();
             sloppy.strict = false;
-            let code = format!("({})", source.code);
+            // A comment may be its last line.
+            let code = format!("({}\n)", source.code);
             let script: rquickjs::Value<'_> = ctx.eval_with_options(code, sloppy)?;
-            let hooks: Object<'_> = begin.call((script, &*source.config))?;
-            let has = (hooks.get("hasStep")?, hooks.get("hasFrames")?);
+            let hooks: Object<'_> = begin.call((script,))?;
+            let has = (hooks.get("hasSetup")?, hooks.get("hasStep")?, hooks.get("hasFrames")?);
             ctx.globals().set(HOOKS, hooks)?;
             Ok(has)
         })?;
+        if has_setup {
+            let config = Arc::clone(&source.config);
+            engine.call::<()>("setup", |ctx| Ok(vec![(*config).into_js(ctx)?]))?;
+        }
         Ok(engine)
     }
 
@@ -121,7 +128,7 @@ impl Engine {
     where
         R: for<'js> FromJs<'js>,
     {
-        self.within(hook, |ctx| {
+        self.within(Some(hook), |ctx| {
             let hooks: Object<'_> = ctx.globals().get(HOOKS)?;
             let function: Function<'_> = hooks.get(hook)?;
             function.call((rquickjs::function::Rest(arguments(ctx)?),))
@@ -136,7 +143,7 @@ impl Engine {
 
     fn within<R>(
         &self,
-        hook: &'static str,
+        hook: Option<&'static str>,
         work: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<R>,
     ) -> Result<R, String> {
         self.looks.units.store(0, Ordering::Relaxed);
@@ -155,7 +162,10 @@ impl Engine {
             } else {
                 cut(thrown(caught))
             };
-            Err(format!("{reason} in server-side tracer function '{hook}'"))
+            Err(match hook {
+                Some(hook) => format!("{reason} in server-side tracer function '{hook}'"),
+                None => reason,
+            })
         })
     }
 }
@@ -171,9 +181,9 @@ fn thrown(caught: CaughtError<'_>) -> String {
             let message = exception.message().unwrap_or_default();
             format!("{}: {message}", name.as_deref().unwrap_or("Error"))
         }
-        CaughtError::Value(value) => match value.as_string().map(rquickjs::String::to_string) {
-            Some(Ok(text)) => text,
-            _ => format!("a {} was thrown", value.type_name()),
+        CaughtError::Value(value) => match value.get::<Coerced<String>>() {
+            Ok(Coerced(text)) => text,
+            Err(_) => format!("something was thrown: {}", value.type_name()),
         },
         CaughtError::Error(error) => error.to_string(),
     }

@@ -523,23 +523,24 @@
   close();
 
   // The script's hooks, for the host to call.
-  return function (script, config) {
+  return function (script) {
     const has = (name) =>
       script !== null && script !== undefined && typeof script[name] === "function";
     for (const name of ["result", "fault"]) {
       if (!has(name)) {
-        throw new Error(`trace object must expose a function ${name}()`);
+        throw `trace object must expose a function ${name}()`;
       }
     }
     if (has("enter") !== has("exit")) {
-      throw new Error("trace object must expose either both or none of enter() and exit()");
-    }
-    if (has("setup")) {
-      script.setup(config);
+      throw "trace object must expose either both or none of enter() and exit()";
     }
     return {
+      hasSetup: has("setup"),
       hasStep: has("step"),
       hasFrames: has("enter"),
+      setup: (config) => {
+        script.setup(config);
+      },
       step: (op, name, pc, gas, cost, depth, refund, error) => {
         Object.assign(now, { op, name, pc, gas, cost, depth, refund, error });
         script.step(log, db);
