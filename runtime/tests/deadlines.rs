@@ -217,7 +217,8 @@ fn start_out_of_order(system: &System, ran: &Ran) -> Vec<TaskHandle<()>> {
 
 const ORDER: [&str; 5] = ["first", "second", "third", "none", "over"];
 
-/// Goal: one worker runs what has come meanwhile in the order of deadlines.
+/// Goal: one worker runs what has come meanwhile in the order of deadlines. Those without one may
+/// come between: they have their half of the time, and on a busy machine a turn may look long.
 #[test]
 fn a_worker_goes_by_deadlines() {
     let config =
@@ -238,7 +239,11 @@ fn a_worker_goes_by_deadlines() {
         one.wait().unwrap();
     }
     system.stop(Duration::from_secs(10));
-    assert_eq!(*ran.lock().unwrap(), ORDER);
+    let ran = ran.lock().unwrap();
+    for kind in [&ORDER[..3], &ORDER[3..]] {
+        let of_kind: Vec<_> = ran.iter().copied().filter(|name| kind.contains(name)).collect();
+        assert_eq!(of_kind, kind);
+    }
 }
 
 /// Goal: the drivers on the calling thread do the same; of those without a deadline the simulated
