@@ -214,7 +214,7 @@ pub enum InvalidCall {
     /// A block override does not fit the type of the field.
     #[error("block override {0} is too large")]
     BlockOverride(&'static str),
-    /// Options of the tracer that do not parse.
+    /// Options of the tracer that do not parse, or a user's script that is none or fails.
     #[error("{0}")]
     TracerConfig(String),
     /// There is no such transaction in the block.

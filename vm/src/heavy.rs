@@ -128,9 +128,10 @@ impl HeavyCall {
             }
             Work::Script(scripted) => {
                 let piece = stoppable(should_stop, || scripted.run(should_stop));
-                let has_come_out = !should_stop();
-                let come_out = has_come_out.then(|| Outcome::Piece(Box::new(piece)));
-                return HeavyResult(come_out.unwrap_or(Outcome::Stopped));
+                if should_stop() {
+                    return HeavyResult(Outcome::Stopped);
+                }
+                return HeavyResult(Outcome::Piece(Box::new(piece)));
             }
             Work::Join(written) => {
                 return HeavyResult(Outcome::Rendered(Box::new(written.join())));

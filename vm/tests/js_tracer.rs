@@ -4,45 +4,24 @@
 mod chain;
 mod common;
 
-use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
-use alloy_rpc_types_eth::{
-    TransactionRequest,
-    state::{AccountOverride, StateOverride},
-};
-use chain::{database, spec};
+use alloy_primitives::{Address, Bytes, U256, keccak256};
+use chain::call_of;
 use common::{Code, code, contract, piece};
-use evenkeel_chain::Fork;
-use evenkeel_vm::{CallError, CallJob, CallKind, CallOutcome, CallRun, HeavyCall, Limits, Step};
+use evenkeel_vm::{CallError, CallJob, CallKind, CallOutcome, CallRun, HeavyCall, Step};
 use proptest::prelude::*;
 use revm::bytecode::opcode as op;
 use serde_json::{Value, json};
 
 /// A call of the first of `codes`, which stand at contracts 0, 1, ... with some wei each.
 fn job(tracing: &Value, gas: u64, codes: &[Bytes]) -> CallJob {
-    let spec = spec(Fork::Osaka);
-    let tip = database(&spec).tip();
-    let mut overrides = StateOverride::default();
-    for (nth, code) in (0..).zip(codes) {
-        let balance = Some(U256::from(5));
-        let code = Some(code.clone());
-        overrides.insert(contract(nth), AccountOverride { code, balance, ..Default::default() });
-    }
     let options = serde_json::from_value(tracing.clone()).expect("options of a trace");
-    CallJob {
-        view: tip.view,
-        header: tip.header,
-        spec,
-        request: TransactionRequest {
-            to: Some(TxKind::Call(contract(0))),
-            gas: Some(gas),
-            input: Bytes::from_static(&[1, 2, 3]).into(),
-            ..TransactionRequest::default()
-        },
-        state_overrides: Some(overrides),
-        block_overrides: None,
-        kind: CallKind::Trace(options),
-        limits: Limits::default(),
+    let codes = (0..).zip(codes).map(|(nth, code)| (contract(nth), code.clone()));
+    let mut job = call_of(CallKind::Trace(options), Some(gas), contract(0), codes);
+    job.request.input = Bytes::from_static(&[1, 2, 3]).into();
+    for account in job.state_overrides.iter_mut().flat_map(|all| all.values_mut()) {
+        account.balance = Some(U256::from(5));
     }
+    job
 }
 
 fn run(job: CallJob, fuel: u64) -> Result<Value, CallError> {
@@ -371,6 +350,16 @@ fn what_is_wrong_with_a_script_is_said() {
             "step: function () { var a = 'a'.repeat(1e7); a.indexOf(a.slice(5e6) + 'b'); }",
             "no end after 20 million jumps",
         ),
+        (
+            "step: function () { var n = 0, a = 'a'.repeat(1e6); var liar = { toString: \
+             function () { return n++ ? a : ''; } }; for (;;) a.indexOf(liar); }",
+            "no end after 20 million jumps",
+        ),
+        ("step: function () { new (bigInt(1).constructor)(1).value.x; }", "in server-side"),
+        (
+            "step: function () { throw typeof bigInt(5).constructor.of; }",
+            "undefined in server-side tracer function 'step'",
+        ),
         ("step: function () { bigInt(2).pow(1e9); }", "expected a number of 4096 bits at most"),
         ("step: function () { bigInt(1).shiftLeft(1e9); }", "a number of 4096 bits at most"),
         ("setup: function () { null.a; }", "in server-side tracer function 'setup'"),
@@ -423,4 +412,18 @@ fn a_script_may_be_one_of_several() {
     let tracing = json!({ "tracer": "muxTracer", "tracerConfig": config });
     let error = run(job(&tracing, 90_000, &codes), 20_000).expect_err("each has a heap");
     assert_eq!(error.to_string(), "muxTracer with several scripts (expected one)");
+}
+
+/// Goal: who was only called, with nothing, is not there for a script, neither then nor afterwards.
+/// Found by review: it was there from the call on.
+#[test]
+fn who_was_only_touched_does_not_exist() {
+    let nobody = Address::repeat_byte(0x77);
+    let calling = Code::default().call(op::CALL, nobody, 1_000, (0, 0)).op(op::STOP);
+    let body = format!(
+        "seen: [], step: function (log, db) {{ if (log.op.toString() == 'STOP') {{ \
+         this.seen.push(db.exists(toAddress('{nobody}'))); }} }}, \
+         result: function (ctx, db) {{ return [this.seen, db.exists(toAddress('{nobody}'))]; }}"
+    );
+    assert_eq!(says(&body, &[bytes(calling)]), Ok(json!([[false], false])));
 }

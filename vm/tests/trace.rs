@@ -7,10 +7,6 @@ mod common;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
-use alloy_rpc_types_eth::{
-    TransactionRequest,
-    state::{AccountOverride, StateOverride},
-};
 use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
 use chain::{account, built, create, database, deploying, legacy, spec, transfer};
 use common::{Code, contract};
@@ -29,27 +25,8 @@ fn options(options: Value) -> GethDebugTracingOptions {
 
 /// A call to `codes`, the first of them, which stand at contracts 0, 1, ...
 fn call_of(kind: CallKind, gas: Option<u64>, codes: &[Code]) -> CallJob {
-    let spec = spec(Fork::Osaka);
-    let tip = database(&spec).tip();
-    let mut overrides = StateOverride::default();
-    for (nth, code) in (0..).zip(codes) {
-        let code = Some(Bytes::from(code.0.clone()));
-        overrides.insert(contract(nth), AccountOverride { code, ..Default::default() });
-    }
-    CallJob {
-        view: tip.view,
-        header: tip.header,
-        spec,
-        request: TransactionRequest {
-            to: Some(TxKind::Call(contract(0))),
-            gas,
-            ..TransactionRequest::default()
-        },
-        state_overrides: Some(overrides),
-        block_overrides: None,
-        kind,
-        limits: Limits::default(),
-    }
+    let codes = (0..).zip(codes).map(|(nth, code)| (contract(nth), Bytes::from(code.0.clone())));
+    chain::call_of(kind, gas, contract(0), codes)
 }
 
 fn run_in(job: CallJob, fuel: u64) -> Result<CallOutcome, CallError> {

@@ -12,22 +12,20 @@ use revm::{
     bytecode::opcode as op,
     context::{
         JournalTr,
-        result::{ExecutionResult, HaltReason, Output},
+        result::{ExecutionResult, Output},
     },
     interpreter::{
-        FrameInput, Interpreter, InterpreterAction,
-        interpreter_types::{InputsTr, Jumps, LoopControl},
+        Interpreter,
+        interpreter_types::{InputsTr, Jumps},
     },
     primitives::TxKind,
 };
 
 use super::{
-    script::{self, Ended},
-    steps::error_of,
+    script::{self, Ended, REVERTED},
+    steps::{self, error_of},
 };
-use crate::{error::Halt, limits::TRACE_CALL_BYTES, long::Fault, slice::VmContext};
-
-const REVERTED: &str = "execution reverted";
+use crate::{limits::TRACE_CALL_BYTES, slice::VmContext};
 
 /// The calls of one transaction.
 pub(super) struct Calls {
@@ -101,18 +99,11 @@ impl Calls {
     /// After an instruction.
     pub(super) fn step_end(&mut self, interpreter: &mut Interpreter) {
         let Some(open) = self.open.take() else { return };
-        let action = interpreter.bytecode.action().as_ref();
-        // As geth, whose CREATE hands its gas on while it executes.
-        let handed_on = match action {
-            Some(InterpreterAction::NewFrame(FrameInput::Create(create))) => create.gas_limit(),
-            _ => 0,
-        };
-        let used = open.gas.saturating_sub(interpreter.gas.remaining());
-        let ended = action.and_then(InterpreterAction::instruction_result);
+        let (cost, ended) = steps::outcome(interpreter, open.gas);
         let error = ended.and_then(|ended| error_of(ended, open.opcode, open.stack_len));
         // What fails while it executes has been seen as a step before.
         if error.is_none() || ended.is_some_and(|ended| !script::is_refused(ended)) {
-            self.begun(open, used.saturating_sub(handed_on));
+            self.begun(open, cost);
         }
         if let Some(error) = error {
             self.failed(error);
@@ -191,15 +182,10 @@ impl Calls {
 
     /// The tree as JSON.
     pub(super) fn result(mut self, ended: &Ended<'_>) -> String {
-        let Ended { tx, fault, .. } = *ended;
-        let ended = &ended.after.result;
         let root = std::mem::take(&mut self.all[0]);
-        let (error, output) = match ended {
-            ExecutionResult::Success { output, .. } => (None, output.data().clone()),
-            ExecutionResult::Revert { output, .. } => (Some(REVERTED.to_owned()), output.clone()),
-            ExecutionResult::Halt { reason, .. } => (Some(halted(reason, fault)), Bytes::new()),
-        };
-        let error = root.error.or(error);
+        let error = root.error.or_else(|| ended.error());
+        let (tx, ended) = (ended.tx, &ended.after.result);
+        let output = ended.output().cloned().unwrap_or_default();
         let is_shown = error.as_deref().is_none_or(|error| error == REVERTED && !output.is_empty());
         let (kind, to) = match (tx.kind, ended) {
             (TxKind::Call(to), _) => ("CALL", to),
@@ -279,10 +265,6 @@ impl Call {
             member("error", error.replace(['"', '\\'], "'"));
         }
     }
-}
-
-fn halted(reason: &HaltReason, fault: Option<Fault>) -> String {
-    Halt { reason: reason.clone(), fault }.to_string()
 }
 
 fn is_call(opcode: u8) -> bool {

@@ -13,7 +13,7 @@ use alloy_primitives::{
 use revm::{
     Database, DatabaseRef,
     bytecode::opcode as op,
-    context::{BlockEnv, JournalTr, TxEnv, result::ExecutionResult},
+    context::JournalTr,
     interpreter::{
         Interpreter,
         interpreter_types::{InputsTr, Jumps},
@@ -114,10 +114,9 @@ impl Prestate {
         if self.places.contains_key(&address) {
             return 0;
         }
-        let loaded = context.journaled_state.state.get(&address).map(|there| there.info.clone());
         // An error of the store is met again by the instruction itself.
+        let info = script::account(context, address).ok().flatten();
         let db = context.journaled_state.db_mut();
-        let info = loaded.or_else(|| db.basic(address).ok().flatten());
         let mut code = |hash| db.code_by_hash(hash).map(|code| code.original_bytes());
         self.keep(address, Account::new(info, |hash| code(hash).unwrap_or_default()))
     }
@@ -140,22 +139,14 @@ impl Prestate {
         if !account.seen.insert(key.into()) {
             return 0;
         }
-        let journal = &mut context.journaled_state;
-        let there = journal.state.get(&address);
-        let slot = there.and_then(|there| there.storage.get(&key));
-        let is_new = there.is_some_and(revm::state::Account::is_created);
-        let value = match slot {
-            Some(slot) => slot.present_value(),
-            None if is_new => U256::ZERO,
-            None => journal.db_mut().storage(address, key).unwrap_or_default(),
-        };
+        let value = script::slot(context, address, key).unwrap_or_default();
         account.slots.push((key.into(), value.into()));
         SLOT_BYTES
     }
 
     /// What the transaction found, as far as it can be told afterwards.
     pub(super) fn result(mut self, ended: &Ended<'_>) -> String {
-        let Ended { tx, block, after, overlay, .. } = *ended;
+        let Ended { tx, after, overlay, .. } = *ended;
         let result = &after.result;
         let to = match (tx.kind, result) {
             (TxKind::Call(to), _) => to,
@@ -171,7 +162,7 @@ impl Prestate {
         let at = |address| self.places[&address];
         let (to_at, from_at) = (at(to), at(tx.caller));
         let [had, has] = [to_at, from_at].map(|place| self.accounts[place].1.balance);
-        let paid = has.saturating_add(tx.value).saturating_add(price(tx, block, result));
+        let paid = has.saturating_add(tx.value).saturating_add(price(ended));
         let mut balances: Vec<_> =
             self.accounts.iter().map(|(_, one)| hex_of(one.balance)).collect();
         balances[to_at] = match had.checked_sub(tx.value) {
@@ -218,9 +209,8 @@ fn hex_of(value: U256) -> String {
 }
 
 /// What the gas cost by the tip alone, as JavaScript multiplies.
-fn price(tx: &TxEnv, block: &BlockEnv, result: &ExecutionResult) -> U256 {
-    let above = tx.gas_price.saturating_sub(u128::from(block.basefee));
-    let tip = tx.gas_priority_fee.unwrap_or(tx.gas_price).min(above);
+fn price(ended: &Ended<'_>) -> U256 {
+    let (tip, result) = (ended.tip(), &ended.after.result);
     let double = |digits: String| digits.parse::<f64>().expect("digits are a number");
     let paid = double(result.tx_gas_used().to_string()) * double(tip.to_string());
     paid.to_string().parse().unwrap_or(U256::MAX)

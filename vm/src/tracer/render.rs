@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
-    Json, Part, Recipe, Traced, Tracer, js,
+    Json, Part, Recipe, Traced, Tracer,
     script::{Ended, Running},
 };
 use crate::{
@@ -166,8 +166,7 @@ impl Scene<'_> {
                 let text = text.map_err(|error| CallError::Internal(error.to_string()))?;
                 Ok(Traced::Json(Json(text)))
             }
-            (Recipe::Js(source), Part::Js(script)) => {
-                let script = std::mem::replace(&mut **script, js::Running::new(source.clone()));
+            (Recipe::Js(_), Part::Js(script)) => {
                 let Self { tx, block, ended: after, fault, info } = *self;
                 let ended = Ended { tx, block, after, fault, overlay };
                 script.result(&ended, info).map(|text| Traced::Json(Json(text)))

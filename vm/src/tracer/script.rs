@@ -6,23 +6,29 @@
 
 use std::fmt::Write as _;
 
-use alloy_primitives::{Bytes, U256, hex, map::HashMap};
+use alloy_primitives::{Address, Bytes, U256, hex, map::HashMap};
 use revm::{
     Database,
     bytecode::opcode::{self, OpCode},
     context::{
         BlockEnv, JournalTr, TxEnv,
-        result::{HaltReason, ResultAndState},
+        result::{ExecutionResult, HaltReason, ResultAndState},
     },
     interpreter::{
         InstructionResult, Interpreter,
         interpreter_types::{Jumps, MemoryTr as _},
     },
+    state::AccountInfo,
 };
 use serde_json::value::RawValue;
 
 use super::{call_legacy::Calls, evmdis::Evmdis, prestate_legacy::Prestate};
-use crate::{error::OpcodeName, long::Fault, overlay::Overlay, slice::VmContext};
+use crate::{
+    error::{Halt, OpcodeName},
+    long::Fault,
+    overlay::Overlay,
+    slice::VmContext,
+};
 
 /// Bytes of a counter with its key (guess).
 const COUNTER_BYTES: usize = 96;
@@ -81,6 +87,27 @@ pub(super) struct Ended<'a> {
     /// The state before it.
     pub(super) overlay: &'a Overlay,
 }
+
+impl Ended<'_> {
+    /// geth's words for why it failed, if it did.
+    pub(super) fn error(&self) -> Option<String> {
+        match &self.after.result {
+            ExecutionResult::Success { .. } => None,
+            ExecutionResult::Revert { .. } => Some(REVERTED.to_owned()),
+            ExecutionResult::Halt { reason, .. } => {
+                Some(Halt { reason: reason.clone(), fault: self.fault }.to_string())
+            }
+        }
+    }
+
+    /// What of the price of its gas the fee recipient gets, which scripts take for the price.
+    pub(super) fn tip(&self) -> u128 {
+        let above = self.tx.gas_price.saturating_sub(u128::from(self.block.basefee));
+        self.tx.gas_priority_fee.unwrap_or(self.tx.gas_price).min(above)
+    }
+}
+
+pub(super) const REVERTED: &str = "execution reverted";
 
 /// A script under way.
 pub(super) enum Running {
@@ -233,6 +260,36 @@ pub(super) fn name(opcode: u8) -> String {
     }
 }
 
+/// An account as it is now, without making it warm. What a call of nothing has only touched is not
+/// there.
+pub(super) fn account<DB: Database>(
+    context: &mut VmContext<DB>,
+    address: Address,
+) -> Result<Option<AccountInfo>, DB::Error> {
+    let journal = &mut context.journaled_state;
+    match journal.state.get(&address) {
+        Some(account) if account.is_loaded_as_not_existing() && account.info.is_empty() => Ok(None),
+        Some(account) => Ok(Some(account.info.clone())),
+        None => journal.db_mut().basic(address),
+    }
+}
+
+/// The same for a slot.
+pub(super) fn slot<DB: Database>(
+    context: &mut VmContext<DB>,
+    address: Address,
+    key: U256,
+) -> Result<U256, DB::Error> {
+    let journal = &mut context.journaled_state;
+    let there = journal.state.get(&address);
+    let is_new = there.is_some_and(revm::state::Account::is_created);
+    match there.and_then(|there| there.storage.get(&key)) {
+        Some(slot) => Ok(slot.present_value()),
+        None if is_new => Ok(U256::ZERO),
+        None => journal.db_mut().storage(address, key),
+    }
+}
+
 /// Whether the instruction failed before it was executed: then the script sees the error with the
 /// step, and nothing else of it.
 pub(super) fn is_refused(ended: InstructionResult) -> bool {
@@ -256,7 +313,7 @@ fn called<DB: Database>(interpreter: &Interpreter, context: &VmContext<DB>) -> O
         _ => return None,
     };
     let operand = |nth| interpreter.stack.peek(nth).ok();
-    let to = alloy_primitives::Address::from_word(operand(1)?.into());
+    let to = Address::from_word(operand(1)?.into());
     if context.journaled_state.precompile_addresses().contains(&to) {
         return None;
     }

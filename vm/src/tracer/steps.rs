@@ -213,15 +213,8 @@ impl StepLog {
     /// After an instruction; returns the bytes that stay recorded.
     pub(super) fn step_end(&mut self, interpreter: &mut Interpreter) -> usize {
         let Some(step) = &mut self.open else { return 0 };
-        let action = interpreter.bytecode.action().as_ref();
-        // As geth, whose CREATE hands its gas on while it executes.
-        let handed_on = match action {
-            Some(InterpreterAction::NewFrame(FrameInput::Create(create))) => create.gas_limit(),
-            _ => 0,
-        };
-        let used = step.gas.saturating_sub(interpreter.gas.remaining());
-        step.gas_cost = used.saturating_sub(handed_on);
-        let ended = action.and_then(InterpreterAction::instruction_result);
+        let (cost, ended) = outcome(interpreter, step.gas);
+        step.gas_cost = cost;
         step.error = ended.and_then(|ended| error_of(ended, step.opcode, step.stack_len));
         let mut kept = 0;
         if let Some(slot) = &mut step.slot {
@@ -256,6 +249,23 @@ impl StepLog {
         self.text.push(Part::Hex(result.output().cloned().unwrap_or_default()));
         self.text.push_text("\"}");
     }
+}
+
+/// What the instruction that is over has cost, by the gas before it, and how it has ended its frame
+/// if it has.
+pub(super) fn outcome(
+    interpreter: &mut Interpreter,
+    gas_before: u64,
+) -> (u64, Option<InstructionResult>) {
+    let action = interpreter.bytecode.action().as_ref();
+    // As geth, whose CREATE hands its gas on while it executes.
+    let handed_on = match action {
+        Some(InterpreterAction::NewFrame(FrameInput::Create(create))) => create.gas_limit(),
+        _ => 0,
+    };
+    let ended = action.and_then(InterpreterAction::instruction_result);
+    let used = gas_before.saturating_sub(interpreter.gas.remaining());
+    (used.saturating_sub(handed_on), ended)
 }
 
 /// geth's words for an instruction that failed.

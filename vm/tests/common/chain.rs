@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use alloy_consensus::TxLegacy;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_rpc_types_eth::{
+    TransactionRequest,
+    state::{AccountOverride, StateOverride},
+};
 use evenkeel_chain::{BlockAttributes, ChainSpec, DevOptions, Fork, RecoveredTx, TypedTransaction};
 use evenkeel_state::{Database, ExecutedBlock, Options, Tip};
 use evenkeel_vm::{
-    BlockOutcome, BlockRun, BuildJob, Candidates, ExecError, Limits, ListedTxs, Step,
+    BlockOutcome, BlockRun, BuildJob, CallJob, CallKind, Candidates, ExecError, Limits, ListedTxs,
+    Step,
 };
 
 pub const GAS_PRICE: u128 = 2_000_000_000;
@@ -111,4 +116,30 @@ pub fn finish(run: &mut BlockRun, fuel: u64) -> Result<Option<Arc<ExecutedBlock>
 pub fn built(tip: &Tip, spec: &Arc<ChainSpec>, txs: Vec<Arc<RecoveredTx>>) -> Arc<ExecutedBlock> {
     let mut run = build(tip, spec, (attributes(tip), txs));
     finish(&mut run, u64::MAX).expect("it builds").expect("it may be empty")
+}
+
+/// A call of `to`, where `codes` stand.
+pub fn call_of(
+    kind: CallKind,
+    gas: Option<u64>,
+    to: Address,
+    codes: impl IntoIterator<Item = (Address, Bytes)>,
+) -> CallJob {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let placed = |(at, code)| (at, AccountOverride { code: Some(code), ..Default::default() });
+    CallJob {
+        view: tip.view,
+        header: tip.header,
+        spec,
+        request: TransactionRequest {
+            to: Some(TxKind::Call(to)),
+            gas,
+            ..TransactionRequest::default()
+        },
+        state_overrides: Some(codes.into_iter().map(placed).collect::<StateOverride>()),
+        block_overrides: None,
+        kind,
+        limits: Limits::default(),
+    }
 }

@@ -8,9 +8,9 @@ use revm::{
     bytecode::opcode as op,
     context::JournalTr,
     interpreter::{
-        CallInput, CallInputs, CallOutcome, CallScheme, CreateInputs, CreateOutcome, FrameInput,
-        InstructionResult, Interpreter, InterpreterAction, InterpreterResult,
-        interpreter_types::{InputsTr, Jumps, LoopControl, MemoryTr as _},
+        CallInput, CallInputs, CallOutcome, CallScheme, CreateInputs, CreateOutcome,
+        InstructionResult, Interpreter, InterpreterResult,
+        interpreter_types::{InputsTr, Jumps, MemoryTr as _},
     },
     state::AccountInfo,
 };
@@ -25,12 +25,10 @@ use crate::{
     long::Fault,
     slice::VmContext,
     tracer::{
-        script::{self, is_refused},
-        steps::error_of,
+        script::{self, REVERTED, is_refused},
+        steps::{error_of, outcome},
     },
 };
-
-pub(super) const REVERTED: &str = "execution reverted";
 
 /// An instruction that has begun, and what it found that it may change.
 pub(super) struct Begun {
@@ -97,7 +95,7 @@ impl<DB: Database> Sight for AtStep<'_, DB> {
         if let Some((_, info)) = self.begun.accounts.iter().find(|(at, _)| *at == address) {
             return Ok(info.clone());
         }
-        account(self.context, address)
+        script::account(self.context, address).map_err(|error| error.to_string())
     }
 
     fn code(&mut self, address: Address) -> Result<Bytes, String> {
@@ -112,41 +110,12 @@ impl<DB: Database> Sight for AtStep<'_, DB> {
     fn slot(&mut self, address: Address, key: U256) -> Result<U256, String> {
         match self.begun.slot {
             Some((at, of, value)) if (at, of) == (address, key) => Ok(value),
-            _ => slot(self.context, address, key),
+            _ => script::slot(self.context, address, key).map_err(|error| error.to_string()),
         }
     }
 
     fn is_precompile(&self, address: Address) -> bool {
         self.context.journaled_state.precompile_addresses().contains(&address)
-    }
-}
-
-/// An account as it is now, without making it warm.
-fn account<DB: Database>(
-    context: &mut VmContext<DB>,
-    address: Address,
-) -> Result<Option<AccountInfo>, String> {
-    let journal = &mut context.journaled_state;
-    match journal.state.get(&address) {
-        Some(account) if account.is_loaded_as_not_existing() && account.info.is_empty() => Ok(None),
-        Some(account) => Ok(Some(account.info.clone())),
-        None => journal.db_mut().basic(address).map_err(|error| error.to_string()),
-    }
-}
-
-/// The same for a slot.
-fn slot<DB: Database>(
-    context: &mut VmContext<DB>,
-    address: Address,
-    key: U256,
-) -> Result<U256, String> {
-    let journal = &mut context.journaled_state;
-    let there = journal.state.get(&address);
-    let is_new = there.is_some_and(revm::state::Account::is_created);
-    match there.and_then(|there| there.storage.get(&key)) {
-        Some(slot) => Ok(slot.present_value()),
-        None if is_new => Ok(U256::ZERO),
-        None => journal.db_mut().storage(address, key).map_err(|error| error.to_string()),
     }
 }
 
@@ -194,14 +163,14 @@ impl Running {
         // An error of the store is met again by the instruction itself.
         let slot = match (opcode, top) {
             (op::SSTORE, Some(key)) => {
-                slot(context, here, key).ok().map(|before| (here, key, before))
+                script::slot(context, here, key).ok().map(|before| (here, key, before))
             }
             _ => None,
         };
         let accounts = match (opcode, top) {
             (op::SELFDESTRUCT, Some(heir)) => [here, Address::from_word(heir.into())]
                 .into_iter()
-                .filter_map(|at| Some((at, account(context, at).ok()?)))
+                .filter_map(|at| Some((at, script::account(context, at).ok()?)))
                 .collect(),
             _ => Vec::new(),
         };
@@ -228,15 +197,7 @@ impl Running {
         context: &mut VmContext<DB>,
     ) -> u64 {
         let Some(begun) = self.open.take() else { return 0 };
-        let action = interpreter.bytecode.action().as_ref();
-        // As geth, whose CREATE hands its gas on while it executes.
-        let handed_on = match action {
-            Some(InterpreterAction::NewFrame(FrameInput::Create(create))) => create.gas_limit(),
-            _ => 0,
-        };
-        let used = begun.gas.saturating_sub(interpreter.gas.remaining());
-        let cost = used.saturating_sub(handed_on);
-        let ended = action.and_then(InterpreterAction::instruction_result);
+        let (cost, ended) = outcome(interpreter, begun.gas);
         let error = match ended {
             Some(InstructionResult::Revert) => Some(REVERTED.to_owned()),
             Some(ended) => {
@@ -397,37 +358,7 @@ impl Running {
 /// Between two frames nothing is to be seen: geth gives neither `log` nor `db` to these hooks.
 struct Between(Arc<AddressSet>);
 
-const NOT_HERE: &str = "log and db are not there within enter and exit";
-
 impl Sight for Between {
-    fn stack(&self) -> &[U256] {
-        &[]
-    }
-
-    fn memory_len(&self) -> usize {
-        0
-    }
-
-    fn memory(&self, _range: Range<usize>) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn contract(&self) -> Contract {
-        Contract::default()
-    }
-
-    fn account(&mut self, _address: Address) -> Result<Option<AccountInfo>, String> {
-        Err(NOT_HERE.to_owned())
-    }
-
-    fn code(&mut self, _address: Address) -> Result<Bytes, String> {
-        Err(NOT_HERE.to_owned())
-    }
-
-    fn slot(&mut self, _address: Address, _key: U256) -> Result<U256, String> {
-        Err(NOT_HERE.to_owned())
-    }
-
     fn is_precompile(&self, address: Address) -> bool {
         self.0.contains(&address)
     }

@@ -14,19 +14,35 @@ const MEMORY_PAD_MAX: usize = 1024 * 1024;
 /// Bytes of a word.
 const WORD: usize = 32;
 
-/// The transaction as a hook finds it.
+const NO_STATE: &str = "db is not there within enter and exit";
+
+/// The transaction as a hook finds it: nothing of it, where it is not said otherwise.
 pub(super) trait Sight {
     /// The stack before the instruction, the top last.
-    fn stack(&self) -> &[U256];
+    fn stack(&self) -> &[U256] {
+        &[]
+    }
     /// Bytes of memory before the instruction.
-    fn memory_len(&self) -> usize;
+    fn memory_len(&self) -> usize {
+        0
+    }
     /// Some of them, all within.
-    fn memory(&self, range: Range<usize>) -> Vec<u8>;
+    fn memory(&self, _range: Range<usize>) -> Vec<u8> {
+        Vec::new()
+    }
     /// The call under way.
-    fn contract(&self) -> Contract;
-    fn account(&mut self, address: Address) -> std::result::Result<Option<AccountInfo>, String>;
-    fn code(&mut self, address: Address) -> std::result::Result<Bytes, String>;
-    fn slot(&mut self, address: Address, key: U256) -> std::result::Result<U256, String>;
+    fn contract(&self) -> Contract {
+        Contract::default()
+    }
+    fn account(&mut self, _address: Address) -> std::result::Result<Option<AccountInfo>, String> {
+        Err(NO_STATE.to_owned())
+    }
+    fn code(&mut self, _address: Address) -> std::result::Result<Bytes, String> {
+        Err(NO_STATE.to_owned())
+    }
+    fn slot(&mut self, _address: Address, _key: U256) -> std::result::Result<U256, String> {
+        Err(NO_STATE.to_owned())
+    }
     fn is_precompile(&self, address: Address) -> bool;
 }
 

@@ -13,16 +13,13 @@ mod engine;
 mod hooks;
 mod host;
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes, U256, map::AddressSet};
 use alloy_rpc_types_eth::TransactionInfo;
 use revm::{
     DatabaseRef as _,
-    context::{
-        Block as _,
-        result::{ExecutionResult, Output},
-    },
+    context::result::{ExecutionResult, Output},
     primitives::TxKind,
     state::AccountInfo,
 };
@@ -31,11 +28,11 @@ use serde_json::value::RawValue;
 
 pub(crate) use engine::stoppable;
 use engine::{Arguments, Engine};
-use host::{Contract, Sight};
+use host::Sight;
 
-use super::{script::Ended, steps::Refunds};
+use super::{config_error, script::Ended, steps::Refunds};
 use crate::{
-    error::{CallError, InvalidCall},
+    error::{CallError, Unsupported},
     limits::{JS_HOOK_FUEL, JS_UNIT_FUEL, TRACE_TEXT_BYTES_MAX},
 };
 
@@ -91,10 +88,10 @@ impl Running {
     pub(super) fn start(&mut self, precompiles: &AddressSet) -> Result<(), CallError> {
         if self.engine.is_none() {
             if has_native_number(&self.source.code) {
-                return Err(error(NATIVE_NUMBER.to_owned()));
+                return Err(config_error(NATIVE_NUMBER.to_owned()));
             }
             self.precompiles = Arc::new(precompiles.clone());
-            self.engine = Some(Engine::start(&self.source).map_err(error)?);
+            self.engine = Some(Engine::start(&self.source).map_err(config_error)?);
         }
         Ok(())
     }
@@ -106,7 +103,7 @@ impl Running {
 
     /// Why the trace is given up, if the script has failed.
     pub(super) fn failure(&self) -> Option<CallError> {
-        self.failure.clone().map(error)
+        self.failure.clone().map(config_error)
     }
 
     /// Calls a hook, unless one failed before. Returns what it cost, as fuel.
@@ -127,7 +124,7 @@ impl Running {
 
     /// What the script says of the transaction.
     pub(super) fn result(
-        self,
+        &self,
         ended: &Ended<'_>,
         info: TransactionInfo,
     ) -> Result<Box<RawValue>, CallError> {
@@ -141,9 +138,9 @@ impl Running {
                 Ok(vec![context(ctx, ended, info)?.into_value()])
             })
         });
-        let text = text.map_err(error)?.unwrap_or_else(|| "null".to_owned());
+        let text = text.map_err(config_error)?.unwrap_or_else(|| "null".to_owned());
         if text.len() > TRACE_TEXT_BYTES_MAX {
-            let too_long = crate::error::Unsupported::TraceText(TRACE_TEXT_BYTES_MAX);
+            let too_long = Unsupported::TraceText(TRACE_TEXT_BYTES_MAX);
             return Err(CallError::Unsupported(too_long));
         }
         RawValue::from_string(text).map_err(|error| CallError::Internal(error.to_string()))
@@ -159,10 +156,6 @@ fn has_native_number(code: &str) -> bool {
     words.into_iter().any(|word| matches!(word, [b'0'..=b'9', .., b'n']))
 }
 
-fn error(text: String) -> CallError {
-    CallError::Invalid(InvalidCall::TracerConfig(text))
-}
-
 fn array<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<rquickjs::Value<'js>> {
     TypedArray::<u8>::new_copy(ctx.clone(), bytes).map(TypedArray::into_value)
 }
@@ -173,7 +166,7 @@ fn context<'js>(
     ended: &Ended<'_>,
     info: TransactionInfo,
 ) -> rquickjs::Result<Object<'js>> {
-    let Ended { tx, block, after, fault, .. } = *ended;
+    let Ended { tx, block, after, .. } = *ended;
     let object = Object::new(ctx.clone())?;
     let result = &after.result;
     let created = match result {
@@ -190,22 +183,12 @@ fn context<'js>(
     object.set("input", array(ctx, &tx.data)?)?;
     object.set("gas", number(tx.gas_limit))?;
     object.set("gasUsed", number(result.tx_gas_used()))?;
-    // As in geth: what of it the fee recipient gets.
-    let above = tx.gas_price.saturating_sub(u128::from(block.basefee()));
-    let tip = tx.gas_priority_fee.unwrap_or(tx.gas_price).min(above);
-    object.set("gasPrice", tip.to_string())?;
-    object.set("coinbase", array(ctx, block.beneficiary().as_slice())?)?;
+    object.set("gasPrice", ended.tip().to_string())?;
+    object.set("coinbase", array(ctx, block.beneficiary.as_slice())?)?;
     object.set("value", tx.value.to_string())?;
     object.set("block", number(block.number.saturating_to()))?;
     object.set("output", array(ctx, result.output().map_or(&[][..], |output| output))?)?;
-    let error = match result {
-        ExecutionResult::Success { .. } => None,
-        ExecutionResult::Revert { .. } => Some(hooks::REVERTED.to_owned()),
-        ExecutionResult::Halt { reason, .. } => {
-            Some(crate::error::Halt { reason: reason.clone(), fault }.to_string())
-        }
-    };
-    if let Some(error) = error {
+    if let Some(error) = ended.error() {
         object.set("error", error)?;
     }
     if let Some(hash) = info.block_hash {
@@ -231,26 +214,10 @@ struct AtEnd<'a> {
 }
 
 impl Sight for AtEnd<'_> {
-    fn stack(&self) -> &[U256] {
-        &[]
-    }
-
-    fn memory_len(&self) -> usize {
-        0
-    }
-
-    fn memory(&self, _range: Range<usize>) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn contract(&self) -> Contract {
-        Contract::default()
-    }
-
     fn account(&mut self, address: Address) -> Result<Option<AccountInfo>, String> {
         if let Some(account) = self.ended.after.state.get(&address) {
-            let is_there =
-                !account.is_selfdestructed() && !account.is_loaded_as_not_existing_not_touched();
+            // What is empty is gone with the transaction (EIP-161).
+            let is_there = !account.is_selfdestructed() && !account.is_empty();
             return Ok(is_there.then(|| account.info.clone()));
         }
         self.ended.overlay.basic_ref(address).map_err(|error| error.0.to_string())

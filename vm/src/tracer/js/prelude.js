@@ -96,15 +96,21 @@
     const kept = new Set(["constructor", "at", "charAt", "charCodeAt", "codePointAt"]);
     replace(String.prototype, kept, (native, name) =>
       function (...given) {
-        const { length } = String(this);
+        // As text, once: an object may say something else each time.
+        const text = this === null || this === undefined ? this : String(this);
+        if (searching.has(name) && Object(given[0]) === given[0] && !(given[0] instanceof RegExp)) {
+          given[0] = String(given[0]);
+        }
         const other = typeof given[0] === "string" ? given[0].length : 1;
+        const length = text?.length ?? 0;
         work(searching.has(name) ? length * Math.max(other, 1) : length + other);
-        return apply(native, this, given);
+        return apply(native, text, given);
       });
     const { parse } = JSON;
     JSON.parse = (text, ...given) => {
-      work(String(text).length);
-      return parse(text, ...given);
+      const read = String(text);
+      work(read.length);
+      return parse(read, ...given);
     };
   }
 
@@ -128,6 +134,7 @@
   }
 
   // Numbers of some thousand bits, with the methods of BigInteger.js.
+  let valueOf;
   class Integer {
     #value;
     constructor(value) {
@@ -136,8 +143,9 @@
       }
       this.#value = value;
     }
-    static of(value) {
-      return #value in value ? value.#value : undefined;
+    // Not a method: a script would have the language's own number by it.
+    static {
+      valueOf = (value) => (#value in value ? value.#value : undefined);
     }
     toString(radix) {
       return this.#value.toString(radix || 10);
@@ -313,7 +321,7 @@
 
   function native(value) {
     if (typeof value === "object" && value !== null) {
-      const own = Integer.of(value);
+      const own = valueOf(value);
       if (own !== undefined) {
         return own;
       }
@@ -385,6 +393,7 @@
     }
     return isNegative ? value.negate() : value;
   };
+  defineProperty(Integer.prototype, "constructor", { value: bigInt });
   bigInt.zero = new Integer(0n);
   bigInt.one = new Integer(1n);
   bigInt.minusOne = new Integer(-1n);
