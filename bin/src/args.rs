@@ -289,7 +289,7 @@ pub(crate) struct EvmArgs {
     /// Changes nothing: any transaction can be traced.
     #[arg(long, visible_alias = "tracing")]
     pub(crate) steps_tracing: bool,
-    /// Changes nothing: `console.log` is not printed yet.
+    /// Do not print what contracts say with `console.log`.
     #[arg(long, visible_alias = "no-console-log")]
     pub(crate) disable_console_log: bool,
     /// The family of networks to be like.

@@ -4,7 +4,7 @@ use alloy_signer_local::PrivateKeySigner;
 use evenkeel_chain::{DevAccounts, Fork};
 use evenkeel_consensus::Mining;
 use evenkeel_mempool::{AdmissionConfig, PoolConfig};
-use evenkeel_rpc::{LogForm, RpcConfig};
+use evenkeel_rpc::{LogConfig, RpcConfig};
 use evenkeel_vm::Limits;
 
 /// Settings of one node process. Nodes of one network may differ in all of it.
@@ -28,10 +28,8 @@ pub struct Config {
     pub accounts: DevAccounts,
     /// Keys it signs with besides.
     pub keys: Vec<PrivateKeySigner>,
-    /// How requests and blocks are told to the operator.
-    pub log_form: LogForm,
-    /// Whether they are told from the start.
-    pub is_logging: bool,
+    /// What is told to the operator of requests and blocks.
+    pub log: LogConfig,
     /// The chain's clock starts at the time of its head, even if the machine's is later.
     pub is_clock_from_head: bool,
     /// Execute every block once more under this fork, and report what differs.

@@ -14,7 +14,7 @@ pub use config::Config;
 pub use evenkeel_consensus::{ConfigError, Mining, limits::INTERVAL_MIN};
 pub use evenkeel_mempool::{AdmissionConfig, Order, PoolConfig};
 pub use evenkeel_rpc::{
-    Api, Bound, Listeners, LogForm, RpcConfig, ServeError, bind, log_blocks, serve_on,
+    Api, Bound, Listeners, LogConfig, LogForm, RpcConfig, ServeError, bind, log_blocks, serve_on,
 };
 pub use evenkeel_vm::Limits;
 pub use import::{BlockImport, ImportError, Imported, ReadBlock};

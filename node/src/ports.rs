@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use evenkeel_chain::{BlockPlan, Cheat, Height, RecoveredTx, RevertTo};
 use evenkeel_consensus::{ConsensusMessage, ConsensusPorts, Event, Head, OrderReply, command_port};
 use evenkeel_mempool::{BestIter, BestTxs, PoolMessage, PoolPorts, PoolReady};
-use evenkeel_rpc::EngineCall;
+use evenkeel_rpc::{EngineCall, RequestLog};
 use evenkeel_runtime::{
     Address, Class, Port, Published, Publisher, Reply, SendError, Spawn, System, Undelivered, reply,
 };
 use evenkeel_state::Committed;
 use evenkeel_vm::{
-    BuildRequest, CandidateSource, Candidates, ExecError, ExecutorEvent, ExecutorMessage, Reverted,
+    BlockNoting, BuildRequest, CandidateSource, Candidates, ExecError, ExecutorEvent,
+    ExecutorMessage, Reverted,
 };
 
 /// The builder's view of the pool.
@@ -163,6 +164,17 @@ pub(crate) fn committed(
         }
         delivered(have_heard)
     })
+}
+
+/// What the executor notes for the log; it has a bound of its own.
+pub(crate) fn notes(log: &Arc<RequestLog>) -> BlockNoting {
+    let has_console = log.config().has_console;
+    let log = Arc::clone(log);
+    let keep = move |notes| {
+        log.keep_notes(notes);
+        Ok(())
+    };
+    BlockNoting { to: Port::new(keep), has_console }
 }
 
 /// The operator's commands, as the engine takes them.

@@ -88,11 +88,13 @@ pub fn start(
     let consensus_ports = ports::of_consensus(system, &executor, &pool, gas_limit_board);
     let engine_handle = engine(&chain, consensus_mailbox, solo, engines, consensus_ports);
 
+    let log = Arc::new(RequestLog::new(config.log));
     let (live_blocks, shadow) = canary(system, &config, &spec).unzip();
     let writing = Writing::new(writer);
     let executors = {
         let (spec, limits, durable) = (Arc::clone(&spec), config.limits.clone(), durable.clone());
         let (consensus, pool, best) = (consensus.clone(), pool.clone(), best.clone());
+        let log = Arc::clone(&log);
         move |tip: Option<Tip>| ExecutorConfig {
             spec: Arc::clone(&spec),
             limits: limits.clone(),
@@ -104,6 +106,7 @@ pub fn start(
                 unexecutable: pool.port(PoolMessage::Unexecutable),
                 candidates: Box::new(BestCandidates(best.clone())),
                 shadow: live_blocks.clone(),
+                notes: Some(ports::notes(&log)),
             },
         }
     };
@@ -149,7 +152,7 @@ pub fn start(
         accounts,
         filters: Filters::new(system),
         flags: Arc::new(Flags::new(system)),
-        log: RequestLog::new(config.log_form, config.is_logging),
+        log,
         config: config.rpc,
     });
     let supervised = [engine_handle, executor_handle, pool_handle];

@@ -23,7 +23,7 @@ use evenkeel_chain::{
 };
 use evenkeel_mempool::{AdmissionMessage, PoolError, PoolMessage, Query};
 use evenkeel_node::{
-    AdmissionConfig, Config, Limits, LogForm, Mining, Node, PoolConfig, RpcConfig, start,
+    AdmissionConfig, Config, Limits, LogConfig, Mining, Node, PoolConfig, RpcConfig, start,
 };
 use evenkeel_rpc::{Client, ClientId, EngineCall, Request, RpcError, dispatch};
 use evenkeel_runtime::{
@@ -212,8 +212,7 @@ impl World {
             rpc: RpcConfig::default(),
             accounts,
             keys: Vec::new(),
-            log_form: LogForm::Text,
-            is_logging: false,
+            log: LogConfig { is_on: false, ..LogConfig::default() },
             auto_impersonate: false,
             is_clock_from_head: false,
             shadow,

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use alloy_primitives::{B256, U256};
 use evenkeel_chain::{ChainSpec, DERIVATION_PATH, DevAccounts, DevOptions, MNEMONIC};
 use evenkeel_node::{
-    AdmissionConfig, Config, Limits, LogForm, Mining, Node, PoolConfig, RpcConfig, start,
+    AdmissionConfig, Config, Limits, LogConfig, Mining, Node, PoolConfig, RpcConfig, start,
 };
 use evenkeel_rpc::{Client, ClientId, Request, RpcError, dispatch};
 use evenkeel_runtime::{Class, Faults, Order, Share, Simulation, Spawn, System, TaskHandle};
@@ -51,8 +51,7 @@ fn node(system: &System, mining: Mining, gas_limit: Option<u64>, clock: Option<C
         keys: Vec::new(),
         rpc: RpcConfig { evm_timeout: EVM_TIMEOUT, ..RpcConfig::default() },
         accounts,
-        log_form: LogForm::Text,
-        is_logging: true,
+        log: LogConfig::default(),
         auto_impersonate: false,
         is_clock_from_head: clock.is_from_head,
         shadow: None,

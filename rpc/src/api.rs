@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use evenkeel_chain::{ChainSpec, Command, CommandError, Outcome};
 use evenkeel_mempool::{Admissions, BestTxs, Order, PendingFeed, PoolMessage};
-use evenkeel_runtime::{Address, Port, Published, Reply, System, Time};
+use evenkeel_runtime::{Address, Class, Port, Published, Reply, Spawn, System, Time};
 use evenkeel_state::Durable;
-use evenkeel_vm::{Limits, Shadow};
+use evenkeel_vm::{ConsoleCalls, Limits, Shadow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -61,7 +61,7 @@ pub struct Api {
     /// What the dev methods remember of this process.
     pub flags: Arc<Flags>,
     /// What the operator is told of requests and blocks.
-    pub log: RequestLog,
+    pub log: Arc<RequestLog>,
     /// Limits and switches.
     pub config: RpcConfig,
 }
@@ -168,6 +168,21 @@ impl Api {
     /// Waits for the right to run one execution for `client`; its deadline counts meanwhile.
     pub(crate) async fn place(&self, client: &Client) -> Result<Place, RpcError> {
         self.places.take(client, self.deadline(client), self.config.evm_timeout).await
+    }
+
+    /// Who hears what a call says to the console, if anybody does.
+    pub(crate) fn console(&self) -> Option<Port<ConsoleCalls>> {
+        if !self.log.config().has_console || !self.log.is_on() {
+            return None;
+        }
+        let (system, log) = (self.system.clone(), Arc::clone(&self.log));
+        Some(Port::new(move |calls| {
+            let log = Arc::clone(&log);
+            // By a process of its own: to understand and write 4,096 lines takes some ms.
+            let writing = async move { log.console(None, calls).await };
+            drop(system.spawn_future(Spawn::new("console", Class::Rpc), writing));
+            Ok(())
+        }))
     }
 
     /// What limits one execution asked for by `client`.

@@ -44,6 +44,6 @@ pub use executions::Executions;
 pub use filters::Filters;
 pub use flags::Flags;
 pub use places::{PlaceGauge, PlaceLimits, Places};
-pub use request_log::{LogForm, RequestLog, log_blocks};
+pub use request_log::{LogConfig, LogForm, RequestLog, log_blocks};
 pub use server::{Bound, Listeners, ServeError, ServerConfig, bind, serve, serve_on};
 pub use session::{Outbox, Session, SubscriptionId};

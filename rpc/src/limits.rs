@@ -114,6 +114,16 @@ pub const LOG_TEXT_BYTES_MAX: usize = 1_024;
 /// Blocks that the request log shows of those that became durable at once (`anvil_mine` of many).
 pub const LOG_BLOCKS_MAX: u64 = 1_000;
 
+/// Bytes of what transactions said (`console.log`, why they failed) that wait until their block is
+/// durable: of 16 blocks that say all they may.
+pub const LOG_NOTES_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of a line of `console.log` that the request log shows.
+pub const LOG_CONSOLE_BYTES_MAX: usize = 4_096;
+
+/// Bytes of such lines of one block or of one call; those after them are counted.
+pub const LOG_CONSOLES_BYTES_MAX: usize = 256 << 10;
+
 /// Transactions of one block that the request log shows: nobody reads more, and a block may have
 /// tens of thousands.
 pub const LOG_TXS_MAX: usize = 100;

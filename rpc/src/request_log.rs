@@ -5,7 +5,9 @@
 //! what finds it full is left out and counted.
 
 mod blocks;
+mod console;
 mod date;
+mod notes;
 
 use std::{
     fmt::Write as _,
@@ -17,14 +19,18 @@ use std::{
     task::Poll,
 };
 
+use alloy_primitives::B256;
+use evenkeel_runtime::{checkpoint, consume};
+use evenkeel_vm::{BlockNotes, ConsoleCalls, TxNote};
 use futures_util::task::AtomicWaker;
 use serde_json::json;
 
 use crate::{
     api::Request,
     error::RpcError,
-    limits::{LOG_BYTES_MAX, LOG_TEXT_BYTES_MAX},
+    limits::{LOG_BYTES_MAX, LOG_CONSOLE_BYTES_MAX, LOG_CONSOLES_BYTES_MAX, LOG_TEXT_BYTES_MAX},
 };
+use notes::Notes;
 
 pub use blocks::log_blocks;
 
@@ -38,13 +44,36 @@ pub enum LogForm {
     Json,
 }
 
+/// What is written, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How the lines look.
+    pub form: LogForm,
+    /// Whether anything is written from the start.
+    pub is_on: bool,
+    /// Whether `console.log` is printed.
+    pub has_console: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { form: LogForm::Text, is_on: true, has_console: true }
+    }
+}
+
+/// Reductions (25 ns) charged for a line of `console.log`: 4 KB are decoded, formatted and escaped
+/// (guess).
+const CONSOLE_REDUCTIONS: u32 = 800;
+
 /// Lines on their way to the operator.
 #[derive(Debug)]
 pub struct RequestLog {
-    form: LogForm,
+    config: LogConfig,
     is_on: AtomicBool,
     lines: Mutex<Lines>,
     filled: AtomicWaker,
+    /// Of blocks that are not durable yet.
+    notes: Mutex<Notes>,
 }
 
 #[derive(Debug, Default)]
@@ -56,13 +85,20 @@ struct Lines {
 impl RequestLog {
     /// An empty log.
     #[must_use]
-    pub fn new(form: LogForm, is_on: bool) -> Self {
+    pub fn new(config: LogConfig) -> Self {
         Self {
-            form,
-            is_on: AtomicBool::new(is_on),
+            config,
+            is_on: AtomicBool::new(config.is_on),
             lines: Mutex::default(),
             filled: AtomicWaker::new(),
+            notes: Mutex::default(),
         }
+    }
+
+    /// What it was made with.
+    #[must_use]
+    pub const fn config(&self) -> &LogConfig {
+        &self.config
     }
 
     /// Whether anything is written.
@@ -83,14 +119,14 @@ impl RequestLog {
             if lines.text.is_empty() {
                 return Poll::Pending;
             }
-            Poll::Ready(lines.take(self.form))
+            Poll::Ready(lines.take(self.config.form))
         })
         .await
     }
 
     /// A method is called.
     pub(crate) fn called(&self, method: &str) {
-        match self.form {
+        match self.config.form {
             _ if !self.is_on() => {}
             LogForm::Text => self.push(format_args!("{}\n", shown(method))),
             LogForm::Json => self.object(&json!({ "event": "request", "method": shown(method) })),
@@ -104,7 +140,7 @@ impl RequestLog {
         }
         let params = shown(request.params.map_or("[]", |params| params.get()));
         let (method, message) = (shown(request.method), shown(&error.message));
-        match self.form {
+        match self.config.form {
             LogForm::Text => self.push(format_args!(
                 "\nRPC request failed:\n    Request: {method} {params}\n    Error: {message}\n\n"
             )),
@@ -112,6 +148,52 @@ impl RequestLog {
                 "event": "failed", "method": method, "params": params,
                 "code": error.code, "error": message,
             })),
+        }
+    }
+
+    /// Keeps what the executor noted of a block until [`log_blocks`] writes the block.
+    pub fn keep_notes(&self, notes: BlockNotes) {
+        if self.is_on() {
+            self.notes.lock().unwrap_or_else(PoisonError::into_inner).keep(notes);
+        }
+    }
+
+    fn take_notes(&self, block: B256) -> Vec<TxNote> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).take(block)
+    }
+
+    /// Writes the lines of `console.log`, unindented as anvil does; of this transaction, if it is
+    /// one.
+    pub(crate) async fn console(&self, tx: Option<B256>, calls: ConsoleCalls) {
+        let ConsoleCalls { inputs, mut left_out } = calls;
+        let mut text = String::new();
+        for input in inputs {
+            if text.len() >= LOG_CONSOLES_BYTES_MAX || !self.is_on() {
+                left_out += 1;
+                continue;
+            }
+            consume(CONSOLE_REDUCTIONS);
+            checkpoint().await;
+            let line = shown_lines(&console::line(&input));
+            let _infallible = match self.config.form {
+                LogForm::Text => writeln!(text, "{line}"),
+                LogForm::Json => {
+                    let object = json!({ "event": "console", "transaction": tx, "text": line });
+                    writeln!(text, "{object}")
+                }
+            };
+        }
+        let _infallible = match self.config.form {
+            _ if left_out == 0 => Ok(()),
+            LogForm::Text => writeln!(text, "({left_out} lines of console.log left out)"),
+            LogForm::Json => {
+                let object = json!({ "event": "leftOut", "transaction": tx, "console": left_out });
+                writeln!(text, "{object}")
+            }
+        };
+        if self.is_on() && !text.is_empty() {
+            // In one piece, so that the lines of two calls do not mix.
+            self.push(format_args!("{text}"));
         }
     }
 
@@ -152,11 +234,22 @@ impl Lines {
 /// What a terminal may be shown of text that came from outside: its first bytes, on one line, with
 /// escapes in place of other control characters. Up to six times [`LOG_TEXT_BYTES_MAX`].
 fn shown(text: &str) -> String {
-    let end = text.floor_char_boundary(LOG_TEXT_BYTES_MAX);
+    escaped(text, LOG_TEXT_BYTES_MAX, |_| Some(' '))
+}
+
+/// The same of what a contract says, whose lines and columns are meant.
+fn shown_lines(text: &str) -> String {
+    escaped(text, LOG_CONSOLE_BYTES_MAX, |space| (space != '\r').then_some(space))
+}
+
+/// The first bytes of `text`, with `space` in place of line breaks and tabs, and escapes in place
+/// of other control characters.
+fn escaped(text: &str, bytes_max: usize, space: impl Fn(char) -> Option<char>) -> String {
+    let end = text.floor_char_boundary(bytes_max);
     let mut shown = String::with_capacity(end);
     for char in text[..end].chars() {
         match char {
-            '\n' | '\r' | '\t' => shown.push(' '),
+            '\n' | '\r' | '\t' => shown.extend(space(char)),
             control if control.is_control() => shown.extend(control.escape_default()),
             other => shown.push(other),
         }
@@ -178,7 +271,7 @@ mod tests {
     /// Goal: a reader that does not come costs a bounded buffer, and learns what it missed.
     #[test]
     fn lines_are_bounded_and_counted() {
-        let log = RequestLog::new(LogForm::Text, true);
+        let log = RequestLog::new(LogConfig::default());
         let method = "x".repeat(1_000);
         for _ in 0..2 * LOG_BYTES_MAX / 1_000 {
             log.called(&method);
@@ -214,7 +307,7 @@ mod tests {
         let (method, params) = (foreign.as_str(), Some(&*params));
         let request = Request { method, params, client: &client, session: None };
         for form in [LogForm::Text, LogForm::Json] {
-            let log = RequestLog::new(form, true);
+            let log = RequestLog::new(LogConfig { form, ..LogConfig::default() });
             log.called(&foreign);
             log.failed(&request, &RpcError::server(foreign.clone()));
             let text = log.lock().take(form);

@@ -4,7 +4,7 @@
 
 use std::{fmt, time::Duration};
 
-use alloy_primitives::{Address, Bytes, U256, hex};
+use alloy_primitives::{Address, Bytes};
 use evenkeel_state::StateError;
 use revm::{
     bytecode::opcode::{OPCODE_INFO, OpCode},
@@ -15,16 +15,14 @@ use revm::{
     interpreter::STACK_LIMIT,
 };
 
-use crate::{block::ExecError, long::Fault, overlay::ReadError, simulate::SimulateError};
+use crate::{
+    block::ExecError, long::Fault, overlay::ReadError, revert::Reason, simulate::SimulateError,
+};
 
 /// JSON-RPC code of a revert.
 const CODE_REVERTED: i64 = 3;
 /// JSON-RPC code of everything else that the server says about a call.
 const CODE_SERVER: i64 = -32_000;
-/// Selector of Solidity's `Error(string)`.
-const ERROR_SELECTOR: [u8; 4] = [0x08, 0xc3, 0x79, 0xa0];
-/// Selector of Solidity's `Panic(uint256)`.
-const PANIC_SELECTOR: [u8; 4] = [0x4e, 0x48, 0x7b, 0x71];
 
 /// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -435,52 +433,11 @@ struct Revert<'a>(&'a Bytes);
 impl fmt::Display for Revert<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "execution reverted")?;
-        match revert_reason(self.0) {
-            Some(reason) => write!(f, ": {reason}"),
+        match Reason::of(self.0, usize::MAX) {
+            Some(reason) => write!(f, ": {}", reason.text()),
             None => Ok(()),
         }
     }
-}
-
-/// What Solidity's `revert("..")`, `require` or a failed check said.
-fn revert_reason(data: &[u8]) -> Option<String> {
-    let (selector, arguments) = data.split_first_chunk::<4>()?;
-    match *selector {
-        ERROR_SELECTOR => {
-            let offset = usize::try_from(word(arguments, 0)?).ok()?;
-            let len = usize::try_from(word(arguments, offset)?).ok()?;
-            let start = offset.checked_add(32)?;
-            let text = arguments.get(start..start.checked_add(len)?)?;
-            Some(String::from_utf8_lossy(text).into_owned())
-        }
-        PANIC_SELECTOR => Some(panic_reason(word(arguments, 0)?)),
-        _ => None,
-    }
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<U256> {
-    U256::try_from_be_slice(bytes.get(at..at.checked_add(32)?)?)
-}
-
-/// geth's texts for Solidity's panic codes.
-fn panic_reason(code: U256) -> String {
-    let text = match u64::try_from(code) {
-        Ok(0x00) => "generic panic",
-        Ok(0x01) => "assert(false)",
-        Ok(0x11) => "arithmetic underflow or overflow",
-        Ok(0x12) => "division or modulo by zero",
-        Ok(0x21) => "enum overflow",
-        Ok(0x22) => "invalid encoded storage byte array accessed",
-        Ok(0x31) => "out-of-bounds array access; popping on an empty array",
-        Ok(0x32) => "out-of-bounds access of an array or bytesN",
-        Ok(0x41) => "out of memory",
-        Ok(0x51) => "uninitialized function",
-        _ => {
-            let bytes = code.to_be_bytes_trimmed_vec();
-            return format!("unknown panic code: 0x{}", hex::encode(bytes));
-        }
-    };
-    text.to_owned()
 }
 
 #[cfg(test)]

@@ -2,14 +2,15 @@
 //!
 //! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; three
 //! actors drive them: a `Call` per request, the one [`Executor`], and the canary [`Shadow`].
-//! revm's internals are named in `slice.rs`, `suspended.rs`, `trace.rs`, `tracer/`, `collision.rs`,
-//! `constantinople.rs`, `grow.rs`, `long.rs` and `heavy.rs` only.
+//! revm's internals are named in `console.rs`, `slice.rs`, `suspended.rs`, `trace.rs`, `tracer/`,
+//! `collision.rs`, `constantinople.rs`, `grow.rs`, `long.rs` and `heavy.rs` only.
 
 mod actor;
 mod blake2;
 mod block;
 mod call;
 mod collision;
+mod console;
 mod constantinople;
 mod env;
 mod error;
@@ -22,6 +23,7 @@ mod names;
 mod overlay;
 mod overrides;
 mod payload;
+mod revert;
 mod shadow;
 mod simulate;
 mod slice;
@@ -32,14 +34,14 @@ mod tracer;
 mod witness;
 
 pub use actor::{
-    BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage, ExecutorPorts, Hold,
-    HoldState, Progress, Reverted, Shadow, StreamedTrace, Writing, spawn_call, spawn_held_call,
-    spawn_payload, spawn_replay, spawn_simulation, spawn_streamed_trace, spawn_trace,
-    spawn_witness,
+    BlockNoting, BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage,
+    ExecutorPorts, Hold, HoldState, Progress, Reverted, Shadow, StreamedTrace, Writing, spawn_call,
+    spawn_held_call, spawn_payload, spawn_replay, spawn_simulation, spawn_streamed_trace,
+    spawn_trace, spawn_witness,
 };
 pub use block::{
-    BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates, ExecError, ListedTxs,
-    SingleJob, block_rewards,
+    BlockNotes, BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates,
+    ExecError, ListedTxs, SingleJob, TxNote, block_rewards,
 };
 pub use call::{
     AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, ReplayJob, ReplayRun,
@@ -47,6 +49,7 @@ pub use call::{
     Within,
 };
 pub use collision::StorageSearch;
+pub use console::{CONSOLE, ConsoleCalls};
 pub use env::spec_id;
 pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
 pub use grounded::Ground;
@@ -54,6 +57,7 @@ pub use heavy::{HeavyCall, HeavyResult, MovedPrecompiles};
 pub use limits::Limits;
 pub use overlay::{Overlay, ReadError};
 pub use payload::{Payload, PayloadJob, PayloadRun, PayloadStep};
+pub use revert::Failure;
 pub use shadow::{Difference, Divergence, LiveBlock, ShadowReport};
 pub use simulate::{
     NumberedLog, SimulateError, SimulateJob, SimulateRun, SimulateStep, SimulatedBlock,

@@ -199,6 +199,19 @@ pub const ACCESS_LIST_SLOTS_MAX: usize = 100_000;
 /// have.
 pub const WITNESS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of the calls of the console that are kept of one call or of one block, so that 4,096 of
+/// them at most: they wait in memory until they are printed.
+pub const CONSOLE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the input of one call of the console; more is cut off.
+pub const CONSOLE_CALL_BYTES_MAX: usize = 4 * 1024;
+/// Bytes counted for one beside its input.
+pub const CONSOLE_CALL_BYTES: usize = 64;
+
+/// Transactions of a block of which is noted why they failed: nobody reads more at once.
+pub const NOTED_FAILURES_MAX: usize = 128;
+/// Bytes of why a transaction failed.
+pub const FAILURE_BYTES_MAX: usize = 1_024;
+
 /// Gas of a system call (EIP-4788, 2935, 7002, 7251).
 pub const SYSTEM_CALL_GAS: u64 = 30_000_000;
 

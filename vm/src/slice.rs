@@ -37,6 +37,7 @@ use revm::{
 
 use crate::{
     collision::{Search, StorageSearch},
+    console::Listener,
     heavy::{HeavyCall, SlicedPrecompiles},
     limits::{UNDO_FUEL, UNDO_INLINE},
     long::{self, Fault, Progress},
@@ -237,6 +238,8 @@ pub(crate) struct Sliced {
     is_stepping: bool,
     /// Instructions ended while stepping.
     steps: u64,
+    /// Who hears calls of the console, of one transaction after another.
+    pub(crate) console: Option<Box<Listener>>,
 }
 
 type MachineHandler<DB, I> =
@@ -244,7 +247,14 @@ type MachineHandler<DB, I> =
 
 impl Sliced {
     pub(crate) const fn new() -> Self {
-        Self { running: None, pending: None, is_offloaded: false, is_stepping: false, steps: 0 }
+        Self {
+            running: None,
+            pending: None,
+            is_offloaded: false,
+            is_stepping: false,
+            steps: 0,
+            console: None,
+        }
     }
 
     /// Returns true while a transaction is in flight.
@@ -360,6 +370,9 @@ impl Sliced {
                     self.is_offloaded = true;
                     return Ok(Slice::Offload(call));
                 }
+                if let Some(listener) = &mut self.console {
+                    listener.hear(&init, &evm.ctx);
+                }
                 let Some(result) = evm.push(init)? else {
                     if let Some(search) = Search::before(evm.frame_stack.get(), &evm.ctx) {
                         evm.ctx.chain.search = Some(search);
@@ -465,7 +478,7 @@ impl Sliced {
 
     /// Drops the transaction and everything it did.
     pub(crate) fn cancel<DB: Database, I>(&mut self, evm: &mut Machine<DB, I>) {
-        *self = Self::new();
+        *self = Self { console: self.console.take(), ..Self::new() };
         evm.ctx.chain.clear();
         evm.precompiles.forget();
         evm.ctx.local_mut().clear();

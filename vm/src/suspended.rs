@@ -29,6 +29,7 @@ use revm::{
 
 use crate::{
     collision::StorageSearch,
+    console::{ConsoleCalls, Listener},
     constantinople,
     grow::{self, growing},
     heavy::{HeavyResult, MovedPrecompiles, SlicedPrecompiles},
@@ -278,6 +279,18 @@ impl<DB: Database, I> Suspended<DB, I> {
         if let Some(blob) = &mut self.get_mut().evm.ctx.block.blob_excess_gas_and_price {
             blob.blob_gasprice = wei;
         }
+    }
+
+    /// Whether calls of the console are heard from here on.
+    pub(crate) fn listen(&mut self, is_listening: bool) {
+        let listener = is_listening.then(|| Box::new(Listener::new()));
+        self.get_mut().sliced.console = listener;
+    }
+
+    /// Takes the calls of the console that were heard since the last time.
+    pub(crate) fn take_console(&mut self) -> ConsoleCalls {
+        let listener = self.get_mut().sliced.console.as_mut();
+        listener.map(|listener| listener.take()).unwrap_or_default()
     }
 
     /// What stopped the last frame that failed.

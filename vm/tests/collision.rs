@@ -213,6 +213,7 @@ fn call(
         block_overrides: None,
         kind,
         limits: Limits::default(),
+        console: None,
     };
     let mut run = CallRun::new(job)?;
     loop {

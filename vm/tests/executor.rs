@@ -87,6 +87,7 @@ impl Node {
                 }),
                 candidates: Box::new(pool.clone()),
                 shadow: None,
+                notes: None,
             },
         });
         system.spawn(Spawn::new("executor", Class::Exec), executor_mailbox, move || {

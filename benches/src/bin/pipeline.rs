@@ -18,7 +18,7 @@ use evenkeel_chain::{
 };
 use evenkeel_mempool::{BestIter, NextBlock, Pool, PoolMessage, Query, check_stateless};
 use evenkeel_node::{
-    AdmissionConfig, Config, Limits, LogForm, Mining, Node, PoolConfig, RpcConfig, start,
+    AdmissionConfig, Config, Limits, LogConfig, Mining, Node, PoolConfig, RpcConfig, start,
 };
 use evenkeel_rpc::EngineCall;
 use evenkeel_runtime::{Answer, System, ThreadsConfig, reply};
@@ -228,8 +228,7 @@ fn node_config() -> Result<Config, Box<dyn Error>> {
         rpc: RpcConfig::default(),
         accounts: DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, 1)?,
         keys: Vec::new(),
-        log_form: LogForm::Text,
-        is_logging: false,
+        log: LogConfig { is_on: false, ..LogConfig::default() },
         auto_impersonate: true,
         is_clock_from_head: false,
         shadow: None,

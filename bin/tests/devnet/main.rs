@@ -2,6 +2,7 @@
 
 mod blobs;
 mod chain_file;
+mod console;
 mod keystore;
 mod otlp;
 mod process;

@@ -1,15 +1,16 @@
 //! Follows the durable chain and writes each block into the log.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use alloy_primitives::{Address, B256};
 use evenkeel_chain::{Height, Receipt, SealedBlock};
 use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::Durable;
+use evenkeel_vm::Failure;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{LogForm, RequestLog, date::rfc2822};
+use super::{LogForm, RequestLog, date::rfc2822, shown};
 use crate::{
     api::Api,
     error::RpcError,
@@ -27,7 +28,13 @@ struct Line {
     contract_created: Option<Address>,
     gas_used: u64,
     is_success: bool,
+    /// What is known of why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
+
+/// Why transactions of a block failed, by their place in it.
+type Failures = BTreeMap<usize, Failure>;
 
 /// Writes every block that becomes durable from now on into the log of `api`, for as long as the
 /// node runs.
@@ -65,7 +72,7 @@ async fn write_new(
     let shown_first = first.max(now.header.number.saturating_sub(LOG_BLOCKS_MAX - 1));
     if shown_first > first {
         let left_out = shown_first - first;
-        match log.form {
+        match log.config.form {
             LogForm::Text => log.push(format_args!("\n    ({left_out} blocks left out)\n\n")),
             LogForm::Json => log.object(&json!({ "event": "leftOut", "blocks": left_out })),
         }
@@ -76,15 +83,31 @@ async fn write_new(
         let height = Height::new(number);
         let block = now.chain.block(height)?.ok_or_else(header_not_found)?;
         let receipts = now.chain.receipts(height)?.ok_or_else(header_not_found)?;
-        write_block(log, &block, &receipts);
+        let failures = write_console(log, &block).await;
+        write_block(log, &block, &receipts, failures);
     }
     Ok(())
 }
 
-fn write_block(log: &RequestLog, block: &SealedBlock, receipts: &[Receipt]) {
-    let lines = lines(block, receipts);
+/// Writes what the transactions of `block` said to the console; returns why some failed.
+async fn write_console(log: &RequestLog, block: &SealedBlock) -> Failures {
+    let mut failures = Failures::new();
+    for note in log.take_notes(block.hash) {
+        failures.extend(note.failure.map(|failure| (note.index, failure)));
+        log.console(block.txs.get(note.index).map(|tx| *tx.hash()), note.console).await;
+    }
+    failures
+}
+
+fn write_block(
+    log: &RequestLog,
+    block: &SealedBlock,
+    receipts: &[Receipt],
+    mut failures: Failures,
+) {
+    let lines = lines(block, receipts, &mut failures);
     let (number, hash, timestamp) = (block.header.number, block.hash, block.header.timestamp);
-    match log.form {
+    match log.config.form {
         LogForm::Json => log.object(&json!({
             "event": "block", "number": number, "hash": hash, "timestamp": timestamp,
             "transactionCount": block.txs.len(), "transactions": lines,
@@ -104,9 +127,10 @@ fn write_block(log: &RequestLog, block: &SealedBlock, receipts: &[Receipt]) {
     }
 }
 
-fn lines(block: &SealedBlock, receipts: &[Receipt]) -> Vec<Line> {
+fn lines(block: &SealedBlock, receipts: &[Receipt], failures: &mut Failures) -> Vec<Line> {
     let mut gas_before = 0;
-    let line = |(tx, receipt): (&Arc<evenkeel_chain::RecoveredTx>, &Receipt)| {
+    let txs = block.txs.iter().zip(receipts).enumerate();
+    let line = |(index, (tx, receipt)): (usize, (&Arc<evenkeel_chain::RecoveredTx>, &Receipt))| {
         let gas_used = receipt.cumulative_gas_used - gas_before;
         gas_before = receipt.cumulative_gas_used;
         Line {
@@ -114,21 +138,22 @@ fn lines(block: &SealedBlock, receipts: &[Receipt]) -> Vec<Line> {
             contract_created: tx.is_create().then(|| tx.sender().create(tx.nonce())),
             gas_used,
             is_success: receipt.success,
+            error: failures.remove(&index).map(|failure| shown(&failure.to_string())),
         }
     };
-    block.txs.iter().zip(receipts).take(LOG_TXS_MAX).map(line).collect()
+    txs.take(LOG_TXS_MAX).map(line).collect()
 }
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hash, contract_created, gas_used, is_success } = self;
+        let Self { hash, contract_created, gas_used, is_success, error } = self;
         writeln!(f, "    Transaction: {hash}")?;
         if let Some(address) = contract_created {
             writeln!(f, "    Contract created: {address}")?;
         }
         writeln!(f, "    Gas used: {gas_used}")?;
         if !is_success {
-            writeln!(f, "    Error: reverted")?;
+            writeln!(f, "    Error: {}", error.as_deref().unwrap_or("reverted"))?;
         }
         writeln!(f)
     }

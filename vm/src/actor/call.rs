@@ -176,6 +176,9 @@ impl<R: Run> Actor for Call<R> {
         self.gas_used += used;
         self.tell(HoldState::Running, || run.whereabouts());
         self.output.unsent.extend(std::iter::from_fn(|| run.take_piece()));
+        if matches!(turn, Turn::Done(_)) {
+            run.over();
+        }
         match turn {
             Turn::Spent => {
                 self.work = Work::Running(run);

@@ -37,7 +37,7 @@ use super::{
     writing::Writing,
 };
 use crate::{
-    block::{BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError},
+    block::{BlockNotes, BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError, TxNote},
     heavy::{HeavyCall, HeavyResult},
     limits::{CANDIDATE_BLOCKS_MAX, LOADED_REDUCTIONS, Limits},
     shadow::LiveBlock,
@@ -55,6 +55,24 @@ pub struct ExecutorPorts {
     pub candidates: Box<dyn CandidateSource>,
     /// The canary, if there is one: what becomes final.
     pub shadow: Option<Address<LiveBlock>>,
+    /// Who is told what transactions say beside their receipts, if anybody is.
+    pub notes: Option<BlockNoting>,
+}
+
+/// What is noted of blocks, and for whom.
+pub struct BlockNoting {
+    /// Gets the notes of each block that has some, once it is executed; it may never become final.
+    pub to: Port<BlockNotes>,
+    /// Whether calls of the console are among them.
+    pub has_console: bool,
+}
+
+impl BlockNoting {
+    fn tell(&self, block: &ExecutedBlock, txs: Vec<TxNote>) {
+        if !txs.is_empty() && self.to.send(BlockNotes { hash: block.block.hash, txs }).is_err() {
+            tracing::debug!("nobody takes notes any more");
+        }
+    }
 }
 
 /// What the executor is made of.
@@ -240,9 +258,12 @@ impl Executor {
         self.tip = Some(self.tip().rebase(&self.durable.get()));
     }
 
-    fn begin(&mut self, run: Result<BlockRun, ExecError>, purpose: Purpose) -> Flow {
+    pub(super) fn begin(&mut self, run: Result<BlockRun, ExecError>, purpose: Purpose) -> Flow {
         match run {
-            Ok(run) => {
+            Ok(mut run) => {
+                if let Some(noting) = &self.ports.notes {
+                    run.note_txs(noting.has_console);
+                }
                 self.work = Work::Running(BlockWork::new(run, purpose));
                 Flow::More
             }
@@ -271,6 +292,9 @@ impl Executor {
         ctx: &mut Ctx<'_, ExecutorMessage>,
     ) -> Flow {
         let unexecutable = run.take_unexecutable();
+        if let (Some(noting), Ok(BlockOutcome::Executed(block))) = (&self.ports.notes, &result) {
+            noting.tell(block, run.take_notes());
+        }
         if let Purpose::Reorg(reorg) = purpose {
             // What was left out is not the pool's, or is good on the chain that may stay.
             return self.built_on_branch(reorg, result, ctx);

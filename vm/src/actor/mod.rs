@@ -13,7 +13,7 @@ mod slot;
 mod turn;
 mod writing;
 
-pub use executor::{Executor, ExecutorConfig, ExecutorPorts};
+pub use executor::{BlockNoting, Executor, ExecutorConfig, ExecutorPorts};
 pub use hold::{Hold, HoldState, Progress};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};
 pub use run::{

@@ -11,7 +11,6 @@ use evenkeel_runtime::{Ctx, Flow, Reply, reply};
 use evenkeel_state::{ExecutedBlock, Rewind, StateError, Tip, WriterMessage};
 
 use super::{
-    block_work::BlockWork,
     executor::{Executor, Purpose, RevertReply, Waits, Work, wait_for},
     message::{ExecutorMessage, Reverted},
     slot::Slot,
@@ -166,10 +165,7 @@ impl Executor {
     /// Begins the next block; after the last one, hands all over.
     fn go_on(&mut self, mut reorg: Box<Reorg>, ctx: &mut Ctx<'_, ExecutorMessage>) -> Flow {
         match reorg.next(&self.spec, &self.limits) {
-            Some(Ok(run)) => {
-                self.work = Work::Running(BlockWork::new(run, Purpose::Reorg(reorg)));
-                return Flow::More;
-            }
+            Some(Ok(run)) => return self.begin(Ok(run), Purpose::Reorg(reorg)),
             Some(Err(error)) => {
                 reorg.reply.send(Err(error));
                 return Flow::Next;

@@ -136,6 +136,8 @@ pub(super) trait Run: Sized + Send + 'static {
     fn whereabouts(&mut self) -> Whereabouts {
         Whereabouts::default()
     }
+    /// It has ended, or was broken off.
+    fn over(&mut self) {}
     /// The next piece of what is streamed, if there is one.
     fn take_piece(&mut self) -> Option<TracePiece> {
         None
@@ -162,6 +164,9 @@ impl Run for CallRun {
     }
     fn whereabouts(&mut self) -> Whereabouts {
         self.whereabouts()
+    }
+    fn over(&mut self) {
+        self.tell_console();
     }
 }
 

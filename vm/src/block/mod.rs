@@ -5,6 +5,7 @@ mod changes;
 mod error;
 mod header;
 mod job;
+mod notes;
 mod observer;
 mod post_state;
 mod reads;
@@ -19,6 +20,7 @@ pub use error::ExecError;
 pub use job::{
     BlockOutcome, BlockStep, BuildJob, CandidateSource, Candidates, ListedTxs, SingleJob,
 };
+pub use notes::{BlockNotes, TxNote};
 pub(crate) use observer::Observer;
 pub use run::BlockRun;
 pub(crate) use simulated::SimulatedBlockJob;

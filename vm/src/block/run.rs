@@ -24,6 +24,7 @@ use super::{
     BlockOutcome, BlockStep, BuildJob, Candidates, ExecError, SingleJob,
     changes::Changes,
     header::{self, Executed},
+    notes::TxNote,
     observer::Observer,
     post_state::PostState,
     roots::OrderedRoot,
@@ -68,6 +69,8 @@ pub struct BlockRun<I = ()> {
     requests: Requests,
     /// What it read; None: nobody asks.
     pub(super) reads: Option<Reads>,
+    /// What transactions say beside their receipts; None: nobody asks.
+    pub(super) notes: Option<Vec<TxNote>>,
 }
 
 pub(super) enum Source {
@@ -246,6 +249,7 @@ where
             unexecutable: Vec::new(),
             requests: Requests::default(),
             reads: None,
+            notes: None,
         }
     }
 

@@ -210,6 +210,7 @@ where
         result: ExecutionResult,
     ) -> Result<Phase, ExecError> {
         let fault = self.evm().fault();
+        self.note(&result, fault);
         self.commit()?;
         self.called(&result, fault)?;
         let body = &mut self.body;

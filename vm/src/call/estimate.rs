@@ -11,6 +11,7 @@ use super::{
     single::{Single, output_of},
 };
 use crate::{
+    console::ConsoleCalls,
     error::{CallError, InvalidCall},
     overlay::Overlay,
     step::Step,
@@ -34,6 +35,8 @@ pub(super) struct Estimate {
     low: u64,
     /// With this gas limit it succeeds, once the highest was tried.
     high: u64,
+    /// What the attempt with the highest said to the console; the others would repeat it.
+    console: ConsoleCalls,
 }
 
 /// Which gas limit is being tried.
@@ -79,11 +82,19 @@ impl Estimate {
             if is_transfer { (Attempt::Transfer, TRANSFER_GAS) } else { (Attempt::Highest, high) };
         let single = attempt_with(&prepared, gas);
         let evm = Suspended::new(prepared.setup.clone(), overlay, ());
-        Ok(Self { evm, prepared, attempt, single, low: 0, high })
+        Ok(Self { evm, prepared, attempt, single, low: 0, high, console: ConsoleCalls::default() })
     }
 
     pub(super) fn evm(&mut self) -> &mut Suspended<Overlay> {
         &mut self.evm
+    }
+
+    /// Takes what the call said to the console, also in an attempt that is broken off.
+    pub(super) fn take_console(&mut self) -> ConsoleCalls {
+        match self.attempt {
+            Attempt::Highest if self.console.is_empty() => self.evm.take_console(),
+            _ => std::mem::take(&mut self.console),
+        }
     }
 
     pub(super) fn step(&mut self, fuel: u64) -> Step<Result<u64, CallError>> {
@@ -92,6 +103,10 @@ impl Estimate {
             Step::Offload(call) => return Step::Offload(call),
             Step::Done(result) => result,
         };
+        if matches!(self.attempt, Attempt::Highest) {
+            self.console = self.evm.take_console();
+            self.evm.listen(false);
+        }
         // The next attempt starts from the same state.
         self.evm.finalize();
         match self.tried(result) {

@@ -8,6 +8,7 @@ use alloy_rpc_types_eth::{
 };
 use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
 use evenkeel_chain::{ChainSpec, Header};
+use evenkeel_runtime::Port;
 use evenkeel_state::View;
 
 use super::{
@@ -18,6 +19,7 @@ use super::{
     traced::{Order, TracedTx},
 };
 use crate::{
+    console::ConsoleCalls,
     error::CallError,
     heavy::HeavyResult,
     limits::{Limits, TRACE_BYTES_MAX},
@@ -45,6 +47,9 @@ pub struct CallJob {
     pub kind: CallKind,
     /// What it may use.
     pub limits: Limits,
+    /// Who is told its calls of the console, if anybody is; of an estimate's attempts the first's,
+    /// of a trace none.
+    pub console: Option<Port<ConsoleCalls>>,
 }
 
 /// What is asked of a call.
@@ -78,7 +83,10 @@ pub enum CallOutcome {
 pub type CallStep = Step<Result<CallOutcome, CallError>>;
 
 /// A call in the middle of its execution.
-pub struct CallRun(Kind);
+pub struct CallRun {
+    kind: Kind,
+    console: Option<Port<ConsoleCalls>>,
+}
 
 enum Kind {
     Call { evm: Suspended<Overlay>, single: Box<Single> },
@@ -94,7 +102,8 @@ impl CallRun {
     ///
     /// The request contradicts itself, asks for what is not there, or the state cannot be read.
     pub fn new(job: CallJob) -> Result<Self, CallError> {
-        let CallJob { view, header, spec, request, kind, limits, .. } = job;
+        let CallJob { view, header, spec, request, kind, limits, console, .. } = job;
+        let is_listening = console.is_some();
         let (state_overrides, block_overrides) =
             (job.state_overrides, job.block_overrides.map(Arc::new));
         let mut prepared =
@@ -107,18 +116,18 @@ impl CallRun {
         let state_overrides = (state_overrides, prepared.setup.cfg.spec);
         prepared.setup.precompiles =
             request::apply_overrides(&mut overlay, state_overrides, block_overrides)?;
-        Ok(Self(match kind {
+        let kind = match kind {
             CallKind::Call => {
                 let Prepared { setup, tx, facts, .. } = prepared;
-                let evm = Suspended::new(setup, overlay, ());
+                let mut evm = Suspended::new(setup, overlay, ());
+                evm.listen(is_listening);
                 Kind::Call { evm, single: Box::new(Single::new(tx, &facts)) }
             }
-            CallKind::EstimateGas => Kind::Estimate(Box::new(Estimate::new(
-                overlay,
-                prepared,
-                limits.gas_cap,
-                gas_limit,
-            )?)),
+            CallKind::EstimateGas => {
+                let mut estimate = Estimate::new(overlay, prepared, limits.gas_cap, gas_limit)?;
+                estimate.evm().listen(is_listening);
+                Kind::Estimate(Box::new(estimate))
+            }
             CallKind::Trace(options) => {
                 let Prepared { setup, tx, facts, .. } = prepared;
                 let recipe = Arc::new(Recipe::new(TraceKind::Geth(options))?);
@@ -130,12 +139,26 @@ impl CallRun {
                 let Prepared { setup, tx, facts, .. } = prepared;
                 Kind::AccessList(Box::new(Lister::new(setup, overlay, (tx, facts))))
             }
-        }))
+        };
+        Ok(Self { kind, console })
+    }
+
+    /// Says to who listens what the call said to the console; to be called when it has ended.
+    pub fn tell_console(&mut self) {
+        let Some(console) = &self.console else { return };
+        let calls = match &mut self.kind {
+            Kind::Call { evm, .. } => evm.take_console(),
+            Kind::Estimate(estimate) => estimate.take_console(),
+            Kind::Trace(_) | Kind::AccessList(_) => return,
+        };
+        if !calls.is_empty() && console.send(calls).is_err() {
+            tracing::debug!("nobody listens to the console any more");
+        }
     }
 
     /// Runs for about `fuel` gas.
     pub fn step(&mut self, fuel: u64) -> CallStep {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Call { evm, single } => match single.step(evm, fuel) {
                 Step::More { used } => Step::More { used },
                 Step::Offload(call) => Step::Offload(call),
@@ -179,7 +202,7 @@ impl CallRun {
     }
 
     fn set_stepping(&mut self, is_stepping: bool) {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Call { evm, .. } => evm.set_stepping(is_stepping),
             Kind::Estimate(estimate) => estimate.evm().set_stepping(is_stepping),
             Kind::Trace(tracer) => tracer.set_stepping(is_stepping),
@@ -189,7 +212,7 @@ impl CallRun {
 
     /// Where it is now.
     pub fn whereabouts(&mut self) -> Whereabouts {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Call { evm, .. } => evm.whereabouts(),
             Kind::Estimate(estimate) => estimate.evm().whereabouts(),
             Kind::Trace(tracer) => tracer.whereabouts(),
@@ -203,7 +226,7 @@ impl CallRun {
     ///
     /// If nothing is offloaded, or the call was stopped.
     pub fn provide(&mut self, result: HeavyResult) {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Call { evm, .. } => evm.provide(result),
             Kind::Estimate(estimate) => estimate.evm().provide(result),
             Kind::Trace(tracer) => tracer.provide(result),

@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::{
-    Accounts, Answer, Api, Client, ClientId, EngineCall, Filters, Flags, LogForm, Member,
+    Accounts, Answer, Api, Client, ClientId, EngineCall, Filters, Flags, LogConfig, Member,
     PlaceLimits, Places, Request, RequestLog, RpcConfig, RpcError, Session,
 };
 use alloy_consensus::{TxEip1559, TxType};
@@ -112,7 +112,7 @@ impl World {
             accounts: Accounts::new(dev, &[]),
             filters: Filters::new(&system),
             flags: Arc::new(Flags::new(&system)),
-            log: RequestLog::new(LogForm::Text, true),
+            log: Arc::new(RequestLog::new(LogConfig::default())),
             config,
             system,
         });

@@ -1,0 +1,110 @@
+//! What transactions and calls say beside their results: to the console, and why they failed.
+
+#[path = "common/chain.rs"]
+mod chain;
+
+use std::sync::{Arc, Mutex};
+
+use alloy_primitives::{Bytes, TxKind};
+use chain::{
+    account, attributes, build, call_of, create, database, deploying, finish, legacy, spec,
+};
+use evenkeel_chain::Fork;
+use evenkeel_runtime::Port;
+use evenkeel_vm::{
+    CONSOLE, CallKind, CallRun, ConsoleCalls, Failure, Step, TxNote,
+    limits::{CONSOLE_BYTES_MAX, CONSOLE_CALL_BYTES, CONSOLE_CALL_BYTES_MAX},
+};
+use revm::bytecode::opcode as op;
+
+/// Copies its input to memory, calls the console with it, and goes on with `rest`.
+fn telling(rest: &[u8]) -> Vec<u8> {
+    let copy = [op::CALLDATASIZE, op::PUSH0, op::PUSH0, op::CALLDATACOPY];
+    let call = [op::PUSH0, op::PUSH0, op::CALLDATASIZE, op::PUSH0, op::PUSH20];
+    let rest = [&[op::GAS, op::STATICCALL, op::POP], rest].concat();
+    [&copy[..], &call, CONSOLE.as_slice(), &rest].concat()
+}
+
+/// Reverts with its input.
+const REVERTING: [u8; 4] = [op::CALLDATASIZE, op::PUSH0, op::REVERT, op::STOP];
+
+/// Goal: in a block each transaction's calls of the console and its failure are noted, those of
+/// what reverts too, within bounds and at any slicing; nothing of the block depends on it.
+#[test]
+fn a_block_notes_what_its_transactions_say() {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let to = |nonce| TxKind::Call(account(0).create(nonce));
+    let say = |nonce, to, input: &'static [u8]| {
+        legacy(account(0), nonce, to, (200_000, 0), Bytes::from_static(input))
+    };
+    let panic = [&[0x4e, 0x48, 0x7b, 0x71][..], &[0; 31], &[0x11]].concat();
+    let txs = vec![
+        create(account(0), 0, deploying(&telling(&[op::STOP]))),
+        create(account(0), 1, deploying(&telling(&REVERTING))),
+        say(2, to(0), b"first"),
+        say(3, to(1), b"second"),
+        say(4, to(1), b""),
+        legacy(account(0), 5, to(1), (200_000, 0), Bytes::from(panic.clone())),
+        say(6, TxKind::Call(CONSOLE), b"straight"),
+    ];
+    let told = |text: &str| Some(Failure::Told(text.to_owned()));
+    let note = |index, input: &[u8], failure| TxNote {
+        index,
+        console: ConsoleCalls { inputs: vec![Bytes::copy_from_slice(input)], left_out: 0 },
+        failure,
+    };
+    let expected = vec![
+        note(2, b"first", None),
+        note(3, b"second", told("custom error 0x7365636f: 6e64")),
+        note(4, b"", Some(Failure::Silent)),
+        note(5, &panic, told("panic: arithmetic underflow or overflow (0x11)")),
+        note(6, b"straight", None),
+    ];
+    let mut hashes = Vec::new();
+    for fuel in [1, u64::MAX] {
+        let mut run = build(&tip, &spec, (attributes(&tip), txs.clone()));
+        run.note_txs(true);
+        let block = finish(&mut run, fuel).expect("it builds").expect("it is not empty");
+        hashes.push(block.block.hash);
+        assert_eq!(run.take_notes(), expected, "fuel {fuel}");
+    }
+    let mut deaf = build(&tip, &spec, (attributes(&tip), txs));
+    hashes.push(finish(&mut deaf, u64::MAX).expect("it builds").expect("as before").block.hash);
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]) && deaf.take_notes().is_empty());
+}
+
+/// Goal: calls are heard once, also of an estimate, which runs many times, and of what fails; they
+/// are cut, and counted where there is no room for them.
+#[test]
+fn a_call_is_heard_once_and_within_bounds() {
+    let heard = |kind: CallKind, code: Vec<u8>, input: Vec<u8>| {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let keeping = Arc::clone(&heard);
+        let mut job = call_of(kind, Some(30_000_000), account(7), [(account(7), code.into())]);
+        job.request.input = Bytes::from(input).into();
+        job.console = Some(Port::new(move |calls| {
+            keeping.lock().expect("no panic under it").push(calls);
+            Ok(())
+        }));
+        let mut run = CallRun::new(job).expect("a good call");
+        while let Step::More { .. } = run.step(3_000) {}
+        run.tell_console();
+        std::mem::take(&mut *heard.lock().expect("no panic under it"))
+    };
+    let once = ConsoleCalls { inputs: vec![Bytes::from_static(b"hello")], left_out: 0 };
+    for kind in [CallKind::Call, CallKind::EstimateGas] {
+        for rest in [&[op::STOP][..], &REVERTING] {
+            let all = heard(kind.clone(), telling(rest), b"hello".to_vec());
+            assert_eq!(all, std::slice::from_ref(&once), "{kind:?}");
+        }
+    }
+    assert!(heard(CallKind::Call, vec![op::STOP], Vec::new()).is_empty());
+
+    // Without an end: until its gas is gone.
+    let code = [&[op::JUMPDEST][..], &telling(&[op::PUSH0, op::JUMP])].concat();
+    let all = heard(CallKind::Call, code, vec![7; CONSOLE_CALL_BYTES_MAX + 1]);
+    let [ConsoleCalls { inputs, left_out }] = &all[..] else { panic!("told once") };
+    assert_eq!(inputs.len(), CONSOLE_BYTES_MAX / (CONSOLE_CALL_BYTES_MAX + CONSOLE_CALL_BYTES));
+    assert!(inputs.iter().all(|input| input.len() == CONSOLE_CALL_BYTES_MAX) && *left_out > 1_000);
+}
