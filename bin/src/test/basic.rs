@@ -1,5 +1,9 @@
-//! Basic tests: keys with their addresses and signatures, old transactions, the paths of the trie,
-//! the first block of mainnet. Of which kind a file is, its name says.
+//! Basic tests: keys with their addresses and signatures, ciphers, old transactions, the paths of
+//! the trie, the first block of mainnet and of a forerunner. Of which kind a file is, its name
+//! says.
+
+mod crypto;
+mod proof_of_concept;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +15,9 @@ use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_trie::{Nibbles, nodes::encode_path_leaf};
 use anyhow::{Result, bail};
+use crypto::CryptoTest;
 use evenkeel_chain::{SealedBlock, TxEnvelope, recover};
+use proof_of_concept::FirstBlockTest;
 use serde::Deserialize;
 
 use super::tally::{Cases, expect};
@@ -40,9 +46,22 @@ pub(super) fn run(bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
             let test: GenesisTest = serde_json::from_slice(bytes)?;
             cases.run("mainnet", None, || test.check());
         }
-        other => {
-            bail!("{other}: expected keyaddrtest, txtest, hexencodetest or genesishashestest.json")
+        "crypto.json" => {
+            let tests: BTreeMap<String, CryptoTest> = serde_json::from_slice(bytes)?;
+            for (name, test) in tests {
+                cases.run(&name, None, || test.check());
+            }
         }
+        "blockgenesistest.json" => {
+            let tests: Vec<FirstBlockTest<'_>> = serde_json::from_slice(bytes)?;
+            for (nth, test) in tests.iter().enumerate() {
+                cases.run(&nth.to_string(), None, || test.check());
+            }
+        }
+        other => bail!(
+            "{other}: expected keyaddrtest, txtest, hexencodetest, genesishashestest, \
+             blockgenesistest or crypto.json"
+        ),
     }
     Ok(())
 }

@@ -1,21 +1,32 @@
 //! Block tests: blocks on a genesis, one after the other, on all their branches.
+//!
+//! They come encoded, or as a consensus client sends them (`blockchain_tests_engine`, and
+//! `blockchain_tests_engine_x`, where the state before is in a file of its own).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use alloy_consensus::Block;
-use alloy_primitives::{Address, B64, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::Decodable as _;
 use anyhow::Result;
-use evenkeel_chain::{BlockDecodeError, BodyError, ChainSpec, TxEnvelope};
+use evenkeel_chain::{BlockDecodeError, BodyError, TxEnvelope};
 use evenkeel_node::{BlockImport, ImportError, Imported, Limits};
+use evenkeel_state::Tip;
 use evenkeel_vm::ExecError;
 use serde::Deserialize;
 
 use super::{
     Options,
     exception::{self, Fault},
-    fixture::{Accounts, FixtureConfig, alloc, check_accounts, genesis},
+    fixture::{
+        Accounts, FirstHeader, FixtureAccount, FixtureConfig, check_account, check_accounts,
+        check_gone, first_block,
+    },
     network,
+    payload::NewPayload,
     tally::{Cases, expect},
 };
 
@@ -23,33 +34,24 @@ use super::{
 #[serde(rename_all = "camelCase")]
 struct BlockTest {
     network: String,
-    genesis_block_header: GenesisHeader,
-    pre: Accounts,
-    blocks: Vec<FixtureBlock>,
+    #[serde(default)]
+    config: FixtureConfig,
+    /// With `pre`; for either of them there may be a group instead.
+    genesis_block_header: Option<FirstHeader>,
+    pre: Option<Accounts>,
+    /// Name of the group that the state before is in.
+    pre_hash: Option<String>,
+    /// The blocks, in one of two forms.
+    blocks: Option<Vec<FixtureBlock>>,
+    engine_new_payloads: Option<Vec<NewPayload>>,
+    /// One more block, valid, after all is checked.
+    sync_payload: Option<NewPayload>,
     #[serde(rename = "lastblockhash")]
     last_block_hash: B256,
     post_state: Option<Accounts>,
     post_state_hash: Option<B256>,
-    #[serde(default)]
-    config: FixtureConfig,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct GenesisHeader {
-    hash: B256,
-    parent_hash: B256,
-    coinbase: Address,
-    difficulty: U256,
-    number: U256,
-    gas_limit: U256,
-    timestamp: U256,
-    extra_data: Bytes,
-    mix_hash: B256,
-    nonce: B64,
-    base_fee_per_gas: Option<U256>,
-    blob_gas_used: Option<U256>,
-    excess_blob_gas: Option<U256>,
+    /// Accounts that changed; none where one is gone.
+    post_state_diff: Option<BTreeMap<Address, Option<FixtureAccount>>>,
 }
 
 #[derive(Deserialize)]
@@ -73,32 +75,92 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
             cases.skip();
             continue;
         }
-        cases.run(&name, Some(&network), || check(test, options));
+        let file = cases.file();
+        cases.run(&name, Some(&network), || test.check(options, file));
     }
     Ok(())
 }
 
-fn check(test: BlockTest, options: &Options) -> Result<(), String> {
-    let config = network::config(&test.network, &test.config)?;
-    let spec = spec(config, &test.genesis_block_header, test.pre)?;
-    let first = genesis(&spec)?;
-    expect("genesis hash", first.hash, test.genesis_block_header.hash)?;
-    let mut chain = BlockImport::new(spec, first, Limits::consensus(), options.slice);
-    for (nth, block) in test.blocks.iter().enumerate() {
-        let imported = import(&mut chain, &block.rlp, block.expect_exception.as_deref());
-        exception::check(imported.as_ref().err(), block.expect_exception.as_deref())
-            .and_then(|()| match (&imported, &block.block_header) {
-                (Ok(imported), Some(header)) => expect("hash", imported.hash, header.hash),
-                _ => Ok(()),
-            })
-            .map_err(|reason| format!("block {nth}: {reason}"))?;
+impl BlockTest {
+    fn check(mut self, options: &Options, file: &Path) -> Result<(), String> {
+        let mut chain = self.chain(options, file)?;
+        match (&self.blocks, &self.engine_new_payloads) {
+            (Some(blocks), None) => {
+                for (nth, block) in blocks.iter().enumerate() {
+                    let checked = block.check(&mut chain);
+                    checked.map_err(|reason| format!("block {nth}: {reason}"))?;
+                }
+            }
+            (None, Some(payloads)) => {
+                for (nth, payload) in payloads.iter().enumerate() {
+                    let checked = deliver(&mut chain, payload);
+                    checked.map_err(|reason| format!("payload {nth}: {reason}"))?;
+                }
+            }
+            _ => return Err("expected blocks or engineNewPayloads, one of them".to_owned()),
+        }
+        self.check_head(chain.head())?;
+        let Some(payload) = &self.sync_payload else { return Ok(()) };
+        deliver(&mut chain, payload).map_err(|reason| format!("sync payload: {reason}"))
     }
-    let head = chain.head();
-    expect("last block", head.hash, test.last_block_hash)?;
-    if let Some(expected) = test.post_state_hash {
-        expect("state root", head.header.state_root, expected)?;
+
+    /// The chain with its first block.
+    fn chain(&mut self, options: &Options, file: &Path) -> Result<BlockImport, String> {
+        let config = network::config(&self.network, &self.config)?;
+        let (spec, first) =
+            match (&self.genesis_block_header, self.pre.take(), self.pre_hash.as_deref()) {
+                (Some(header), Some(pre), None) => first_block(config, header, pre)?,
+                (header, None, Some(name)) => {
+                    let (spec, first) = options.groups.get(file, name, &self.network, config)?;
+                    let hash = header.as_ref().and_then(|header| header.hash);
+                    hash.map_or(Ok(()), |hash| expect("genesis hash", first.hash, hash))?;
+                    (spec, first)
+                }
+                _ => return Err("expected genesisBlockHeader and pre, or preHash".to_owned()),
+            };
+        Ok(BlockImport::new(spec, first, Limits::consensus(), options.slice))
     }
-    test.post_state.map_or(Ok(()), |expected| check_accounts(&expected, head))
+
+    fn check_head(&self, head: &Tip) -> Result<(), String> {
+        expect("last block", head.hash, self.last_block_hash)?;
+        if let Some(expected) = self.post_state_hash {
+            expect("state root", head.header.state_root, expected)?;
+        }
+        // Of the accounts that did not change, the state root speaks.
+        for (address, expected) in self.post_state_diff.iter().flatten() {
+            match expected {
+                Some(expected) => check_account(*address, expected, head)?,
+                None => check_gone(*address, head)?,
+            }
+        }
+        self.post_state.as_ref().map_or(Ok(()), |expected| check_accounts(expected, head))
+    }
+}
+
+impl FixtureBlock {
+    fn check(&self, chain: &mut BlockImport) -> Result<(), String> {
+        let expected = self.expect_exception.as_deref();
+        let imported = import(chain, &self.rlp, expected);
+        exception::check(imported.as_ref().err(), expected)?;
+        match (&imported, &self.block_header) {
+            (Ok(imported), Some(header)) => expect("hash", imported.hash, header.hash),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Calls `engine_newPayload`, and compares what comes of it: the answer is an error with a code, or
+/// the block is refused for a reason, or it is the head.
+fn deliver(chain: &mut BlockImport, payload: &NewPayload) -> Result<(), String> {
+    let rlp = payload.block_rlp(chain.spec()).map_err(Fault::from);
+    let imported = rlp.and_then(|rlp| Ok(chain.import(&rlp)?));
+    let code = imported.as_ref().err().and_then(Fault::code);
+    match (&imported, payload.error_code.as_deref()) {
+        (Err(_), Some(expected)) if code == Some(expected) => Ok(()),
+        (Err(fault), Some(expected)) => Err(format!("refused: {fault}; expected error {expected}")),
+        (Ok(_), Some(expected)) => Err(format!("valid, expected error {expected}")),
+        (_, None) => exception::check(imported.as_ref().err(), payload.validation_error.as_deref()),
+    }
 }
 
 /// Imports a block. Where tests were filled with a transaction that a block cannot have, its header
@@ -119,30 +181,4 @@ fn import(chain: &mut BlockImport, rlp: &[u8], expected: Option<&str>) -> Result
         }
         _ => Ok(imported?),
     }
-}
-
-fn spec(
-    config: alloy_genesis::ChainConfig,
-    header: &GenesisHeader,
-    pre: Accounts,
-) -> Result<Arc<ChainSpec>, String> {
-    let number = |value: &U256| value.saturating_to::<u64>();
-    let file = alloy_genesis::Genesis {
-        config,
-        nonce: u64::from_be_bytes(header.nonce.0),
-        timestamp: number(&header.timestamp),
-        extra_data: header.extra_data.clone(),
-        gas_limit: number(&header.gas_limit),
-        difficulty: header.difficulty,
-        mix_hash: header.mix_hash,
-        coinbase: header.coinbase,
-        alloc: alloc(pre),
-        base_fee_per_gas: header.base_fee_per_gas.map(|fee| fee.saturating_to()),
-        excess_blob_gas: header.excess_blob_gas.as_ref().map(number),
-        blob_gas_used: header.blob_gas_used.as_ref().map(number),
-        number: Some(number(&header.number)),
-        parent_hash: Some(header.parent_hash),
-        ..alloy_genesis::Genesis::default()
-    };
-    ChainSpec::from_genesis(file).map(Arc::new).map_err(|error| error.to_string())
 }

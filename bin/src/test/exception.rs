@@ -10,6 +10,8 @@ use evenkeel_consensus::TreeError;
 use evenkeel_node::ImportError;
 use evenkeel_vm::ExecError;
 
+use super::payload::PayloadError;
+
 /// Why something was refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
@@ -21,6 +23,18 @@ pub(super) enum Fault {
     Cost,
     #[error(transparent)]
     Block(#[from] ImportError),
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+}
+
+impl Fault {
+    /// That of an answer which is an error. It has no name besides.
+    pub(super) const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Payload(error) => error.code(),
+            Self::Tx(_) | Self::ChainId | Self::Cost | Self::Block(_) => None,
+        }
+    }
 }
 
 impl From<ExecError> for Fault {
@@ -53,6 +67,12 @@ fn is_named(fault: &Fault, name: &str) -> bool {
         Fault::Tx(error) => is_tx_encoding(error, name),
         Fault::ChainId => name == "INVALID_CHAINID",
         Fault::Cost => name == "GASLIMIT_PRICE_PRODUCT_OVERFLOW",
+        Fault::Payload(error) => match error {
+            PayloadError::Params(_) | PayloadError::Fork { .. } => false,
+            PayloadError::BaseFee(_) => name == "INVALID_BASEFEE_PER_GAS",
+            PayloadError::BlockHash { .. } => name == "INVALID_BLOCK_HASH",
+            PayloadError::VersionedHashes { .. } => name == "INVALID_VERSIONED_HASHES",
+        },
         Fault::Block(ImportError::Decode(error)) => is_block_encoding(error, name),
         Fault::Block(ImportError::Tree(error)) => is_tree(error, name),
         Fault::Block(ImportError::Signature(error)) => is_signature(*error, name),

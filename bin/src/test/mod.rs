@@ -4,15 +4,18 @@
 //! splits them over threads. There is no list of tests to skip: what is not run is left out by
 //! `--fork`, and counted.
 
+mod abi;
 mod basic;
 mod block;
 mod difficulty;
 mod exception;
 mod fixture;
 mod genesis;
+mod groups;
 mod keystore;
 mod kzg;
 mod network;
+mod payload;
 mod precompile;
 mod rlp;
 mod state;
@@ -33,6 +36,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use groups::{FOLDER, Groups};
 use rustix::time::{ClockId, clock_gettime};
 use tally::{Cases, Tally};
 
@@ -67,7 +71,8 @@ pub(crate) struct TestArgs {
 enum Kind {
     /// One transaction on a state: `state_tests`, `GeneralStateTests`.
     State,
-    /// Blocks on a genesis, valid and not: `blockchain_tests`, `BlockchainTests`.
+    /// Blocks on a genesis, valid and not: `blockchain_tests`, `blockchain_tests_engine`,
+    /// `blockchain_tests_engine_x` with its `pre_alloc`, `BlockchainTests`.
     Block,
     /// Encoded transactions: `TransactionTests`.
     Transaction,
@@ -77,8 +82,10 @@ enum Kind {
     Rlp,
     /// Difficulty after a parent: `BasicTests/difficulty*.json`.
     Difficulty,
-    /// Keys, old transactions, paths, mainnet's first block: most of `BasicTests`.
+    /// Keys, ciphers, old transactions, paths, first blocks: the rest of `BasicTests`.
     Basic,
+    /// Arguments of calls and their encoding: `ABITests`.
+    Abi,
     /// Encrypted keys: `KeyStoreTests`.
     Keystore,
     /// First blocks: `GenesisTests`.
@@ -93,6 +100,7 @@ enum Kind {
 struct Options {
     fork: Option<String>,
     slice: u64,
+    groups: Groups,
 }
 
 impl Options {
@@ -121,6 +129,7 @@ impl Kind {
             Self::Rlp => rlp::run(bytes, cases),
             Self::Difficulty => difficulty::run(bytes, cases),
             Self::Basic => basic::run(bytes, cases),
+            Self::Abi => abi::run(bytes, cases),
             Self::Keystore => keystore::run(bytes, cases),
             Self::Genesis => genesis::run(bytes, cases),
             Self::Precompile => precompile::run(options, bytes, cases),
@@ -144,7 +153,7 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
     let extension = args.kind.extension();
     ensure!(!files.is_empty(), "no .{extension} file in {}", shown(&args.paths));
 
-    let options = Options { fork: args.fork, slice: args.slice };
+    let options = Options { fork: args.fork, slice: args.slice, groups: Groups::default() };
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let jobs = if args.jobs == 0 { cores } else { args.jobs };
     let next = AtomicUsize::new(0);
@@ -201,11 +210,14 @@ fn find(path: &Path, extension: &str, files: &mut Vec<PathBuf>) -> io::Result<()
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            // The index of a suite of execution-spec-tests lies beside the tests.
-            let is_index = path.parent().is_some_and(|folder| folder.ends_with(".meta"));
+            // The index of a suite of execution-spec-tests lies beside the tests, and so do the
+            // states that they name.
+            let is_beside = |folder: &Path| folder.ends_with(".meta") || folder.ends_with(FOLDER);
             if path.is_dir() {
                 folders.push(path);
-            } else if !is_index && path.extension().is_some_and(|ending| ending == extension) {
+            } else if !path.parent().is_some_and(is_beside)
+                && path.extension().is_some_and(|ending| ending == extension)
+            {
                 files.push(path);
             }
         }

@@ -60,6 +60,11 @@ impl<'a> Cases<'a> {
         Self { file, total }
     }
 
+    /// The file.
+    pub(super) const fn file(&self) -> &'a Path {
+        self.file
+    }
+
     /// Name of the file without its folder.
     pub(super) fn file_name(&self) -> &str {
         self.file.file_name().and_then(|name| name.to_str()).unwrap_or_default()

@@ -1,5 +1,8 @@
 //! `evenkeel test`: what it prints, how it ends, and what it refuses; and chains of others.
 
+mod basic;
+mod engine;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
