@@ -294,10 +294,10 @@ fn endless_traces_are_refused() {
     for (kind, codes) in table {
         let job = call_of(CallKind::Trace(options(kind.clone())), None, &codes);
         let error = run_in(job, 20_000).expect_err("it is too large");
-        let expected = match kind.get("tracer") {
-            Some(_) => "trace records more than 67108864 bytes",
+        let expected = match kind.get("tracer").and_then(Value::as_str) {
             // Written while it is recorded.
-            None => "trace is longer than 134217728 bytes of JSON",
+            None | Some("callTracer") => "trace is longer than 134217728 bytes of JSON",
+            Some(_) => "trace records more than 67108864 bytes",
         };
         assert_eq!(error.to_string(), expected, "{kind}");
     }
@@ -405,16 +405,31 @@ fn streamed(mut run: TraceRun) -> (Vec<Vec<u8>>, usize) {
 /// step writes; the same trace as a whole is refused.
 #[test]
 fn a_streamed_trace_is_never_whole() {
-    // A memory of 64 KiB, shown with each step of a loop.
-    let mut code = Code::default().push(0).push(0xffe0).op(op::MSTORE);
-    let start = code.0.len();
-    code = code.op(op::JUMPDEST).push(start as u64).op(op::JUMP);
-    let kind = options(json!({ "enableMemory": true }));
-    let call = call_of(CallKind::Trace(kind.clone()), Some(40_500), &[code.clone()]);
+    // A memory of 64 KiB, shown with each step of a loop, or sent with each call of one, beside
+    // which something is logged.
+    let prepared = Code::default().push(0).push(0xffe0).op(op::MSTORE);
+    let start = prepared.0.len() as u64;
+    let looping = |body: Code| body.push(start).op(op::JUMP);
+    let stepping = looping(prepared.clone().op(op::JUMPDEST));
+    let calls = prepared.op(op::JUMPDEST).push(0).push(0).push(0x1_0000).push(0);
+    let calls = calls.address(contract(9)).op(op::GAS).op(op::STATICCALL).op(op::POP);
+    let calls = looping(calls.push(0).push(0).op(op::LOG0));
+    let with_log = json!({ "tracer": "callTracer", "tracerConfig": { "withLog": true } });
+    for (kind, gas, code) in
+        [(json!({ "enableMemory": true }), 40_500, stepping), (with_log, 600_000, calls)]
+    {
+        never_whole(&kind, gas, &code);
+    }
+}
+
+fn never_whole(kind: &Value, gas: u64, code: &Code) {
+    let kind = options(kind.clone());
+    let codes = std::slice::from_ref(code);
+    let call = call_of(CallKind::Trace(kind.clone()), Some(gas), codes);
     let error = run_in(call, 20_000).expect_err("it is too large");
     assert_eq!(error.to_string(), "trace is longer than 134217728 bytes of JSON");
 
-    let call = call_of(CallKind::Call, Some(40_500), &[code]);
+    let call = call_of(CallKind::Call, Some(gas), codes);
     let request = TraceCall {
         request: call.request,
         state_overrides: call.state_overrides,

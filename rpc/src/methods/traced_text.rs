@@ -1,4 +1,4 @@
-//! Traces as text: streamed, but for the one of a tracer that has no text before its end.
+//! Traces as text, which is streamed.
 
 use std::{
     future::{pending, poll_fn},
@@ -41,10 +41,6 @@ pub(super) async fn answer(
     (place, mut job, frame): (Place, TraceJob, TraceFrame),
 ) -> Result<Answer, RpcError> {
     set_timeout(api, request.client, &mut job)?;
-    if frame == TraceFrame::One && !job.kind.is_struct_log() {
-        let trace = traced::run(api, request, job).await?.pop();
-        return traced::text(trace.ok_or_else(traced::wrong_kind)?).map(Answer::from);
-    }
     streamed(api, request, (place, job, frame)).await
 }
 

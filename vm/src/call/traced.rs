@@ -19,7 +19,7 @@ use crate::{
     overlay::Overlay,
     step::Step,
     suspended::{Setup, Suspended, Whereabouts},
-    tracer::{Recipe, Rendered, Traced, Tracer, Unrendered, Written},
+    tracer::{Recipe, Rendered, Traced, Tracer, Undone, Unrendered, Written},
 };
 
 /// A traced transaction.
@@ -36,9 +36,20 @@ pub(crate) struct TracedTx {
     info: TransactionInfo,
     /// Whether its text is taken while it runs.
     is_streamed: bool,
+    /// How to run the transaction once more, while it is only surveyed.
+    surveyed: Option<Box<Again>>,
+    /// Instructions stepped through in the survey.
+    steps_before: u64,
     /// Text that was not taken.
     pieces: Vec<Vec<u8>>,
     text_bytes: usize,
+}
+
+/// What an execution begins with.
+struct Again {
+    setup: Setup,
+    facts: TxFacts,
+    bytes_max: usize,
 }
 
 enum State {
@@ -82,9 +93,15 @@ impl TracedTx {
     ) -> Self {
         let Order { recipe, bytes_max, info, is_streamed } = order;
         let block = setup.block.clone();
-        let evm = Suspended::new(setup, overlay, recipe.tracer(bytes_max));
+        let (tracer, surveyed) = match recipe.survey() {
+            Some(survey) => {
+                let again = Again { setup: setup.clone(), facts: facts.clone(), bytes_max };
+                (survey, Some(Box::new(again)))
+            }
+            None => (recipe.tracer(bytes_max, Undone::default()), None),
+        };
         Self {
-            state: State::Running(evm),
+            state: State::Running(Suspended::new(setup, overlay, tracer)),
             single: Some(Single::new(tx.clone(), facts)),
             is_stepping: false,
             was_at: Whereabouts::default(),
@@ -93,6 +110,8 @@ impl TracedTx {
             block,
             info,
             is_streamed,
+            surveyed,
+            steps_before: 0,
             pieces: Vec::new(),
             text_bytes: 0,
         }
@@ -183,10 +202,13 @@ impl TracedTx {
         if let Some(error) = evm.inspector_mut().failure() {
             return Step::Done(Err(error));
         }
+        if let Some(again) = self.surveyed.take() {
+            return self.run_again(evm, *again);
+        }
         let fault = evm.fault();
         let ended = ResultAndState { result, state: evm.finalize() };
         let (mut overlay, mut tracer) = evm.into_parts();
-        if tracer.end_text(&ended.result) {
+        if tracer.end_text(&ended.result, &self.tx) {
             if let Err(error) = overlay.commit(ended.state) {
                 return Step::Done(Err(CallError::State(error.0)));
             }
@@ -208,6 +230,25 @@ impl TracedTx {
             return Step::Offload(HeavyCall::render(Box::new(unrendered)));
         }
         Step::Done(left(unrendered.render()))
+    }
+
+    /// Runs the surveyed transaction once more, from where it began, under its tracer.
+    fn run_again(
+        &mut self,
+        mut evm: Suspended<Overlay, Tracer>,
+        again: Again,
+    ) -> Step<Result<Left, CallError>> {
+        let undone = evm.inspector_mut().take_survey().unwrap_or_default();
+        self.steps_before = evm.whereabouts().steps;
+        // What it did is not taken over.
+        let _undone = evm.finalize();
+        let (overlay, _) = evm.into_parts();
+        let Again { setup, facts, bytes_max } = again;
+        let mut evm = Suspended::new(setup, overlay, self.recipe.tracer(bytes_max, undone));
+        evm.set_stepping(self.is_stepping);
+        self.single = Some(Single::new(self.tx.clone(), &facts));
+        self.state = State::Running(evm);
+        Step::More { used: TX_FUEL }
     }
 
     fn write_rest(&mut self, mut ending: Box<(Tracer, Overlay)>) -> Step<Result<Left, CallError>> {
@@ -252,9 +293,11 @@ impl TracedTx {
     }
 
     pub(crate) fn whereabouts(&mut self) -> Whereabouts {
+        let before = self.steps_before;
+        let counted = |here: Whereabouts| Whereabouts { steps: here.steps + before, ..here };
         match &mut self.state {
-            State::Running(evm) => evm.whereabouts(),
-            State::Back(piece) => piece.rest.evm.whereabouts(),
+            State::Running(evm) => counted(evm.whereabouts()),
+            State::Back(piece) => counted(piece.rest.evm.whereabouts()),
             State::Away => self.was_at,
             State::Writing(_) | State::Rendering | State::Rendered(_) | State::Over => {
                 Whereabouts::default()

@@ -11,7 +11,7 @@ use revm::{
 };
 use revm_inspectors::tracing::DebugInspector;
 
-use super::{Part, Tracer};
+use super::{Calls, Part, Survey, Tracer};
 use crate::{
     limits::{MEMORY_BYTES_MAX, TRACE_CALL_BYTES, TRACE_STEP_BYTES},
     slice::VmContext,
@@ -33,8 +33,10 @@ impl Part {
                 }
                 _ => 0,
             },
-            // The step log counts by itself.
+            // What is written while it runs counts by itself.
             Self::Steps(_)
+            | Self::Calls(_)
+            | Self::Survey(_)
             | Self::Parity(_)
             | Self::Operations(_)
             | Self::Preimages(_)
@@ -50,13 +52,14 @@ impl Part {
             Self::Parity(_) | Self::Operations(_) => true,
             Self::Geth(inspector) => matches!(
                 &**inspector,
-                DebugInspector::CallTracer(..)
-                    | DebugInspector::FlatCallTracer(_)
+                DebugInspector::FlatCallTracer(_)
                     | DebugInspector::Erc7562Tracer(..)
                     | DebugInspector::PreStateTracer(..)
                     | DebugInspector::FourByte(_)
             ),
+            Self::Calls(calls) => calls.is_whole(),
             Self::Steps(_)
+            | Self::Survey(_)
             | Self::Preimages(_)
             | Self::Script(_)
             | Self::Js(_)
@@ -89,6 +92,20 @@ impl Tracer {
         }
     }
 
+    fn tell_calls(&mut self, mut tell: impl FnMut(&mut Calls) -> usize) {
+        for part in &mut self.parts {
+            if let Part::Calls(calls) = part {
+                self.cost = self.cost.saturating_add(tell(calls) as u64);
+            }
+        }
+    }
+
+    fn tell_survey(&mut self, tell: impl FnOnce(&mut Survey)) {
+        if let [Part::Survey(survey)] = &mut *self.parts {
+            tell(survey);
+        }
+    }
+
     fn count_calls(&mut self, bytes: usize) {
         let keeping = self.parts.iter().filter(|part| part.keeps_calls()).count();
         self.count(keeping * bytes);
@@ -99,7 +116,12 @@ macro_rules! each {
     ($parts:expr, $context:ty, $method:ident($($argument:expr),*)) => {
         for part in $parts {
             match part {
-                Part::Steps(_) | Part::Preimages(_) | Part::Script(_) | Part::Js(_) => {}
+                Part::Steps(_)
+                | Part::Calls(_)
+                | Part::Survey(_)
+                | Part::Preimages(_)
+                | Part::Script(_)
+                | Part::Js(_) => {}
                 Part::Geth(one) => {
                     let _nothing = Inspector::<$context>::$method(&mut **one, $($argument),*);
                 }
@@ -133,7 +155,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Preimages(one) => one.step(interpreter),
                 Part::Script(one) => bytes += one.step(interpreter, context),
                 Part::Js(one) => self.cost += one.step(interpreter, context),
-                Part::Operations(_) => {}
+                Part::Calls(_) | Part::Survey(_) | Part::Operations(_) => {}
                 Part::AccessList { inspector, accesses, .. } => {
                     *accesses += usize::from(may_access(interpreter.bytecode.opcode()));
                     inspector.step(interpreter, context);
@@ -153,7 +175,10 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Preimages(one) => bytes += one.step_end(interpreter),
                 Part::Script(one) => one.step_end(interpreter),
                 Part::Js(one) => self.cost += one.step_end(interpreter, context),
-                Part::Operations(_) | Part::AccessList { .. } => {}
+                Part::Calls(_)
+                | Part::Survey(_)
+                | Part::Operations(_)
+                | Part::AccessList { .. } => {}
             }
         }
         self.count(bytes);
@@ -161,11 +186,13 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
 
     fn log(&mut self, context: &mut VmContext<DB>, log: Log) {
         self.count_calls(log.data.data.len() + TRACE_STEP_BYTES);
+        self.tell_calls(|calls| calls.logs(&log));
         each!(&mut self.parts, VmContext<DB>, log(context, log.clone()));
     }
 
     fn log_full(&mut self, interpreter: &mut Interpreter, context: &mut VmContext<DB>, log: Log) {
         self.count_calls(log.data.data.len() + TRACE_STEP_BYTES);
+        self.tell_calls(|calls| calls.logs(&log));
         each!(&mut self.parts, VmContext<DB>, log_full(interpreter, context, log.clone()));
     }
 
@@ -178,6 +205,8 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         let depth = context.journaled_state.depth() * size_of::<usize>();
         self.count_calls(TRACE_CALL_BYTES + inputs.input.len() + depth);
         self.tell_scripts(|script| script.call_begins(context, inputs));
+        self.tell_calls(|calls| calls.call_begins(context, inputs));
+        self.tell_survey(Survey::begins);
         each!(&mut self.parts, VmContext<DB>, call(context, inputs));
         None
     }
@@ -190,6 +219,8 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     ) {
         self.count_calls(outcome.result.output.len());
         self.tell_scripts(|script| script.call_ends(context, outcome));
+        self.tell_calls(|calls| calls.call_ends(context, outcome));
+        self.tell_survey(|survey| survey.ends(outcome.result.result));
         each!(&mut self.parts, VmContext<DB>, call_end(context, inputs, outcome));
     }
 
@@ -201,6 +232,8 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         let depth = context.journaled_state.depth() * size_of::<usize>();
         self.count_calls(TRACE_CALL_BYTES + inputs.init_code().len() + depth);
         self.tell_scripts(|script| script.create_begins(context, inputs));
+        self.tell_calls(|calls| calls.create_begins(context, inputs));
+        self.tell_survey(Survey::begins);
         each!(&mut self.parts, VmContext<DB>, create(context, inputs));
         None
     }
@@ -213,12 +246,18 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     ) {
         self.count_calls(outcome.result.output.len());
         self.tell_scripts(|script| script.create_ends(context, outcome));
+        self.tell_calls(|calls| calls.create_ends(context, inputs, outcome));
+        self.tell_survey(|survey| survey.ends(outcome.result.result));
         each!(&mut self.parts, VmContext<DB>, create_end(context, inputs, outcome));
     }
 
     fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
         self.count_calls(TRACE_CALL_BYTES);
         self.tell_scripts(|script| script.selfdestructs(contract, target, value));
+        self.tell_calls(|calls| {
+            calls.selfdestructs(contract, target, value);
+            0
+        });
         each!(&mut self.parts, VmContext<DB>, selfdestruct(contract, target, value));
     }
 }

@@ -1,11 +1,13 @@
 //! Tracers: what observes a transaction in slices, within bounds, and what is made of it.
 //!
-//! Pure. geth's struct logger is ours (`steps.rs`): its text is written and taken while the
-//! transaction runs. So are its tracer of preimages and those it has as scripts (`script.rs`), and
-//! what runs users' scripts (`js`); the others are revm-inspectors', each behind a count of the
-//! bytes that it records. A trace that would go beyond its bound is refused, not cut.
+//! Pure. geth's struct logger and its `callTracer` are ours (`steps.rs`, `calls.rs`): their text is
+//! written and taken while the transaction runs. So are its tracer of preimages and those it has as
+//! scripts (`script.rs`), and what runs users' scripts (`js`); the others are revm-inspectors',
+//! each behind a count of the bytes that it records. A trace that would go beyond its bound is
+//! refused, not cut.
 
 mod call_legacy;
+mod calls;
 mod evmdis;
 mod inspect;
 mod js;
@@ -16,6 +18,8 @@ mod script;
 mod steps;
 mod text;
 
+use std::sync::Arc;
+
 use alloy_primitives::{
     Bytes,
     map::{AddressSet, HashSet},
@@ -23,13 +27,13 @@ use alloy_primitives::{
 use alloy_rpc_types_eth::AccessList;
 use alloy_rpc_types_trace::{
     geth::{
-        GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions,
+        CallConfig, GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions,
         GethDefaultTracingOptions, mux::MuxConfig,
     },
     otterscan::InternalOperation,
     parity::{LocalizedTransactionTrace, TraceType},
 };
-use revm::context::result::ExecutionResult;
+use revm::context::{TxEnv, result::ExecutionResult};
 use revm_inspectors::{
     access_list::AccessListInspector,
     otterscan::InternalOperationsInspector,
@@ -41,11 +45,14 @@ use crate::{
     error::{CallError, InvalidCall, Unsupported},
     limits::{ACCESS_LIST_SLOTS_MAX, TEXT_STEP_BYTES, TRACE_BYTES_MAX, TRACER_NAME_CHARS_MAX},
 };
+pub(crate) use calls::Undone;
+use calls::{Calls, Survey};
 pub(crate) use js::stoppable;
 use preimages::Preimages;
 pub(crate) use render::{Rendered, Unrendered, Written};
 use script::Script;
 use steps::StepLog;
+use text::Text;
 
 /// geth's tracer of what `KECCAK256` hashes, which the library does not have.
 const PREIMAGE_TRACER: &str = "keccak256PreimageTracer";
@@ -68,15 +75,6 @@ pub enum TraceKind {
     Operations,
     /// What it returned, or why it failed; nothing of its way there.
     Output,
-}
-
-impl TraceKind {
-    /// Whether it is geth's struct logger, the one tracer whose text is written while the
-    /// transaction runs.
-    #[must_use]
-    pub fn is_struct_log(&self) -> bool {
-        matches!(self, Self::Geth(options) if is_struct_log(options))
-    }
 }
 
 /// geth's default is the struct logger; an empty name is none.
@@ -115,6 +113,7 @@ impl PartialEq for Json {
 #[derive(Debug)]
 pub(crate) enum Recipe {
     Steps(GethDefaultTracingOptions),
+    Calls(CallConfig),
     Geth(GethDebugTracingOptions),
     Preimages,
     Script(Script),
@@ -158,6 +157,10 @@ impl Recipe {
                 }
                 let name = name.chars().take(TRACER_NAME_CHARS_MAX).collect();
                 return Err(CallError::Unsupported(Unsupported::Tracer(name)));
+            }
+            Some(GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::CallTracer)) => {
+                let config = options.tracer_config.into_call_config();
+                return config.map(Self::Calls).map_err(|error| config_error(error.to_string()));
             }
             Some(GethDebugTracerType::BuiltInTracer(_)) | None => {}
         }
@@ -205,22 +208,43 @@ impl Recipe {
         }
     }
 
-    /// A tracer for one transaction that may record `bytes_max`.
-    pub(crate) fn tracer(&self, bytes_max: usize) -> Tracer {
+    /// What is to observe the transaction before its tracer does, if that has to know what comes:
+    /// then it runs twice.
+    pub(crate) fn survey(&self) -> Option<Tracer> {
+        let needs_survey = |recipe: &Self| match recipe {
+            Self::Calls(config) => Calls::needs_survey(*config),
+            _ => false,
+        };
+        let needs_survey = match self {
+            Self::Mux(tracers) => tracers.iter().any(|(_, recipe)| needs_survey(recipe)),
+            one => needs_survey(one),
+        };
+        let parts = vec![Part::Survey(Survey::default())];
+        needs_survey.then_some(Tracer { parts, bytes: 0, bytes_max: TRACE_BYTES_MAX, cost: 0 })
+    }
+
+    /// A tracer for one transaction that may record `bytes_max`; `undone` is what its
+    /// [`survey`](Self::survey) found.
+    pub(crate) fn tracer(&self, bytes_max: usize, undone: Undone) -> Tracer {
+        let undone = Arc::new(undone);
         let parts = match self {
             Self::Mux(tracers) => {
-                tracers.iter().map(|(_, recipe)| recipe.part(bytes_max)).collect()
+                let part = |(_, recipe): &(_, Self)| recipe.part(bytes_max, &undone, true);
+                tracers.iter().map(part).collect()
             }
             Self::Output => Vec::new(),
-            one => vec![one.part(bytes_max)],
+            one => vec![one.part(bytes_max, &undone, false)],
         };
         Tracer { parts, bytes: 0, bytes_max, cost: 0 }
     }
 
-    fn part(&self, bytes_max: usize) -> Part {
+    fn part(&self, bytes_max: usize, undone: &Arc<Undone>, is_whole: bool) -> Part {
         let limits = TraceLimits::default().set_max_recorded_bytes(Some(bytes_max));
         match self {
             Self::Steps(options) => Part::Steps(Box::new(StepLog::new(*options))),
+            Self::Calls(config) => {
+                Part::Calls(Box::new(Calls::new(*config, Arc::clone(undone), is_whole)))
+            }
             Self::Geth(options) => {
                 let inspector = DebugInspector::new(options.clone());
                 Part::Geth(Box::new(limited(inspector.expect("it was made before"), limits)))
@@ -255,7 +279,6 @@ fn config_error(text: String) -> CallError {
 fn limited(inspector: DebugInspector, limits: TraceLimits) -> DebugInspector {
     use DebugInspector as I;
     match inspector {
-        I::CallTracer(inspector, config) => I::CallTracer(inspector.with_limits(limits), config),
         I::PreStateTracer(inspector, config) => {
             I::PreStateTracer(inspector.with_limits(limits), config)
         }
@@ -264,7 +287,9 @@ fn limited(inspector: DebugInspector, limits: TraceLimits) -> DebugInspector {
             I::Erc7562Tracer(inspector.with_limits(limits), config)
         }
         I::Default(inspector, config) => I::Default(inspector.with_limits(limits), config),
-        I::FourByte(_) | I::Noop(_) | I::StateGasTracer(_) | I::Mux(..) => inspector,
+        I::FourByte(_) | I::CallTracer(..) | I::Noop(_) | I::StateGasTracer(_) | I::Mux(..) => {
+            inspector
+        }
     }
 }
 
@@ -281,6 +306,8 @@ pub(crate) struct Tracer {
 
 enum Part {
     Steps(Box<StepLog>),
+    Calls(Box<Calls>),
+    Survey(Survey),
     Geth(Box<DebugInspector>),
     Parity(Box<TracingInspector>),
     Operations(InternalOperationsInspector),
@@ -310,27 +337,41 @@ impl Tracer {
         }
     }
 
+    /// What it found, if it is a survey.
+    pub(crate) fn take_survey(&mut self) -> Option<Undone> {
+        match self.parts.first_mut() {
+            Some(Part::Survey(survey)) => Some(survey.take()),
+            _ => None,
+        }
+    }
+
     /// Writes some text of what was recorded, if the tracer writes while it runs and there is any
     /// to write; returns how many bytes.
     pub(crate) fn write(&mut self) -> Option<usize> {
-        let text = self.log()?.text();
+        let text = self.text()?;
         (!text.is_written()).then(|| text.write(TEXT_STEP_BYTES))
     }
 
     /// Takes what is written.
     pub(crate) fn take_text(&mut self) -> Vec<u8> {
-        self.log().map(|log| log.text().take()).unwrap_or_default()
+        self.text().map(Text::take).unwrap_or_default()
     }
 
     /// Whether the tracer writes while it runs; then the transaction, which ended as `result`, is
     /// all that is left to be written.
-    pub(crate) fn end_text(&mut self, result: &ExecutionResult) -> bool {
-        self.log().map(|log| log.end(result)).is_some()
+    pub(crate) fn end_text(&mut self, result: &ExecutionResult, tx: &TxEnv) -> bool {
+        match self.parts.first_mut() {
+            Some(Part::Steps(log)) => log.end(result),
+            Some(Part::Calls(calls)) if !calls.is_whole() => calls.end(result, tx),
+            _ => return false,
+        }
+        true
     }
 
-    fn log(&mut self) -> Option<&mut StepLog> {
+    fn text(&mut self) -> Option<&mut Text> {
         match self.parts.first_mut() {
-            Some(Part::Steps(log)) => Some(log),
+            Some(Part::Steps(log)) => Some(log.text()),
+            Some(Part::Calls(calls)) if !calls.is_whole() => Some(calls.text()),
             _ => None,
         }
     }
@@ -378,9 +419,11 @@ impl Tracer {
             Part::Parity(inspector) if inspector.limit_exceeded() => {
                 Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
             }
+            Part::Calls(calls) if calls.kept() > self.bytes_max => {
+                Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
+            }
             Part::Geth(inspector) => match &**inspector {
-                DebugInspector::CallTracer(inspector, _)
-                | DebugInspector::FlatCallTracer(inspector)
+                DebugInspector::FlatCallTracer(inspector)
                 | DebugInspector::Erc7562Tracer(inspector, _)
                     if inspector.limit_exceeded() =>
                 {
@@ -397,6 +440,8 @@ impl Tracer {
                     .then_some(Unsupported::AccessList(ACCESS_LIST_SLOTS_MAX))
             }
             Part::Steps(_)
+            | Part::Calls(_)
+            | Part::Survey(_)
             | Part::Parity(_)
             | Part::Operations(_)
             | Part::Preimages(_)

@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
-    Json, Part, Recipe, Traced, Tracer,
+    Calls, Json, Part, Recipe, Traced, Tracer,
     script::{Ended, Running},
 };
 use crate::{
@@ -109,6 +109,7 @@ fn needs_state(recipe: &Recipe) -> bool {
         Recipe::Mux(tracers) => tracers.iter().any(|(_, recipe)| needs_state(recipe)),
         Recipe::Replay { types, .. } => types.contains(&TraceType::StateDiff),
         Recipe::Steps(_)
+        | Recipe::Calls(_)
         | Recipe::Preimages
         | Recipe::Script(_)
         | Recipe::Js(_)
@@ -170,6 +171,16 @@ impl Scene<'_> {
                 let Self { tx, block, ended: after, fault, info } = *self;
                 let ended = Ended { tx, block, after, fault, overlay };
                 script.result(&ended, info).map(|text| Traced::Json(Json(text)))
+            }
+            (Recipe::Calls(config), Part::Calls(calls)) => {
+                let nothing = Calls::new(*config, std::sync::Arc::default(), true);
+                let mut calls = std::mem::replace(&mut **calls, nothing);
+                calls.end(&self.ended.result, self.tx);
+                let text = calls.into_text().map_err(|error| error.to_string());
+                let text = text.and_then(|text| {
+                    RawValue::from_string(text).map_err(|error| error.to_string())
+                });
+                text.map(|text| Traced::Json(Json(text))).map_err(CallError::Internal)
             }
             (Recipe::Geth(_), Part::Geth(inspector)) => self.geth(inspector, overlay),
             (Recipe::Replay { types, has_hash }, Part::Parity(inspector)) => {

@@ -3,9 +3,9 @@
 //! What it is made from is shared, not copied, until it is written: memory of a frame, a map of
 //! slots, return data. So a piece costs with its length, however large the whole is.
 
-use std::{collections::VecDeque, mem, ops::Bound, sync::Arc};
+use std::{collections::VecDeque, fmt::Write as _, mem, ops::Bound, sync::Arc, vec};
 
-use alloy_primitives::{B256, Bytes, hex};
+use alloy_primitives::{B256, Bytes, Log, hex};
 use imbl::OrdMap;
 
 /// Bytes of a word of memory in text: quotes, prefix, digits, comma.
@@ -23,6 +23,17 @@ pub(super) enum Part {
     Words { memory: Arc<[u8]>, written: usize },
     /// Keys and values: members of an object.
     Slots { slots: OrdMap<B256, B256>, after: Option<B256> },
+    /// Objects with commas between them.
+    Logs { logs: vec::IntoIter<Logged>, is_first: bool },
+}
+
+/// A log as geth's `callTracer` shows it.
+pub(super) struct Logged {
+    pub(super) log: Log,
+    /// Which of the transaction's it is.
+    pub(super) index: u64,
+    /// How many calls came before it in the one that logs.
+    pub(super) position: u64,
 }
 
 /// Text in the making.
@@ -39,6 +50,10 @@ impl Part {
 
     pub(super) const fn slots(slots: OrdMap<B256, B256>) -> Self {
         Self::Slots { slots, after: None }
+    }
+
+    pub(super) fn logs(logs: Vec<Logged>) -> Self {
+        Self::Logs { logs: logs.into_iter(), is_first: true }
     }
 }
 
@@ -112,6 +127,24 @@ impl Text {
                     self.word(false, value.0);
                     after = Some(key);
                 }
+            }
+            Part::Logs { mut logs, is_first } => {
+                let Logged { log, index, position } = logs.next()?;
+                if logs.len() > 0 {
+                    self.parts.push_front(Part::Logs { logs, is_first: false });
+                }
+                let tail = format!(r#"","index":"{index:#x}","position":"{position:#x}"}}"#);
+                self.parts.push_front(Part::Text(tail.into_bytes()));
+                self.parts.push_front(Part::Hex(log.data.data.clone()));
+                let mut head = if is_first { String::new() } else { ",".to_owned() };
+                write!(head, r#"{{"address":"{:#x}","topics":["#, log.address)
+                    .expect("memory takes text");
+                for (nth, topic) in log.topics().iter().enumerate() {
+                    let comma = if nth == 0 { "" } else { "," };
+                    write!(head, r#"{comma}"{topic}""#).expect("memory takes text");
+                }
+                head.push_str(r#"],"data":"0x"#);
+                self.written.extend_from_slice(head.as_bytes());
             }
         }
         None
