@@ -177,9 +177,13 @@ impl Api {
         }
         let (system, log) = (self.system.clone(), Arc::clone(&self.log));
         Some(Port::new(move |calls| {
+            let Some(place) = log.place_for_console() else { return Ok(()) };
             let log = Arc::clone(&log);
             // By a process of its own: to understand and write 4,096 lines takes some ms.
-            let writing = async move { log.console(None, calls).await };
+            let writing = async move {
+                log.console(None, calls).await;
+                drop(place);
+            };
             drop(system.spawn_future(Spawn::new("console", Class::Rpc), writing));
             Ok(())
         }))

@@ -124,6 +124,10 @@ pub const LOG_CONSOLE_BYTES_MAX: usize = 4_096;
 /// Bytes of such lines of one block or of one call; those after them are counted.
 pub const LOG_CONSOLES_BYTES_MAX: usize = 256 << 10;
 
+/// Calls whose lines of `console.log` wait to be written: 4 MiB as they were heard. Those of more
+/// are left out and counted.
+pub const LOG_CONSOLES_WAITING_MAX: usize = 16;
+
 /// Transactions of one block that the request log shows: nobody reads more, and a block may have
 /// tens of thousands.
 pub const LOG_TXS_MAX: usize = 100;

@@ -13,7 +13,7 @@ use std::{
     fmt::Write as _,
     future::poll_fn,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
@@ -28,7 +28,10 @@ use serde_json::json;
 use crate::{
     api::Request,
     error::RpcError,
-    limits::{LOG_BYTES_MAX, LOG_CONSOLE_BYTES_MAX, LOG_CONSOLES_BYTES_MAX, LOG_TEXT_BYTES_MAX},
+    limits::{
+        LOG_BYTES_MAX, LOG_CONSOLE_BYTES_MAX, LOG_CONSOLES_BYTES_MAX, LOG_CONSOLES_WAITING_MAX,
+        LOG_TEXT_BYTES_MAX,
+    },
 };
 use notes::Notes;
 
@@ -74,6 +77,8 @@ pub struct RequestLog {
     filled: AtomicWaker,
     /// Of blocks that are not durable yet.
     notes: Mutex<Notes>,
+    /// Held once by each call whose lines of `console.log` wait to be written.
+    waiting: Arc<()>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +97,7 @@ impl RequestLog {
             lines: Mutex::default(),
             filled: AtomicWaker::new(),
             notes: Mutex::default(),
+            waiting: Arc::default(),
         }
     }
 
@@ -160,6 +166,17 @@ impl RequestLog {
 
     fn take_notes(&self, block: B256) -> Vec<TxNote> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).take(block)
+    }
+
+    /// A place for the lines of one more call, to be held until they are written; `None` if
+    /// [`LOG_CONSOLES_WAITING_MAX`] wait, which counts an entry as left out. Calls that ask at the
+    /// same moment on other workers may each get the last one.
+    pub(crate) fn place_for_console(&self) -> Option<Arc<()>> {
+        if Arc::strong_count(&self.waiting) > LOG_CONSOLES_WAITING_MAX {
+            self.lock().left_out += 1;
+            return None;
+        }
+        Some(Arc::clone(&self.waiting))
     }
 
     /// Writes the lines of `console.log`, unindented as anvil does; of this transaction, if it is
@@ -284,6 +301,18 @@ mod tests {
         log.set_on(false);
         log.called("eth_chainId");
         assert!(log.lock().text.is_empty(), "switched off");
+    }
+
+    /// Goal: calls whose lines wait are bounded, those left out counted, and places come back.
+    #[test]
+    fn calls_that_wait_for_their_lines_are_bounded() {
+        let log = RequestLog::new(LogConfig::default());
+        let mut places: Vec<_> =
+            (0..LOG_CONSOLES_WAITING_MAX).map(|_| log.place_for_console()).collect();
+        assert!(places.iter().all(Option::is_some) && log.place_for_console().is_none());
+        assert_eq!(log.lock().left_out, 1);
+        places.pop();
+        assert!(log.place_for_console().is_some());
     }
 
     /// Goal: foreign text cannot break the layout or speak to the terminal, nor be cut inside a

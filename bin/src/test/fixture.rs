@@ -60,6 +60,30 @@ impl FixtureConfig {
     }
 }
 
+/// The block around a transaction, or before the first one.
+#[derive(Deserialize)]
+pub(super) struct Environment {
+    #[serde(rename = "currentCoinbase")]
+    pub(super) coinbase: Address,
+    #[serde(rename = "currentGasLimit")]
+    pub(super) gas_limit: U256,
+    #[serde(rename = "currentNumber")]
+    pub(super) number: U256,
+    #[serde(rename = "currentTimestamp")]
+    pub(super) timestamp: U256,
+    #[serde(rename = "currentDifficulty")]
+    pub(super) difficulty: Option<U256>,
+    /// A word, which is not always written in full.
+    #[serde(rename = "currentRandom")]
+    pub(super) random: Option<U256>,
+    #[serde(rename = "currentBaseFee")]
+    pub(super) base_fee: Option<U256>,
+    #[serde(rename = "currentBlobGasUsed")]
+    pub(super) blob_gas_used: Option<U256>,
+    #[serde(rename = "currentExcessBlobGas")]
+    pub(super) excess_blob_gas: Option<U256>,
+}
+
 /// The header of a first block, as far as it is not made of the state.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

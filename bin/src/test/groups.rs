@@ -11,12 +11,12 @@ use std::{
 };
 
 use alloy_genesis::ChainConfig;
-use alloy_primitives::{Address, B64, B256, Bytes, U256};
+use alloy_primitives::{B64, B256, Bytes};
 use evenkeel_chain::ChainSpec;
 use evenkeel_state::Tip;
 use serde::Deserialize;
 
-use super::fixture::{Accounts, FirstHeader, first_block};
+use super::fixture::{Accounts, Environment, FirstHeader, first_block};
 
 /// The folder with the groups.
 pub(super) const FOLDER: &str = "pre_alloc";
@@ -42,29 +42,6 @@ struct GroupFile {
     /// As later versions write it.
     genesis: Option<FirstHeader>,
     pre: Accounts,
-}
-
-/// What the first header is made of.
-#[derive(Deserialize)]
-struct Environment {
-    #[serde(rename = "currentCoinbase")]
-    coinbase: Address,
-    #[serde(rename = "currentGasLimit")]
-    gas_limit: U256,
-    #[serde(rename = "currentNumber")]
-    number: U256,
-    #[serde(rename = "currentTimestamp")]
-    timestamp: U256,
-    #[serde(rename = "currentRandom", default)]
-    random: U256,
-    #[serde(rename = "currentDifficulty", default)]
-    difficulty: U256,
-    #[serde(rename = "currentBaseFee")]
-    base_fee: Option<U256>,
-    #[serde(rename = "currentBlobGasUsed")]
-    blob_gas_used: Option<U256>,
-    #[serde(rename = "currentExcessBlobGas")]
-    excess_blob_gas: Option<U256>,
 }
 
 impl Groups {
@@ -120,28 +97,26 @@ fn read(path: PathBuf, network: &str, config: ChainConfig) -> Result<Group, Stri
     if group.network != network {
         return Err(named(format!("network {}, expected {network}", group.network)));
     }
-    let header = group.genesis.unwrap_or_else(|| group.environment.header());
+    let header = group.genesis.unwrap_or_else(|| header(&group.environment));
     let (spec, first) = first_block(config.clone(), &header, group.pre).map_err(named)?;
     Ok(Group { path, config, spec, first })
 }
 
-impl Environment {
-    /// The first header of execution-spec-tests: all else in it is empty, but for one byte.
-    fn header(self) -> FirstHeader {
-        FirstHeader {
-            hash: None,
-            parent_hash: B256::ZERO,
-            coinbase: self.coinbase,
-            difficulty: self.difficulty,
-            number: self.number,
-            gas_limit: self.gas_limit,
-            timestamp: self.timestamp,
-            extra_data: Bytes::from_static(&[0]),
-            mix_hash: self.random.into(),
-            nonce: B64::ZERO,
-            base_fee_per_gas: self.base_fee,
-            blob_gas_used: self.blob_gas_used,
-            excess_blob_gas: self.excess_blob_gas,
-        }
+/// The first header of execution-spec-tests: all else in it is empty, but for one byte.
+fn header(environment: &Environment) -> FirstHeader {
+    FirstHeader {
+        hash: None,
+        parent_hash: B256::ZERO,
+        coinbase: environment.coinbase,
+        difficulty: environment.difficulty.unwrap_or_default(),
+        number: environment.number,
+        gas_limit: environment.gas_limit,
+        timestamp: environment.timestamp,
+        extra_data: Bytes::from_static(&[0]),
+        mix_hash: environment.random.unwrap_or_default().into(),
+        nonce: B64::ZERO,
+        base_fee_per_gas: environment.base_fee,
+        blob_gas_used: environment.blob_gas_used,
+        excess_blob_gas: environment.excess_blob_gas,
     }
 }

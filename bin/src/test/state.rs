@@ -9,7 +9,7 @@ use std::{
 };
 
 use alloy_genesis::ChainConfig;
-use alloy_primitives::{Address, B256, Bytes, Log, U256, keccak256};
+use alloy_primitives::{B256, Bytes, Log, keccak256};
 use anyhow::Result;
 use evenkeel_chain::{ChainSpec, Header, UnrecoveredTx};
 use evenkeel_node::Limits;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::{
     Options,
     exception::{self, Fault},
-    fixture::{Accounts, FixtureConfig, alloc, check_accounts, genesis},
+    fixture::{Accounts, Environment, FixtureConfig, alloc, check_accounts, genesis},
     network,
     tally::{Cases, expect},
 };
@@ -30,32 +30,11 @@ const BLOCK_HASHES: u64 = 256;
 
 #[derive(Deserialize)]
 struct StateTest {
-    env: Env,
+    env: Environment,
     pre: Accounts,
     post: BTreeMap<String, Vec<Post>>,
     #[serde(default)]
     config: FixtureConfig,
-}
-
-/// The block around the transaction.
-#[derive(Deserialize)]
-struct Env {
-    #[serde(rename = "currentCoinbase")]
-    coinbase: Address,
-    #[serde(rename = "currentGasLimit")]
-    gas_limit: U256,
-    #[serde(rename = "currentNumber")]
-    number: U256,
-    #[serde(rename = "currentTimestamp")]
-    timestamp: U256,
-    #[serde(rename = "currentDifficulty")]
-    difficulty: Option<U256>,
-    #[serde(rename = "currentRandom")]
-    random: Option<B256>,
-    #[serde(rename = "currentBaseFee")]
-    base_fee: Option<U256>,
-    #[serde(rename = "currentExcessBlobGas")]
-    excess_blob_gas: Option<U256>,
 }
 
 #[derive(Deserialize)]
@@ -131,7 +110,7 @@ fn spec(config: ChainConfig, accounts: Accounts) -> Result<Arc<ChainSpec>, Strin
 struct Case<'a> {
     spec: Arc<ChainSpec>,
     tip: Tip,
-    env: &'a Env,
+    env: &'a Environment,
     post: &'a Post,
     slice: u64,
 }
@@ -180,14 +159,14 @@ fn execute(case: &Case<'_>) -> Result<Arc<ExecutedBlock>, Fault> {
     }
 }
 
-fn header(env: &Env) -> Header {
+fn header(env: &Environment) -> Header {
     Header {
         beneficiary: env.coinbase,
         gas_limit: env.gas_limit.saturating_to(),
         number: env.number.saturating_to(),
         timestamp: env.timestamp.saturating_to(),
         difficulty: env.difficulty.unwrap_or_default(),
-        mix_hash: env.random.unwrap_or_default(),
+        mix_hash: env.random.unwrap_or_default().into(),
         base_fee_per_gas: env.base_fee.map(|fee| fee.saturating_to()),
         excess_blob_gas: env.excess_blob_gas.map(|gas| gas.saturating_to()),
         ..Header::default()
