@@ -21,11 +21,16 @@ use crate::{
 };
 
 /// All executions of one node.
-#[derive(Default)]
 pub struct Executions {
     /// What every method's executions get, in the order of [`Method::ALL`].
     weights: [Weight; Method::ALL.len()],
     state: Mutex<State>,
+}
+
+impl Default for Executions {
+    fn default() -> Self {
+        Self { weights: Method::ALL.map(|_| Weight::default()), state: Mutex::default() }
+    }
 }
 
 /// Names what is executed for a request, each with its JSON-RPC method.
@@ -67,6 +72,7 @@ executing! {
     TraceBlock = "debug_traceBlock";
     TraceBlockByNumber = "debug_traceBlockByNumber";
     TraceBlockByHash = "debug_traceBlockByHash";
+    StandardTrace = "debug_standardTraceBlockToFile";
     ParityBlock = "trace_block";
     ParityTransaction = "trace_transaction";
     ParityGet = "trace_get";
@@ -76,6 +82,8 @@ executing! {
     ParityRawTransaction = "trace_rawTransaction";
     ParityReplayTransaction = "trace_replayTransaction";
     ParityReplayBlock = "trace_replayBlockTransactions";
+    ParityTransactionOpcodeGas = "trace_transactionOpcodeGas";
+    ParityBlockOpcodeGas = "trace_blockOpcodeGas";
     OtsInternalOperations = "ots_getInternalOperations";
     OtsTraceTransaction = "ots_traceTransaction";
     OtsTransactionError = "ots_getTransactionError";

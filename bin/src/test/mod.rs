@@ -64,6 +64,10 @@ pub(crate) struct TestArgs {
     /// Print failures and the sum as one JSON object a line.
     #[arg(long)]
     json: bool,
+    /// Write every instruction of state tests to stderr, a line of JSON each (EIP-3155), and the
+    /// state root after each transaction; one file at a time.
+    #[arg(long)]
+    trace: bool,
 }
 
 /// A kind of suite.
@@ -100,6 +104,7 @@ enum Kind {
 struct Options {
     fork: Option<String>,
     slice: u64,
+    trace: bool,
     groups: Groups,
 }
 
@@ -153,9 +158,14 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
     let extension = args.kind.extension();
     ensure!(!files.is_empty(), "no .{extension} file in {}", shown(&args.paths));
 
-    let options = Options { fork: args.fork, slice: args.slice, groups: Groups::default() };
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let jobs = if args.jobs == 0 { cores } else { args.jobs };
+    let TestArgs { fork, slice, trace, .. } = args;
+    ensure!(!trace || args.kind == Kind::State, "--trace: only `state` tests are traced");
+    let options = Options { fork, slice, trace, groups: Groups::default() };
+    let jobs = match args.jobs {
+        _ if trace => 1,
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        jobs => jobs,
+    };
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Tally::new(args.json));
     let work = || {

@@ -5,16 +5,20 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io::{self, BufWriter, Write},
     sync::Arc,
 };
 
 use alloy_genesis::ChainConfig;
 use alloy_primitives::{B256, Bytes, Log, keccak256};
 use anyhow::Result;
-use evenkeel_chain::{ChainSpec, Header, UnrecoveredTx};
+use evenkeel_chain::{ChainSpec, Header, RecoveredTx, UnrecoveredTx};
 use evenkeel_node::Limits;
 use evenkeel_state::{ExecutedBlock, Tip};
-use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, SingleJob};
+use evenkeel_vm::{
+    BlockOutcome, BlockRun, ExecError, SingleJob, Step, TraceFrame, TraceItem, TraceJob, TraceKind,
+    TracePiece, TraceRun, TraceStart,
+};
 use serde::Deserialize;
 
 use super::{
@@ -72,7 +76,7 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
                 cases.run(&name, Some(fork), || {
                     let spec = spec(network::config(fork, &config)?, Accounts::default())?;
                     let tip = prestate.tip()?;
-                    check(&Case { spec, tip, env: &env, post, slice: options.slice })
+                    check(&Case { spec, tip, env: &env, post, options })
                 });
             }
         }
@@ -112,18 +116,25 @@ struct Case<'a> {
     tip: Tip,
     env: &'a Environment,
     post: &'a Post,
-    slice: u64,
+    options: &'a Options,
 }
 
 fn check(case: &Case<'_>) -> Result<(), String> {
-    let Case { tip, post, .. } = case;
+    let Case { tip, post, options, .. } = case;
+    if options.trace {
+        trace(case)?;
+    }
     let outcome = execute(case);
-    exception::check(outcome.as_ref().err(), post.expect_exception.as_deref())?;
     let (root, logs) = match &outcome {
         Ok(executed) => (executed.block.header.state_root, &executed.receipts[0].logs[..]),
         // What is refused leaves no trace.
         Err(_) => (tip.trie.root(), &[][..]),
     };
+    if options.trace {
+        writeln!(io::stderr(), r#"{{"stateRoot": "{root}"}}"#)
+            .map_err(|error| not_shown(&error))?;
+    }
+    exception::check(outcome.as_ref().err(), post.expect_exception.as_deref())?;
     expect("logs hash", logs_hash(logs), post.logs)?;
     if let (Ok(executed), true) = (&outcome, root != post.hash) {
         // Says more than two hashes do.
@@ -138,25 +149,70 @@ fn after(tip: &Tip, executed: &ExecutedBlock) -> Tip {
 
 fn execute(case: &Case<'_>) -> Result<Arc<ExecutedBlock>, Fault> {
     let header = header(case.env);
-    let fork = case.spec.fork_of(&header);
-    let tx = UnrecoveredTx::decode(&case.post.txbytes)?.recover_at(fork)?;
-    let first = header.number.saturating_sub(BLOCK_HASHES);
-    // State tests have no blocks before; this is what geth makes of it.
-    let hash = |number: u64| (number, keccak256(number.to_string()));
     let run = BlockRun::single(SingleJob {
         tip: case.tip.clone(),
         spec: Arc::clone(&case.spec),
-        block_hashes: (first..header.number).map(hash).collect(),
+        block_hashes: block_hashes(&header),
+        tx: sent(case, &header)?,
         header,
-        tx,
         limits: Limits::consensus(),
     });
-    match run.finish(case.slice)? {
+    match run.finish(case.options.slice)? {
         BlockOutcome::Executed(executed) => Ok(executed),
         BlockOutcome::Empty => {
             Err(ExecError::Internal("the block has no transaction".to_owned()).into())
         }
     }
+}
+
+/// The transaction, with its sender.
+fn sent(case: &Case<'_>, header: &Header) -> Result<Arc<RecoveredTx>, Fault> {
+    let fork = case.spec.fork_of(header);
+    Ok(UnrecoveredTx::decode(&case.post.txbytes)?.recover_at(fork)?)
+}
+
+/// State tests have no blocks before; this is what geth makes of it.
+fn block_hashes(header: &Header) -> BTreeMap<u64, B256> {
+    let first = header.number.saturating_sub(BLOCK_HASHES);
+    (first..header.number).map(|number| (number, keccak256(number.to_string()))).collect()
+}
+
+/// Writes the instructions of the transaction to the standard error while it runs; none of one that
+/// is refused.
+fn trace(case: &Case<'_>) -> Result<(), String> {
+    let header = header(case.env);
+    let Ok(tx) = sent(case, &header) else { return Ok(()) };
+    let job = TraceJob {
+        start: TraceStart::Alone {
+            view: case.tip.view.clone(),
+            block_hashes: block_hashes(&header),
+            header: Arc::new(header),
+        },
+        items: vec![TraceItem::Signed(tx)],
+        kind: TraceKind::lines(),
+        spec: Arc::clone(&case.spec),
+        limits: Limits::consensus(),
+    };
+    let mut run = TraceRun::streamed(job, TraceFrame::One).map_err(|error| error.to_string())?;
+    let mut out = BufWriter::new(io::stderr().lock());
+    loop {
+        let step = run.step(case.options.slice);
+        while let Some(piece) = run.take_piece() {
+            if let TracePiece::Text(text) = piece {
+                out.write_all(&text).map_err(|error| not_shown(&error))?;
+            }
+        }
+        match step {
+            Step::More { .. } => {}
+            Step::Offload(call) => run.provide(call.run(&|| false)),
+            // What is wrong with the transaction is told by its execution.
+            Step::Done(_) => return out.flush().map_err(|error| not_shown(&error)),
+        }
+    }
+}
+
+fn not_shown(error: &io::Error) -> String {
+    format!("the trace cannot be written: {error}")
 }
 
 fn header(env: &Environment) -> Header {

@@ -156,7 +156,7 @@ impl Asked {
     }
 
     /// How the call ended; else why it had no place, or was killed.
-    async fn ended(
+    pub(super) async fn ended(
         self,
         api: &Api,
         client: &Client,

@@ -12,12 +12,14 @@ mod debug_trace;
 mod dev;
 mod dev_info;
 mod dev_pool;
+mod dev_tokens;
 mod exec;
 mod fees;
 mod filters;
 pub(crate) mod limits;
 mod logs;
 mod misc;
+mod opcode_gas;
 mod ots;
 mod ots_search;
 mod payload;
@@ -29,6 +31,7 @@ mod send;
 mod shadow;
 mod sign;
 mod simulate;
+mod standard_trace;
 mod state_file;
 mod state_reads;
 mod subscribe;
@@ -63,11 +66,18 @@ fn is_dev_namespace(name: &str) -> bool {
 }
 
 /// Whether the method exists only on dev chains: its namespace does, it sends in the name of
-/// whoever it likes, throws away what others sent, or takes back what is final.
+/// whoever it likes, throws away what others sent, takes back what is final, or writes files.
 fn is_dev_method(name: &str) -> bool {
     let namespace = name.split_once('_').map_or("", |(namespace, _)| namespace);
     is_dev_namespace(namespace)
-        || matches!(name, "eth_sendUnsignedTransaction" | "debug_clearTxpool" | "debug_setHead")
+        || matches!(
+            name,
+            "eth_sendUnsignedTransaction"
+                | "debug_clearTxpool"
+                | "debug_setHead"
+                | "debug_standardTraceBlockToFile"
+                | "debug_standardTraceBadBlockToFile"
+        )
 }
 
 /// Names methods and how each is answered, with `$api` and `$request` at hand.
@@ -124,7 +134,8 @@ methods! { api, request:
 
     "eth_getBlockByNumber" => chain_reads::block(api, request, By::Number).await;
     "eth_getBlockByHash" => chain_reads::block(api, request, By::Hash).await;
-    "eth_getHeaderByNumber" => chain_reads::header(api, request, By::Number).await;
+    "eth_getHeaderByNumber" | "erigon_getHeaderByNumber" =>
+        chain_reads::header(api, request, By::Number).await;
     "eth_getHeaderByHash" => chain_reads::header(api, request, By::Hash).await;
     "eth_getBlockReceipts" => chain_reads::block_receipts(api, request).await;
     "eth_getBlockTransactionCountByNumber" =>
@@ -204,6 +215,8 @@ methods! { api, request:
     "debug_traceBlock" => debug_trace::raw_block(api, request).await;
     "debug_traceBlockByNumber" => debug_trace::block(api, request, By::Number).await;
     "debug_traceBlockByHash" => debug_trace::block(api, request, By::Hash).await;
+    "debug_standardTraceBlockToFile" => standard_trace::block(api, request).await;
+    "debug_standardTraceBadBlockToFile" => standard_trace::bad_block(request);
     "debug_subscribe" => trace_chain::subscribe(api, request);
     "debug_unsubscribe" => subscribe::unsubscribe(api, request);
     "debug_getRawBlock" => debug::raw_block(api, request).await;
@@ -224,6 +237,8 @@ methods! { api, request:
     "debug_executionWitnessByBlockHash" => witness::witness(api, request, true).await;
 
     "trace_block" => trace::block(api, request).await;
+    "trace_transactionOpcodeGas" => opcode_gas::transaction(api, request).await;
+    "trace_blockOpcodeGas" => opcode_gas::block(api, request).await;
     "trace_transaction" => trace::transaction(api, request).await;
     "trace_get" => trace::get(api, request).await;
     "trace_filter" => trace::filter(api, request).await;
@@ -294,6 +309,9 @@ methods! { api, request:
         dev::set_code(api, request).await;
     "anvil_setStorageAt" | "hardhat_setStorageAt" | "evm_setAccountStorageAt" =>
         dev::set_storage_at(api, request).await;
+    "anvil_dealERC20" | "hardhat_dealERC20" | "anvil_setERC20Balance" =>
+        dev_tokens::deal(api, request).await;
+    "anvil_setERC20Allowance" => dev_tokens::allow(api, request).await;
 
     "anvil_impersonateAccount" | "hardhat_impersonateAccount" => dev::impersonate(api, request);
     "anvil_stopImpersonatingAccount" | "hardhat_stopImpersonatingAccount" =>

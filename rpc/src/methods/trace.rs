@@ -139,14 +139,14 @@ pub(super) async fn block(api: &Arc<Api>, request: Request<'_>) -> Result<Answer
 }
 
 /// A block as the methods of this file find it.
-enum Found {
+pub(super) enum Found {
     Nothing,
     /// Nothing happens in it.
     Genesis,
     Block(Scene),
 }
 
-async fn found(api: &Api, durable: &Durable, id: BlockId) -> Result<Found, RpcError> {
+pub(super) async fn found(api: &Api, durable: &Durable, id: BlockId) -> Result<Found, RpcError> {
     let height = match position::locate(api, durable, id)? {
         Some(At::Block(height)) => height,
         Some(At::Pending) => return Err(debug_trace::pending()),

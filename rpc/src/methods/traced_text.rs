@@ -156,7 +156,7 @@ impl Tracing {
     fn poll_text(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RpcError>>> {
         let text = |piece| match piece {
             TracePiece::Text(text) => Ok(text),
-            TracePiece::Flat { .. } => Err(traced::wrong_kind()),
+            TracePiece::Flat { .. } | TracePiece::End => Err(traced::wrong_kind()),
         };
         self.shared.poll_next(cx).map(|piece| piece.map(|piece| piece.and_then(text)))
     }

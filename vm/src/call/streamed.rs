@@ -20,8 +20,17 @@ pub enum TraceFrame {
     Block,
     /// It is a list of the traces.
     List,
+    /// It is a list of the traces between these texts.
+    ListWithin {
+        /// What comes before the list.
+        before: String,
+        /// What comes after it.
+        after: String,
+    },
     /// It is a list of lists, which have so many traces.
     Lists(Vec<usize>),
+    /// Each trace is a text by itself, and [`TracePiece::End`] comes after it.
+    Apart,
 }
 
 /// A part of what is streamed.
@@ -37,6 +46,8 @@ pub enum TracePiece {
         /// Bytes that were recorded for them.
         bytes: usize,
     },
+    /// A trace has ended, for [`TraceFrame::Apart`].
+    End,
 }
 
 impl TracePiece {
@@ -46,6 +57,7 @@ impl TracePiece {
         match self {
             Self::Text(text) => text.len(),
             Self::Flat { bytes, .. } => *bytes,
+            Self::End => 0,
         }
     }
 }
@@ -62,8 +74,13 @@ pub(super) struct Streamed {
 enum Frame {
     /// Nothing but what the traces are.
     Bare,
+    Apart,
     Block,
-    List,
+    /// What comes before the first of the traces, and after the last.
+    List {
+        before: String,
+        after: String,
+    },
     /// What comes before each of the traces, and after the last.
     Lists {
         before: VecDeque<String>,
@@ -92,8 +109,10 @@ impl Streamed {
         let frame = match frame {
             _ if is_flat => Frame::Bare,
             TraceFrame::One => Frame::Bare,
+            TraceFrame::Apart => Frame::Apart,
             TraceFrame::Block => Frame::Block,
-            TraceFrame::List => Frame::List,
+            TraceFrame::List => Frame::List { before: String::new(), after: String::new() },
+            TraceFrame::ListWithin { before, after } => Frame::List { before, after },
             TraceFrame::Lists(lens) => Frame::lists(&lens),
         };
         Self { frame, pieces: VecDeque::new(), has_traces: false }
@@ -118,12 +137,15 @@ impl Streamed {
     pub(super) fn begin(&mut self, hash: Option<B256>) {
         let before = if std::mem::replace(&mut self.has_traces, true) { ',' } else { '[' };
         match &mut self.frame {
-            Frame::Bare => {}
+            Frame::Bare | Frame::Apart => {}
             Frame::Block => {
                 let hash = hash.unwrap_or_default();
                 self.push(format!(r#"{before}{{"txHash":"{hash}","result":"#));
             }
-            Frame::List => self.push(before.to_string()),
+            Frame::List { before: head, .. } => {
+                let before = std::mem::take(head) + before.encode_utf8(&mut [0; 4]);
+                self.push(before);
+            }
             Frame::Lists { before, .. } => {
                 let before = before.pop_front().expect("the lists have as many as there are");
                 self.push(before);
@@ -148,16 +170,23 @@ impl Streamed {
             }
             None => {}
         }
-        if matches!(self.frame, Frame::Block) {
-            self.push("}");
+        match self.frame {
+            Frame::Block => self.push("}"),
+            Frame::Apart => self.pieces.push_back(TracePiece::End),
+            Frame::Bare | Frame::List { .. } | Frame::Lists { .. } => {}
         }
     }
 
     /// The last trace has ended.
     pub(super) fn end(&mut self) {
         match &mut self.frame {
-            Frame::Bare => {}
-            Frame::Block | Frame::List => self.push(if self.has_traces { "]" } else { "[]" }),
+            Frame::Bare | Frame::Apart => {}
+            Frame::Block => self.push(if self.has_traces { "]" } else { "[]" }),
+            Frame::List { before, after } => {
+                let list = if self.has_traces { "]" } else { "[]" };
+                let end = format!("{before}{list}{after}");
+                self.push(end);
+            }
             Frame::Lists { end, .. } => {
                 let end = std::mem::take(end);
                 self.push(end);

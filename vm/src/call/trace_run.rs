@@ -4,7 +4,11 @@
 //! its transaction ends. What all of them record, and what they come to as JSON, is bounded
 //! together; for each by itself if they are taken while they run.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+    sync::Arc,
+};
 
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::{
@@ -56,6 +60,15 @@ pub enum TraceStart {
     },
     /// A block, replayed up to one of its transactions.
     Block(Within),
+    /// A state by itself, as tests have it.
+    Alone {
+        /// The state.
+        view: View,
+        /// The block that comes after it.
+        header: Arc<Header>,
+        /// What `BLOCKHASH` finds.
+        block_hashes: BTreeMap<u64, B256>,
+    },
 }
 
 /// Something to trace.
@@ -136,13 +149,31 @@ impl TraceRun {
     /// # Errors
     ///
     /// There is no such transaction or tracer.
+    ///
+    /// # Panics
+    ///
+    /// For [`TraceKind::Lines`], which is only streamed.
     pub fn new(job: TraceJob) -> Result<Self, CallError> {
+        assert!(!matches!(job.kind, TraceKind::Lines(_)), "lines are no JSON text");
+        Self::begun(job)
+    }
+
+    fn begun(job: TraceJob) -> Result<Self, CallError> {
         let TraceJob { start, items, kind, spec, limits } = job;
         let recipe = Arc::new(Recipe::new(kind)?);
         let (phase, place) = match start {
             TraceStart::State { view, header } => {
                 let setup = env::setup(&spec, &header, &limits);
                 let phase = Phase::Between(Box::new(Overlay::new(view)));
+                (phase, Place { header, setup, block: None, next: 0 })
+            }
+            TraceStart::Alone { view, header, block_hashes } => {
+                let setup = env::setup(&spec, &header, &limits);
+                let hashes =
+                    BlockOverrides { block_hash: Some(block_hashes), ..Default::default() };
+                let mut overlay = Overlay::new(view);
+                overlay.override_block_hashes(Some(Arc::new(hashes)));
+                let phase = Phase::Between(Box::new(overlay));
                 (phase, Place { header, setup, block: None, next: 0 })
             }
             TraceStart::Block(within) => {
@@ -191,7 +222,7 @@ impl TraceRun {
             "nobody asks for many of them"
         );
         let streamed = Streamed::new(frame, is_flat);
-        Ok(Self { streamed: Some(streamed), ..Self::new(job)? })
+        Ok(Self { streamed: Some(streamed), ..Self::begun(job)? })
     }
 
     /// A piece of what is streamed, if there is one.

@@ -102,7 +102,7 @@ impl Calls {
         let (cost, ended) = steps::outcome(interpreter, open.gas);
         let error = ended.and_then(|ended| error_of(ended, open.opcode, open.stack_len));
         // What fails while it executes has been seen as a step before.
-        if error.is_none() || ended.is_some_and(|ended| !script::is_refused(ended)) {
+        if error.is_none() || ended.is_some_and(|ended| !script::is_refused(ended, open.opcode)) {
             self.begun(open, cost);
         }
         if let Some(error) = error {

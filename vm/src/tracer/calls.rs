@@ -135,22 +135,23 @@ struct Begin {
 }
 
 /// How a call has ended.
-struct End {
-    status: InstructionResult,
-    output: Bytes,
-    gas_used: u64,
+pub(super) struct End {
+    pub(super) status: InstructionResult,
+    pub(super) output: Bytes,
+    pub(super) gas_used: u64,
     fault: Option<Fault>,
 }
 
 impl End {
-    fn new(result: &InterpreterResult, fault: Option<Fault>) -> Self {
+    pub(super) fn new(result: &InterpreterResult, fault: Option<Fault>) -> Self {
         // A failure takes all that was handed on.
         let is_exact = result.result.is_ok_or_revert();
         let gas_used = if is_exact { result.gas.total_gas_spent() } else { result.gas.limit() };
         Self { status: result.result, output: result.output.clone(), gas_used, fault }
     }
 
-    fn error(&self) -> Option<String> {
+    /// geth's words for its failure, if it failed.
+    pub(super) fn error(&self) -> Option<String> {
         if self.status == InstructionResult::Revert {
             return Some(REVERTED.to_owned());
         }

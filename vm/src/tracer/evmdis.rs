@@ -143,7 +143,7 @@ impl Evmdis {
         let Some(open) = self.open.take() else { return };
         let ended = interpreter.bytecode.action().as_ref();
         let ended = ended.and_then(InterpreterAction::instruction_result);
-        let refused = ended.filter(|ended| script::is_refused(*ended));
+        let refused = ended.filter(|ended| script::is_refused(*ended, open.opcode));
         if let Some(error) = refused.and_then(|it| error_of(it, open.opcode, open.stack_len)) {
             if let Some(frame) = self.frame() {
                 frame.error = Some(error);

@@ -6,7 +6,8 @@ use revm::{
     bytecode::opcode,
     context::JournalTr,
     interpreter::{
-        CallInputs, CallOutcome, CreateInputs, CreateOutcome, Interpreter, interpreter_types::Jumps,
+        CallInputs, CallOutcome, CreateInputs, CreateOutcome, Interpreter, InterpreterResult,
+        interpreter_types::Jumps,
     },
 };
 use revm_inspectors::tracing::DebugInspector;
@@ -14,6 +15,7 @@ use revm_inspectors::tracing::DebugInspector;
 use super::{Calls, Part, Survey, Tracer};
 use crate::{
     limits::{MEMORY_BYTES_MAX, TRACE_CALL_BYTES, TRACE_STEP_BYTES},
+    long::Fault,
     slice::VmContext,
     trace::Observer,
 };
@@ -38,6 +40,7 @@ impl Part {
             | Self::Calls(_)
             | Self::Survey(_)
             | Self::Parity(_)
+            | Self::OpcodeGas(_)
             | Self::Operations(_)
             | Self::Preimages(_)
             | Self::Script(_)
@@ -60,6 +63,7 @@ impl Part {
             Self::Calls(calls) => calls.is_whole(),
             Self::Steps(_)
             | Self::Survey(_)
+            | Self::OpcodeGas(_)
             | Self::Preimages(_)
             | Self::Script(_)
             | Self::Js(_)
@@ -100,6 +104,14 @@ impl Tracer {
         }
     }
 
+    fn tell_steps(&mut self, result: &InterpreterResult, fault: Option<Fault>) {
+        for part in &mut self.parts {
+            if let Part::Steps(log) = part {
+                self.cost = self.cost.saturating_add(log.call_ends(result, fault) as u64);
+            }
+        }
+    }
+
     fn tell_survey(&mut self, tell: impl FnOnce(&mut Survey)) {
         if let [Part::Survey(survey)] = &mut *self.parts {
             tell(survey);
@@ -128,6 +140,9 @@ macro_rules! each {
                 Part::Parity(one) => {
                     let _nothing = Inspector::<$context>::$method(&mut **one, $($argument),*);
                 }
+                Part::OpcodeGas(one) => {
+                    let _nothing = Inspector::<$context>::$method(one, $($argument),*);
+                }
                 Part::Operations(one) => {
                     let _nothing = Inspector::<$context>::$method(one, $($argument),*);
                 }
@@ -152,6 +167,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Steps(log) => self.cost += log.step(interpreter, context) as u64,
                 Part::Geth(one) => one.step(interpreter, context),
                 Part::Parity(one) => one.step(interpreter, context),
+                Part::OpcodeGas(one) => one.step(interpreter, context),
                 Part::Preimages(one) => one.step(interpreter),
                 Part::Script(one) => bytes += one.step(interpreter, context),
                 Part::Js(one) => self.cost += one.step(interpreter, context),
@@ -172,6 +188,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Steps(log) => bytes += log.step_end(interpreter),
                 Part::Geth(one) => one.step_end(interpreter, context),
                 Part::Parity(one) => one.step_end(interpreter, context),
+                Part::OpcodeGas(one) => one.step_end(interpreter, context),
                 Part::Preimages(one) => bytes += one.step_end(interpreter),
                 Part::Script(one) => one.step_end(interpreter),
                 Part::Js(one) => self.cost += one.step_end(interpreter, context),
@@ -219,6 +236,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     ) {
         self.count_calls(outcome.result.output.len());
         self.tell_scripts(|script| script.call_ends(context, outcome));
+        self.tell_steps(&outcome.result, context.chain.fault);
         self.tell_calls(|calls| calls.call_ends(context, outcome));
         self.tell_survey(|survey| survey.ends(outcome.result.result));
         each!(&mut self.parts, VmContext<DB>, call_end(context, inputs, outcome));
@@ -246,6 +264,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     ) {
         self.count_calls(outcome.result.output.len());
         self.tell_scripts(|script| script.create_ends(context, outcome));
+        self.tell_steps(&outcome.result, context.chain.fault);
         self.tell_calls(|calls| calls.create_ends(context, inputs, outcome));
         self.tell_survey(|survey| survey.ends(outcome.result.result));
         each!(&mut self.parts, VmContext<DB>, create_end(context, inputs, outcome));

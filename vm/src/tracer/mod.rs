@@ -11,6 +11,7 @@ mod calls;
 mod evmdis;
 mod inspect;
 mod js;
+mod lines;
 mod preimages;
 mod prestate_legacy;
 mod render;
@@ -36,6 +37,7 @@ use alloy_rpc_types_trace::{
 use revm::context::{TxEnv, result::ExecutionResult};
 use revm_inspectors::{
     access_list::AccessListInspector,
+    opcode::OpcodeGasInspector,
     otterscan::InternalOperationsInspector,
     tracing::{DebugInspector, TraceLimits, TracingInspector, TracingInspectorConfig},
 };
@@ -69,12 +71,24 @@ pub enum TraceKind {
         /// Whether the hash of the transaction is said.
         has_hash: bool,
     },
+    /// geth's JSON logger: lines of instructions and ends of calls. Only streamed.
+    Lines(GethDefaultTracingOptions),
+    /// How often each instruction was executed, and for how much gas, as reth counts it.
+    OpcodeGas,
     /// Parity's traces, with their place in the chain.
     Flat,
     /// Otterscan's internal operations.
     Operations,
     /// What it returned, or why it failed; nothing of its way there.
     Output,
+}
+
+impl TraceKind {
+    /// Lines as geth writes them if nothing else is asked for: with the stack, without memory.
+    #[must_use]
+    pub fn lines() -> Self {
+        Self::Lines(GethDefaultTracingOptions::default())
+    }
 }
 
 /// geth's default is the struct logger; an empty name is none.
@@ -89,7 +103,7 @@ fn is_struct_log(options: &GethDebugTracingOptions) -> bool {
 /// What a tracer saw.
 #[derive(Debug)]
 pub enum Traced {
-    /// For [`TraceKind::Geth`] and [`TraceKind::Replay`], as JSON.
+    /// For [`TraceKind::Geth`], [`TraceKind::Replay`] and [`TraceKind::OpcodeGas`], as JSON.
     Json(Json),
     /// For [`TraceKind::Flat`].
     Flat(Vec<LocalizedTransactionTrace>),
@@ -113,6 +127,7 @@ impl PartialEq for Json {
 #[derive(Debug)]
 pub(crate) enum Recipe {
     Steps(GethDefaultTracingOptions),
+    Lines(GethDefaultTracingOptions),
     Calls(CallConfig),
     Geth(GethDebugTracingOptions),
     Preimages,
@@ -120,6 +135,7 @@ pub(crate) enum Recipe {
     Js(js::Source),
     Mux(Vec<(String, Recipe)>),
     Replay { types: HashSet<TraceType>, has_hash: bool },
+    OpcodeGas,
     Flat,
     Operations,
     Output,
@@ -134,6 +150,8 @@ impl Recipe {
             TraceKind::Geth(options) if is_mux(&options) => Self::mux(options),
             TraceKind::Geth(options) => Self::geth(options),
             TraceKind::Replay { types, has_hash } => Ok(Self::Replay { types, has_hash }),
+            TraceKind::Lines(options) => Ok(Self::Lines(options)),
+            TraceKind::OpcodeGas => Ok(Self::OpcodeGas),
             TraceKind::Flat => Ok(Self::Flat),
             TraceKind::Operations => Ok(Self::Operations),
             TraceKind::Output => Ok(Self::Output),
@@ -242,6 +260,7 @@ impl Recipe {
         let limits = TraceLimits::default().set_max_recorded_bytes(Some(bytes_max));
         match self {
             Self::Steps(options) => Part::Steps(Box::new(StepLog::new(*options))),
+            Self::Lines(options) => Part::Steps(Box::new(StepLog::lines(*options))),
             Self::Calls(config) => {
                 Part::Calls(Box::new(Calls::new(*config, Arc::clone(undone), is_whole)))
             }
@@ -260,6 +279,7 @@ impl Recipe {
                 let config = TracingInspectorConfig::default_parity();
                 Part::Parity(Box::new(TracingInspector::new(config).with_limits(limits)))
             }
+            Self::OpcodeGas => Part::OpcodeGas(OpcodeGasInspector::new()),
             Self::Operations => Part::Operations(InternalOperationsInspector::default()),
             Self::Mux(_) => unreachable!("there is no mux within a mux"),
             Self::Output => unreachable!("nothing observes it"),
@@ -310,6 +330,7 @@ enum Part {
     Survey(Survey),
     Geth(Box<DebugInspector>),
     Parity(Box<TracingInspector>),
+    OpcodeGas(OpcodeGasInspector),
     Operations(InternalOperationsInspector),
     Preimages(Preimages),
     Script(script::Running),
@@ -443,6 +464,7 @@ impl Tracer {
             | Part::Calls(_)
             | Part::Survey(_)
             | Part::Parity(_)
+            | Part::OpcodeGas(_)
             | Part::Operations(_)
             | Part::Preimages(_)
             | Part::Script(_)

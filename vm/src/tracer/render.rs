@@ -6,11 +6,13 @@
 use alloy_primitives::map::HashMap;
 use alloy_rpc_types_eth::TransactionInfo;
 use alloy_rpc_types_trace::{
-    geth::GethDebugBuiltInTracerType, parity::TraceResultsWithTransactionHash,
+    geth::GethDebugBuiltInTracerType,
+    opcode::{OpcodeGas, TransactionOpcodeGas},
+    parity::TraceResultsWithTransactionHash,
 };
 use revm::{
     DatabaseRef,
-    bytecode::opcode,
+    bytecode::opcode::{self, OpCode},
     context::{
         BlockEnv, TxEnv,
         result::{HaltReason, ResultAndState},
@@ -109,10 +111,12 @@ fn needs_state(recipe: &Recipe) -> bool {
         Recipe::Mux(tracers) => tracers.iter().any(|(_, recipe)| needs_state(recipe)),
         Recipe::Replay { types, .. } => types.contains(&TraceType::StateDiff),
         Recipe::Steps(_)
+        | Recipe::Lines(_)
         | Recipe::Calls(_)
         | Recipe::Preimages
         | Recipe::Script(_)
         | Recipe::Js(_)
+        | Recipe::OpcodeGas
         | Recipe::Flat
         | Recipe::Operations
         | Recipe::Output => false,
@@ -195,6 +199,18 @@ impl Scene<'_> {
                     }),
                     None => json(&results),
                 }
+            }
+            (Recipe::OpcodeGas, Part::OpcodeGas(inspector)) => {
+                let mut opcode_gas: Vec<_> = inspector.opcode_iter().collect();
+                opcode_gas.sort_unstable_by_key(|(opcode, _)| opcode.get());
+                let shown = |(opcode, (count, gas_used)): (OpCode, (u64, u64))| OpcodeGas {
+                    opcode: opcode.to_string(),
+                    count,
+                    gas_used,
+                };
+                let opcode_gas = opcode_gas.into_iter().map(shown).collect();
+                let transaction_hash = self.info.hash.unwrap_or_default();
+                json(&TransactionOpcodeGas { transaction_hash, opcode_gas })
             }
             (Recipe::Flat, Part::Parity(inspector)) => {
                 let builder = std::mem::take::<TracingInspector>(inspector).into_parity_builder();

@@ -290,19 +290,25 @@ pub(super) fn slot<DB: Database>(
     }
 }
 
-/// Whether the instruction failed before it was executed: then the script sees the error with the
-/// step, and nothing else of it.
-pub(super) fn is_refused(ended: InstructionResult) -> bool {
-    matches!(
-        ended,
-        InstructionResult::OutOfGas
-            | InstructionResult::MemoryOOG
-            | InstructionResult::MemoryLimitOOG
-            | InstructionResult::InvalidOperandOOG
-            | InstructionResult::ReentrancySentryOOG
-            | InstructionResult::StackUnderflow
-            | InstructionResult::StackOverflow
-    )
+/// Whether the instruction failed before it was paid for and executed: then its error is seen with
+/// the step, and nothing else of it. In a static call geth refuses to execute a log and `TSTORE`,
+/// and to let anything else that writes be paid for.
+pub(super) fn is_refused(ended: InstructionResult, opcode: u8) -> bool {
+    use InstructionResult as R;
+    match ended {
+        R::OutOfGas
+        | R::MemoryOOG
+        | R::MemoryLimitOOG
+        | R::InvalidOperandOOG
+        | R::ReentrancySentryOOG
+        | R::StackUnderflow
+        | R::StackOverflow
+        | R::CallNotAllowedInsideStatic => true,
+        R::StateChangeDuringStaticCall => {
+            !matches!(opcode, opcode::LOG0..=opcode::LOG4 | opcode::TSTORE)
+        }
+        _ => false,
+    }
 }
 
 /// What the instruction calls with which selector, if it calls a contract with one.

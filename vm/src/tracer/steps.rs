@@ -6,6 +6,8 @@
 //! shown with `SLOAD` and `SSTORE` only, as it is after them; `limit` counts instructions, as
 //! execution-apis has it. Gas, outcome and return value come after the instructions, since only
 //! then they are known.
+//!
+//! The same steps are written as lines, each a JSON text, if they go to a file ([`super::lines`]).
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -20,12 +22,17 @@ use revm::{
         result::{ExecutionResult, HaltReason},
     },
     interpreter::{
-        FrameInput, InstructionResult, Interpreter, InterpreterAction, SuccessOrHalt,
+        FrameInput, InstructionResult, Interpreter, InterpreterAction, InterpreterResult,
+        SuccessOrHalt,
         interpreter_types::{InputsTr, Jumps, LoopControl, ReturnData},
     },
 };
 
-use super::text::{Part, Text};
+use super::{
+    calls::End,
+    lines::Lines,
+    text::{Part, Text},
+};
 use crate::{
     error::{Halt, OpcodeName},
     limits::TRACE_STEP_BYTES,
@@ -51,6 +58,8 @@ pub(super) struct StepLog {
     /// Storage that was shown so far.
     shown: AddressMap<OrdMap<B256, B256>>,
     refunds: Refunds,
+    /// If they are written as lines.
+    lines: Option<Lines>,
 }
 
 /// The refund of a transaction so far, as geth counts it: revm's frames begin at none.
@@ -81,18 +90,20 @@ struct Seen {
     bytes: Option<Arc<[u8]>>,
 }
 
-struct Step {
-    pc: usize,
-    opcode: u8,
-    depth: usize,
-    gas: u64,
-    gas_cost: u64,
-    refund: u64,
-    error: Option<String>,
-    stack_len: usize,
-    stack: Option<Vec<U256>>,
-    memory: Option<Arc<[u8]>>,
-    returned: Bytes,
+pub(super) struct Step {
+    pub(super) pc: usize,
+    pub(super) opcode: u8,
+    pub(super) depth: usize,
+    pub(super) gas: u64,
+    pub(super) gas_cost: u64,
+    pub(super) refund: u64,
+    /// How it has ended its frame, if it has.
+    pub(super) ended: Option<InstructionResult>,
+    pub(super) stack_len: usize,
+    pub(super) stack: Option<Vec<U256>>,
+    pub(super) memory_len: usize,
+    pub(super) memory: Option<Arc<[u8]>>,
+    pub(super) returned: Bytes,
     slot: Option<Touched>,
     storage: Option<OrdMap<B256, B256>>,
 }
@@ -107,17 +118,29 @@ struct Touched {
 
 impl StepLog {
     pub(super) fn new(options: GethDefaultTracingOptions) -> Self {
-        let mut text = Text::default();
-        text.push_text(r#"{"structLogs":["#);
+        let mut log = Self::empty(options);
+        log.text.push_text(r#"{"structLogs":["#);
+        log
+    }
+
+    /// One that writes lines; without storage, and with a limit of bytes.
+    pub(super) fn lines(options: GethDefaultTracingOptions) -> Self {
+        let lines = Lines::new(options.limit.unwrap_or(0));
+        let options = options.with_disable_storage(true).with_limit(0);
+        Self { lines: Some(lines), ..Self::empty(options) }
+    }
+
+    fn empty(options: GethDefaultTracingOptions) -> Self {
         Self {
             options,
             open: None,
             count: 0,
-            text,
+            text: Text::default(),
             has_steps: false,
             memory: None,
             shown: AddressMap::default(),
             refunds: Refunds::default(),
+            lines: None,
         }
     }
 
@@ -135,7 +158,7 @@ impl StepLog {
         // One that ended its frame before it began has no end.
         self.close();
         let limit = self.options.limit.unwrap_or(0);
-        if limit > 0 && self.count >= limit {
+        if limit > 0 && self.count >= limit || self.lines.as_ref().is_some_and(Lines::is_full) {
             return 0;
         }
         self.count += 1;
@@ -153,7 +176,6 @@ impl StepLog {
         } else {
             Bytes::new()
         };
-        let refund = self.refunds.now(depth, interpreter.gas.refunded());
         let slot = self.slot(opcode, stack, interpreter.input.target_address());
         self.open = Some(Step {
             pc: interpreter.bytecode.pc(),
@@ -161,10 +183,11 @@ impl StepLog {
             depth,
             gas: interpreter.gas.remaining(),
             gas_cost: 0,
-            refund,
-            error: None,
+            refund: 0,
+            ended: None,
             stack_len: stack.len(),
             stack: kept_stack,
+            memory_len: interpreter.memory.len(),
             memory,
             returned,
             slot,
@@ -213,12 +236,12 @@ impl StepLog {
     /// After an instruction; returns the bytes that stay recorded.
     pub(super) fn step_end(&mut self, interpreter: &mut Interpreter) -> usize {
         let Some(step) = &mut self.open else { return 0 };
-        let (cost, ended) = outcome(interpreter, step.gas);
-        step.gas_cost = cost;
-        step.error = ended.and_then(|ended| error_of(ended, step.opcode, step.stack_len));
-        let mut kept = 0;
+        (step.gas_cost, step.ended) = outcome(interpreter, step.gas);
+        // It is paid for, and with it the refund has changed, when geth looks.
+        step.refund = self.refunds.now(step.depth, interpreter.gas.refunded());
+        let (mut kept, has_failed) = (0, step.error().is_some());
         if let Some(slot) = &mut step.slot {
-            if slot.value.is_none() && step.error.is_none() {
+            if slot.value.is_none() && !has_failed {
                 slot.value = interpreter.stack.data().last().map(|value| B256::from(*value));
             }
             if let Some(value) = slot.value {
@@ -234,15 +257,28 @@ impl StepLog {
     /// Hands the text of the open step on to be written.
     fn close(&mut self) {
         let Some(step) = self.open.take() else { return };
+        if let Some(lines) = &mut self.lines {
+            return lines.step(step, &mut self.text);
+        }
         if std::mem::replace(&mut self.has_steps, true) {
             self.text.push_text(",");
         }
         step.show(&mut self.text);
     }
 
+    /// A call has ended; returns the fuel that it took.
+    pub(super) fn call_ends(&mut self, result: &InterpreterResult, fault: Option<Fault>) -> usize {
+        self.close();
+        let Some(lines) = &mut self.lines else { return 0 };
+        lines.call_ends(&End::new(result, fault), &mut self.text)
+    }
+
     /// The transaction has ended as `result`.
     pub(super) fn end(&mut self, result: &ExecutionResult) {
         self.close();
+        if self.lines.is_some() {
+            return;
+        }
         let (gas, failed) = (result.tx_gas_used(), !result.is_success());
         let tail = format!(r#"],"gas":{gas},"failed":{failed},"returnValue":"0x"#);
         self.text.push_text(&tail);
@@ -280,7 +316,13 @@ pub(super) fn error_of(ended: InstructionResult, opcode: u8, stack_len: usize) -
 }
 
 impl Step {
+    /// geth's words for its failure, if it failed.
+    pub(super) fn error(&self) -> Option<String> {
+        error_of(self.ended?, self.opcode, self.stack_len)
+    }
+
     fn show(self, text: &mut Text) {
+        let error = self.error();
         let Self { memory, returned, storage, .. } = self;
         let head = StructLog {
             pc: self.pc as u64,
@@ -291,7 +333,7 @@ impl Step {
             gas: self.gas,
             gas_cost: self.gas_cost,
             depth: self.depth as u64,
-            error: self.error,
+            error,
             stack: self.stack,
             refund_counter: (self.refund > 0).then_some(self.refund),
             ..StructLog::default()

@@ -2,13 +2,16 @@
 
 mod any_parameters;
 mod calls;
+mod dev_tokens;
 mod executions;
 mod logs;
 mod mining;
+mod opcode_gas;
 mod pool;
 mod proofs;
 mod reads;
 mod sending;
+mod standard_trace;
 mod state_debug;
 mod subscriptions;
 mod trace_chain;

@@ -36,7 +36,6 @@ pub(super) struct Begun {
     pc: usize,
     gas: u64,
     depth: usize,
-    refund: u64,
     stack: Vec<U256>,
     memory_len: usize,
     /// Where it may write to memory, and what was there.
@@ -180,7 +179,6 @@ impl Running {
             pc: interpreter.bytecode.pc(),
             gas: interpreter.gas.remaining(),
             depth,
-            refund: self.refunds.now(depth, interpreter.gas.refunded()),
             stack: stack.clone(),
             memory_len,
             overwritten,
@@ -198,6 +196,7 @@ impl Running {
     ) -> u64 {
         let Some(begun) = self.open.take() else { return 0 };
         let (cost, ended) = outcome(interpreter, begun.gas);
+        let refund = self.refunds.now(begun.depth, interpreter.gas.refunded());
         let error = match ended {
             Some(InstructionResult::Revert) => Some(REVERTED.to_owned()),
             Some(ended) => {
@@ -208,7 +207,8 @@ impl Running {
             }
             None => None,
         };
-        let was_refused = error.is_some() && ended.is_some_and(is_refused);
+        let was_refused =
+            error.is_some() && ended.is_some_and(|ended| is_refused(ended, begun.opcode));
         let mut fuel = 0;
         let mut tell = |running: &mut Self, hook, error: Option<&str>| {
             let mut sight = AtStep { begun: &begun, interpreter, context };
@@ -220,7 +220,7 @@ impl Running {
                     value(ctx, number(begun.gas))?,
                     value(ctx, number(cost))?,
                     value(ctx, begun.depth)?,
-                    value(ctx, number(begun.refund))?,
+                    value(ctx, number(refund))?,
                     value(ctx, error)?,
                 ])
             });

@@ -127,7 +127,8 @@ pub(crate) fn all() -> Vec<Row> {
             .on(2),
         cpu("fan-out 1 to 8, message", "fanout8"),
         cpu("tree of 1.1 M actors, actor", "skynet"),
-        cpu("spawn with first turn", "spawn").goal(Goal::AtMost(200.0)),
+        // The goal is that of an idle actor, which is how the design measured spawning.
+        cpu("spawn with first turn", "spawn"),
         row("the same, what of it the kernel spent", "CPU ns", of("spawn", "kernel_ns_per_op")),
         cpu("spawn of an idle actor, no turn", "spawn_idle").goal(Goal::AtMost(200.0)),
         row(
