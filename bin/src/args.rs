@@ -292,6 +292,9 @@ pub(crate) struct EvmArgs {
     /// Do not print what contracts say with `console.log`.
     #[arg(long, visible_alias = "no-console-log")]
     pub(crate) disable_console_log: bool,
+    /// Print the calls of each mined transaction and of each call, as a tree.
+    #[arg(long, visible_alias = "enable-trace-printing")]
+    pub(crate) print_traces: bool,
     /// The family of networks to be like.
     #[arg(short, long, value_enum, default_value_t = NetworkArg::Ethereum)]
     pub(crate) network: NetworkArg,

@@ -14,8 +14,8 @@ use alloy_signer_local::PrivateKeySigner;
 use anyhow::{Context, Result, bail, ensure};
 use evenkeel_chain::{DERIVATION_PATH, DevAccounts, MNEMONIC};
 use evenkeel_node::{
-    AdmissionConfig, Api, Config, Limits, LogConfig, LogForm, Mining, Node, Order, PoolConfig,
-    RpcConfig, bind, log_blocks, serve_on, start,
+    AdmissionConfig, Api, Config, Limits, LogConfig, LogForm, Mining, Node, Noting, Order,
+    PoolConfig, RpcConfig, bind, log_blocks, serve_on, start,
 };
 use evenkeel_runtime::{Class, Reply, Spawn, StopReason, System, ThreadsConfig, reply};
 use evenkeel_state::Options;
@@ -204,7 +204,7 @@ fn config(args: &DevArgs, accounts: &DevAccounts, keys: Vec<PrivateKeySigner>) -
         log: LogConfig {
             form: if args.display.json { LogForm::Json } else { LogForm::Text },
             is_on: !args.display.quiet,
-            has_console: !evm.disable_console_log,
+            noting: Noting { has_console: !evm.disable_console_log, has_calls: evm.print_traces },
         },
         auto_impersonate: args.wallet.auto_impersonate,
         is_clock_from_head: args.chain.timestamp.is_some(),

@@ -38,7 +38,6 @@ const LATER: &[Later] = &[
     later("max-persisted-states", PRUNING),
     later("prune-history", PRUNING),
     later("transaction-block-keeper", PRUNING),
-    Later { aliases: &["enable-trace-printing"], ..later("print-traces", "printing traces") },
     later("celo", "Celo"),
 ];
 

@@ -168,13 +168,13 @@ pub(crate) fn committed(
 
 /// What the executor notes for the log; it has a bound of its own.
 pub(crate) fn notes(log: &Arc<RequestLog>) -> BlockNoting {
-    let has_console = log.config().has_console;
+    let noting = log.config().noting;
     let log = Arc::clone(log);
     let keep = move |notes| {
         log.keep_notes(notes);
         Ok(())
     };
-    BlockNoting { to: Port::new(keep), has_console }
+    BlockNoting { to: Port::new(keep), noting }
 }
 
 /// The operator's commands, as the engine takes them.

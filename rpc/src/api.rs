@@ -9,7 +9,7 @@ use evenkeel_chain::{ChainSpec, Command, CommandError, Outcome};
 use evenkeel_mempool::{Admissions, BestTxs, Order, PendingFeed, PoolMessage};
 use evenkeel_runtime::{Address, Class, Port, Published, Reply, Spawn, System, Time};
 use evenkeel_state::Durable;
-use evenkeel_vm::{ConsoleCalls, Limits, Shadow};
+use evenkeel_vm::{CallNoting, Limits, Noting, Shadow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -170,23 +170,25 @@ impl Api {
         self.places.take(client, self.deadline(client), self.config.evm_timeout).await
     }
 
-    /// Who hears what a call says to the console, if anybody does.
-    pub(crate) fn console(&self) -> Option<Port<ConsoleCalls>> {
-        if !self.log.config().has_console || !self.log.is_on() {
+    /// What is noted of a call for the log, if anything is.
+    pub(crate) fn call_noting(&self) -> Option<CallNoting> {
+        let noting = self.log.config().noting;
+        if noting == Noting::default() || !self.log.is_on() {
             return None;
         }
         let (system, log) = (self.system.clone(), Arc::clone(&self.log));
-        Some(Port::new(move |calls| {
-            let Some(place) = log.place_for_console() else { return Ok(()) };
+        let to = Port::new(move |noted| {
+            let Some(place) = log.place_for_notes() else { return Ok(()) };
             let log = Arc::clone(&log);
             // By a process of its own: to understand and write 4,096 lines takes some ms.
             let writing = async move {
-                log.console(None, calls).await;
+                log.noted(None, noted).await;
                 drop(place);
             };
-            drop(system.spawn_future(Spawn::new("console", Class::Rpc), writing));
+            drop(system.spawn_future(Spawn::new("notes of a call", Class::Rpc), writing));
             Ok(())
-        }))
+        });
+        Some(CallNoting { to, noting })
     }
 
     /// What limits one execution asked for by `client`.

@@ -114,9 +114,9 @@ pub const LOG_TEXT_BYTES_MAX: usize = 1_024;
 /// Blocks that the request log shows of those that became durable at once (`anvil_mine` of many).
 pub const LOG_BLOCKS_MAX: u64 = 1_000;
 
-/// Bytes of what transactions said (`console.log`, why they failed) that wait until their block is
-/// durable: of 16 blocks that say all they may.
-pub const LOG_NOTES_BYTES_MAX: usize = 4 << 20;
+/// Bytes of what transactions said (`console.log`, why they failed, what they called) that wait
+/// until their block is durable: of 16 blocks that say all they may.
+pub const LOG_NOTES_BYTES_MAX: usize = 24 << 20;
 
 /// Bytes of a line of `console.log` that the request log shows.
 pub const LOG_CONSOLE_BYTES_MAX: usize = 4_096;
@@ -124,9 +124,9 @@ pub const LOG_CONSOLE_BYTES_MAX: usize = 4_096;
 /// Bytes of such lines of one block or of one call; those after them are counted.
 pub const LOG_CONSOLES_BYTES_MAX: usize = 256 << 10;
 
-/// Calls whose lines of `console.log` wait to be written: 4 MiB as they were heard. Those of more
-/// are left out and counted.
-pub const LOG_CONSOLES_WAITING_MAX: usize = 16;
+/// Calls whose lines wait to be written: 4 MiB of `console.log` as it was heard, 2 MiB of traces.
+/// Those of more are left out and counted.
+pub const LOG_CALLS_WAITING_MAX: usize = 16;
 
 /// Transactions of one block that the request log shows: nobody reads more, and a block may have
 /// tens of thousands.

@@ -5,6 +5,7 @@
 //! what finds it full is left out and counted.
 
 mod blocks;
+mod call_tree;
 mod console;
 mod date;
 mod notes;
@@ -21,7 +22,7 @@ use std::{
 
 use alloy_primitives::B256;
 use evenkeel_runtime::{checkpoint, consume};
-use evenkeel_vm::{BlockNotes, ConsoleCalls, TxNote};
+use evenkeel_vm::{BlockNotes, CallTree, ConsoleCalls, Noted, Noting, TxNote};
 use futures_util::task::AtomicWaker;
 use serde_json::json;
 
@@ -29,7 +30,7 @@ use crate::{
     api::Request,
     error::RpcError,
     limits::{
-        LOG_BYTES_MAX, LOG_CONSOLE_BYTES_MAX, LOG_CONSOLES_BYTES_MAX, LOG_CONSOLES_WAITING_MAX,
+        LOG_BYTES_MAX, LOG_CALLS_WAITING_MAX, LOG_CONSOLE_BYTES_MAX, LOG_CONSOLES_BYTES_MAX,
         LOG_TEXT_BYTES_MAX,
     },
 };
@@ -54,19 +55,22 @@ pub struct LogConfig {
     pub form: LogForm,
     /// Whether anything is written from the start.
     pub is_on: bool,
-    /// Whether `console.log` is printed.
-    pub has_console: bool,
+    /// Whether `console.log` and traces are printed.
+    pub noting: Noting,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { form: LogForm::Text, is_on: true, has_console: true }
+        let noting = Noting { has_console: true, has_calls: false };
+        Self { form: LogForm::Text, is_on: true, noting }
     }
 }
 
 /// Reductions (25 ns) charged for a line of `console.log`: 4 KB are decoded, formatted and escaped
 /// (guess).
 const CONSOLE_REDUCTIONS: u32 = 800;
+/// The same for a line of a trace (guess).
+const TRACE_REDUCTIONS: u32 = 200;
 
 /// Lines on their way to the operator.
 #[derive(Debug)]
@@ -77,7 +81,7 @@ pub struct RequestLog {
     filled: AtomicWaker,
     /// Of blocks that are not durable yet.
     notes: Mutex<Notes>,
-    /// Held once by each call whose lines of `console.log` wait to be written.
+    /// Held once by each call whose lines wait to be written.
     waiting: Arc<()>,
 }
 
@@ -169,19 +173,57 @@ impl RequestLog {
     }
 
     /// A place for the lines of one more call, to be held until they are written; `None` if
-    /// [`LOG_CONSOLES_WAITING_MAX`] wait, which counts an entry as left out. Calls that ask at the
+    /// [`LOG_CALLS_WAITING_MAX`] wait, which counts an entry as left out. Calls that ask at the
     /// same moment on other workers may each get the last one.
-    pub(crate) fn place_for_console(&self) -> Option<Arc<()>> {
-        if Arc::strong_count(&self.waiting) > LOG_CONSOLES_WAITING_MAX {
+    pub(crate) fn place_for_notes(&self) -> Option<Arc<()>> {
+        if Arc::strong_count(&self.waiting) > LOG_CALLS_WAITING_MAX {
             self.lock().left_out += 1;
             return None;
         }
         Some(Arc::clone(&self.waiting))
     }
 
-    /// Writes the lines of `console.log`, unindented as anvil does; of this transaction, if it is
-    /// one.
-    pub(crate) async fn console(&self, tx: Option<B256>, calls: ConsoleCalls) {
+    /// Writes what was noted of a call, or of this transaction: of a transaction the trace first,
+    /// as anvil does.
+    pub(crate) async fn noted(&self, tx: Option<B256>, noted: Noted) {
+        let Noted { console, calls } = noted;
+        if tx.is_some() {
+            self.calls(tx, &calls).await;
+            self.console(tx, console).await;
+        } else {
+            self.console(tx, console).await;
+            self.calls(tx, &calls).await;
+        }
+    }
+
+    /// Writes a trace.
+    async fn calls(&self, tx: Option<B256>, tree: &CallTree) {
+        if tree.is_empty() {
+            return;
+        }
+        let mut text = String::new();
+        for lines in call_tree::Lines::new(tree) {
+            if !self.is_on() {
+                return;
+            }
+            consume(TRACE_REDUCTIONS);
+            checkpoint().await;
+            text.push_str(&lines);
+        }
+        if tree.left_out > 0 {
+            let left_out = tree.left_out;
+            let _infallible = writeln!(text, "  ({left_out} calls, logs and slots left out)");
+        }
+        match self.config.form {
+            LogForm::Text => self.push(format_args!("Traces=\n{text}\n")),
+            LogForm::Json => {
+                self.object(&json!({ "event": "trace", "transaction": tx, "text": text }));
+            }
+        }
+    }
+
+    /// Writes the lines of `console.log`, unindented as anvil does.
+    async fn console(&self, tx: Option<B256>, calls: ConsoleCalls) {
         let ConsoleCalls { inputs, mut left_out } = calls;
         let mut text = String::new();
         for input in inputs {
@@ -308,11 +350,11 @@ mod tests {
     fn calls_that_wait_for_their_lines_are_bounded() {
         let log = RequestLog::new(LogConfig::default());
         let mut places: Vec<_> =
-            (0..LOG_CONSOLES_WAITING_MAX).map(|_| log.place_for_console()).collect();
-        assert!(places.iter().all(Option::is_some) && log.place_for_console().is_none());
+            (0..LOG_CALLS_WAITING_MAX).map(|_| log.place_for_notes()).collect();
+        assert!(places.iter().all(Option::is_some) && log.place_for_notes().is_none());
         assert_eq!(log.lock().left_out, 1);
         places.pop();
-        assert!(log.place_for_console().is_some());
+        assert!(log.place_for_notes().is_some());
     }
 
     /// Goal: foreign text cannot break the layout or speak to the terminal, nor be cut inside a

@@ -2,13 +2,15 @@
 //!
 //! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; three
 //! actors drive them: a `Call` per request, the one [`Executor`], and the canary [`Shadow`].
-//! revm's internals are named in `console.rs`, `slice.rs`, `suspended.rs`, `trace.rs`, `tracer/`,
-//! `collision.rs`, `constantinople.rs`, `grow.rs`, `long.rs` and `heavy.rs` only.
+//! revm's internals are named in `call_tree.rs`, `console.rs`, `noted.rs`, `slice.rs`,
+//! `suspended.rs`, `trace.rs`, `tracer/`, `collision.rs`, `constantinople.rs`, `grow.rs`, `long.rs`
+//! and `heavy.rs` only.
 
 mod actor;
 mod blake2;
 mod block;
 mod call;
+mod call_tree;
 mod collision;
 mod console;
 mod constantinople;
@@ -20,6 +22,7 @@ mod heavy;
 pub mod limits;
 mod long;
 mod names;
+mod noted;
 mod overlay;
 mod overrides;
 mod payload;
@@ -44,9 +47,12 @@ pub use block::{
     ExecError, ListedTxs, SingleJob, TxNote, block_rewards,
 };
 pub use call::{
-    AccessListed, CallJob, CallKind, CallOutcome, CallRun, CallStep, ReplayJob, ReplayRun,
-    TraceCall, TraceFrame, TraceItem, TraceJob, TracePiece, TraceRun, TraceStart, TraceStep,
-    Within,
+    AccessListed, CallJob, CallKind, CallNoting, CallOutcome, CallRun, CallStep, ReplayJob,
+    ReplayRun, TraceCall, TraceFrame, TraceItem, TraceJob, TracePiece, TraceRun, TraceStart,
+    TraceStep, Within,
+};
+pub use call_tree::{
+    CallTree, Excerpt, Said, SlotChange, TreeCall, TreeEnd, TreeItem, TreeKind, TreeLog,
 };
 pub use collision::StorageSearch;
 pub use console::{CONSOLE, ConsoleCalls};
@@ -55,6 +61,7 @@ pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
 pub use grounded::Ground;
 pub use heavy::{HeavyCall, HeavyResult, MovedPrecompiles};
 pub use limits::Limits;
+pub use noted::{Noted, Noting};
 pub use overlay::{Overlay, ReadError};
 pub use payload::{Payload, PayloadJob, PayloadRun, PayloadStep};
 pub use revert::Failure;

@@ -207,8 +207,26 @@ pub const CONSOLE_CALL_BYTES_MAX: usize = 4 * 1024;
 /// Bytes counted for one beside its input.
 pub const CONSOLE_CALL_BYTES: usize = 64;
 
-/// Transactions of a block of which is noted why they failed: nobody reads more at once.
-pub const NOTED_FAILURES_MAX: usize = 128;
+/// Bytes of the calls that are recorded of one transaction or call (`--print-traces`), with the
+/// indentation that they will have: as text twice as many at most, for hex.
+pub const TREE_BYTES_MAX: usize = 128 * 1024;
+/// The same of a block: they wait in memory until they are printed.
+pub const TREES_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a call's input, of its output or of a log that are recorded.
+pub const TREE_DATA_BYTES_MAX: usize = 4 * 1024;
+/// Bytes counted for a line beside its data.
+pub const TREE_ITEM_BYTES: usize = 128;
+/// Bytes counted for a slot that a call changed.
+pub const TREE_SLOT_BYTES: usize = 160;
+/// Bytes counted for each call around a line.
+pub const TREE_INDENT_BYTES: usize = 6;
+/// Slots recorded of one call: each change looks through them.
+pub const TREE_SLOTS_PER_CALL_MAX: usize = 64;
+const _: () = assert!(TREE_BYTES_MAX < TREES_BYTES_MAX);
+
+/// Transactions of a block of which is noted why they failed and what they called: nobody reads
+/// more at once.
+pub const NOTED_TXS_MAX: usize = 128;
 /// Bytes of why a transaction failed.
 pub const FAILURE_BYTES_MAX: usize = 1_024;
 

@@ -94,7 +94,7 @@ impl Failure {
 }
 
 /// As anvil shows what a contract reverted with; errors of its own as they are.
-fn said(output: &[u8]) -> String {
+pub(crate) fn said(output: &[u8]) -> String {
     match Reason::of(output, FAILURE_BYTES_MAX) {
         Some(Reason::Error(text)) => text,
         Some(Reason::Panic(code)) => format!("panic: {} ({code:#04x})", panic_text(code)),

@@ -37,10 +37,10 @@ use revm::{
 
 use crate::{
     collision::{Search, StorageSearch},
-    console::Listener,
     heavy::{HeavyCall, SlicedPrecompiles},
     limits::{UNDO_FUEL, UNDO_INLINE},
     long::{self, Fault, Progress},
+    noted::Notes,
 };
 
 /// revm's context with our resumable instructions' state in it.
@@ -238,8 +238,8 @@ pub(crate) struct Sliced {
     is_stepping: bool,
     /// Instructions ended while stepping.
     steps: u64,
-    /// Who hears calls of the console, of one transaction after another.
-    pub(crate) console: Option<Box<Listener>>,
+    /// Who hears what executions say, of one transaction after another.
+    pub(crate) notes: Option<Box<Notes>>,
 }
 
 type MachineHandler<DB, I> =
@@ -253,7 +253,7 @@ impl Sliced {
             is_offloaded: false,
             is_stepping: false,
             steps: 0,
-            console: None,
+            notes: None,
         }
     }
 
@@ -276,6 +276,9 @@ impl Sliced {
         assert!(self.running.is_none(), "one transaction at a time");
         evm.ctx.set_tx(tx);
         evm.ctx.chain.clear();
+        if let Some(notes) = &mut self.notes {
+            notes.begins(false);
+        }
         self.begin_validated(evm).map_err(|error| self.give_up(evm, error))
     }
 
@@ -320,6 +323,9 @@ impl Sliced {
         assert!(self.running.is_none(), "one transaction at a time");
         evm.ctx.set_tx(tx);
         evm.ctx.chain.clear();
+        if let Some(notes) = &mut self.notes {
+            notes.begins(true);
+        }
         let mut handler = MachineHandler::<DB, I>::default();
         let initial = InitialAndFloorGas::new(0, 0);
         let mut gas = handler.tx_gas(evm, &initial);
@@ -370,8 +376,8 @@ impl Sliced {
                     self.is_offloaded = true;
                     return Ok(Slice::Offload(call));
                 }
-                if let Some(listener) = &mut self.console {
-                    listener.hear(&init, &evm.ctx);
+                if let Some(notes) = &mut self.notes {
+                    notes.frame_begins(&init, &evm.ctx);
                 }
                 let Some(result) = evm.push(init)? else {
                     if let Some(search) = Search::before(evm.frame_stack.get(), &evm.ctx) {
@@ -381,10 +387,6 @@ impl Sliced {
                 };
                 evm.precompiles.forget();
                 *fuel = fuel.saturating_sub(result.gas().total_gas_spent());
-                if evm.frame_stack.index().is_none() {
-                    // A transfer, or a transaction to a precompile: there is no frame to return to.
-                    return self.end(evm, result).map(Slice::Done);
-                }
                 result
             } else {
                 if *fuel == 0 {
@@ -396,18 +398,7 @@ impl Sliced {
                     }
                     continue;
                 }
-                let action = match evm.ctx.chain.ending.take() {
-                    None if self.is_stepping => {
-                        // No fuel: it ends after the first instruction, all of which cost gas.
-                        *fuel = 0;
-                        let action = evm.run(&mut 0);
-                        self.steps += u64::from(!evm.ctx.chain.is_in_instruction());
-                        action
-                    }
-                    None => evm.run(fuel),
-                    ending => ending,
-                };
-                let Some(action) = action else { continue };
+                let Some(action) = self.run_top(evm, fuel) else { continue };
                 let checkpoint = evm.frame_stack.get().checkpoint;
                 if !undo_some(&mut evm.ctx, checkpoint, (&action, fuel)) {
                     evm.ctx.chain.ending = Some(action);
@@ -427,10 +418,43 @@ impl Sliced {
                     ItemOrResult::Result(result) => result,
                 }
             };
+            if let Some(notes) = &mut self.notes {
+                notes.frame_ends(&result, &evm.ctx);
+            }
+            if evm.frame_stack.index().is_none() {
+                // A transfer, or a transaction to a precompile: there is no frame to return to.
+                return self.end(evm, result).map(Slice::Done);
+            }
             if let Some(result) = evm.frame_return_result(result)? {
                 return self.end(evm, result).map(Slice::Done);
             }
         }
+    }
+
+    /// Runs the frame on top, or takes the end that it has come to already.
+    fn run_top<DB: Database, I>(
+        &mut self,
+        evm: &mut Machine<DB, I>,
+        fuel: &mut u64,
+    ) -> Option<InterpreterAction>
+    where
+        Machine<DB, I>: Frames<DB>,
+    {
+        let action = match evm.ctx.chain.ending.take() {
+            None if self.is_stepping => {
+                // No fuel: it ends after the first instruction, all of which cost gas.
+                *fuel = 0;
+                let action = evm.run(&mut 0);
+                self.steps += u64::from(!evm.ctx.chain.is_in_instruction());
+                action
+            }
+            None => evm.run(fuel),
+            ending => ending,
+        };
+        if let Some(notes) = &mut self.notes {
+            notes.frame_ran(&evm.ctx);
+        }
+        action
     }
 
     /// Whether every instruction ends its slice; the next may begin with any fuel above 0.
@@ -478,7 +502,7 @@ impl Sliced {
 
     /// Drops the transaction and everything it did.
     pub(crate) fn cancel<DB: Database, I>(&mut self, evm: &mut Machine<DB, I>) {
-        *self = Self { console: self.console.take(), ..Self::new() };
+        *self = Self { notes: self.notes.take(), ..Self::new() };
         evm.ctx.chain.clear();
         evm.precompiles.forget();
         evm.ctx.local_mut().clear();

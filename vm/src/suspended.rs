@@ -29,11 +29,11 @@ use revm::{
 
 use crate::{
     collision::StorageSearch,
-    console::{ConsoleCalls, Listener},
     constantinople,
     grow::{self, growing},
     heavy::{HeavyResult, MovedPrecompiles, SlicedPrecompiles},
     long::{self, Fault, Progress},
+    noted::{Noted, Notes, Noting},
     overlay::Overlay,
     slice::{ExecutionError, Frames, Machine, Slice, Sliced, VmContext},
 };
@@ -281,16 +281,21 @@ impl<DB: Database, I> Suspended<DB, I> {
         }
     }
 
-    /// Whether calls of the console are heard from here on.
-    pub(crate) fn listen(&mut self, is_listening: bool) {
-        let listener = is_listening.then(|| Box::new(Listener::new()));
-        self.get_mut().sliced.console = listener;
+    /// What is noted from here on.
+    pub(crate) fn note(&mut self, noting: Noting) {
+        self.get_mut().sliced.notes = Notes::new(noting);
     }
 
-    /// Takes the calls of the console that were heard since the last time.
-    pub(crate) fn take_console(&mut self) -> ConsoleCalls {
-        let listener = self.get_mut().sliced.console.as_mut();
-        listener.map(|listener| listener.take()).unwrap_or_default()
+    /// Records no more calls from here on.
+    pub(crate) fn end_calls(&mut self) {
+        if let Some(notes) = &mut self.get_mut().sliced.notes {
+            notes.end_calls();
+        }
+    }
+
+    /// Takes what was noted since the last time.
+    pub(crate) fn take_noted(&mut self) -> Noted {
+        self.get_mut().sliced.notes.as_mut().map(|notes| notes.take()).unwrap_or_default()
     }
 
     /// What stopped the last frame that failed.

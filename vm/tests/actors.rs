@@ -39,7 +39,7 @@ fn job(code: Vec<u8>, deadline: Option<Time>) -> CallJob {
         block_overrides: None,
         kind: CallKind::Call,
         limits: Limits { deadline, timeout: TIMEOUT, ..Limits::default() },
-        console: None,
+        notes: None,
     }
 }
 

@@ -36,7 +36,7 @@ fn job(kind: CallKind, request: TransactionRequest) -> CallJob {
         block_overrides: None,
         kind,
         limits: Limits::default(),
-        console: None,
+        notes: None,
     }
 }
 

@@ -213,7 +213,7 @@ fn call(
         block_overrides: None,
         kind,
         limits: Limits::default(),
-        console: None,
+        notes: None,
     };
     let mut run = CallRun::new(job)?;
     loop {

@@ -1,4 +1,5 @@
-//! What transactions and calls say beside their results: to the console, and why they failed.
+//! What transactions and calls say beside their results: to the console, why they failed, and what
+//! they called.
 
 #[path = "common/chain.rs"]
 mod chain;
@@ -12,10 +13,18 @@ use chain::{
 use evenkeel_chain::Fork;
 use evenkeel_runtime::Port;
 use evenkeel_vm::{
-    CONSOLE, CallKind, CallRun, ConsoleCalls, Failure, Step, TxNote,
+    CONSOLE, CallKind, CallNoting, CallRun, ConsoleCalls, Failure, Noted, Noting, Step, TxNote,
     limits::{CONSOLE_BYTES_MAX, CONSOLE_CALL_BYTES, CONSOLE_CALL_BYTES_MAX},
 };
 use revm::bytecode::opcode as op;
+
+const CONSOLE_ONLY: Noting = Noting { has_console: true, has_calls: false };
+
+/// One call of the console.
+fn said(input: &[u8]) -> Noted {
+    let console = ConsoleCalls { inputs: vec![Bytes::copy_from_slice(input)], left_out: 0 };
+    Noted { console, ..Noted::default() }
+}
 
 /// Copies its input to memory, calls the console with it, and goes on with `rest`.
 fn telling(rest: &[u8]) -> Vec<u8> {
@@ -51,7 +60,7 @@ fn a_block_notes_what_its_transactions_say() {
     let told = |text: &str| Some(Failure::Told(text.to_owned()));
     let note = |index, input: &[u8], failure| TxNote {
         index,
-        console: ConsoleCalls { inputs: vec![Bytes::copy_from_slice(input)], left_out: 0 },
+        noted: said(input),
         failure,
     };
     let expected = vec![
@@ -64,7 +73,7 @@ fn a_block_notes_what_its_transactions_say() {
     let mut hashes = Vec::new();
     for fuel in [1, u64::MAX] {
         let mut run = build(&tip, &spec, (attributes(&tip), txs.clone()));
-        run.note_txs(true);
+        run.note_txs(CONSOLE_ONLY);
         let block = finish(&mut run, fuel).expect("it builds").expect("it is not empty");
         hashes.push(block.block.hash);
         assert_eq!(run.take_notes(), expected, "fuel {fuel}");
@@ -83,16 +92,17 @@ fn a_call_is_heard_once_and_within_bounds() {
         let keeping = Arc::clone(&heard);
         let mut job = call_of(kind, Some(30_000_000), account(7), [(account(7), code.into())]);
         job.request.input = Bytes::from(input).into();
-        job.console = Some(Port::new(move |calls| {
-            keeping.lock().expect("no panic under it").push(calls);
+        let to = Port::new(move |noted: Noted| {
+            keeping.lock().expect("no panic under it").push(noted);
             Ok(())
-        }));
+        });
+        job.notes = Some(CallNoting { to, noting: CONSOLE_ONLY });
         let mut run = CallRun::new(job).expect("a good call");
         while let Step::More { .. } = run.step(3_000) {}
-        run.tell_console();
+        run.tell_notes();
         std::mem::take(&mut *heard.lock().expect("no panic under it"))
     };
-    let once = ConsoleCalls { inputs: vec![Bytes::from_static(b"hello")], left_out: 0 };
+    let once = said(b"hello");
     for kind in [CallKind::Call, CallKind::EstimateGas] {
         for rest in [&[op::STOP][..], &REVERTING] {
             let all = heard(kind.clone(), telling(rest), b"hello".to_vec());
@@ -104,7 +114,7 @@ fn a_call_is_heard_once_and_within_bounds() {
     // Without an end: until its gas is gone.
     let code = [&[op::JUMPDEST][..], &telling(&[op::PUSH0, op::JUMP])].concat();
     let all = heard(CallKind::Call, code, vec![7; CONSOLE_CALL_BYTES_MAX + 1]);
-    let [ConsoleCalls { inputs, left_out }] = &all[..] else { panic!("told once") };
+    let [Noted { console: ConsoleCalls { inputs, left_out }, .. }] = &all[..] else { panic!("told once") };
     assert_eq!(inputs.len(), CONSOLE_BYTES_MAX / (CONSOLE_CALL_BYTES_MAX + CONSOLE_CALL_BYTES));
     assert!(inputs.iter().all(|input| input.len() == CONSOLE_CALL_BYTES_MAX) && *left_out > 1_000);
 }

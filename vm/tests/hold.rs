@@ -52,7 +52,7 @@ fn job(kind: CallKind, codes: &[Vec<u8>], deadline: Option<Time>) -> CallJob {
         block_overrides: None,
         kind,
         limits: Limits { deadline, timeout: Duration::from_millis(40), ..Limits::default() },
-        console: None,
+        notes: None,
     }
 }
 

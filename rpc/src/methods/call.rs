@@ -193,7 +193,7 @@ impl Asked {
             block_overrides: self.overrides.block.map(|block| *block),
             kind,
             limits,
-            console: api.console(),
+            notes: api.call_noting(),
         })
     }
 }

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256};
 use evenkeel_chain::{Height, Receipt, SealedBlock};
 use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::Durable;
-use evenkeel_vm::Failure;
+use evenkeel_vm::{Failure, limits::NOTED_TXS_MAX};
 use serde::Serialize;
 use serde_json::json;
 
@@ -83,18 +83,25 @@ async fn write_new(
         let height = Height::new(number);
         let block = now.chain.block(height)?.ok_or_else(header_not_found)?;
         let receipts = now.chain.receipts(height)?.ok_or_else(header_not_found)?;
-        let failures = write_console(log, &block).await;
+        let failures = write_notes(log, &block).await;
         write_block(log, &block, &receipts, failures);
     }
     Ok(())
 }
 
-/// Writes what the transactions of `block` said to the console; returns why some failed.
-async fn write_console(log: &RequestLog, block: &SealedBlock) -> Failures {
+/// Writes what was noted of the transactions of `block`; returns why some failed.
+async fn write_notes(log: &RequestLog, block: &SealedBlock) -> Failures {
     let mut failures = Failures::new();
     for note in log.take_notes(block.hash) {
         failures.extend(note.failure.map(|failure| (note.index, failure)));
-        log.console(block.txs.get(note.index).map(|tx| *tx.hash()), note.console).await;
+        log.noted(block.txs.get(note.index).map(|tx| *tx.hash()), note.noted).await;
+    }
+    let left_out = block.txs.len().saturating_sub(NOTED_TXS_MAX);
+    if log.config.noting.has_calls && left_out > 0 {
+        match log.config.form {
+            LogForm::Text => log.push(format_args!("({left_out} traces left out)\n")),
+            LogForm::Json => log.object(&json!({ "event": "leftOut", "traces": left_out })),
+        }
     }
     failures
 }

@@ -5,15 +5,17 @@ use std::collections::VecDeque;
 use alloy_primitives::B256;
 use evenkeel_vm::{
     BlockNotes, Failure, TxNote,
-    limits::{CONSOLE_BYTES_MAX, CONSOLE_CALL_BYTES, FAILURE_BYTES_MAX, NOTED_FAILURES_MAX},
+    limits::{
+        CONSOLE_BYTES_MAX, CONSOLE_CALL_BYTES, FAILURE_BYTES_MAX, NOTED_TXS_MAX, TREES_BYTES_MAX,
+    },
 };
 
 use crate::limits::LOG_NOTES_BYTES_MAX;
 
 // Any block's notes have room, and whatever is shown of it is noted.
-const _: () = assert!(CONSOLE_BYTES_MAX < LOG_NOTES_BYTES_MAX);
-const _: () = assert!(NOTED_FAILURES_MAX * (FAILURE_BYTES_MAX + 100) < LOG_NOTES_BYTES_MAX);
-const _: () = assert!(crate::limits::LOG_TXS_MAX <= NOTED_FAILURES_MAX);
+const _: () = assert!(CONSOLE_BYTES_MAX + TREES_BYTES_MAX < LOG_NOTES_BYTES_MAX / 2);
+const _: () = assert!(NOTED_TXS_MAX * (FAILURE_BYTES_MAX + 100) < LOG_NOTES_BYTES_MAX / 2);
+const _: () = assert!(crate::limits::LOG_TXS_MAX <= NOTED_TXS_MAX);
 
 /// Notes in the order of their blocks' execution.
 #[derive(Debug, Default)]
@@ -46,13 +48,13 @@ impl Notes {
 
 fn size_bytes(notes: &BlockNotes) -> usize {
     let of_tx = |note: &TxNote| {
-        let inputs = note.console.inputs.iter();
+        let inputs = note.noted.console.inputs.iter();
         let console = inputs.map(|input| input.len() + CONSOLE_CALL_BYTES).sum::<usize>();
         let failure = match &note.failure {
             Some(Failure::Told(reason)) => reason.len(),
             Some(Failure::Silent) | None => 0,
         };
-        size_of::<TxNote>() + console + failure
+        size_of::<TxNote>() + console + note.noted.calls.size_bytes() + failure
     };
     size_of::<BlockNotes>() + notes.txs.iter().map(of_tx).sum::<usize>()
 }

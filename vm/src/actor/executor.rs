@@ -40,6 +40,7 @@ use crate::{
     block::{BlockNotes, BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError, TxNote},
     heavy::{HeavyCall, HeavyResult},
     limits::{CANDIDATE_BLOCKS_MAX, LOADED_REDUCTIONS, Limits},
+    noted::Noting,
     shadow::LiveBlock,
 };
 
@@ -63,8 +64,8 @@ pub struct ExecutorPorts {
 pub struct BlockNoting {
     /// Gets the notes of each block that has some, once it is executed; it may never become final.
     pub to: Port<BlockNotes>,
-    /// Whether calls of the console are among them.
-    pub has_console: bool,
+    /// What is among them, beside why transactions fail.
+    pub noting: Noting,
 }
 
 impl BlockNoting {
@@ -262,7 +263,7 @@ impl Executor {
         match run {
             Ok(mut run) => {
                 if let Some(noting) = &self.ports.notes {
-                    run.note_txs(noting.has_console);
+                    run.note_txs(noting.noting);
                 }
                 self.work = Work::Running(BlockWork::new(run, purpose));
                 Flow::More

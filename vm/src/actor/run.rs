@@ -166,7 +166,7 @@ impl Run for CallRun {
         self.whereabouts()
     }
     fn over(&mut self) {
-        self.tell_console();
+        self.tell_notes();
     }
 }
 

@@ -1,13 +1,13 @@
-//! What transactions say beside their receipts: to the console, and why they failed. Pure.
+//! What transactions say beside their receipts, and why they failed. Pure.
 
 use alloy_primitives::B256;
 use revm::context::result::ExecutionResult;
 
 use super::{observer::Observer, run::BlockRun};
 use crate::{
-    console::ConsoleCalls,
-    limits::NOTED_FAILURES_MAX,
+    limits::NOTED_TXS_MAX,
     long::Fault,
+    noted::{Noted, Noting},
     overlay::Overlay,
     revert::Failure,
     slice::{Frames, Machine},
@@ -27,18 +27,17 @@ pub struct BlockNotes {
 pub struct TxNote {
     /// Its place in the block.
     pub index: usize,
-    /// Its calls of the console.
-    pub console: ConsoleCalls,
-    /// Why it failed, if it did and is among the first [`NOTED_FAILURES_MAX`].
+    /// What was heard of it; its calls only if it is among the first [`NOTED_TXS_MAX`].
+    pub noted: Noted,
+    /// Why it failed, if it did and is among them too.
     pub failure: Option<Failure>,
 }
 
 impl BlockRun {
-    /// Notes from here on why transactions fail, and if `has_console` what they say to the console;
-    /// of all of them together as much as of one call.
-    pub fn note_txs(&mut self, has_console: bool) {
+    /// Notes from here on why transactions fail, and what `noting` asks for.
+    pub fn note_txs(&mut self, noting: Noting) {
         self.notes = Some(Vec::new());
-        self.evm().listen(has_console);
+        self.evm().note(noting);
     }
 
     /// What was noted, in order.
@@ -56,13 +55,16 @@ where
         if self.notes.is_none() {
             return;
         }
-        let (index, console) = (self.body.txs.len(), self.evm().take_console());
-        let is_noted = index < NOTED_FAILURES_MAX;
+        let (index, noted) = (self.body.txs.len(), self.evm().take_noted());
+        let is_noted = index < NOTED_TXS_MAX;
+        if index + 1 == NOTED_TXS_MAX {
+            self.evm().end_calls();
+        }
         let failure = is_noted.then(|| Failure::of(result, fault)).flatten();
         if let Some(notes) = &mut self.notes
-            && (failure.is_some() || !console.is_empty())
+            && (failure.is_some() || !noted.is_empty())
         {
-            notes.push(TxNote { index, console, failure });
+            notes.push(TxNote { index, noted, failure });
         }
     }
 }

@@ -11,8 +11,8 @@ use super::{
     single::{Single, output_of},
 };
 use crate::{
-    console::ConsoleCalls,
     error::{CallError, InvalidCall},
+    noted::{Noted, Noting},
     overlay::Overlay,
     step::Step,
     suspended::Suspended,
@@ -35,8 +35,8 @@ pub(super) struct Estimate {
     low: u64,
     /// With this gas limit it succeeds, once the highest was tried.
     high: u64,
-    /// What the attempt with the highest said to the console; the others would repeat it.
-    console: ConsoleCalls,
+    /// What the attempt with the highest said; the others would repeat it.
+    noted: Noted,
 }
 
 /// Which gas limit is being tried.
@@ -82,18 +82,18 @@ impl Estimate {
             if is_transfer { (Attempt::Transfer, TRANSFER_GAS) } else { (Attempt::Highest, high) };
         let single = attempt_with(&prepared, gas);
         let evm = Suspended::new(prepared.setup.clone(), overlay, ());
-        Ok(Self { evm, prepared, attempt, single, low: 0, high, console: ConsoleCalls::default() })
+        Ok(Self { evm, prepared, attempt, single, low: 0, high, noted: Noted::default() })
     }
 
     pub(super) fn evm(&mut self) -> &mut Suspended<Overlay> {
         &mut self.evm
     }
 
-    /// Takes what the call said to the console, also in an attempt that is broken off.
-    pub(super) fn take_console(&mut self) -> ConsoleCalls {
+    /// Takes what the call said, also in an attempt that is broken off.
+    pub(super) fn take_noted(&mut self) -> Noted {
         match self.attempt {
-            Attempt::Highest if self.console.is_empty() => self.evm.take_console(),
-            _ => std::mem::take(&mut self.console),
+            Attempt::Highest if self.noted.is_empty() => self.evm.take_noted(),
+            _ => std::mem::take(&mut self.noted),
         }
     }
 
@@ -104,8 +104,8 @@ impl Estimate {
             Step::Done(result) => result,
         };
         if matches!(self.attempt, Attempt::Highest) {
-            self.console = self.evm.take_console();
-            self.evm.listen(false);
+            self.noted = self.evm.take_noted();
+            self.evm.note(Noting::default());
         }
         // The next attempt starts from the same state.
         self.evm.finalize();

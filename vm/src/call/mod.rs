@@ -14,7 +14,7 @@ mod traced;
 
 pub use access_list::AccessListed;
 pub use replayed::{ReplayJob, ReplayRun, Within};
-pub use run::{CallJob, CallKind, CallOutcome, CallRun, CallStep};
+pub use run::{CallJob, CallKind, CallNoting, CallOutcome, CallRun, CallStep};
 pub(crate) use scripted::{Piece, Scripted};
 pub(crate) use single::{Single, output_of};
 pub use streamed::{TraceFrame, TracePiece};

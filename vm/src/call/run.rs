@@ -19,10 +19,10 @@ use super::{
     traced::{Order, TracedTx},
 };
 use crate::{
-    console::ConsoleCalls,
     error::CallError,
     heavy::HeavyResult,
     limits::{Limits, TRACE_BYTES_MAX},
+    noted::{Noted, Noting},
     overlay::Overlay,
     step::Step,
     suspended::{Suspended, Whereabouts},
@@ -47,9 +47,17 @@ pub struct CallJob {
     pub kind: CallKind,
     /// What it may use.
     pub limits: Limits,
-    /// Who is told its calls of the console, if anybody is; of an estimate's attempts the first's,
-    /// of a trace none.
-    pub console: Option<Port<ConsoleCalls>>,
+    /// Who is told what it says beside its result, if anybody is; of an estimate's attempts the
+    /// first's, of a trace nothing.
+    pub notes: Option<CallNoting>,
+}
+
+/// What is noted of a call, and for whom.
+pub struct CallNoting {
+    /// Gets it once, when the call has ended, if there is something.
+    pub to: Port<Noted>,
+    /// What.
+    pub noting: Noting,
 }
 
 /// What is asked of a call.
@@ -85,7 +93,7 @@ pub type CallStep = Step<Result<CallOutcome, CallError>>;
 /// A call in the middle of its execution.
 pub struct CallRun {
     kind: Kind,
-    console: Option<Port<ConsoleCalls>>,
+    notes: Option<Port<Noted>>,
 }
 
 enum Kind {
@@ -102,8 +110,8 @@ impl CallRun {
     ///
     /// The request contradicts itself, asks for what is not there, or the state cannot be read.
     pub fn new(job: CallJob) -> Result<Self, CallError> {
-        let CallJob { view, header, spec, request, kind, limits, console, .. } = job;
-        let is_listening = console.is_some();
+        let CallJob { view, header, spec, request, kind, limits, notes, .. } = job;
+        let noting = notes.as_ref().map(|notes| notes.noting).unwrap_or_default();
         let (state_overrides, block_overrides) =
             (job.state_overrides, job.block_overrides.map(Arc::new));
         let mut prepared =
@@ -120,12 +128,12 @@ impl CallRun {
             CallKind::Call => {
                 let Prepared { setup, tx, facts, .. } = prepared;
                 let mut evm = Suspended::new(setup, overlay, ());
-                evm.listen(is_listening);
+                evm.note(noting);
                 Kind::Call { evm, single: Box::new(Single::new(tx, &facts)) }
             }
             CallKind::EstimateGas => {
                 let mut estimate = Estimate::new(overlay, prepared, limits.gas_cap, gas_limit)?;
-                estimate.evm().listen(is_listening);
+                estimate.evm().note(noting);
                 Kind::Estimate(Box::new(estimate))
             }
             CallKind::Trace(options) => {
@@ -140,19 +148,19 @@ impl CallRun {
                 Kind::AccessList(Box::new(Lister::new(setup, overlay, (tx, facts))))
             }
         };
-        Ok(Self { kind, console })
+        Ok(Self { kind, notes: notes.map(|notes| notes.to) })
     }
 
-    /// Says to who listens what the call said to the console; to be called when it has ended.
-    pub fn tell_console(&mut self) {
-        let Some(console) = &self.console else { return };
-        let calls = match &mut self.kind {
-            Kind::Call { evm, .. } => evm.take_console(),
-            Kind::Estimate(estimate) => estimate.take_console(),
+    /// Says to who listens what the call said; to be called when it has ended.
+    pub fn tell_notes(&mut self) {
+        let Some(to) = &self.notes else { return };
+        let noted = match &mut self.kind {
+            Kind::Call { evm, .. } => evm.take_noted(),
+            Kind::Estimate(estimate) => estimate.take_noted(),
             Kind::Trace(_) | Kind::AccessList(_) => return,
         };
-        if !calls.is_empty() && console.send(calls).is_err() {
-            tracing::debug!("nobody listens to the console any more");
+        if !noted.is_empty() && to.send(noted).is_err() {
+            tracing::debug!("nobody takes notes of calls any more");
         }
     }
 

@@ -141,6 +141,6 @@ pub fn call_of(
         block_overrides: None,
         kind,
         limits: Limits::default(),
-        console: None,
+        notes: None,
     }
 }
