@@ -7,6 +7,7 @@ use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use alloy_primitives::Address;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::styling};
+use clap_complete::Shell;
 use evenkeel_chain::{
     Fork,
     limits::{GENESIS_NUMBER_MAX, GENESIS_TIMESTAMP_MAX},
@@ -82,6 +83,12 @@ pub(crate) enum Command {
         /// Print one snapshot and end.
         #[arg(long)]
         once: bool,
+    },
+    /// Write a script to stdout with which a shell completes commands and flags.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
     },
 }
 

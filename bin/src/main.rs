@@ -19,9 +19,9 @@ mod test;
 mod top;
 mod whole_file;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
-use anyhow::{Error, Result};
+use anyhow::{Context as _, Error, Result};
 use args::{Cli, Command, DbCommand};
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
@@ -60,7 +60,15 @@ fn run() -> Result<()> {
         }
         Some(Command::Test(args)) => test::run(args),
         Some(Command::Top { url, once }) => top::run(&url, once),
+        Some(Command::Completions { shell }) => completions(shell),
     }
+}
+
+/// Writes what `shell` reads to complete the flags that are there: not those that are refused.
+fn completions(shell: clap_complete::Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "evenkeel", &mut script);
+    std::io::stdout().write_all(&script).context("cannot write to stdout")
 }
 
 /// Takes `-1` after a flag as its value, so that the answer is that it is out of range, and not

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod chain_file;
+mod completions;
 mod console;
 mod keystore;
 mod otlp;
