@@ -16,6 +16,7 @@ use crate::{
     error::RpcError,
     limits::{JOIN_INLINE_BYTES_MAX, PIECE_BYTES_MIN},
     quota::Taken,
+    session::SubscriptionId,
 };
 
 /// The result of a call.
@@ -218,8 +219,8 @@ pub struct Streamed {
     pub(crate) rest: TextStream,
     /// What follows that.
     pub(crate) end: &'static str,
-    /// Whether it is a notification.
-    pub(crate) is_notice: bool,
+    /// Whose notification it is, if it is one.
+    pub(crate) notice_of: Option<SubscriptionId>,
 }
 
 /// An answer or a notification on its way to a connection.

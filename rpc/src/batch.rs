@@ -84,7 +84,7 @@ impl<D: Dispatch> Batch<D> {
                 Some((piece, (batch, ready)))
             });
         let (rest, end) = (TextStream::of(rest), "]");
-        Some(Reply::Streamed(Streamed { id: None, pieces, rest, end, is_notice: false }))
+        Some(Reply::Streamed(Streamed { id: None, pieces, rest, end, notice_of: None }))
     }
 
     /// The next piece, once answers are streamed; `ready` are those that follow.

@@ -143,8 +143,8 @@ impl<D: Dispatch> Calls<D> {
                             envelope::begin_result(pieces.text(), Some(&id));
                             pieces.extend(first);
                             let (id, pieces) = (Some(id.into_owned()), pieces.finish());
-                            let (end, is_notice) = (ANSWER_END, false);
-                            let streamed = Streamed { id, pieces, rest, end, is_notice };
+                            let (end, notice_of) = (ANSWER_END, None);
+                            let streamed = Streamed { id, pieces, rest, end, notice_of };
                             return Some(Reply::Streamed(streamed));
                         }
                         Ok(Begun::Whole(text)) => Ok(text),

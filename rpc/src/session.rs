@@ -125,9 +125,14 @@ impl Session {
         Ok(id)
     }
 
-    /// Ends a subscription; false if there is none of this id.
+    /// Ends a subscription; false if there is none of this id. What it streams and has not begun to
+    /// send is not sent.
     pub fn close(&self, id: &SubscriptionId) -> bool {
         let ended = self.line.subscriptions().as_mut().and_then(|live| live.remove(id));
+        let waiting = self.line.queue().remove_notices(*id);
+        // Outside the lock: work ends with it.
+        drop(waiting);
+        self.line.emptied.wake();
         ended.is_some()
     }
 
@@ -199,7 +204,8 @@ impl Outbox {
     /// [`Closed`] if the connection is gone.
     pub(crate) fn stream(&self, begin: &str, rest: TextStream) -> Result<(), Closed> {
         let pieces = vec![Bytes::from(self.head("result") + begin)];
-        self.line.stream(Streamed { id: None, pieces, rest, end: "}}}", is_notice: true })
+        let notice_of = Some(self.id);
+        self.line.stream(Streamed { id: None, pieces, rest, end: "}}}", notice_of })
     }
 
     /// True if nothing will be sent any more.
@@ -267,7 +273,8 @@ impl Queue {
     }
 
     fn push(&mut self, message: Outgoing) {
-        let is_worked = matches!(&message, Outgoing::Streamed(streamed) if !streamed.is_notice);
+        let is_worked =
+            matches!(&message, Outgoing::Streamed(streamed) if streamed.notice_of.is_none());
         self.streams += usize::from(is_worked);
         self.bytes += message.len();
         self.together.0.fetch_add(message.len(), Ordering::Relaxed);
@@ -279,6 +286,21 @@ impl Queue {
         self.bytes -= message.len();
         self.together.0.fetch_sub(message.len(), Ordering::Relaxed);
         Some(message)
+    }
+
+    /// Removes the notifications of a subscription that are streamed.
+    fn remove_notices(&mut self, id: SubscriptionId) -> VecDeque<Outgoing> {
+        let is_its = |message: &Outgoing| match message {
+            Outgoing::Streamed(streamed) => streamed.notice_of == Some(id),
+            Outgoing::Whole(_) => false,
+        };
+        let messages = std::mem::take(&mut self.messages);
+        let (removed, kept): (VecDeque<_>, _) = messages.into_iter().partition(is_its);
+        self.messages = kept;
+        let bytes = removed.iter().map(Outgoing::len).sum::<usize>();
+        self.bytes -= bytes;
+        self.together.0.fetch_sub(bytes, Ordering::Relaxed);
+        removed
     }
 
     /// Takes no more, for the first reason there was.

@@ -73,5 +73,5 @@ pub use simulate::{
 pub use slice::{ExecutionError, Slice};
 pub use step::Step;
 pub use suspended::{Setup, Suspended, Whereabouts};
-pub use tracer::{Json, TraceKind, Traced};
+pub use tracer::{Json, TraceKind, Traced, wrong_option};
 pub use witness::{Witness, WitnessJob, WitnessRun, WitnessStep};

@@ -313,7 +313,9 @@ fn what_is_wrong_with_a_script_is_said() {
     };
     let result = "result: function () { return 1; }";
     for (script, expected) in [
-        ("{ step: ", "SyntaxError: "),
+        ("{ step: ", " (line 1, column 9)"),
+        ("{\n  é: 'é', step: function () { 1 + ; },\n}", " (line 2, column 35)"),
+        ("{ a: 1 b: 2 }", " (line 1, column 8)"),
         ("{ result: function () {} }", "trace object must expose a function fault()"),
         ("null + {}", "trace object must expose a function result()"),
         (
@@ -323,7 +325,7 @@ fn what_is_wrong_with_a_script_is_said() {
         ("notATracer", "no tracer is named notATracer"),
         (
             "{ fault: function () {}, result: function () { return 2n; } }",
-            "a number that ends with n is not known to tracers (expected bigInt(..), as in geth)",
+            "expected bigInt(..), as in geth) (line 1, column 55)",
         ),
         ("not.a.tracer", "ReferenceError: not is not defined"),
     ] {

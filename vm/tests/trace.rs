@@ -387,7 +387,8 @@ fn streamed(mut run: TraceRun) -> (Vec<Vec<u8>>, usize) {
         let before = pieces.len();
         pieces.extend(std::iter::from_fn(|| run.take_piece()).map(|piece| match piece {
             TracePiece::Text(text) => Vec::from(text),
-            TracePiece::Flat { .. } | TracePiece::End => panic!("it is text"),
+            TracePiece::Between => Vec::new(),
+            TracePiece::Flat { .. } => panic!("it is text"),
         }));
         bytes_max = bytes_max.max(pieces[before..].iter().map(Vec::len).sum());
         match step {

@@ -12,6 +12,8 @@ use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingO
 use evenkeel_chain::{Height, SealedBlock};
 use evenkeel_state::Durable;
 use evenkeel_vm::{TraceCall, TraceFrame, TraceItem, TraceJob, TraceKind, TraceStart, Within};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::{
     call::{self, Asked},
@@ -24,7 +26,7 @@ use crate::{
     answer::Answer,
     api::{Api, Request},
     error::RpcError,
-    params::{Object, Params, refuse},
+    params::{Arg, Object, Params, Refusal, refuse},
     places::Place,
     position::{self, At, header_not_found},
 };
@@ -288,15 +290,38 @@ pub(super) fn pending() -> RpcError {
     RpcError::server("tracing on top of pending is not supported")
 }
 
+/// Options of a trace; geth's defaults if there are none.
+pub(super) fn geth_options(
+    params: &Params<'_>,
+    index: usize,
+) -> Result<GethDebugTracingOptions, RpcError> {
+    let options = params.optional::<Options<GethDebugTracingOptions>>(index)?;
+    Ok(options.map(|Options(options)| options).unwrap_or_default())
+}
+
+/// Options of a trace; says of a member of another type what was expected and what was found.
+struct Options<T>(T);
+
+impl<T: DeserializeOwned> Arg for Options<T> {
+    fn parse(raw: &RawValue) -> Result<Self, Refusal> {
+        let refusal = match Object::parse(raw) {
+            Ok(Object(options)) => return Ok(Self(options)),
+            Err(refusal) => refusal,
+        };
+        let value = serde_json::from_str(raw.get());
+        let wrong = value.ok().and_then(|value| evenkeel_vm::wrong_option(&value));
+        Err(wrong.map_or(refusal, Refusal::from))
+    }
+}
+
 fn options(params: &Params<'_>, index: usize) -> Result<TraceKind, RpcError> {
-    let options = params.optional::<Object<GethDebugTracingOptions>>(index)?;
-    Ok(TraceKind::Geth(options.map(|Object(options)| options).unwrap_or_default()))
+    Ok(TraceKind::Geth(geth_options(params, index)?))
 }
 
 fn call_options(
     params: &Params<'_>,
     index: usize,
 ) -> Result<GethDebugTracingCallOptions, RpcError> {
-    let options = params.optional::<Object<GethDebugTracingCallOptions>>(index)?;
-    Ok(options.map(|Object(options)| options).unwrap_or_default())
+    let options = params.optional::<Options<GethDebugTracingCallOptions>>(index)?;
+    Ok(options.map(|Options(options)| options).unwrap_or_default())
 }

@@ -94,8 +94,8 @@ pub(super) async fn block(api: &Arc<Api>, request: Request<'_>) -> Answered {
         loop {
             match tracing.next().await? {
                 Some(TracePiece::Text(text)) => files.write(&api.system, &text).await?,
-                Some(TracePiece::End) => break,
-                Some(TracePiece::Flat { .. }) | None => return Err(traced::wrong_kind()),
+                Some(TracePiece::Between) | None => break,
+                Some(TracePiece::Flat { .. }) => return Err(traced::wrong_kind()),
             }
         }
         files.end(&api.system).await?;

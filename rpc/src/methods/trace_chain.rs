@@ -6,7 +6,8 @@
 //! A notification is streamed, and a block is traced when the one before has been taken, in a
 //! place and a time of its own. Blocks are read as the chain has them then. What goes wrong before
 //! a block has any text is told in the place of its traces, and is the end; later the connection is
-//! broken off, as with answers that are streamed (`docs/adr/0013`).
+//! broken off, as with answers that are streamed (`docs/adr/0013`). Who ends the subscription
+//! within a block gets the transaction under way, and an error in the place of the others.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::{
     client::Client,
     error::RpcError,
     executions::Method,
-    params::{Object, Params},
+    params::Params,
     position::{self, At},
     render::{Answered, answer},
     session::Outbox,
@@ -47,9 +48,9 @@ pub(super) fn subscribe(api: &Arc<Api>, request: Request<'_>) -> Answered {
             "end block (#{end}) needs to come after start block (#{start})"
         )));
     }
-    let options = params.optional::<Object<GethDebugTracingOptions>>(3)?;
-    let options = options.map(|Object(options)| options).unwrap_or_default();
+    let options = debug_trace::geth_options(&params, 3)?;
     traced_text::timeout(api, &options)?;
+    TraceKind::Geth(options.clone()).check()?;
     let chain = ChainTraces { api: Arc::clone(api), client: request.client.clone(), end, options };
     let id = session.open(move |_, outbox| chain.run(start, outbox.within("debug")).boxed())?;
     answer(&id)

@@ -153,13 +153,31 @@ impl Tracing {
         poll_fn(|cx| self.shared.poll_next(cx)).await.transpose()
     }
 
-    fn poll_text(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RpcError>>> {
-        let text = |piece| match piece {
-            TracePiece::Text(text) => Ok(text),
-            TracePiece::Flat { .. } | TracePiece::End => Err(traced::wrong_kind()),
-        };
-        self.shared.poll_next(cx).map(|piece| piece.map(|piece| piece.and_then(text)))
+    /// The next text. Where `may_end` says so it ends before the next transaction.
+    fn poll_text(
+        &self,
+        cx: &mut Context<'_>,
+        may_end: impl Fn() -> bool,
+    ) -> Poll<Option<Result<Next, RpcError>>> {
+        loop {
+            let piece = ready!(self.shared.poll_next(cx));
+            return Poll::Ready(Some(match piece {
+                Some(Ok(TracePiece::Between)) if !may_end() => continue,
+                Some(Ok(TracePiece::Between)) => Ok(Next::End),
+                Some(Ok(TracePiece::Text(text))) => Ok(Next::Text(text)),
+                Some(Ok(TracePiece::Flat { .. })) => Err(traced::wrong_kind()),
+                Some(Err(error)) => Err(error),
+                None => return Poll::Ready(None),
+            }));
+        }
     }
+}
+
+/// What comes next of traces that are text.
+enum Next {
+    Text(Bytes),
+    /// The traces end here, before the next transaction.
+    End,
 }
 
 /// Starts traces and streams their text.
@@ -174,12 +192,29 @@ pub(super) async fn streamed(
 ) -> Result<Answer, RpcError> {
     let who = (request.client, traced::method(request)?);
     let tracing = Tracing::start(api, who, (Some(place), job, frame));
-    let mut stream = TextStream::new(move |cx| tracing.poll_text(cx));
+    let mut stream = TextStream::new(move |cx| {
+        let next = ready!(tracing.poll_text(cx, || false));
+        Poll::Ready(next.map(|next| next.map(Next::text)))
+    });
     stream.wait().await?;
     Ok(Answer::Stream(stream))
 }
 
+impl Next {
+    fn text(self) -> Bytes {
+        match self {
+            Self::Text(text) => text,
+            Self::End => Bytes::from_static(ENDED.as_bytes()),
+        }
+    }
+}
+
+/// What follows the traces of a block that nobody wants any more, within the object that has them.
+const ENDED: &str =
+    r#"],"error":{"code":-32000,"message":"the subscription ended within this block"}"#;
+
 /// Starts traces of a block; their text, which has begun, and what comes when all of it is taken.
+/// Who drops that gets the transaction under way, and [`ENDED`].
 ///
 /// # Errors
 ///
@@ -193,15 +228,16 @@ pub(super) async fn of_block(
     let asked = (Some(place), job, TraceFrame::Block);
     let tracing = Tracing::start(api, (client, method), asked);
     let (done, taken) = reply();
-    let mut done = Some(done);
+    let mut under_way = Some((tracing, done));
     let mut stream = TextStream::new(move |cx| {
-        let piece = ready!(tracing.poll_text(cx));
-        if piece.is_none()
-            && let Some(done) = done.take()
+        let Some((tracing, done)) = &under_way else { return Poll::Ready(None) };
+        let next = ready!(tracing.poll_text(cx, || done.is_cancelled()));
+        if matches!(next, None | Some(Ok(Next::End)))
+            && let Some((_, done)) = under_way.take()
         {
             done.send(());
         }
-        Poll::Ready(piece)
+        Poll::Ready(next.map(|next| next.map(Next::text)))
     });
     stream.wait().await?;
     Ok((stream, taken))

@@ -134,7 +134,7 @@ where
             match message {
                 Outgoing::Whole(text) => self.whole(text).await?,
                 Outgoing::Streamed(streamed) => {
-                    let is_notice = streamed.is_notice;
+                    let is_notice = streamed.notice_of.is_some();
                     self.streamed(streamed).await?;
                     if !is_notice {
                         self.line.streamed();

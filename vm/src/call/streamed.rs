@@ -29,7 +29,7 @@ pub enum TraceFrame {
     },
     /// It is a list of lists, which have so many traces.
     Lists(Vec<usize>),
-    /// Each trace is a text by itself, and [`TracePiece::End`] comes after it.
+    /// Each trace is a text by itself.
     Apart,
 }
 
@@ -38,6 +38,9 @@ pub enum TraceFrame {
 pub enum TracePiece {
     /// Text; all pieces one after the other are JSON.
     Text(Bytes),
+    /// Another trace follows, for [`TraceFrame::Block`] and [`TraceFrame::Apart`]. With `]` instead
+    /// of it the traces of a block are JSON too.
+    Between,
     /// The traces of one transaction, for [`TraceKind::Flat`](crate::TraceKind::Flat). They have no
     /// frame.
     Flat {
@@ -46,8 +49,6 @@ pub enum TracePiece {
         /// Bytes that were recorded for them.
         bytes: usize,
     },
-    /// A trace has ended, for [`TraceFrame::Apart`].
-    End,
 }
 
 impl TracePiece {
@@ -56,8 +57,8 @@ impl TracePiece {
     pub fn size_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
+            Self::Between => 0,
             Self::Flat { bytes, .. } => *bytes,
-            Self::End => 0,
         }
     }
 }
@@ -136,6 +137,9 @@ impl Streamed {
     /// A trace follows: of the transaction with this hash, if it has been signed.
     pub(super) fn begin(&mut self, hash: Option<B256>) {
         let before = if std::mem::replace(&mut self.has_traces, true) { ',' } else { '[' };
+        if before == ',' && matches!(self.frame, Frame::Block | Frame::Apart) {
+            self.pieces.push_back(TracePiece::Between);
+        }
         match &mut self.frame {
             Frame::Bare | Frame::Apart => {}
             Frame::Block => {
@@ -170,10 +174,8 @@ impl Streamed {
             }
             None => {}
         }
-        match self.frame {
-            Frame::Block => self.push("}"),
-            Frame::Apart => self.pieces.push_back(TracePiece::End),
-            Frame::Bare | Frame::List { .. } | Frame::Lists { .. } => {}
+        if matches!(self.frame, Frame::Block) {
+            self.push("}");
         }
     }
 

@@ -12,6 +12,7 @@ mod evmdis;
 mod inspect;
 mod js;
 mod lines;
+mod options;
 mod preimages;
 mod prestate_legacy;
 mod render;
@@ -19,7 +20,7 @@ mod script;
 mod steps;
 mod text;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use alloy_primitives::{
     Bytes,
@@ -28,8 +29,8 @@ use alloy_primitives::{
 use alloy_rpc_types_eth::AccessList;
 use alloy_rpc_types_trace::{
     geth::{
-        CallConfig, GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions,
-        GethDefaultTracingOptions, mux::MuxConfig,
+        CallConfig, GethDebugBuiltInTracerType, GethDebugTracerConfig, GethDebugTracerType,
+        GethDebugTracingOptions, GethDefaultTracingOptions, mux::MuxConfig,
     },
     otterscan::InternalOperation,
     parity::{LocalizedTransactionTrace, TraceType},
@@ -50,6 +51,7 @@ use crate::{
 pub(crate) use calls::Undone;
 use calls::{Calls, Survey};
 pub(crate) use js::stoppable;
+pub use options::wrong_option;
 use preimages::Preimages;
 pub(crate) use render::{Rendered, Unrendered, Written};
 use script::Script;
@@ -88,6 +90,15 @@ impl TraceKind {
     #[must_use]
     pub fn lines() -> Self {
         Self::Lines(GethDefaultTracingOptions::default())
+    }
+
+    /// Whether there is such a tracer, with such options. Of a user's script only that it is one.
+    ///
+    /// # Errors
+    ///
+    /// As a trace would end.
+    pub fn check(&self) -> Result<(), CallError> {
+        Recipe::new(self.clone()).map(drop)
     }
 }
 
@@ -177,22 +188,23 @@ impl Recipe {
                 return Err(CallError::Unsupported(Unsupported::Tracer(name)));
             }
             Some(GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::CallTracer)) => {
-                let config = options.tracer_config.into_call_config();
-                return config.map(Self::Calls).map_err(|error| config_error(error.to_string()));
+                let config = options.tracer_config.clone().into_call_config();
+                return config
+                    .map(Self::Calls)
+                    .map_err(|error| wrong_config(&options.tracer_config, &error));
             }
             Some(GethDebugTracerType::BuiltInTracer(_)) | None => {}
         }
         match DebugInspector::new(options.clone()) {
             Ok(_) => Ok(Self::Geth(options)),
-            Err(error) => Err(config_error(error.to_string())),
+            Err(error) => Err(wrong_config(&options.tracer_config, &error)),
         }
     }
 
     fn mux(options: GethDebugTracingOptions) -> Result<Self, CallError> {
-        let MuxConfig(named) = options
-            .tracer_config
-            .into_mux_config()
-            .map_err(|error| config_error(error.to_string()))?;
+        let config = options.tracer_config;
+        let MuxConfig(named) =
+            config.clone().into_mux_config().map_err(|error| wrong_config(&config, &error))?;
         let mut tracers = Vec::with_capacity(named.len());
         for (tracer, config) in named {
             let tracer_config = config.unwrap_or_default();
@@ -294,6 +306,11 @@ fn is_mux(options: &GethDebugTracingOptions) -> bool {
 
 fn config_error(text: String) -> CallError {
     CallError::Invalid(InvalidCall::TracerConfig(text))
+}
+
+/// Why the options of a tracer are refused: in our words if it is the type of one.
+fn wrong_config(config: &GethDebugTracerConfig, error: &dyn fmt::Display) -> CallError {
+    config_error(options::wrong_config(&config.0).unwrap_or_else(|| error.to_string()))
 }
 
 fn limited(inspector: DebugInspector, limits: TraceLimits) -> DebugInspector {

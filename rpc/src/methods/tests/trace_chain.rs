@@ -86,6 +86,12 @@ fn a_chain_of_traces_ends_with_its_subscriber() {
         (json!(["traceChain", "0x3", "0x3"]), -32_000, "needs to come after start block (#3)"),
         (json!(["traceChain", "0x1", "0x9"]), -32_000, "block #9 not found"),
         (json!(["traceChain", "0x1", "0x2", { "timeout": "x" }]), -32_602, "expected a duration"),
+        (json!(["traceChain", "0x1", "0x2", { "tracer": "odd" }]), -32_000, "is named odd"),
+        (
+            json!(["traceChain", "0x1", "0x2", { "tracer": 5 }]),
+            -32_602,
+            "tracer: expected text, found the number 5",
+        ),
         (json!(["newHeads"]), -32_601, "no \"newHeads\" subscription in debug namespace"),
     ] {
         let refused = world.call_on(Some(&socket.session), "debug_subscribe", &params.to_string());
@@ -96,12 +102,17 @@ fn a_chain_of_traces_ends_with_its_subscriber() {
     let all = json!(["traceChain", "0x1", "0x4"]);
     assert_eq!(world.err("debug_subscribe", &all.to_string()).0, -32_001);
 
-    let odd = json!(["traceChain", "0x1", "0x4", { "tracer": "odd" }]);
-    subscribe(&mut world, &socket, &odd);
+    subscribe(&mut world, &socket, &all);
+    let first = next(&mut world, &socket).expect("a notification");
+    world.rollback(2);
+    assert_eq!(read(&mut world, first)["params"]["result"]["block"], "0x2");
     let note = next(&mut world, &socket).expect("a notification");
     let note = read(&mut world, note);
-    assert!(note["params"]["error"]["message"].is_string(), "{note}");
+    assert_eq!(note["params"]["error"]["message"], "block #3 not found");
     assert!(next(&mut world, &socket).is_none(), "it is the end");
+    for _ in 0..2 {
+        world.mine(&[vec![]]);
+    }
 
     let id = subscribe(&mut world, &socket, &all);
     let first = next(&mut world, &socket).expect("a notification");
@@ -111,10 +122,40 @@ fn a_chain_of_traces_ends_with_its_subscriber() {
     assert_eq!(read(&mut world, first)["params"]["result"]["block"], "0x2");
     assert!(next(&mut world, &socket).is_none(), "no other block");
 
+    let id = subscribe(&mut world, &socket, &all);
+    world.sim.run_until_idle();
+    let params = json!([id]).to_string();
+    assert!(world.call_on(Some(&socket.session), "debug_unsubscribe", &params).is_ok());
+    assert!(next(&mut world, &socket).is_none(), "what has not begun to be sent is not");
+    assert_eq!(world.api.places.gauge().running, 0);
+
     subscribe(&mut world, &socket, &all);
     world.sim.run_until_idle();
     assert_eq!(world.api.places.gauge().running, 1);
     socket.line.end();
     world.sim.run_until_idle();
+    assert_eq!(world.api.places.gauge().running, 0);
+}
+
+/// Goal: a block of which something is sent when its subscription ends is sent up to the end of the
+/// transaction under way, as JSON that says so, and is not worked further.
+#[test]
+fn a_block_under_way_ends_with_the_transaction_under_way() {
+    let mut world = world(83, &counter());
+    world.mine(&vec![vec![]; 3]);
+    let socket = Socket::new(&world);
+    let id = subscribe(&mut world, &socket, &json!(["traceChain", "0x1", "0x2"]));
+    let under_way = next(&mut world, &socket).expect("a notification");
+    let params = json!([id]).to_string();
+    assert!(world.call_on(Some(&socket.session), "debug_unsubscribe", &params).is_ok());
+    world.sim.run_until_idle();
+    let note = read(&mut world, under_way);
+    let result = &note["params"]["result"];
+    assert_eq!((&note["params"]["subscription"], &result["block"]), (&id, &json!("0x2")));
+    let whole = world.ok("debug_traceBlockByNumber", r#"["0x2"]"#);
+    let whole = whole.as_array().expect("traces");
+    assert_eq!(result["traces"].as_array().expect("traces")[..], whole[..1]);
+    assert_eq!(result["error"]["message"], "the subscription ended within this block");
+    assert!(next(&mut world, &socket).is_none());
     assert_eq!(world.api.places.gauge().running, 0);
 }

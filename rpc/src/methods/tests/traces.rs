@@ -457,3 +457,42 @@ fn places_of_slow_readers_are_bounded() {
         assert_eq!(world.api.places.gauge().running, 0);
     }
 }
+
+/// Goal: an option of another type is named, with what was expected and what was found.
+#[test]
+fn wrong_options_are_named() {
+    let mut world = world(79, &counter());
+    let block = world.mine(&[vec![]]);
+    let hash = block.txs[0].hash();
+    for (options, expected) in [
+        (json!({ "tracer": 5 }), "invalid argument 1: tracer: expected text, found the number 5"),
+        (json!({ "tracer": ["a"] }), "tracer: expected text, found a list"),
+        (json!({ "timeout": 5 }), "timeout: expected text, found the number 5"),
+        (
+            json!({ "disableStack": "yes" }),
+            "disableStack: expected true or false, found the text \"yes\"",
+        ),
+        (json!({ "limit": -1 }), "limit: expected a whole number, 0 or more, found the number -1"),
+        (
+            json!("callTracer"),
+            "invalid argument 1: expected an object, found the text \"callTracer\"",
+        ),
+        (
+            json!({ "tracer": "callTracer", "tracerConfig": { "onlyTopCall": 1 } }),
+            "tracerConfig.onlyTopCall: expected true or false, found the number 1",
+        ),
+        (
+            json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": "on" } }),
+            "tracerConfig.diffMode: expected true or false, found the text \"on\"",
+        ),
+        (
+            json!({ "tracer": "muxTracer", "tracerConfig": [] }),
+            "tracerConfig: expected an object, found a list",
+        ),
+    ] {
+        let (_, said) = world.err("debug_traceTransaction", &json!([hash, options]).to_string());
+        assert!(said.contains(expected), "{options}: {said}");
+    }
+    let (_, said) = world.err("debug_traceCall", r#"[{}, "latest", { "txIndex": "one" }]"#);
+    assert!(said.ends_with("txIndex: expected a quantity (hex with 0x), found the text \"one\""));
+}

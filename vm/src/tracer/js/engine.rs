@@ -23,13 +23,16 @@ use rquickjs::{
 };
 use scoped_tls_hkt::scoped_thread_local;
 
-use super::{Source, host};
+use super::{Place, Source, host};
 use crate::limits::{
     JS_HEAP_BYTES_MAX, JS_STACK_BYTES_MAX, JS_THROWN_BYTES_MAX, JS_UNITS_PER_HOOK_MAX,
 };
 
 /// Where the hooks are kept among the script's own names; no identifier is written like that.
 const HOOKS: &str = "evenkeel hooks";
+
+/// How the engine names the script.
+const SCRIPT: &str = "tracer";
 
 /// geth's `log`, `db`, `bigInt` and so on.
 const PRELUDE: &str = include_str!("prelude.js");
@@ -93,21 +96,34 @@ impl Engine {
         let context = builder.build(&runtime).map_err(|error| error.to_string())?;
         let mut engine =
             Self { context, looks: Arc::clone(&looks), has_step: false, has_frames: false };
-        let has_setup;
-        (has_setup, engine.has_step, engine.has_frames) = engine.within(None, |ctx| {
+        let mut place = None;
+        let begun = engine.within(None, |ctx| {
             let prelude: Function<'_> = ctx.eval(PRELUDE)?;
             let begin: Function<'_> = prelude.call((host::object(ctx, &looks)?,))?;
             // As geth's engine reads it.
             let mut sloppy = EvalOptions::default();
             sloppy.strict = false;
+            sloppy.filename = Some(SCRIPT.to_owned());
             // A comment may be its last line.
             let code = format!("({}\n)", source.code);
-            let script: rquickjs::Value<'_> = ctx.eval_with_options(code, sloppy)?;
+            let script: rquickjs::Result<rquickjs::Value<'_>> = ctx.eval_with_options(code, sloppy);
+            let script = script.map_err(|error| {
+                if !error.is_exception() {
+                    return error;
+                }
+                let thrown = ctx.catch();
+                place = place_of(&thrown, &source.code);
+                ctx.throw(thrown)
+            })?;
             let hooks: Object<'_> = begin.call((script,))?;
             let has = (hooks.get("hasSetup")?, hooks.get("hasStep")?, hooks.get("hasFrames")?);
             ctx.globals().set(HOOKS, hooks)?;
             Ok(has)
-        })?;
+        });
+        let place = place.map(|place| place.to_string()).unwrap_or_default();
+        let has_setup;
+        (has_setup, engine.has_step, engine.has_frames) =
+            begun.map_err(|reason| reason + &place)?;
         if has_setup {
             let config = Arc::clone(&source.config);
             engine.call::<()>("setup", |ctx| Ok(vec![(*config).into_js(ctx)?]))?;
@@ -172,6 +188,28 @@ impl Engine {
 
 /// What a hook is called with.
 pub(super) type Arguments<'js> = Vec<rquickjs::Value<'js>>;
+
+/// Where in the script its syntax is wrong, if that is what was thrown.
+fn place_of(thrown: &rquickjs::Value<'_>, code: &str) -> Option<Place> {
+    let error = thrown.as_exception()?;
+    let name: Option<String> = error.get("name").ok();
+    if name.as_deref() != Some("SyntaxError") {
+        return None;
+    }
+    // Its first line: `at tracer:1:2`.
+    let stack = error.stack()?;
+    let (_, at) = stack.lines().next()?.split_once(&format!("{SCRIPT}:"))?;
+    let (line, column) = at.split_once(':')?;
+    let (line, column) = (line.trim().parse::<usize>().ok()?, column.trim().parse::<usize>().ok()?);
+    // What comes after the script is the bracket that it is put in.
+    let Some(text) = code.split('\n').nth(line.checked_sub(1)?) else {
+        return Some(Place::of(code, code.len()));
+    };
+    // In bytes from 1, after the other bracket in the first line.
+    let before = column.saturating_sub(if line == 1 { 2 } else { 1 });
+    let before = &text[..text.floor_char_boundary(before)];
+    Some(Place { line, column: before.chars().count() + 1 })
+}
 
 /// What was thrown, as the language says it.
 fn thrown(caught: CaughtError<'_>) -> String {

@@ -13,7 +13,7 @@ mod engine;
 mod hooks;
 mod host;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use alloy_primitives::{Address, Bytes, U256, map::AddressSet};
 use alloy_rpc_types_eth::TransactionInfo;
@@ -87,8 +87,9 @@ impl Running {
     /// It is no tracer, or throws.
     pub(super) fn start(&mut self, precompiles: &AddressSet) -> Result<(), CallError> {
         if self.engine.is_none() {
-            if has_native_number(&self.source.code) {
-                return Err(config_error(NATIVE_NUMBER.to_owned()));
+            let code = &self.source.code;
+            if let Some(at) = native_number(code) {
+                return Err(config_error(format!("{NATIVE_NUMBER}{}", Place::of(code, at))));
             }
             self.precompiles = Arc::new(precompiles.clone());
             self.engine = Some(Engine::start(&self.source).map_err(config_error)?);
@@ -149,11 +150,41 @@ impl Running {
 
 const NATIVE_NUMBER: &str = "SyntaxError: a number that ends with n is not known to tracers (expected bigInt(..), as in geth)";
 
-/// Whether a number of the language's own, of any size, is written somewhere, in text or not.
-fn has_native_number(code: &str) -> bool {
+/// Where a number of the language's own, of any size, is written, in text or not.
+fn native_number(code: &str) -> Option<usize> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
     let words = code.as_bytes().split(|&byte| !is_part(byte));
-    words.into_iter().any(|word| matches!(word, [b'0'..=b'9', .., b'n']))
+    let mut at = 0;
+    for word in words {
+        if matches!(word, [b'0'..=b'9', .., b'n']) {
+            return Some(at);
+        }
+        at += word.len() + 1;
+    }
+    None
+}
+
+/// Where in a script; both count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    line: usize,
+    column: usize,
+}
+
+impl Place {
+    /// Of the byte `at`, where a character begins.
+    fn of(code: &str, at: usize) -> Self {
+        let before = &code[..at];
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.matches('\n').count() + 1;
+        Self { line, column: before[start..].chars().count() + 1 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " (line {}, column {})", self.line, self.column)
+    }
 }
 
 fn array<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<rquickjs::Value<'js>> {
