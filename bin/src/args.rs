@@ -80,6 +80,9 @@ pub(crate) enum Command {
         /// Where the node listens.
         #[arg(value_name = "URL", default_value = "http://127.0.0.1:8545")]
         url: String,
+        /// The same as a flag.
+        #[arg(long = "url", value_name = "URL", conflicts_with = "url")]
+        url_flag: Option<String>,
         /// Print one snapshot and end.
         #[arg(long)]
         once: bool,

@@ -32,6 +32,11 @@ pub(crate) fn chain_spec(
     now: Duration,
 ) -> Result<ChainSpec> {
     let file = args.chain.init.as_deref();
+    // anvil takes it.
+    ensure!(
+        args.chain.chain_id != Some(0),
+        "--chain-id 0: expected 1 or more (0 means no chain, and to EIP-7702 every chain)"
+    );
     let asked = file.map(|path| genesis_file(path, args.chain.chain_id)).transpose()?;
     let stored = Database::stored_spec(options)?;
     let Some(stored) = stored else {

@@ -59,7 +59,7 @@ fn run() -> Result<()> {
             chain_file::export(&file, &datadir, (first, last), genesis.as_deref())
         }
         Some(Command::Test(args)) => test::run(args),
-        Some(Command::Top { url, once }) => top::run(&url, once),
+        Some(Command::Top { url, url_flag, once }) => top::run(&url_flag.unwrap_or(url), once),
         Some(Command::Completions { shell }) => completions(shell),
     }
 }

@@ -97,6 +97,29 @@ pub enum GenesisError {
         /// Its height or time, which is before.
         later_at: u64,
     },
+    /// A later blob-parameter fork before an earlier fork.
+    #[error(
+        "genesis: unsupported fork ordering: {earlier} enabled at {earlier_at}, \
+         but {later} enabled at {later_at}"
+    )]
+    BlobForkOrder {
+        /// The earlier fork.
+        earlier: &'static str,
+        /// Its time.
+        earlier_at: u64,
+        /// The later fork.
+        later: &'static str,
+        /// Its time, which is before.
+        later_at: u64,
+    },
+    /// A blob-parameter fork without what it builds on.
+    #[error("genesis: unsupported fork ordering: osaka not enabled, but {later} enabled at {at}")]
+    BlobForkAlone {
+        /// The fork.
+        later: &'static str,
+        /// Its time.
+        at: u64,
+    },
     /// Something else where the height of a fork should be.
     #[error("genesis: '{0}' is not a block number")]
     NotHeight(&'static str),
@@ -164,7 +187,9 @@ impl ChainSpec {
         let timestamp = bounded("timestamp", file.timestamp.into(), GENESIS_TIMESTAMP_MAX)?;
         let base_fee = file.base_fee_per_gas.map(|fee| bounded("baseFeePerGas", fee, u64::MAX));
         let forks = fork_schedule(&file.config, file.difficulty)?;
-        let blobs = blob_schedule(&blob_times(&forks, &file.config), &file.config.blob_schedule)?;
+        let times = blob_times(&forks, &file.config);
+        check_blob_order(&times)?;
+        let blobs = blob_schedule(&times, &file.config.blob_schedule)?;
         Ok(Self {
             chain_id: file.config.chain_id,
             ids: ChainIds::default(),
@@ -407,6 +432,21 @@ fn blob_times(
     let later =
         [("bpo3", config.bpo3_time), ("bpo4", config.bpo4_time), ("bpo5", config.bpo5_time)];
     known.chain(later).filter_map(|(name, time)| Some((name, time?))).collect()
+}
+
+/// Checks the order of those that are no forks here; that of the forks is checked already.
+fn check_blob_order(times: &[(&'static str, u64)]) -> Result<(), GenesisError> {
+    let is_there = |wanted: &str| times.iter().any(|(name, _)| *name == wanted);
+    let parameters_only = times.iter().find(|(name, _)| name.starts_with("bpo"));
+    if let Some(&(later, at)) = parameters_only.filter(|_| !is_there(Fork::Osaka.name())) {
+        return Err(GenesisError::BlobForkAlone { later, at });
+    }
+    match times.windows(2).find(|pair| pair[0].1 > pair[1].1) {
+        Some(&[(earlier, earlier_at), (later, later_at)]) => {
+            Err(GenesisError::BlobForkOrder { earlier, earlier_at, later, later_at })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Blob parameters by time, of the forks in `times` and the entries of the file.

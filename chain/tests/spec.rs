@@ -215,6 +215,17 @@ fn bad_genesis_is_refused_by_name() {
     assert!(with(r#""verkleTime":5"#).contains("verkleTime"));
     let times = r#""shanghaiTime":0,"cancunTime":0,"pragueTime":0,"osakaTime":0"#;
     assert!(with(&format!(r#"{times},"bpo4Time":9"#)).contains("\"bpo4\" in blobSchedule"));
+    let entry = r#"{"target":3,"max":6,"baseFeeUpdateFraction":9}"#;
+    let later = format!(r#""blobSchedule":{{"bpo3":{entry},"bpo4":{entry},"bpo5":{entry}}}"#);
+    for (out_of_order, expected) in [
+        (r#""bpo1Time":9,"bpo3Time":8"#, "bpo1 enabled at 9, but bpo3 enabled at 8"),
+        (r#""bpo2Time":9,"bpo1Time":10"#, "bpo1 enabled at 10, but bpo2 enabled at 9"),
+        (r#""bpo5Time":9,"bpo4Time":10"#, "bpo4 enabled at 10, but bpo5 enabled at 9"),
+    ] {
+        assert!(with(&format!("{times},{out_of_order},{later}")).contains(expected));
+    }
+    let alone = format!(r#""shanghaiTime":0,"cancunTime":0,"bpo3Time":9,{later}"#);
+    assert!(with(&alone).contains("osaka not enabled, but bpo3 enabled at 9"));
     let zero = r#""blobSchedule":{"cancun":{"target":3,"max":6,"baseFeeUpdateFraction":0}}"#;
     assert!(with(&format!("{times},{zero}")).contains("baseFeeUpdateFraction 0"));
 

@@ -17,6 +17,8 @@ use crate::error::RpcError;
 
 /// No method takes more.
 const ARGS_MAX: usize = 6;
+/// Characters of what names no block that an error repeats.
+const BLOCK_CHARS_MAX: usize = 66;
 
 /// The arguments of one call, undecoded. Borrowed from the request: nothing is copied.
 pub(crate) struct Params<'a> {
@@ -353,6 +355,14 @@ fn parse_tag(text: &str) -> Result<BlockNumberOrTag, Refusal> {
         "earliest" => BlockNumberOrTag::Earliest,
         "safe" => BlockNumberOrTag::Safe,
         "finalized" => BlockNumberOrTag::Finalized,
+        other if !other.starts_with(|first: char| first.is_ascii_digit() || first == '-') => {
+            let shown: String = other.chars().take(BLOCK_CHARS_MAX).collect();
+            return Err(format!(
+                "block {shown:?}: expected latest, pending, earliest, safe, finalized, a number (hex \
+                 with 0x, or decimal) or a block hash"
+            )
+            .into());
+        }
         other => {
             let number = quantity_u64(other)?;
             if i64::try_from(number).is_err() {

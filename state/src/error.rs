@@ -219,6 +219,18 @@ pub enum OpenError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The folder cannot be made, or nothing can be written to it.
+    #[error(
+        "cannot use {} as datadir: {source}; expected a folder that is there or can be made, and to \
+         which this user may write",
+        path.display()
+    )]
+    Unusable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The rows of the database do not fit together.
     #[error(transparent)]
     State(#[from] StateError),

@@ -18,6 +18,9 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Groups of processes that are asked for: the most there are to be had.
 const GROUPS_MAX: usize = 1_000;
 
+/// What helps where no node is.
+const TIP: &str = "`evenkeel` starts a node; `evenkeel top http://HOST:PORT` asks another";
+
 /// Where a node listens.
 pub(super) struct Node {
     url: String,
@@ -132,11 +135,12 @@ impl Node {
             { "jsonrpc": "2.0", "id": 1, "method": "sched_queues", "params": [GROUPS_MAX] },
             { "jsonrpc": "2.0", "id": 2, "method": "sched_executions", "params": [] },
         ]);
-        let answers = self.post(&request).with_context(|| format!("cannot reach {}", self.url))?;
+        let url = &self.url;
+        let answers = self.post(&request);
+        let answers = answers.map_err(|error| anyhow!("cannot reach {url}: {error:#} ({TIP})"))?;
         Look::read(&answers).map_err(|error| {
             let found = self.name().unwrap_or_else(|_| "another program".to_owned());
-            let url = &self.url;
-            anyhow!("{url} is {found}, expected an Evenkeel node: sched_status: {error:#}")
+            anyhow!("{url} is {found}, expected an Evenkeel node: sched_status: {error:#} ({TIP})")
         })
     }
 

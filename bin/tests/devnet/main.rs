@@ -167,6 +167,11 @@ fn misuse_is_one_clear_line() {
     let left = std::fs::read_dir(&foreign).expect("it is there").count();
     assert_eq!(left, 1, "a refused start writes nothing");
 
+    let unusable =
+        "cannot use /proc/x as datadir: No such file or directory (os error 2); expected a";
+    fails(&["--datadir", "/proc/x"], unusable);
+    fails(&["--chain-id", "0"], "--chain-id 0: expected 1 or more");
+
     let data = folder("locked");
     let data = data.to_str().expect("UTF-8");
     let holder = Devnet::start(&["--datadir", data]);

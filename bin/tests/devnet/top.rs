@@ -115,12 +115,13 @@ fn gives_the_terminal_back(url: &str) {
 /// A node that is gone is one clear line.
 fn fails_top(url: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-        .args(["top", "--once", url])
+        .args(["top", "--once", "--url", url])
         .output()
         .expect("the binary runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.starts_with("error: cannot reach http://"), "{errors}");
+    assert!(errors.trim().ends_with("`evenkeel top http://HOST:PORT` asks another)"), "{errors}");
     assert_eq!(errors.lines().count(), 1, "{errors}");
 }
 

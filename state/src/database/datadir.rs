@@ -48,16 +48,17 @@ impl Datadir {
     pub(super) fn open(path: &Path, chain: &ChainSpec) -> Result<Self, OpenError> {
         let spec = chain.hash();
         let io = |source| OpenError::Io { path: path.to_path_buf(), source };
+        let unusable = |source| OpenError::Unusable { path: path.to_path_buf(), source };
         let label_path = path.join(LABEL_FILE);
-        let is_labelled = label_path.try_exists().map_err(io)?;
-        if !is_labelled && is_foreign(path).map_err(io)? {
+        let is_labelled = label_path.try_exists().map_err(unusable)?;
+        if !is_labelled && is_foreign(path).map_err(unusable)? {
             return Err(OpenError::NotDatadir { path: path.to_path_buf() });
         }
-        let is_new = !path.try_exists().map_err(io)?;
-        fs::create_dir_all(path).map_err(io)?;
+        let is_new = !path.try_exists().map_err(unusable)?;
+        fs::create_dir_all(path).map_err(unusable)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let mut label = options.open(&label_path).map_err(io)?;
+        let mut label = options.open(&label_path).map_err(unusable)?;
         lock(&label, path)?;
         let text = read_label(&label).map_err(io)?;
         let mut is_complete = false;

@@ -38,7 +38,8 @@ fn errors_table() {
             "eth_getBalance",
             &format!(r#"["{NOBODY}","newest"]"#),
             -32_602,
-            "invalid argument 1: json: cannot unmarshal hex string without 0x prefix into Go value of type hexutil.Uint64",
+            "invalid argument 1: block \"newest\": expected latest, pending, earliest, safe, finalized, \
+             a number (hex with 0x, or decimal) or a block hash",
         ),
         (
             "eth_getBalance",

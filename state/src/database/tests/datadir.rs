@@ -189,5 +189,5 @@ fn what_is_not_a_datadir_is_refused() {
     let file = folder.path().join("state").join("photo");
     let options = Options { path: Some(file), ..Options::default() };
     let error = Database::open(&options, &spec(1)).err().expect("a file");
-    assert!(matches!(error, OpenError::NotDatadir { .. } | OpenError::Io { .. }), "{error}");
+    assert!(matches!(error, OpenError::NotDatadir { .. } | OpenError::Unusable { .. }), "{error}");
 }
