@@ -1,8 +1,10 @@
 //! `eth_newFilter` and its sisters.
 //!
 //! As in anvil, a log filter whose `fromBlock` names a number starts there: its first poll brings
-//! the logs since. A poll brings a bounded number of them, and of bytes; the rest comes with the
-//! next. Logs of blocks that were dropped come first, as removed.
+//! the logs since. A poll brings a bounded number of them, and of bytes, but those of a block
+//! together; the rest comes with the next. What is long is streamed, so that it is not refused as
+//! too large after the filter has moved on. Logs of blocks that were dropped come first, as
+//! removed.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -20,16 +22,19 @@ use super::{
         SEARCH_REDUCTIONS,
     },
     logs, pending,
+    written::{Until, written},
 };
 use crate::{
     answer::Answer,
     api::{Api, Request},
+    client::Client,
     error::RpcError,
     filters::{Cursor, Filter, Gone},
+    limits::JOIN_INLINE_BYTES_MAX,
     log_query::{Blocks, LogQuery},
     params::{Arg, Params, Refusal},
     position::{self, header_not_found},
-    render::{Answered, answer, joined, pieces, quantity, transaction},
+    render::{Answered, answer, pieces, quantity, transaction},
 };
 
 /// `eth_newFilter`
@@ -88,12 +93,12 @@ pub(super) async fn filter_logs(api: &Arc<Api>, request: Request<'_>) -> Result<
 }
 
 /// `eth_getFilterChanges`
-pub(super) async fn changes(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn changes(api: &Api, request: Request<'_>) -> Result<Answer, RpcError> {
     let FilterId(id) = Params::new(request.params, 1)?.required(0)?;
     loop {
         let (mut filter, version) = api.filters.get(api.system.now(), id).ok_or_else(not_found)?;
         // Nothing is moved until the answer is ready, so a poll that is cancelled loses nothing.
-        let answered = poll(api, &mut filter, api.deadline(request.client)).await?;
+        let answered = poll(api, &mut filter, request.client).await?;
         if api.filters.advance(id, version, filter) {
             return answered;
         }
@@ -102,16 +107,22 @@ pub(super) async fn changes(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// Moves the filter on; what is new, or that it has missed something.
-async fn poll(api: &Api, filter: &mut Filter, deadline: Time) -> Result<Answered, RpcError> {
-    Ok(match filter {
+async fn poll(
+    api: &Api,
+    filter: &mut Filter,
+    client: &Client,
+) -> Result<Result<Answer, RpcError>, RpcError> {
+    let answered = match filter {
         Filter::Blocks(cursor) => answer(&poll_blocks(api, cursor).await?),
-        Filter::Logs { query, cursor } => match poll_logs(api, query, cursor, deadline).await? {
-            Polled::Logs(Found { logs, bytes, .. }) => {
-                let texts = pieces(logs.iter()).await?;
-                joined(&api.system, texts, bytes).await
+        Filter::Logs { query, cursor } => {
+            match poll_logs(api, query, cursor, api.deadline(client)).await? {
+                Polled::Logs(Found { logs, bytes, .. }) if bytes > JOIN_INLINE_BYTES_MAX => {
+                    return streamed(api, client, logs).await.map(Ok);
+                }
+                Polled::Logs(Found { logs, .. }) => answer(&pieces(logs.iter()).await?),
+                Polled::Missed(error) => Err(error),
             }
-            Polled::Missed(error) => Err(error),
-        },
+        }
         Filter::Pending { seq, is_full } => {
             pending::settled(api).await?;
             let (txs, next) = api.feed.get().since(*seq);
@@ -122,7 +133,24 @@ async fn poll(api: &Api, filter: &mut Filter, deadline: Time) -> Result<Answered
                 answer(&txs.iter().map(|tx| tx.hash()).collect::<Vec<_>>())
             }
         }
+    };
+    Ok(answered.map(Answer::from))
+}
+
+/// Logs that a poll brings. The filter moves on when this has begun, so it has no deadline: it
+/// ends, and a connection that takes nothing is given up.
+async fn streamed(api: &Api, client: &Client, logs: Vec<Log>) -> Result<Answer, RpcError> {
+    let until = Until { deadline: Time::MAX, late: logs::timed_out(), place: None };
+    written(api, client, until, move |text| {
+        Box::pin(async move {
+            text.push("[").await?;
+            for log in &logs {
+                text.item(log).await?;
+            }
+            text.push("]").await
+        })
     })
+    .await
 }
 
 async fn poll_blocks(api: &Api, cursor: &mut Cursor) -> Result<Vec<B256>, RpcError> {

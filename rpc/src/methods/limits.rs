@@ -24,8 +24,9 @@ pub(crate) const FILTER_BLOCKS_MAX: u64 = 10_000;
 pub(crate) const FILTER_LOGS_MAX: usize = 20_000;
 
 /// What part of the bytes of an answer one poll of a log filter brings, those of one block at
-/// least: 10 MiB unless the operator says otherwise, so that several polls fit into a batch. What
-/// is refused as too large would be lost, as the filter has moved on.
+/// least: 10 MiB unless the operator says otherwise, so that no poll takes much longer than others.
+/// More than some KiB are streamed: what is refused as too large would be lost, as the filter has
+/// moved on.
 pub(crate) const FILTER_BYTES_PART: usize = 16;
 
 /// Bytes of the JSON of a log beside its topics and data.

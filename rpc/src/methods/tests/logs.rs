@@ -9,7 +9,7 @@ use super::world::{Event, Setup, World};
 use crate::{Answer, RpcConfig, limits::PIECE_BYTES_MIN};
 use alloy_primitives::{Address, B256};
 use evenkeel_chain::SealedBlock;
-use evenkeel_runtime::Entropy;
+use evenkeel_runtime::{Class, Entropy, Spawn};
 use evenkeel_vm::limits::TEXT_AHEAD_BYTES;
 use serde_json::{Value, json};
 
@@ -297,6 +297,30 @@ fn a_poll_brings_what_fits_into_an_answer() {
     assert!(polls > 5, "{polls}");
     world.rollback(0);
     assert_eq!(poll(&mut world, true), (expected, polls));
+}
+
+/// Goal: the logs of a block that are more than an answer may have are brought all the same, once.
+#[test]
+fn a_block_that_is_too_long_for_an_answer_is_not_lost() {
+    let config = RpcConfig { response_bytes_max: 200_000, ..RpcConfig::default() };
+    let mut world = World::new(8, config);
+    let id = world.ok("eth_newFilter", "[{}]");
+    let poll = json!([id]).to_string();
+    let event = Event { address: Address::ZERO, topics: Vec::new() };
+    world.mine(&[vec![event.clone()]]);
+    world.mine(&[vec![event; 600]]);
+    let logs = |answer: &Value| answer.as_array().expect("logs").len();
+    assert_eq!(logs(&world.ok("eth_getFilterChanges", &poll)), 1);
+    let Ok(Answer::Stream(long)) = world.begin("eth_getFilterChanges", &poll) else {
+        panic!("what is not streamed is refused as too long")
+    };
+    let read = world.sim.system().spawn_future(Spawn::new("read", Class::Rpc), async move {
+        Answer::Stream(long).into_json().await
+    });
+    let long = world.sim.run_until(read).expect("no panic").expect("it does not break");
+    assert!(long.get().len() > 200_000, "{}", long.get().len());
+    assert_eq!(logs(&serde_json::from_str(long.get()).expect("JSON")), 600);
+    assert_eq!(logs(&world.ok("eth_getFilterChanges", &poll)), 0);
 }
 
 /// Goal: filters miss nothing and repeat nothing, through reverts too.
