@@ -9,6 +9,7 @@ mod call_tree;
 mod console;
 mod date;
 mod notes;
+mod test_events;
 
 use std::{
     fmt::Write as _,
@@ -22,7 +23,7 @@ use std::{
 
 use alloy_primitives::B256;
 use evenkeel_runtime::{checkpoint, consume};
-use evenkeel_vm::{BlockNotes, CallTree, ConsoleCalls, Noted, Noting, TxNote};
+use evenkeel_vm::{BlockNotes, CallTree, ConsoleCalls, ConsoleLine, Noted, Noting, TxNote};
 use futures_util::task::AtomicWaker;
 use serde_json::json;
 
@@ -224,16 +225,20 @@ impl RequestLog {
 
     /// Writes the lines of `console.log`, unindented as anvil does.
     async fn console(&self, tx: Option<B256>, calls: ConsoleCalls) {
-        let ConsoleCalls { inputs, mut left_out } = calls;
+        let ConsoleCalls { lines, mut left_out } = calls;
         let mut text = String::new();
-        for input in inputs {
+        for line in lines {
             if text.len() >= LOG_CONSOLES_BYTES_MAX || !self.is_on() {
                 left_out += 1;
                 continue;
             }
             consume(CONSOLE_REDUCTIONS);
             checkpoint().await;
-            let line = shown_lines(&console::line(&input));
+            let line = match line {
+                ConsoleLine::Call(input) => Some(console::line(&input)),
+                ConsoleLine::Event(topic, data) => test_events::line(topic, &data),
+            };
+            let Some(line) = line.as_deref().map(shown_lines) else { continue };
             let _infallible = match self.config.form {
                 LogForm::Text => writeln!(text, "{line}"),
                 LogForm::Json => {

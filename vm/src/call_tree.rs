@@ -4,7 +4,7 @@
 //! Recorded at the borders of frames, and after each slice of one, from what the journal has by
 //! then: instructions run as fast as ever. Frames that are reverted later are recorded too.
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, Log, U256};
 use revm::{
     Database, JournalEntry,
     handler::FrameResult,
@@ -179,7 +179,6 @@ pub(crate) struct Recorder {
     tree: CallTree,
     /// The items of the calls under way; `None` for those that had no room.
     open: Vec<Option<usize>>,
-    logs_seen: usize,
     entries_seen: usize,
     /// Of the transaction under way.
     room: usize,
@@ -192,7 +191,6 @@ impl Recorder {
         Self {
             tree: CallTree::default(),
             open: Vec::new(),
-            logs_seen: 0,
             entries_seen: 0,
             room: 0,
             room_after: TREES_BYTES_MAX,
@@ -242,18 +240,17 @@ impl Recorder {
         self.open.push(item);
     }
 
-    /// The frame on top ran for a while.
-    pub(crate) fn ran<DB: Database>(&mut self, context: &VmContext<DB>) {
-        let journal = &context.journaled_state.inner;
-        // Fewer than before if a failed frame is being undone.
-        let first = self.logs_seen.min(journal.logs.len());
-        for log in &journal.logs[first..] {
+    /// The frame on top ran for a while, and logged this.
+    pub(crate) fn ran<DB: Database>(&mut self, logs: &[Log], context: &VmContext<DB>) {
+        for log in logs {
             let topics = log.topics().to_vec();
             let data = Excerpt::new(&log.data.data);
             let lines = topics.len() + 1;
             let bytes = lines * TREE_ITEM_BYTES + data.bytes.len();
             self.push(TreeItem::Log(Box::new(TreeLog { topics, data })), (lines, bytes));
         }
+        let journal = &context.journaled_state.inner;
+        // Fewer than before while a failed frame is undone.
         let first = self.entries_seen.min(journal.journal.len());
         for entry in &journal.journal[first..] {
             if let JournalEntry::StorageChanged { address, key, had_value } = entry {
@@ -302,9 +299,7 @@ impl Recorder {
     }
 
     fn see_all<DB: Database>(&mut self, context: &VmContext<DB>) {
-        let journal = &context.journaled_state.inner;
-        self.logs_seen = journal.logs.len();
-        self.entries_seen = journal.journal.len();
+        self.entries_seen = context.journaled_state.inner.journal.len();
     }
 
     /// The call under way, if it had room.

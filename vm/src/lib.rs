@@ -55,7 +55,7 @@ pub use call_tree::{
     CallTree, Excerpt, Said, SlotChange, TreeCall, TreeEnd, TreeItem, TreeKind, TreeLog,
 };
 pub use collision::StorageSearch;
-pub use console::{CONSOLE, ConsoleCalls};
+pub use console::{CONSOLE, ConsoleCalls, ConsoleLine, TEST_EVENTS};
 pub use env::spec_id;
 pub use error::{CallError, Halt, InvalidCall, Refusal, TxFacts, Unsupported};
 pub use grounded::Ground;

@@ -199,10 +199,11 @@ pub const ACCESS_LIST_SLOTS_MAX: usize = 100_000;
 /// have.
 pub const WITNESS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of the calls of the console that are kept of one call or of one block, so that 4,096 of
-/// them at most: they wait in memory until they are printed.
+/// Bytes of what is said to the console that are kept of one call or of one block, so that 4,096
+/// lines at most: they wait in memory until they are printed.
 pub const CONSOLE_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of the input of one call of the console; more is cut off.
+/// Bytes of the input of one call of the console, or of an event beside its topic with as much
+/// beside; more is cut off.
 pub const CONSOLE_CALL_BYTES_MAX: usize = 4 * 1024;
 /// Bytes counted for one beside its input.
 pub const CONSOLE_CALL_BYTES: usize = 64;

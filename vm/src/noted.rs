@@ -40,6 +40,8 @@ pub(crate) struct Notes {
     console: Option<Listener>,
     calls: Option<Recorder>,
     is_system: bool,
+    /// Logs in the journal that were heard.
+    logs_seen: usize,
 }
 
 impl Notes {
@@ -51,6 +53,7 @@ impl Notes {
                 console: has_console.then(Listener::new),
                 calls: has_calls.then(Recorder::new),
                 is_system: false,
+                logs_seen: 0,
             })
         })
     }
@@ -65,14 +68,12 @@ impl Notes {
 
     /// A frame begins. Quick where only the console is listened to, for every call comes here.
     #[inline]
-    pub(crate) fn frame_begins<DB: Database>(
-        &mut self,
-        init: &FrameInit,
-        context: &VmContext<DB>,
-    ) {
+    pub(crate) fn frame_begins<DB: Database>(&mut self, init: &FrameInit, context: &VmContext<DB>) {
         if self.is_system {
             return;
         }
+        // Fewer than before after a failed frame, or where the journal was taken.
+        self.logs_seen = context.journaled_state.inner.logs.len();
         if let Some(console) = &mut self.console {
             console.hear(init, context);
         }
@@ -84,10 +85,20 @@ impl Notes {
     /// The frame on top ran for a while; it is not undone yet if it failed.
     #[inline]
     pub(crate) fn frame_ran<DB: Database>(&mut self, context: &VmContext<DB>) {
-        if let Some(calls) = &mut self.calls
-            && !self.is_system
-        {
-            calls.ran(context);
+        if self.is_system {
+            return;
+        }
+        let logs = &context.journaled_state.inner.logs;
+        // Fewer than before while a failed frame is undone.
+        let new = &logs[self.logs_seen.min(logs.len())..];
+        self.logs_seen = logs.len();
+        if let Some(console) = &mut self.console {
+            for log in new {
+                console.hear_log(log);
+            }
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.ran(new, context);
         }
     }
 
@@ -98,9 +109,11 @@ impl Notes {
         result: &FrameResult,
         context: &VmContext<DB>,
     ) {
-        if let Some(calls) = &mut self.calls
-            && !self.is_system
-        {
+        if self.is_system {
+            return;
+        }
+        self.logs_seen = context.journaled_state.inner.logs.len();
+        if let Some(calls) = &mut self.calls {
             calls.ends(result, context);
         }
     }

@@ -6,23 +6,28 @@ mod chain;
 
 use std::sync::{Arc, Mutex};
 
-use alloy_primitives::{Bytes, TxKind};
+use alloy_primitives::{B256, Bytes, TxKind, keccak256};
 use chain::{
     account, attributes, build, call_of, create, database, deploying, finish, legacy, spec,
 };
 use evenkeel_chain::Fork;
 use evenkeel_runtime::Port;
 use evenkeel_vm::{
-    CONSOLE, CallKind, CallNoting, CallRun, ConsoleCalls, Failure, Noted, Noting, Step, TxNote,
+    CONSOLE, CallKind, CallNoting, CallRun, ConsoleCalls, ConsoleLine, Failure, Noted, Noting,
+    Step, TEST_EVENTS, TxNote,
     limits::{CONSOLE_BYTES_MAX, CONSOLE_CALL_BYTES, CONSOLE_CALL_BYTES_MAX},
 };
 use revm::bytecode::opcode as op;
 
 const CONSOLE_ONLY: Noting = Noting { has_console: true, has_calls: false };
 
+fn call(input: &[u8]) -> ConsoleLine {
+    ConsoleLine::Call(Bytes::copy_from_slice(input))
+}
+
 /// One call of the console.
 fn said(input: &[u8]) -> Noted {
-    let console = ConsoleCalls { inputs: vec![Bytes::copy_from_slice(input)], left_out: 0 };
+    let console = ConsoleCalls { lines: vec![call(input)], left_out: 0 };
     Noted { console, ..Noted::default() }
 }
 
@@ -58,11 +63,7 @@ fn a_block_notes_what_its_transactions_say() {
         say(6, TxKind::Call(CONSOLE), b"straight"),
     ];
     let told = |text: &str| Some(Failure::Told(text.to_owned()));
-    let note = |index, input: &[u8], failure| TxNote {
-        index,
-        noted: said(input),
-        failure,
-    };
+    let note = |index, input: &[u8], failure| TxNote { index, noted: said(input), failure };
     let expected = vec![
         note(2, b"first", None),
         note(3, b"second", told("custom error 0x7365636f: 6e64")),
@@ -114,7 +115,56 @@ fn a_call_is_heard_once_and_within_bounds() {
     // Without an end: until its gas is gone.
     let code = [&[op::JUMPDEST][..], &telling(&[op::PUSH0, op::JUMP])].concat();
     let all = heard(CallKind::Call, code, vec![7; CONSOLE_CALL_BYTES_MAX + 1]);
-    let [Noted { console: ConsoleCalls { inputs, left_out }, .. }] = &all[..] else { panic!("told once") };
-    assert_eq!(inputs.len(), CONSOLE_BYTES_MAX / (CONSOLE_CALL_BYTES_MAX + CONSOLE_CALL_BYTES));
-    assert!(inputs.iter().all(|input| input.len() == CONSOLE_CALL_BYTES_MAX) && *left_out > 1_000);
+    let [Noted { console: ConsoleCalls { lines, left_out }, .. }] = &all[..] else {
+        panic!("told once")
+    };
+    let bytes = CONSOLE_CALL_BYTES_MAX + CONSOLE_CALL_BYTES;
+    assert_eq!(lines.len(), CONSOLE_BYTES_MAX / bytes);
+    assert!(lines.iter().all(|line| line.size_bytes() == bytes) && *left_out > 1_000);
+    let events = log(keccak256(TEST_EVENTS[0]));
+    let code = [&[op::JUMPDEST][..], &events, &[op::PUSH0, op::JUMP]].concat();
+    let all = heard(CallKind::Call, code, vec![7; CONSOLE_CALL_BYTES_MAX]);
+    let [Noted { console: ConsoleCalls { lines, left_out }, .. }] = &all[..] else {
+        panic!("told once")
+    };
+    assert!(lines.len() > 50 && *left_out > 100, "{} {left_out}", lines.len());
+}
+
+/// `LOG1` with `topic` and the input.
+fn log(topic: B256) -> Vec<u8> {
+    let copy = [op::CALLDATASIZE, op::PUSH0, op::PUSH0, op::CALLDATACOPY, op::PUSH32];
+    [&copy[..], topic.as_slice(), &[op::CALLDATASIZE, op::PUSH0, op::LOG1]].concat()
+}
+
+/// Goal: events of ds-test are heard in order with calls of the console, in calls and in blocks,
+/// once, also of what is reverted; other logs are not.
+#[test]
+fn events_of_ds_test_are_heard() {
+    let [first, other] = [TEST_EVENTS[5], "Deposit(uint256)"].map(keccak256);
+    let event = ConsoleLine::Event(first, Bytes::from_static(b"hello"));
+    let logs = [log(first), log(other), telling(&[]), log(first)].concat();
+    let expected = vec![event.clone(), call(b"hello"), event];
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    for rest in [&[op::STOP][..], &REVERTING] {
+        let code = [&logs, rest].concat();
+        let txs = vec![
+            create(account(0), 0, deploying(&code)),
+            legacy(
+                account(0),
+                1,
+                TxKind::Call(account(0).create(0)),
+                (200_000, 0),
+                Bytes::from_static(b"hello"),
+            ),
+        ];
+        for fuel in [1, u64::MAX] {
+            let mut run = build(&tip, &spec, (attributes(&tip), txs.clone()));
+            run.note_txs(CONSOLE_ONLY);
+            finish(&mut run, fuel).expect("it builds").expect("it is not empty");
+            let notes = run.take_notes();
+            let [TxNote { index: 1, noted, .. }] = &notes[..] else { panic!("{notes:?}") };
+            assert_eq!(noted.console, ConsoleCalls { lines: expected.clone(), left_out: 0 });
+        }
+    }
 }

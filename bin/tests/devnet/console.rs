@@ -8,6 +8,9 @@ use crate::{ALICE, process::Devnet};
 const CONTRACT: &str = "0x00000000000000000000000000000000000000AA";
 /// Calls the console with its input.
 const TELLING: &str = "0x365f5f375f5f365f73000000000000000000636f6e736f6c652e6c6f675afa5000";
+/// Emits `log_uint(uint256)` with its input.
+const LOGGING: &str = "0x365f5f377f2cab9790510fd8bdfbd2115288db33fec66691d476efc5427cfd4c0969301755\
+    365fa100";
 /// Reverts with its input.
 const REVERTING: &str = "0x365f5f37365ffd";
 
@@ -37,6 +40,10 @@ fn contracts_are_heard() {
     assert!(!text.contains("in an estimate"), "once: {text}");
     let hash = hash.as_str().expect("a hash");
     assert!(text.contains(&format!("mined \\u{{1b}}[2J\n\n    Transaction: {hash}\n")), "{text}");
+
+    node.call("anvil_setCode", &json!([CONTRACT, LOGGING]));
+    node.call("eth_call", &json!([to_contract(&format!("0x{:064x}", 42)), "latest"]));
+    node.printed_until("eth_call\n42");
 
     node.call("anvil_setCode", &json!([CONTRACT, REVERTING]));
     let panic = format!("0x4e487b71{:064x}", 0x11);

@@ -10,13 +10,13 @@ use alloy_primitives::{Address, I256, U256, hex, keccak256};
 use evenkeel_vm::limits::CONSOLE_CALL_BYTES_MAX;
 
 /// Bytes of a word of the ABI.
-const WORD: usize = 32;
+pub(super) const WORD: usize = 32;
 /// Digits after the point that `%<n>e` may ask for, as in Foundry.
 const PRECISION_MAX: usize = 1_024;
 
 /// Type of an argument.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Uint,
     Int,
     Text,
@@ -106,7 +106,7 @@ pub(super) fn line(input: &[u8]) -> String {
 }
 
 /// An argument of a call.
-enum Argument {
+pub(super) enum Argument {
     Uint(U256),
     Int(I256),
     Text(String),
@@ -121,7 +121,8 @@ fn arguments(input: &[u8]) -> Option<Vec<Argument>> {
     kinds.iter().enumerate().map(|(index, kind)| argument(data, index, *kind)).collect()
 }
 
-fn argument(data: &[u8], index: usize, kind: Kind) -> Option<Argument> {
+/// The argument at `index` of `data`, which is without its selector.
+pub(super) fn argument(data: &[u8], index: usize, kind: Kind) -> Option<Argument> {
     let place = index * WORD;
     let word: [u8; WORD] = data.get(place..place + WORD)?.try_into().ok()?;
     Some(match kind {
@@ -139,6 +140,11 @@ fn argument(data: &[u8], index: usize, kind: Kind) -> Option<Argument> {
     })
 }
 
+/// Whether `data`, which is without its selector, may be the beginning of something longer.
+pub(super) fn is_cut(data: &[u8]) -> bool {
+    data.len() + 4 == CONSOLE_CALL_BYTES_MAX
+}
+
 /// The bytes at this offset, and whether there were more.
 fn dynamic(data: &[u8], offset: U256) -> Option<(&[u8], bool)> {
     let offset = usize::try_from(offset).ok()?;
@@ -147,13 +153,13 @@ fn dynamic(data: &[u8], offset: U256) -> Option<(&[u8], bool)> {
     let len = usize::try_from(len).ok()?;
     match data.get(start..start.checked_add(len)?) {
         Some(bytes) => Some((bytes, false)),
-        None if data.len() + 4 == CONSOLE_CALL_BYTES_MAX => Some((data.get(start..)?, true)),
+        None if is_cut(data) => Some((data.get(start..)?, true)),
         None => None,
     }
 }
 
 /// How a directive shows its argument.
-enum Directive {
+pub(super) enum Directive {
     Text,
     Number,
     Integer,
@@ -217,7 +223,7 @@ fn formatted(format: &str, arguments: &[Argument]) -> String {
 }
 
 impl Argument {
-    fn shown(&self, directive: &Directive) -> String {
+    pub(super) fn shown(&self, directive: &Directive) -> String {
         const NOT_A_NUMBER: &str = "NaN";
         let text = match self {
             Self::Uint(number) => return shown_number("", *number, directive),

@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 
 use alloy_primitives::B256;
 use evenkeel_vm::{
-    BlockNotes, Failure, TxNote,
-    limits::{
-        CONSOLE_BYTES_MAX, CONSOLE_CALL_BYTES, FAILURE_BYTES_MAX, NOTED_TXS_MAX, TREES_BYTES_MAX,
-    },
+    BlockNotes, ConsoleLine, Failure, TxNote,
+    limits::{CONSOLE_BYTES_MAX, FAILURE_BYTES_MAX, NOTED_TXS_MAX, TREES_BYTES_MAX},
 };
 
 use crate::limits::LOG_NOTES_BYTES_MAX;
@@ -48,8 +46,7 @@ impl Notes {
 
 fn size_bytes(notes: &BlockNotes) -> usize {
     let of_tx = |note: &TxNote| {
-        let inputs = note.noted.console.inputs.iter();
-        let console = inputs.map(|input| input.len() + CONSOLE_CALL_BYTES).sum::<usize>();
+        let console = note.noted.console.lines.iter().map(ConsoleLine::size_bytes).sum::<usize>();
         let failure = match &note.failure {
             Some(Failure::Told(reason)) => reason.len(),
             Some(Failure::Silent) | None => 0,
