@@ -3,7 +3,7 @@
 //! [`Api`] is built once by `node` and shared by every request. Nothing in it blocks: knowledge is
 //! read from published values, work is sent to mailboxes.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use evenkeel_chain::{ChainSpec, Command, CommandError, Outcome};
 use evenkeel_mempool::{Admissions, BestTxs, Order, PendingFeed, PoolMessage};
@@ -114,6 +114,8 @@ pub struct RpcConfig {
     pub batch_max: usize,
     /// Size of one answer body, in bytes. Default 160 MiB.
     pub response_bytes_max: usize,
+    /// Where `debug_standardTraceBlockToFile` writes. Default the folder of temporary files.
+    pub trace_folder: PathBuf,
     /// Nesting of JSON in a request. Default 64.
     pub depth_max: usize,
     /// Open connections. Default 1,000.
@@ -147,6 +149,7 @@ impl Default for RpcConfig {
             request_bytes_max: 15 << 20,
             batch_max: 1_000,
             response_bytes_max: 160 << 20,
+            trace_folder: std::env::temp_dir(),
             depth_max: 64,
             connections_max: 1_000,
             cors: Some(vec!["*".to_owned()]),

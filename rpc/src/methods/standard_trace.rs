@@ -1,12 +1,11 @@
 //! `debug_standardTraceBlockToFile`: the instructions of a block's transactions, in files.
 
 use std::{
-    env,
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
     mem,
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -52,8 +51,8 @@ struct Config {
 }
 
 /// `debug_standardTraceBlockToFile`: a file for each transaction of the block, or for the one that
-/// is asked for, in the folder of temporary files, as geth names them: its paths. One line for each
-/// instruction and for the end of each call (EIP-3155). If it fails, or its client leaves, nothing
+/// is asked for, as geth names them, in [`trace_folder`](crate::RpcConfig::trace_folder): their
+/// paths. One line for each instruction and for the end of each call (EIP-3155). If it fails, or its client leaves, nothing
 /// stays. Takes as long as a held execution may.
 ///
 /// # Errors
@@ -90,7 +89,7 @@ pub(super) async fn block(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let tracing = Tracing::start(api, who, (Some(place), job, TraceFrame::Apart));
     let mut files = Files::default();
     for name in names {
-        files.create(&api.system, name).await?;
+        files.create(&api.system, api.config.trace_folder.join(name)).await?;
         loop {
             match tracing.next().await? {
                 Some(TracePiece::Text(text)) => files.write(&api.system, &text).await?,
@@ -157,9 +156,9 @@ struct TraceFile {
 
 impl Files {
     /// A new file, which is written from now on.
-    async fn create(&mut self, system: &System, name: String) -> Result<(), RpcError> {
+    async fn create(&mut self, system: &System, stem: PathBuf) -> Result<(), RpcError> {
         let number = system.wall_clock().as_nanos();
-        let created = system.blocking_async(move || TraceFile::create(&name, number)).await;
+        let created = system.blocking_async(move || TraceFile::create(&stem, number)).await;
         self.open = Some(created.map_err(|error| lost(&error))?.map_err(RpcError::server)?);
         Ok(())
     }
@@ -212,19 +211,17 @@ impl Files {
 }
 
 impl TraceFile {
-    /// One that nobody else has, with the first free number from `number` on at the end of its
-    /// name.
-    fn create(name: &str, number: u128) -> Result<Self, String> {
-        let folder = env::temp_dir();
+    /// One that nobody else has: `stem`, and the first free number from `number` on.
+    fn create(stem: &Path, number: u128) -> Result<Self, String> {
         for number in number.. {
-            let path = folder.join(format!("{name}{number}"));
+            let path = PathBuf::from(format!("{}{number}", stem.display()));
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
                 Ok(file) => return Ok(Self { path, file: Some(file), is_kept: false }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(format!("cannot create {}: {error}", path.display())),
             }
         }
-        Err(format!("no number is left for {name} in {}", folder.display()))
+        Err(format!("no number is left for {}", stem.display()))
     }
 
     fn write(&mut self, text: &[u8]) -> Result<(), String> {

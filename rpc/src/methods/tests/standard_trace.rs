@@ -1,15 +1,15 @@
 //! Traces in files.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use evenkeel_runtime::Share;
 use serde_json::{Value, json};
 
 use super::{
-    traces::{counter, world},
+    traces::{counter, world_with},
     world::World,
 };
-use crate::{ClientId, Member};
+use crate::{ClientId, Member, RpcConfig};
 
 const METHOD: &str = "debug_standardTraceBlockToFile";
 
@@ -21,23 +21,38 @@ fn lines(path: &Value) -> Vec<Value> {
     text.lines().map(|line| line.parse().expect("a line is JSON")).collect()
 }
 
-/// How many files of the block there are.
-fn files(block: &evenkeel_chain::SealedBlock) -> usize {
-    let start = format!("block_{}", &block.hash.to_string()[..10]);
-    let files = fs::read_dir(std::env::temp_dir()).expect("a folder");
-    files
-        .filter(|file| {
-            let name = file.as_ref().expect("it can be read").file_name();
-            name.to_string_lossy().starts_with(&start)
-        })
-        .count()
+/// A world that writes traces to a folder of its own.
+struct Traced {
+    world: World,
+    folder: PathBuf,
+}
+
+impl Traced {
+    fn new(seed: u64) -> Self {
+        let name = format!("evenkeel-traces-{}-{seed}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        let config = RpcConfig { trace_folder: folder.clone(), ..RpcConfig::default() };
+        Self { world: world_with(seed, &counter(), config), folder }
+    }
+
+    fn files(&self) -> usize {
+        fs::read_dir(&self.folder).expect("a folder").count()
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.folder).expect("it is there");
+    }
 }
 
 /// Goal: each transaction has a file, named as geth names it, with a line for each instruction that
 /// the struct logger shows and one for each end of a call; one alone if it is asked for.
 #[test]
 fn each_transaction_has_its_file() {
-    let mut world: World = world(73, &counter());
+    let mut traced = Traced::new(73);
+    let world = &mut traced.world;
     let block = world.mine(&[vec![], vec![]]);
     let paths = world.ok(METHOD, &json!([block.hash]).to_string());
     let paths = paths.as_array().expect("paths");
@@ -71,7 +86,8 @@ fn each_transaction_has_its_file() {
 /// file stays.
 #[test]
 fn no_file_stays_of_what_fails() {
-    let mut world: World = world(74, &counter());
+    let mut traced = Traced::new(74);
+    let world = &mut traced.world;
     let block = world.mine(&[vec![], vec![]]);
     let other = format!("0x{:064x}", 1);
     let mut refused = |method: &str, params: Value| world.err(method, &params.to_string()).1;
@@ -91,15 +107,15 @@ fn no_file_stays_of_what_fails() {
     let params = json!([block.hash]).to_string();
     let mut most = 0;
     for time in (0..100).map(|nth| nth * Duration::from_micros(20)) {
-        let task = world.start(&member, None, METHOD, &params);
-        world.sim.run_for(time);
+        let task = traced.world.start(&member, None, METHOD, &params);
+        traced.world.sim.run_for(time);
         if task.is_finished() {
             break;
         }
-        most = most.max(files(&block));
+        most = most.max(traced.files());
         task.abort();
-        world.sim.run_for(Duration::from_secs(1));
-        assert_eq!(files(&block), 0, "after {time:?}");
+        traced.world.sim.run_for(Duration::from_secs(1));
+        assert_eq!(traced.files(), 0, "after {time:?}");
     }
     assert!(most > 0, "it was never left while it wrote");
 }

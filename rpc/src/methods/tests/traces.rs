@@ -35,7 +35,11 @@ fn callee() -> Address {
 
 /// A world whose transactions go to `code`, which has ether to give away.
 pub(super) fn world(seed: u64, code: &[u8]) -> World {
-    let mut world = World::new(seed, RpcConfig::default());
+    world_with(seed, code, RpcConfig::default())
+}
+
+pub(super) fn world_with(seed: u64, code: &[u8], config: RpcConfig) -> World {
+    let mut world = World::new(seed, config);
     world.mine(&[]);
     let code = Bytes::copy_from_slice(code);
     let code_hash = keccak256(&code);
