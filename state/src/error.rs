@@ -221,8 +221,8 @@ pub enum OpenError {
     },
     /// The folder cannot be made, or nothing can be written to it.
     #[error(
-        "cannot use {} as datadir: {source}; expected a folder that is there or can be made, and to \
-         which this user may write",
+        "cannot use {} as datadir (expected a folder that is there or can be made, and that this \
+         user may write to): {source}",
         path.display()
     )]
     Unusable {

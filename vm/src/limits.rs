@@ -151,6 +151,10 @@ pub const RENDER_INLINE_BYTES: usize = 16 * 1024;
 /// Bytes of a trace's text that are written in one step: hex digits take about 1 ns each (guess).
 pub const TEXT_STEP_BYTES: usize = 16 * 1024;
 
+/// Accounts that a transaction touched of which a trace writes in one step: a read each, some
+/// 100 us when none of them is in a cache (guess).
+pub const TOUCHED_PER_STEP: usize = 16;
+
 /// Bytes of a piece of text that was rendered whole and is streamed (a guess: some writes of a
 /// socket).
 pub const TEXT_PIECE_BYTES: usize = 64 * 1024;

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
-use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
+use alloy_rpc_types_trace::{geth::GethDebugTracingOptions, parity::TraceType};
 use chain::{account, built, create, database, deploying, legacy, spec, transfer};
 use common::{Code, contract};
 use evenkeel_chain::Fork;
@@ -281,15 +281,16 @@ fn endless_traces_are_refused() {
     clearing.0.extend(std::iter::repeat_n(op::POP, 1_000));
     let recording = looping(clearing);
     let callee = Code::default().op(op::STOP);
+    let callee_of_64k = Code::default().push(0x1_0000).push(0).op(op::RETURN);
     let mut repeated = Code::default().op(op::JUMPDEST);
-    repeated.0.extend(calling(1_000).op(op::POP).0);
+    repeated.0.extend(calling(100_000).op(op::POP).0);
     let hashing = Code::default().op(op::JUMPDEST).op(op::GAS).push(0).op(op::MSTORE);
     let hashing = looping(hashing.push(4_000).push(0).op(op::KECCAK256).op(op::POP));
     let table = [
         (json!({}), [recording, callee.clone()]),
         (json!({ "tracer": "keccak256PreimageTracer" }), [hashing, callee.clone()]),
         (json!({ "tracer": "callTracer" }), [looping(repeated.clone()), callee.clone()]),
-        (json!({ "tracer": "flatCallTracer" }), [looping(repeated), callee]),
+        (json!({ "tracer": "flatCallTracer" }), [looping(repeated), callee_of_64k]),
     ];
     for (kind, codes) in table {
         let job = call_of(CallKind::Trace(options(kind.clone())), None, &codes);
@@ -407,45 +408,57 @@ fn streamed(mut run: TraceRun) -> (Vec<Vec<u8>>, usize) {
 #[test]
 fn a_streamed_trace_is_never_whole() {
     // A memory of 64 KiB, shown with each step of a loop, or sent with each call of one, beside
-    // which something is logged.
+    // which something is logged, or written anew in each round.
     let prepared = Code::default().push(0).push(0xffe0).op(op::MSTORE);
     let start = prepared.0.len() as u64;
     let looping = |body: Code| body.push(start).op(op::JUMP);
     let stepping = looping(prepared.clone().op(op::JUMPDEST));
-    let calls = prepared.op(op::JUMPDEST).push(0).push(0).push(0x1_0000).push(0);
+    let calls = prepared.clone().op(op::JUMPDEST).push(0).push(0).push(0x1_0000).push(0);
     let calls = calls.address(contract(9)).op(op::GAS).op(op::STATICCALL).op(op::POP);
     let calls = looping(calls.push(0).push(0).op(op::LOG0));
+    let copying = prepared.op(op::JUMPDEST).push(0x1_0000).push(0).push(0).op(op::CALLDATACOPY);
     let with_log = json!({ "tracer": "callTracer", "tracerConfig": { "withLog": true } });
-    for (kind, gas, code) in
-        [(json!({ "enableMemory": true }), 40_500, stepping), (with_log, 600_000, calls)]
-    {
+    let geth = |kind: Value| TraceKind::Geth(options(kind));
+    let types = std::iter::once(TraceType::VmTrace).collect();
+    for (kind, gas, code) in [
+        (geth(json!({ "enableMemory": true })), 40_500, stepping),
+        (geth(with_log), 600_000, calls.clone()),
+        (geth(json!({ "tracer": "flatCallTracer" })), 600_000, calls),
+        (TraceKind::Replay { types, has_hash: false }, 6_500_000, looping(copying)),
+    ] {
         never_whole(&kind, gas, &code);
     }
 }
 
-fn never_whole(kind: &Value, gas: u64, code: &Code) {
-    let kind = options(kind.clone());
-    let codes = std::slice::from_ref(code);
-    let call = call_of(CallKind::Trace(kind.clone()), Some(gas), codes);
-    let error = run_in(call, 20_000).expect_err("it is too large");
+fn never_whole(kind: &TraceKind, gas: u64, code: &Code) {
+    let job = || {
+        let call = call_of(CallKind::Call, Some(gas), std::slice::from_ref(code));
+        let request = TraceCall {
+            request: call.request,
+            state_overrides: call.state_overrides,
+            block_overrides: None,
+            kind: None,
+        };
+        TraceJob {
+            start: TraceStart::State { view: call.view, header: call.header },
+            items: vec![TraceItem::Call(Box::new(request))],
+            kind: kind.clone(),
+            spec: call.spec,
+            limits: call.limits,
+        }
+    };
+    let mut whole = TraceRun::new(job()).expect("it starts");
+    let error = loop {
+        match whole.step(20_000) {
+            Step::More { .. } => {}
+            Step::Offload(call) => whole.provide(call.run(&|| false)),
+            Step::Done(done) => break done.expect_err("it is too large"),
+        }
+    };
     assert_eq!(error.to_string(), "trace is longer than 134217728 bytes of JSON");
 
-    let call = call_of(CallKind::Call, Some(gas), codes);
-    let request = TraceCall {
-        request: call.request,
-        state_overrides: call.state_overrides,
-        block_overrides: None,
-        kind: None,
-    };
-    let job = TraceJob {
-        start: TraceStart::State { view: call.view, header: call.header },
-        items: vec![TraceItem::Call(Box::new(request))],
-        kind: TraceKind::Geth(kind),
-        spec: call.spec,
-        limits: call.limits,
-    };
     let (pieces, bytes_max) =
-        streamed(TraceRun::streamed(job, TraceFrame::One).expect("it starts"));
+        streamed(TraceRun::streamed(job(), TraceFrame::One).expect("it starts"));
     assert!(pieces.iter().map(Vec::len).sum::<usize>() > 128 << 20);
     assert!(bytes_max < 2 * TEXT_STEP_BYTES, "{bytes_max}");
     serde_json::from_slice::<serde::de::IgnoredAny>(&pieces.concat()).expect("JSON");

@@ -167,8 +167,8 @@ fn misuse_is_one_clear_line() {
     let left = std::fs::read_dir(&foreign).expect("it is there").count();
     assert_eq!(left, 1, "a refused start writes nothing");
 
-    let unusable =
-        "cannot use /proc/x as datadir: No such file or directory (os error 2); expected a";
+    let unusable = "cannot use /proc/x as datadir (expected a folder that is there or can be made, \
+        and that this user may write to): No such file or directory (os error 2)\n";
     fails(&["--datadir", "/proc/x"], unusable);
     fails(&["--chain-id", "0"], "--chain-id 0: expected 1 or more");
 

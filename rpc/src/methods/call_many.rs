@@ -63,6 +63,6 @@ fn response(traced: Traced) -> Result<EthCallResponse, RpcError> {
         Traced::Output(Err(error)) => {
             Ok(EthCallResponse { value: None, error: Some(error.to_string()) })
         }
-        Traced::Json(_) | Traced::Flat(_) | Traced::Operations(_) => Err(traced::wrong_kind()),
+        Traced::Json(_) | Traced::Operations(_) => Err(traced::wrong_kind()),
     }
 }

@@ -36,6 +36,15 @@ pub(super) async fn transaction(api: &Arc<Api>, request: Request<'_>) -> Result<
     let params = Params::new(request.params, 2)?;
     let hash = params.required::<B256>(0)?;
     let kind = options(&params, 1)?;
+    mined(api, request, (hash, kind)).await
+}
+
+/// The trace of the mined transaction with this hash.
+pub(super) async fn mined(
+    api: &Arc<Api>,
+    request: Request<'_>,
+    (hash, kind): (B256, TraceKind),
+) -> Result<Answer, RpcError> {
     let place = api.place(request.client).await?;
     let durable = api.durable.get();
     let not_found = || RpcError::server("transaction not found");

@@ -10,7 +10,7 @@ use evenkeel_vm::{TraceFrame, TraceKind};
 
 use super::{
     trace::{Found, found},
-    traced, traced_text,
+    traced, traced_text, transactions,
 };
 use crate::{
     answer::Answer,
@@ -18,21 +18,24 @@ use crate::{
     error::RpcError,
     params::Params,
     position,
-    render::{Answered, answer, null},
+    render::{answer, null},
 };
 
 /// `trace_transactionOpcodeGas`: `null` if there is no such transaction.
-pub(super) async fn transaction(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn transaction(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 1)?;
     let hash = params.required::<B256>(0)?;
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let durable = api.durable.get();
-    let Some(location) = durable.chain.transaction(hash)? else { return null() };
-    let at = (&*durable, location);
-    match traced::transaction(api, request, at, TraceKind::OpcodeGas).await? {
-        Some(trace) => traced::text(trace),
-        None => null(),
-    }
+    let Some(location) = durable.chain.transaction(hash)? else {
+        return null().map(Answer::from);
+    };
+    let Some(scene) = traced::scene(&durable, location.height).await? else {
+        return null().map(Answer::from);
+    };
+    let index = transactions::index_of(location);
+    let job = scene.job(api, request.client, (index..index + 1, TraceKind::OpcodeGas));
+    traced_text::streamed(api, request, (place, job, TraceFrame::One)).await
 }
 
 /// `trace_blockOpcodeGas`: the same of each transaction of a block; `null` if there is no such

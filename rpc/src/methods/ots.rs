@@ -3,6 +3,8 @@
 //! Source: Otterscan's `docs/custom-jsonrpc.md`, API level 8; a page of a block counts from its
 //! last transaction, as Erigon's does.
 
+use std::sync::Arc;
+
 use alloy_consensus::Transaction as _;
 use alloy_eips::eip4895::Withdrawals;
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -27,10 +29,14 @@ use serde_json::{
 use super::{
     chain_reads::By,
     limits::{ITEM_REDUCTIONS, OTS_PAGE_MAX, READ_REDUCTIONS, RECEIPT_REDUCTIONS},
-    trace, traced, transactions,
+    trace::{self, Who},
+    traced,
+    traced_text::FlatTraces,
+    transactions,
     whole::{self, Executed},
 };
 use crate::{
+    answer::Answer,
     api::{Api, Request},
     error::RpcError,
     params::{Params, Quantity, refuse},
@@ -74,13 +80,30 @@ pub(super) async fn internal_operations(api: &Api, request: Request<'_>) -> Answ
 }
 
 /// `ots_traceTransaction`
-pub(super) async fn trace_transaction(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn trace_transaction(
+    api: &Arc<Api>,
+    request: Request<'_>,
+) -> Result<Answer, RpcError> {
     let hash = Params::new(request.params, 1)?.required::<B256>(0)?;
-    let _place = api.place(request.client).await?;
-    let Some(traces) = trace::of_transaction(api, request, hash).await? else { return null() };
-    let shown = pieces(traces.iter().filter_map(entry)).await?;
-    let bytes = shown.iter().map(|entry| entry.get().len()).sum();
-    joined(&api.system, shown, bytes).await
+    let place = api.place(request.client).await?;
+    let Some((scene, index)) = trace::mined(api, hash).await? else {
+        return null().map(Answer::from);
+    };
+    let (api, who) = (Arc::clone(api), Who::of(request)?);
+    who.written(&Arc::clone(&api), place, move |text, Who { client, method }| {
+        Box::pin(async move {
+            text.push("[").await?;
+            let asked = (scene, index..index + 1, Some(text.deadline()));
+            let mut traces = FlatTraces::start(&api, (&client, method), asked);
+            while let Some(trace) = traces.next().await? {
+                if let Some(entry) = entry(&trace) {
+                    text.item(&entry).await?;
+                }
+            }
+            text.push("]").await
+        })
+    })
+    .await
 }
 
 fn entry(trace: &LocalizedTransactionTrace) -> Option<TraceEntry> {
@@ -162,7 +185,7 @@ pub(super) async fn by_sender_and_nonce(api: &Api, request: Request<'_>) -> Answ
 
 /// `ots_getContractCreator`: a binary search for the block that brought the code, then the traces
 /// of that block.
-pub(super) async fn contract_creator(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn contract_creator(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let address = Params::new(request.params, 1)?.required::<Address>(0)?;
     let _place = api.place(request.client).await?;
     let durable = api.durable.get();
@@ -188,15 +211,19 @@ pub(super) async fn contract_creator(api: &Api, request: Request<'_>) -> Answere
     }
     let scene = traced::scene(&durable, Height::new(low)).await?;
     let scene = scene.ok_or_else(header_not_found)?;
-    let traces = trace::of_block(api, request, scene).await?;
-    let creator = traces.iter().flatten().find_map(|trace| {
-        let create = trace.trace.action.as_create()?;
-        let created = trace.trace.result.as_ref().and_then(TraceOutput::created_contract)?;
-        let hash = trace.transaction_hash?;
-        (created == address).then_some(ContractCreator { hash, creator: create.from })
-    });
+    let who = (request.client, traced::method(request)?);
+    let count = scene.block.txs.len();
+    let mut traces = FlatTraces::start(api, who, (scene, 0..count, None));
+    while let Some(trace) = traces.next().await? {
+        let created = trace.trace.result.as_ref().and_then(TraceOutput::created_contract);
+        if let (Some(create), Some(hash)) = (trace.trace.action.as_create(), trace.transaction_hash)
+            && created == Some(address)
+        {
+            return answer(&ContractCreator { hash, creator: create.from });
+        }
+    }
     // Code that a cheat put there was created by nobody.
-    answer(&creator)
+    null()
 }
 
 /// `ots_getBlockDetails`, `ots_getBlockDetailsByHash`

@@ -4,6 +4,8 @@
 //! until a page is full. The deadline of an execution bounds it; a search that does not get far
 //! enough in that time is refused and says where to go on, so that no page is a part of one.
 
+use std::sync::Arc;
+
 use alloy_consensus::constants::EMPTY_ROOT_HASH;
 use alloy_primitives::Address;
 use evenkeel_chain::Height;
@@ -13,9 +15,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    limits::READ_REDUCTIONS,
+    limits::{ITEM_REDUCTIONS, READ_REDUCTIONS},
     ots::{List, page_size},
-    trace, traced, whole,
+    traced,
+    traced_text::FlatTraces,
+    whole,
 };
 use crate::{
     api::{Api, Request},
@@ -46,7 +50,7 @@ struct Shown {
 
 /// `ots_searchTransactionsBefore`, `ots_searchTransactionsAfter`: a page of whole blocks, the
 /// newest transaction first.
-pub(super) async fn search(api: &Api, request: Request<'_>, way: Way) -> Answered {
+pub(super) async fn search(api: &Arc<Api>, request: Request<'_>, way: Way) -> Answered {
     let params = Params::new(request.params, 3)?;
     let address = params.required::<Address>(0)?;
     let Quantity(from) = params.required(1)?;
@@ -88,7 +92,7 @@ pub(super) async fn search(api: &Api, request: Request<'_>, way: Way) -> Answere
 
 /// The transactions of a block that have to do with `address`, by index.
 async fn hits(
-    api: &Api,
+    api: &Arc<Api>,
     request: Request<'_>,
     (durable, number): (&Durable, u64),
     address: Address,
@@ -101,12 +105,16 @@ async fn hits(
         return Ok(Vec::new());
     }
     let scene = traced::scene(durable, height).await?.ok_or_else(header_not_found)?;
-    let traces = trace::of_block(api, request, scene).await?;
+    let who = (request.client, traced::method(request)?);
+    let count = scene.block.txs.len();
+    let mut traces = FlatTraces::start(api, who, (scene, 0..count, None));
     let mut hits = Vec::new();
-    for (index, traces) in traces.iter().enumerate() {
+    while let Some(trace) = traces.next().await? {
+        consume(ITEM_REDUCTIONS);
         checkpoint().await;
-        if traces.iter().any(|trace| trace.contains_address(address)) {
-            hits.push(index);
+        let index = trace.transaction_position.and_then(|index| usize::try_from(index).ok());
+        if hits.last().copied() != index && trace.contains_address(address) {
+            hits.extend(index);
         }
     }
     Ok(hits)

@@ -2,7 +2,7 @@
 //!
 //! Source: `OpenEthereum`'s trace module; anvil where that leaves a choice.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use alloy_eips::{BlockId, BlockNumHash, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, map::HashSet};
@@ -15,8 +15,7 @@ use evenkeel_chain::{Height, RecoveredTx, SealedBlock};
 use evenkeel_runtime::{checkpoint, consume};
 use evenkeel_state::Durable;
 use evenkeel_vm::{
-    CallError, TraceCall, TraceFrame, TraceItem, TraceJob, TraceKind, TracePiece, TraceStart,
-    Traced, block_rewards,
+    CallError, TraceCall, TraceFrame, TraceItem, TraceJob, TraceKind, TraceStart, block_rewards,
 };
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -26,7 +25,8 @@ use super::{
     call, debug_trace,
     limits::{FILTER_ADDRESSES_MAX, READ_REDUCTIONS, TRACE_CALLS_MAX, TRACE_FILTER_BLOCKS_MAX},
     traced::{self, Scene},
-    traced_text::{self, Tracing},
+    traced_text::{self, FlatTraces},
+    transactions,
     written::{Text, Until, written},
 };
 use crate::{
@@ -38,24 +38,31 @@ use crate::{
     params::{Arg, Object, Params, Quantity, refuse},
     places::Place,
     position::{self, At, header_not_found},
-    render::{Answered, answer, joined, null, pieces},
+    render::{Answered, answer, null},
 };
 
 type Types = HashSet<TraceType>;
 
 /// `trace_transaction`
-pub(super) async fn transaction(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn transaction(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 1)?;
     let hash = params.required::<B256>(0)?;
-    let _place = api.place(request.client).await?;
-    let Some(traces) = of_transaction(api, request, hash).await? else { return null() };
-    let texts = pieces(traces.iter()).await?;
-    let bytes = texts.iter().map(|text| text.get().len()).sum();
-    joined(&api.system, texts, bytes).await
+    let place = api.place(request.client).await?;
+    let Some((scene, index)) = mined(api, hash).await? else { return null().map(Answer::from) };
+    let (api, who) = (Arc::clone(api), Who::of(request)?);
+    who.written(&Arc::clone(&api), place, move |text, who| {
+        Box::pin(async move {
+            text.push("[").await?;
+            let traces = BlockTraces { api: &api, who: &who, matcher: None };
+            traces.of_txs((scene, index..index + 1), &mut Page::default(), text).await?;
+            text.push("]").await
+        })
+    })
+    .await
 }
 
 /// `trace_get`: the trace of a transaction at an address in the tree of its calls.
-pub(super) async fn get(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn get(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 2)?;
     let hash = params.required::<B256>(0)?;
     let Object(indices) = params.required::<Object<Vec<Box<RawValue>>>>(1)?;
@@ -65,42 +72,23 @@ pub(super) async fn get(api: &Api, request: Request<'_>) -> Answered {
         address.push(index);
     }
     let _place = api.place(request.client).await?;
-    let Some(traces) = of_transaction(api, request, hash).await? else { return null() };
-    let is_it = |trace: &&LocalizedTransactionTrace| {
-        trace.trace.trace_address.iter().map(|index| *index as u64).eq(address.iter().copied())
-    };
-    answer(&traces.iter().find(is_it))
+    let Some((scene, index)) = mined(api, hash).await? else { return null() };
+    let who = (request.client, traced::method(request)?);
+    let mut traces = FlatTraces::start(api, who, (scene, index..index + 1, None));
+    while let Some(trace) = traces.next().await? {
+        if trace.trace.trace_address.iter().map(|index| *index as u64).eq(address.iter().copied()) {
+            return answer(&trace);
+        }
+    }
+    null()
 }
 
-/// The traces of a mined transaction, if there is one.
-pub(super) async fn of_transaction(
-    api: &Api,
-    request: Request<'_>,
-    hash: B256,
-) -> Result<Option<Vec<LocalizedTransactionTrace>>, RpcError> {
+/// The block of a mined transaction and the place of it there, if there is one.
+pub(super) async fn mined(api: &Api, hash: B256) -> Result<Option<(Scene, usize)>, RpcError> {
     let durable = api.durable.get();
     let Some(location) = durable.chain.transaction(hash)? else { return Ok(None) };
-    let at = (&*durable, location);
-    match traced::transaction(api, request, at, TraceKind::Flat).await? {
-        Some(Traced::Flat(traces)) => Ok(Some(traces)),
-        Some(_) => Err(traced::wrong_kind()),
-        None => Ok(None),
-    }
-}
-
-/// The traces of all transactions of a block, in order.
-pub(super) async fn of_block(
-    api: &Api,
-    request: Request<'_>,
-    scene: Scene,
-) -> Result<Vec<Vec<LocalizedTransactionTrace>>, RpcError> {
-    let count = scene.block.txs.len();
-    let traces = scene.traces(api, request, (0..count, TraceKind::Flat)).await?;
-    let flat = traces.into_iter().map(|trace| match trace {
-        Traced::Flat(traces) => Ok(traces),
-        Traced::Json(_) | Traced::Operations(_) | Traced::Output(_) => Err(traced::wrong_kind()),
-    });
-    flat.collect()
+    let scene = traced::scene(&durable, location.height).await?;
+    Ok(scene.map(|scene| (scene, transactions::index_of(location))))
 }
 
 /// What miner and uncles of a block are paid, as traces.
@@ -160,17 +148,15 @@ pub(super) async fn found(api: &Api, durable: &Durable, id: BlockId) -> Result<F
 }
 
 /// `trace_replayTransaction`
-pub(super) async fn replay_transaction(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn replay_transaction(
+    api: &Arc<Api>,
+    request: Request<'_>,
+) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 2)?;
     let hash = params.required::<B256>(0)?;
     let Object(types) = params.required::<Object<Types>>(1)?;
-    let _place = api.place(request.client).await?;
-    let durable = api.durable.get();
-    let not_found = || RpcError::server("transaction not found");
-    let location = durable.chain.transaction(hash)?.ok_or_else(not_found)?;
     let kind = TraceKind::Replay { types, has_hash: false };
-    let trace = traced::transaction(api, request, (&durable, location), kind).await?;
-    traced::text(trace.ok_or_else(not_found)?)
+    debug_trace::mined(api, request, (hash, kind)).await
 }
 
 /// `trace_replayBlockTransactions`
@@ -193,7 +179,7 @@ pub(super) async fn replay_block(api: &Arc<Api>, request: Request<'_>) -> Result
 }
 
 /// `trace_call`
-pub(super) async fn call(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn call(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 5)?;
     let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
     let Object(types) = params.required::<Object<Types>>(1)?;
@@ -204,9 +190,9 @@ pub(super) async fn call(api: &Api, request: Request<'_>) -> Answered {
     let request_of_call = call::checked(call)?;
     let call = TraceCall { request: request_of_call, state_overrides, block_overrides, kind: None };
     let items = vec![TraceItem::Call(Box::new(call))];
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let job = on_block(api, request, (block, items, types)).await?;
-    traced::text(traced::run(api, request, job).await?.pop().ok_or_else(traced::wrong_kind)?)
+    traced_text::streamed(api, request, (place, job, TraceFrame::One)).await
 }
 
 /// `trace_callMany`: each call on what those before it left.
@@ -234,7 +220,10 @@ pub(super) async fn call_many(api: &Arc<Api>, request: Request<'_>) -> Result<An
 }
 
 /// `trace_rawTransaction`: a signed transaction as it would run after the block.
-pub(super) async fn raw_transaction(api: &Api, request: Request<'_>) -> Answered {
+pub(super) async fn raw_transaction(
+    api: &Arc<Api>,
+    request: Request<'_>,
+) -> Result<Answer, RpcError> {
     let params = Params::new(request.params, 3)?;
     let raw = params.required::<Bytes>(0)?;
     let Object(types) = params.required::<Object<Types>>(1)?;
@@ -242,9 +231,9 @@ pub(super) async fn raw_transaction(api: &Api, request: Request<'_>) -> Answered
     let tx = RecoveredTx::decode(&raw).map_err(|error| RpcError::server(error.to_string()))?;
     let tx = tx.recover().map_err(|error| RpcError::server(error.to_string()))?;
     let items = vec![TraceItem::Signed(tx)];
-    let _place = api.place(request.client).await?;
+    let place = api.place(request.client).await?;
     let job = on_block(api, request, (block, items, types)).await?;
-    traced::text(traced::run(api, request, job).await?.pop().ok_or_else(traced::wrong_kind)?)
+    traced_text::streamed(api, request, (place, job, TraceFrame::One)).await
 }
 
 /// Traces of what is no part of the chain, after the block, in its environment.
@@ -352,18 +341,23 @@ fn range(api: &Api, durable: &Durable, filter: &Filter) -> Result<(u64, u64), Rp
 }
 
 /// Who asks, and for what.
-struct Who {
-    client: Client,
-    method: Method,
+pub(super) struct Who {
+    pub(super) client: Client,
+    pub(super) method: Method,
 }
 
 impl Who {
-    fn of(request: Request<'_>) -> Result<Self, RpcError> {
+    pub(super) fn of(request: Request<'_>) -> Result<Self, RpcError> {
         Ok(Self { client: request.client.clone(), method: traced::method(request)? })
     }
 
     /// An answer that is written within the time of an execution.
-    async fn written<W>(self, api: &Api, place: Place, write: W) -> Result<Answer, RpcError>
+    pub(super) async fn written<W>(
+        self,
+        api: &Api,
+        place: Place,
+        write: W,
+    ) -> Result<Answer, RpcError>
     where
         W: for<'a> FnOnce(&'a mut Text, Self) -> BoxFuture<'a, Result<(), RpcError>>
             + Send
@@ -414,38 +408,41 @@ impl BlockTraces<'_> {
     /// Those of a block, and what is paid for it.
     async fn write(&self, scene: Scene, page: &mut Page, text: &mut Text) -> Result<(), RpcError> {
         let block = Arc::clone(&scene.block);
-        let Who { client, method } = self.who;
-        if !block.txs.is_empty() {
-            let mut job = scene.job(self.api, client, (0..block.txs.len(), TraceKind::Flat));
-            job.limits.deadline = Some(text.deadline());
-            // The place is that of the whole answer.
-            let asked = (None, job, TraceFrame::List);
-            let tracing = Tracing::start(self.api, (client, *method), asked);
-            while let Some(piece) = tracing.next().await? {
-                let TracePiece::Flat { traces, .. } = piece else {
-                    return Err(traced::wrong_kind());
-                };
-                self.show(&traces, page, text).await?;
-                if page.wanted == 0 {
-                    return Ok(());
-                }
-            }
+        let count = block.txs.len();
+        if count > 0 {
+            self.of_txs((scene, 0..count), page, text).await?;
         }
-        self.show(&rewards(self.api, &block), page, text).await
+        for trace in rewards(self.api, &block) {
+            self.show(trace, page, text).await?;
+        }
+        Ok(())
+    }
+
+    /// Those of some of its transactions.
+    async fn of_txs(
+        &self,
+        (scene, txs): (Scene, Range<usize>),
+        page: &mut Page,
+        text: &mut Text,
+    ) -> Result<(), RpcError> {
+        let Who { client, method } = self.who;
+        let asked = (scene, txs, Some(text.deadline()));
+        let mut traces = FlatTraces::start(self.api, (client, *method), asked);
+        while page.wanted > 0
+            && let Some(trace) = traces.next().await?
+        {
+            self.show(trace, page, text).await?;
+        }
+        Ok(())
     }
 
     async fn show(
         &self,
-        traces: &[LocalizedTransactionTrace],
+        trace: LocalizedTransactionTrace,
         page: &mut Page,
         text: &mut Text,
     ) -> Result<(), RpcError> {
-        for trace in traces {
-            let is_meant = self.matcher.is_none_or(|matcher| matcher.matches(&trace.trace));
-            if is_meant && page.shows() {
-                text.item(trace).await?;
-            }
-        }
-        Ok(())
+        let is_meant = self.matcher.is_none_or(|matcher| matcher.matches(&trace.trace));
+        if is_meant && page.shows() { text.item(&trace).await } else { Ok(()) }
     }
 }

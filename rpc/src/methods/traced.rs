@@ -6,7 +6,6 @@ use std::{ops::Range, sync::Arc};
 use evenkeel_chain::{Height, SealedBlock};
 use evenkeel_state::{Durable, TxLocation, View};
 use evenkeel_vm::{TraceJob, TraceKind, Traced, spawn_trace};
-use serde_json::value::RawValue;
 
 use super::{transactions, whole};
 use crate::{
@@ -92,14 +91,6 @@ pub(super) fn method(request: Request<'_>) -> Result<Method, RpcError> {
     Method::named(request.method).ok_or_else(|| {
         RpcError::internal(format!("{} is not known to execute anything", request.method))
     })
-}
-
-/// The text of a trace whose kind gives text.
-pub(super) fn text(traced: Traced) -> Result<Box<RawValue>, RpcError> {
-    match traced {
-        Traced::Json(text) => Ok(text.0),
-        Traced::Flat(_) | Traced::Operations(_) | Traced::Output(_) => Err(wrong_kind()),
-    }
 }
 
 /// The error for a trace of another kind than asked for: a mistake of ours.

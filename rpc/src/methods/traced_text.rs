@@ -2,15 +2,17 @@
 
 use std::{
     future::{pending, poll_fn},
+    ops::Range,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
+    vec,
 };
 
-use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
+use alloy_rpc_types_trace::{geth::GethDebugTracingOptions, parity::LocalizedTransactionTrace};
 use bytes::Bytes;
-use evenkeel_runtime::{Answer as Ended, Class, Reply, ReplyStream, Spawn, reply};
+use evenkeel_runtime::{Answer as Ended, Class, Reply, ReplyStream, Spawn, Time, reply};
 use evenkeel_vm::{
     CallError, StreamedTrace, TraceFrame, TraceJob, TraceKind, TracePiece, spawn_streamed_trace,
 };
@@ -19,7 +21,11 @@ use futures_util::{
     task::AtomicWaker,
 };
 
-use super::{limits::EXEC_TIME_MAX, traced, written::poll_piece};
+use super::{
+    limits::EXEC_TIME_MAX,
+    traced::{self, Scene},
+    written::poll_piece,
+};
 use crate::{
     answer::{Answer, TextStream},
     api::{Api, Request},
@@ -178,6 +184,44 @@ enum Next {
     Text(Bytes),
     /// The traces end here, before the next transaction.
     End,
+}
+
+/// Parity's traces of transactions of a block, one by one. Dropping them ends their execution.
+pub(super) struct FlatTraces {
+    tracing: Tracing,
+    /// What came and was not asked for yet.
+    came: vec::IntoIter<LocalizedTransactionTrace>,
+}
+
+impl FlatTraces {
+    /// Starts them, in the place that their client has; they end at `deadline` if there is one,
+    /// else at that of all executions.
+    pub(super) fn start(
+        api: &Arc<Api>,
+        (client, method): (&Client, Method),
+        (scene, txs, deadline): (Scene, Range<usize>, Option<Time>),
+    ) -> Self {
+        let mut job = scene.job(api, client, (txs, TraceKind::Flat));
+        job.limits.deadline = deadline.or(job.limits.deadline);
+        let tracing = Tracing::start(api, (client, method), (None, job, TraceFrame::List));
+        Self { tracing, came: Vec::new().into_iter() }
+    }
+
+    /// The next one; none at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<LocalizedTransactionTrace>, RpcError> {
+        loop {
+            if let Some(trace) = self.came.next() {
+                return Ok(Some(trace));
+            }
+            match self.tracing.next().await? {
+                Some(TracePiece::Flat { traces, .. }) => self.came = traces.into_iter(),
+                Some(TracePiece::Text(_) | TracePiece::Between) => {
+                    return Err(traced::wrong_kind());
+                }
+                None => return Ok(None),
+            }
+        }
+    }
 }
 
 /// Starts traces and streams their text.

@@ -26,7 +26,7 @@ use crate::{
     overlay::Overlay,
     step::Step,
     suspended::{Suspended, Whereabouts},
-    tracer::{Json, Recipe, TraceKind, Traced},
+    tracer::{Json, Plan, TraceKind, Traced},
 };
 
 /// Everything a call needs.
@@ -138,9 +138,9 @@ impl CallRun {
             }
             CallKind::Trace(options) => {
                 let Prepared { setup, tx, facts, .. } = prepared;
-                let recipe = Arc::new(Recipe::new(TraceKind::Geth(options))?);
+                let plan = Arc::new(Plan::new(TraceKind::Geth(options))?);
                 let info = TransactionInfo::default();
-                let order = Order { recipe, bytes_max: TRACE_BYTES_MAX, info, is_streamed: false };
+                let order = Order { plan, bytes_max: TRACE_BYTES_MAX, info, is_streamed: false };
                 Kind::Trace(Box::new(TracedTx::new(order, setup, overlay, (tx, &facts))))
             }
             CallKind::AccessList => {
@@ -186,7 +186,7 @@ impl CallRun {
                 Step::Offload(call) => Step::Offload(call),
                 Step::Done(result) => Step::Done(result.map(|left| match left.traced {
                     Some(Traced::Json(trace)) => CallOutcome::Trace(trace),
-                    Some(Traced::Flat(_) | Traced::Operations(_) | Traced::Output(_)) | None => {
+                    Some(Traced::Operations(_) | Traced::Output(_)) | None => {
                         unreachable!("geth's tracers give JSON, and it is not streamed")
                     }
                 })),

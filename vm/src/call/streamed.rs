@@ -8,7 +8,7 @@ use alloy_rpc_types_trace::parity::LocalizedTransactionTrace;
 use super::traced::TracedTx;
 use crate::{
     limits::TEXT_PIECE_BYTES,
-    tracer::{Json, Traced},
+    tracer::{Items, Json, Traced},
 };
 
 /// How the text of streamed traces is framed.
@@ -41,12 +41,11 @@ pub enum TracePiece {
     /// Another trace follows, for [`TraceFrame::Block`] and [`TraceFrame::Apart`]. With `]` instead
     /// of it the traces of a block are JSON too.
     Between,
-    /// The traces of one transaction, for [`TraceKind::Flat`](crate::TraceKind::Flat). They have no
-    /// frame.
+    /// Some traces, for [`TraceKind::Flat`](crate::TraceKind::Flat). They have no frame.
     Flat {
-        /// The traces.
+        /// The traces, in order.
         traces: Vec<LocalizedTransactionTrace>,
-        /// Bytes that were recorded for them.
+        /// Bytes that they hold.
         bytes: usize,
     },
 }
@@ -130,8 +129,20 @@ impl Streamed {
 
     /// What the trace under way has written.
     pub(super) fn extend(&mut self, tracing: &mut TracedTx) {
-        let texts = tracing.take_text().into_iter();
-        self.pieces.extend(texts.map(|text| TracePiece::Text(text.into())));
+        for text in tracing.take_text() {
+            self.push_long(text.into());
+        }
+        let Items { traces, bytes } = tracing.take_items();
+        if !traces.is_empty() {
+            self.pieces.push_back(TracePiece::Flat { traces, bytes });
+        }
+    }
+
+    fn push_long(&mut self, mut text: Bytes) {
+        while !text.is_empty() {
+            let piece = text.split_to(TEXT_PIECE_BYTES.min(text.len()));
+            self.push(piece);
+        }
     }
 
     /// A trace follows: of the transaction with this hash, if it has been signed.
@@ -157,18 +168,12 @@ impl Streamed {
         }
     }
 
-    /// A trace has ended, which left this if it did not write while it ran, having recorded so many
-    /// bytes.
-    pub(super) fn end_trace(&mut self, left: Option<Traced>, bytes: usize) {
+    /// A trace has ended, which left this if it did not write while it ran.
+    pub(super) fn end_trace(&mut self, left: Option<Traced>) {
         match left {
             Some(Traced::Json(Json(text))) => {
-                let mut text = Bytes::from(Box::<str>::from(text).into_string());
-                while !text.is_empty() {
-                    let piece = text.split_to(TEXT_PIECE_BYTES.min(text.len()));
-                    self.push(piece);
-                }
+                self.push_long(Box::<str>::from(text).into_string().into());
             }
-            Some(Traced::Flat(traces)) => self.pieces.push_back(TracePiece::Flat { traces, bytes }),
             Some(Traced::Operations(_) | Traced::Output(_)) => {
                 unreachable!("they are not streamed")
             }

@@ -32,7 +32,7 @@ use crate::{
     overlay::Overlay,
     step::Step,
     suspended::Setup,
-    tracer::{Recipe, TraceKind, Traced},
+    tracer::{Plan, TraceKind, Traced},
 };
 
 /// Everything traces need.
@@ -116,7 +116,7 @@ pub struct TraceRun {
     phase: Phase,
     items: VecDeque<TraceItem>,
     place: Place,
-    recipe: Arc<Recipe>,
+    plan: Arc<Plan>,
     spec: Arc<ChainSpec>,
     limits: Limits,
     traced: Vec<Traced>,
@@ -152,15 +152,16 @@ impl TraceRun {
     ///
     /// # Panics
     ///
-    /// For [`TraceKind::Lines`], which is only streamed.
+    /// If it is of a kind that is always streamed: [`TraceKind::Flat`], [`TraceKind::Lines`].
     pub fn new(job: TraceJob) -> Result<Self, CallError> {
-        assert!(!matches!(job.kind, TraceKind::Lines(_)), "lines are no JSON text");
-        Self::begun(job)
+        let is_streamed = matches!(job.kind, TraceKind::Flat | TraceKind::Lines(_));
+        assert!(!is_streamed, "nobody asks for all of them at once");
+        Self::start(job)
     }
 
-    fn begun(job: TraceJob) -> Result<Self, CallError> {
+    fn start(job: TraceJob) -> Result<Self, CallError> {
         let TraceJob { start, items, kind, spec, limits } = job;
-        let recipe = Arc::new(Recipe::new(kind)?);
+        let plan = Arc::new(Plan::new(kind)?);
         let (phase, place) = match start {
             TraceStart::State { view, header } => {
                 let setup = env::setup(&spec, &header, &limits);
@@ -194,7 +195,7 @@ impl TraceRun {
             phase,
             items: items.into(),
             place,
-            recipe,
+            plan,
             spec,
             limits,
             traced: Vec::new(),
@@ -222,7 +223,7 @@ impl TraceRun {
             "nobody asks for many of them"
         );
         let streamed = Streamed::new(frame, is_flat);
-        Ok(Self { streamed: Some(streamed), ..Self::begun(job)? })
+        Ok(Self { streamed: Some(streamed), ..Self::start(job)? })
     }
 
     /// A piece of what is streamed, if there is one.
@@ -324,11 +325,11 @@ impl TraceRun {
                     request::prepare(request, block_overrides.as_deref(), header, rules)?;
                 let state = (state_overrides, setup.cfg.spec);
                 setup.precompiles = request::apply_overrides(&mut overlay, state, block_overrides)?;
-                let recipe = match kind {
-                    Some(kind) => Arc::new(Recipe::new(kind)?),
-                    None => Arc::clone(&self.recipe),
+                let plan = match kind {
+                    Some(kind) => Arc::new(Plan::new(kind)?),
+                    None => Arc::clone(&self.plan),
                 };
-                let order = Order { recipe, ..self.order(TransactionInfo::default()) };
+                let order = Order { plan, ..self.order(TransactionInfo::default()) };
                 Ok(TracedTx::new(order, setup, overlay, (tx, &facts)))
             }
         }
@@ -352,8 +353,8 @@ impl TraceRun {
     }
 
     fn order(&self, info: TransactionInfo) -> Order {
-        let (recipe, is_streamed) = (Arc::clone(&self.recipe), self.streamed.is_some());
-        Order { recipe, bytes_max: self.bytes_left, info, is_streamed }
+        let (plan, is_streamed) = (Arc::clone(&self.plan), self.streamed.is_some());
+        Order { plan, bytes_max: self.bytes_left, info, is_streamed }
     }
 
     /// Keeps a trace; returns the state after its transaction.
@@ -361,7 +362,7 @@ impl TraceRun {
         let Left { traced, overlay, bytes } = left;
         if let Some(streamed) = &mut self.streamed {
             streamed.extend(tracing);
-            streamed.end_trace(traced, bytes);
+            streamed.end_trace(traced);
             return Ok(overlay);
         }
         let traced = traced.expect("only what is streamed leaves nothing");
@@ -377,7 +378,7 @@ impl TraceRun {
                 self.text_bytes = self.text_bytes.saturating_add(bytes);
                 0
             }
-            Traced::Flat(_) | Traced::Operations(_) => bytes,
+            Traced::Operations(_) => bytes,
         };
         self.bytes_left = self.bytes_left.saturating_sub(kept);
         if self.text_bytes > TRACE_TEXT_BYTES_MAX {

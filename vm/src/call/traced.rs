@@ -1,6 +1,9 @@
-//! One transaction under a tracer, in slices. Pure.
+//! One transaction under its tracers, in slices. Pure.
+//!
+//! It may run several times, each time from the state before it, so that no tracer's text has to be
+//! kept (`tracer/plan.rs`).
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use alloy_rpc_types_eth::TransactionInfo;
 use revm::context::{
@@ -15,11 +18,18 @@ use super::{
 use crate::{
     error::{CallError, TxFacts, Unsupported},
     heavy::{HeavyCall, HeavyResult},
-    limits::{RENDER_INLINE_BYTES, TRACE_TEXT_BYTES_MAX, TX_FUEL},
+    limits::{
+        ACCOUNT_FUEL, RENDER_INLINE_BYTES, TEXT_STEP_BYTES, TOUCHED_PER_STEP, TRACE_TEXT_BYTES_MAX,
+        TX_FUEL,
+    },
+    long::Fault,
     overlay::Overlay,
     step::Step,
     suspended::{Setup, Suspended, Whereabouts},
-    tracer::{Recipe, Rendered, Traced, Tracer, Undone, Unrendered, Written},
+    tracer::{
+        Found, Items, Known, Made, Plan, Rendered, Run, Text, Touched, Traced, Tracer, Unrendered,
+        Written,
+    },
 };
 
 /// A traced transaction.
@@ -30,18 +40,24 @@ pub(crate) struct TracedTx {
     is_stepping: bool,
     /// Where the transaction was when it went elsewhere.
     was_at: Whereabouts,
-    recipe: Arc<Recipe>,
+    plan: Arc<Plan>,
+    /// Bytes that each run may record.
+    bytes_max: usize,
     tx: TxEnv,
     block: BlockEnv,
     info: TransactionInfo,
     /// Whether its text is taken while it runs.
     is_streamed: bool,
-    /// How to run the transaction once more, while it is only surveyed.
-    surveyed: Option<Box<Again>>,
-    /// Instructions stepped through in the survey.
+    /// Runs that are still to come, and what each begins with.
+    runs: VecDeque<Run>,
+    again: Box<Again>,
+    /// What a survey has found.
+    found: Arc<Found>,
+    /// Instructions stepped through in the runs before.
     steps_before: u64,
-    /// Text that was not taken.
+    /// Text that was not taken, and calls that are not text.
     pieces: Vec<Vec<u8>>,
+    items: Items,
     text_bytes: usize,
 }
 
@@ -49,7 +65,15 @@ pub(crate) struct TracedTx {
 struct Again {
     setup: Setup,
     facts: TxFacts,
-    bytes_max: usize,
+}
+
+/// A transaction that has run.
+struct Ran {
+    tracer: Tracer,
+    /// The state before it.
+    overlay: Overlay,
+    ended: ResultAndState,
+    fault: Option<Fault>,
 }
 
 enum State {
@@ -58,10 +82,20 @@ enum State {
     Away,
     Back(Box<Piece>),
     /// The transaction is over, its text not yet written.
-    Writing(Box<(Tracer, Overlay)>),
+    Writing(Box<Ran>),
+    /// It has run for the last time, and what it touched is written.
+    Showing(Box<Ran>, Box<Showing>),
     Rendering,
     Rendered(Box<Rendered>),
     Over,
+}
+
+/// What is written of the state.
+struct Showing {
+    /// What is under way, and how many of it came before.
+    touched: Option<Touched>,
+    nth: usize,
+    text: Text,
 }
 
 /// What a traced transaction leaves.
@@ -76,7 +110,7 @@ pub(crate) struct Left {
 
 /// How a traced transaction is to be traced.
 pub(crate) struct Order {
-    pub(crate) recipe: Arc<Recipe>,
+    pub(crate) plan: Arc<Plan>,
     /// Bytes it may record.
     pub(crate) bytes_max: usize,
     pub(crate) info: TransactionInfo,
@@ -91,28 +125,30 @@ impl TracedTx {
         overlay: Overlay,
         (tx, facts): (TxEnv, &TxFacts),
     ) -> Self {
-        let Order { recipe, bytes_max, info, is_streamed } = order;
-        let block = setup.block.clone();
-        let (tracer, surveyed) = match recipe.survey() {
-            Some(survey) => {
-                let again = Again { setup: setup.clone(), facts: facts.clone(), bytes_max };
-                (survey, Some(Box::new(again)))
-            }
-            None => (recipe.tracer(bytes_max, Undone::default()), None),
-        };
+        let Order { plan, bytes_max, info, is_streamed } = order;
+        let (block, found) = (setup.block.clone(), Arc::default());
+        let info = TransactionInfo { block_number: Some(block.number.saturating_to()), ..info };
+        let mut runs = plan.runs();
+        let first = runs.pop_front().expect("there is at least one");
+        let tracer = plan.tracer(&first, &Known { bytes_max, found: &found, info });
+        let again = Box::new(Again { setup: setup.clone(), facts: facts.clone() });
         Self {
             state: State::Running(Suspended::new(setup, overlay, tracer)),
             single: Some(Single::new(tx.clone(), facts)),
             is_stepping: false,
             was_at: Whereabouts::default(),
-            recipe,
+            plan,
+            bytes_max,
             tx,
             block,
             info,
             is_streamed,
-            surveyed,
+            runs,
+            again,
+            found,
             steps_before: 0,
             pieces: Vec::new(),
+            items: Items::default(),
             text_bytes: 0,
         }
     }
@@ -122,14 +158,19 @@ impl TracedTx {
         std::mem::take(&mut self.pieces)
     }
 
+    /// The same, if it is not text.
+    pub(crate) fn take_items(&mut self) -> Items {
+        std::mem::take(&mut self.items)
+    }
+
     /// Runs for about `fuel` gas.
     pub(crate) fn step(&mut self, fuel: u64) -> Step<Result<Left, CallError>> {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Running(evm) if self.recipe.has_script() => self.send_away(evm),
             State::Running(evm) => self.run(evm, fuel),
             State::Back(piece) => self.came_back(*piece),
-            State::Writing(ending) => self.write_rest(ending),
-            State::Rendered(rendered) => Step::Done(left(*rendered)),
+            State::Writing(ran) => self.write_rest(ran),
+            State::Showing(ran, showing) => self.show_touched(ran, showing),
+            State::Rendered(rendered) => self.made(*rendered),
             State::Rendering | State::Away => panic!("provide what was offloaded first"),
             State::Over => panic!("a trace was stepped after its end"),
         }
@@ -161,6 +202,9 @@ impl TracedTx {
         mut evm: Suspended<Overlay, Tracer>,
         fuel: u64,
     ) -> Step<Result<Left, CallError>> {
+        if evm.inspector_mut().has_script() {
+            return self.send_away(evm);
+        }
         // What was recorded is written before more is.
         let step = match evm.inspector_mut().write() {
             Some(bytes) => {
@@ -183,14 +227,21 @@ impl TracedTx {
         step
     }
 
-    /// Takes over what is written; all of it together is bounded if nobody takes it.
+    /// Takes over what is written.
     fn gather(&mut self, tracer: &mut Tracer) -> Result<(), CallError> {
-        let text = tracer.take_text();
+        let Items { mut traces, bytes } = tracer.take_items();
+        self.items.traces.append(&mut traces);
+        self.items.bytes += bytes;
+        self.push(tracer.take_text())
+    }
+
+    /// Puts text behind what is there; all of it together is bounded if nobody takes it.
+    fn push(&mut self, text: Vec<u8>) -> Result<(), CallError> {
         self.text_bytes = self.text_bytes.saturating_add(text.len());
         if !self.is_streamed && self.text_bytes > TRACE_TEXT_BYTES_MAX {
             return Err(CallError::Unsupported(Unsupported::TraceText(TRACE_TEXT_BYTES_MAX)));
         }
-        self.pieces.push(text);
+        self.pieces.extend((!text.is_empty()).then_some(text));
         Ok(())
     }
 
@@ -202,21 +253,84 @@ impl TracedTx {
         if let Some(error) = evm.inspector_mut().failure() {
             return Step::Done(Err(error));
         }
-        if let Some(again) = self.surveyed.take() {
-            return self.run_again(evm, *again);
-        }
+        self.steps_before += evm.whereabouts().steps;
         let fault = evm.fault();
         let ended = ResultAndState { result, state: evm.finalize() };
-        let (mut overlay, mut tracer) = evm.into_parts();
-        if tracer.end_text(&ended.result, &self.tx) {
-            if let Err(error) = overlay.commit(ended.state) {
-                return Step::Done(Err(CallError::State(error.0)));
+        let (overlay, mut tracer) = evm.into_parts();
+        tracer.end_text(&ended.result, &self.tx);
+        self.state = State::Writing(Box::new(Ran { tracer, overlay, ended, fault }));
+        Step::More { used: TX_FUEL }
+    }
+
+    fn write_rest(&mut self, mut ran: Box<Ran>) -> Step<Result<Left, CallError>> {
+        if let Some(bytes) = ran.tracer.write() {
+            if let Err(error) = self.gather(&mut ran.tracer) {
+                return Step::Done(Err(error));
             }
-            self.state = State::Writing(Box::new((tracer, overlay)));
-            return Step::More { used: TX_FUEL };
+            self.state = State::Writing(ran);
+            return Step::More { used: bytes as u64 };
         }
+        if let Some(run) = self.runs.pop_front() {
+            return self.run_again(*ran, &run);
+        }
+        let mut text = Text::default();
+        let touched = self.plan.touched(0, (&ran.ended.state, &mut text));
+        self.state = State::Showing(ran, Box::new(Showing { touched, nth: 0, text }));
+        Step::More { used: TX_FUEL }
+    }
+
+    /// Writes some of the accounts that the transaction touched.
+    fn show_touched(
+        &mut self,
+        ran: Box<Ran>,
+        mut showing: Box<Showing>,
+    ) -> Step<Result<Left, CallError>> {
+        let Showing { touched, nth, text } = &mut *showing;
+        let mut used = 0;
+        if text.is_written() {
+            for _ in 0..TOUCHED_PER_STEP {
+                let Some(under_way) = touched else { return self.render(*ran) };
+                used += ACCOUNT_FUEL;
+                match under_way.write(&ran.ended.state, &ran.overlay, text) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        *nth += 1;
+                        *touched = self.plan.touched(*nth, (&ran.ended.state, text));
+                        break;
+                    }
+                    Err(error) => return Step::Done(Err(CallError::State(error.0))),
+                }
+            }
+        }
+        used += text.write(TEXT_STEP_BYTES) as u64;
+        if let Err(error) = self.push(text.take()) {
+            return Step::Done(Err(error));
+        }
+        self.state = State::Showing(ran, showing);
+        Step::More { used }
+    }
+
+    /// Runs the transaction once more, from where it began: what it did is not taken over.
+    fn run_again(&mut self, ran: Ran, run: &Run) -> Step<Result<Left, CallError>> {
+        let Ran { mut tracer, overlay, .. } = ran;
+        if let Some(found) = tracer.take_survey() {
+            self.found = Arc::new(found);
+        }
+        let Again { setup, facts } = &*self.again;
+        let known = Known { bytes_max: self.bytes_max, found: &self.found, info: self.info };
+        let tracer = self.plan.tracer(run, &known);
+        let mut evm = Suspended::new(setup.clone(), overlay, tracer);
+        evm.set_stepping(self.is_stepping);
+        self.single = Some(Single::new(self.tx.clone(), facts));
+        self.state = State::Running(evm);
+        Step::More { used: TX_FUEL }
+    }
+
+    /// Has rendered what is still to be.
+    fn render(&mut self, ran: Ran) -> Step<Result<Left, CallError>> {
+        let Ran { tracer, overlay, ended, fault } = ran;
         let unrendered = Unrendered {
-            recipe: Arc::clone(&self.recipe),
+            plan: Arc::clone(&self.plan),
             tracer,
             tx: std::mem::take(&mut self.tx),
             block: std::mem::take(&mut self.block),
@@ -229,47 +343,31 @@ impl TracedTx {
             self.state = State::Rendering;
             return Step::Offload(HeavyCall::render(Box::new(unrendered)));
         }
-        Step::Done(left(unrendered.render()))
+        self.made(unrendered.render())
     }
 
-    /// Runs the surveyed transaction once more, from where it began, under its tracer.
-    fn run_again(
-        &mut self,
-        mut evm: Suspended<Overlay, Tracer>,
-        again: Again,
-    ) -> Step<Result<Left, CallError>> {
-        let undone = evm.inspector_mut().take_survey().unwrap_or_default();
-        self.steps_before = evm.whereabouts().steps;
-        // What it did is not taken over.
-        let _undone = evm.finalize();
-        let (overlay, _) = evm.into_parts();
-        let Again { setup, facts, bytes_max } = again;
-        let mut evm = Suspended::new(setup, overlay, self.recipe.tracer(bytes_max, undone));
-        evm.set_stepping(self.is_stepping);
-        self.single = Some(Single::new(self.tx.clone(), &facts));
-        self.state = State::Running(evm);
-        Step::More { used: TX_FUEL }
-    }
-
-    fn write_rest(&mut self, mut ending: Box<(Tracer, Overlay)>) -> Step<Result<Left, CallError>> {
-        let (tracer, _) = &mut *ending;
-        if let Some(bytes) = tracer.write() {
-            if let Err(error) = self.gather(tracer) {
-                return Step::Done(Err(error));
+    /// Puts behind the text what was rendered, which is the end.
+    fn made(&mut self, rendered: Rendered) -> Step<Result<Left, CallError>> {
+        let Rendered { made, overlay, bytes } = rendered;
+        let rest = match made {
+            Ok(Made::Rest(rest)) => rest,
+            Ok(Made::Whole(traced)) => {
+                return Step::Done(Ok(Left { traced: Some(traced), overlay, bytes }));
             }
-            self.state = State::Writing(ending);
-            return Step::More { used: bytes as u64 };
+            Err(error) => return Step::Done(Err(error)),
+        };
+        if let Err(error) = self.push(rest.into_bytes()) {
+            return Step::Done(Err(error));
         }
-        let (tracer, overlay) = *ending;
         if self.is_streamed {
-            return Step::Done(Ok(Left { traced: None, overlay, bytes: tracer.bytes() }));
+            return Step::Done(Ok(Left { traced: None, overlay, bytes }));
         }
         let written = Written { pieces: std::mem::take(&mut self.pieces), overlay };
         if self.text_bytes > RENDER_INLINE_BYTES {
             self.state = State::Rendering;
             return Step::Offload(HeavyCall::join(Box::new(written)));
         }
-        Step::Done(left(written.join()))
+        self.made(written.join())
     }
 
     /// Hands in the result of the offloaded work.
@@ -278,7 +376,11 @@ impl TracedTx {
             State::Running(evm) => evm.provide(result),
             State::Rendering => self.state = State::Rendered(Box::new(result.into_rendered())),
             State::Away => self.state = State::Back(Box::new(result.into_piece())),
-            State::Writing(_) | State::Back(_) | State::Rendered(_) | State::Over => {
+            State::Writing(_)
+            | State::Showing(..)
+            | State::Back(_)
+            | State::Rendered(_)
+            | State::Over => {
                 panic!("nothing is offloaded")
             }
         }
@@ -299,14 +401,11 @@ impl TracedTx {
             State::Running(evm) => counted(evm.whereabouts()),
             State::Back(piece) => counted(piece.rest.evm.whereabouts()),
             State::Away => self.was_at,
-            State::Writing(_) | State::Rendering | State::Rendered(_) | State::Over => {
-                Whereabouts::default()
-            }
+            State::Writing(_)
+            | State::Showing(..)
+            | State::Rendering
+            | State::Rendered(_)
+            | State::Over => Whereabouts::default(),
         }
     }
-}
-
-fn left(rendered: Rendered) -> Result<Left, CallError> {
-    let Rendered { traced, overlay, bytes } = rendered;
-    traced.map(|traced| Left { traced: Some(traced), overlay, bytes })
 }

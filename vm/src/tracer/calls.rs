@@ -7,7 +7,7 @@
 //! contract is `out of gas`, as revm says it.
 //!
 //! Logs of a call that comes to nothing are not shown, nor those of the calls within it: whoever
-//! wants logs runs the transaction twice, first under a [`Survey`].
+//! wants logs runs the transaction twice, first under a [`Survey`](super::survey::Survey).
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -29,60 +29,15 @@ use revm::{
 use super::{
     script::REVERTED,
     steps::error_of,
+    survey::Found,
     text::{Logged, Part, Text},
 };
 use crate::{limits::TRACE_STEP_BYTES, long::Fault, revert::Reason, slice::VmContext};
 
-/// Which calls of a transaction come to nothing, in the order in which they begin: a bit for each.
-#[derive(Debug, Default)]
-pub(crate) struct Undone(Vec<u64>);
-
-impl Undone {
-    fn set(&mut self, nth: usize) {
-        if self.0.len() <= nth / 64 {
-            self.0.resize(nth / 64 + 1, 0);
-        }
-        self.0[nth / 64] |= 1 << (nth % 64);
-    }
-
-    fn has(&self, nth: usize) -> bool {
-        self.0.get(nth / 64).is_some_and(|bits| bits >> (nth % 64) & 1 == 1)
-    }
-}
-
-/// Finds out which calls come to nothing.
-#[derive(Default)]
-pub(super) struct Survey {
-    undone: Undone,
-    began: usize,
-    open: Vec<usize>,
-}
-
-impl Survey {
-    pub(super) fn begins(&mut self) {
-        self.open.push(self.began);
-        self.began += 1;
-    }
-
-    pub(super) fn ends(&mut self, result: InstructionResult) {
-        if let Some(nth) = self.open.pop()
-            && !result.is_ok()
-        {
-            self.undone.set(nth);
-        }
-    }
-
-    pub(super) fn take(&mut self) -> Undone {
-        std::mem::take(&mut self.undone)
-    }
-}
-
 /// The calls of one transaction.
 pub(super) struct Calls {
     config: CallConfig,
-    undone: Arc<Undone>,
-    /// Whether nothing of the text is taken before the end.
-    is_whole: bool,
+    found: Arc<Found>,
     text: Text,
     open: Vec<Open>,
     /// Calls that began.
@@ -161,12 +116,12 @@ impl End {
 }
 
 impl Calls {
-    pub(super) fn new(config: CallConfig, undone: Arc<Undone>, is_whole: bool) -> Self {
+    /// One whose text begins with `text`.
+    pub(super) fn new(config: CallConfig, found: Arc<Found>, text: Text) -> Self {
         Self {
             config,
-            undone,
-            is_whole,
-            text: Text::default(),
+            found,
+            text,
             open: Vec::new(),
             began: 0,
             hidden: Vec::new(),
@@ -181,10 +136,6 @@ impl Calls {
     pub(super) fn needs_survey(config: CallConfig) -> bool {
         // The transaction's own call is over before its logs are shown.
         config.with_log.unwrap_or_default() && !config.only_top_call.unwrap_or_default()
-    }
-
-    pub(super) const fn is_whole(&self) -> bool {
-        self.is_whole
     }
 
     /// What is written.
@@ -288,7 +239,7 @@ impl Calls {
             value: value.unwrap_or_default(),
             at,
             calls: 0,
-            keeps_logs: keeps_logs && !self.undone.has(nth),
+            keeps_logs: keeps_logs && !self.found.undone.has(nth),
             logs: Vec::new(),
             logs_bytes: 0,
             logs_before: self.log_count,
@@ -338,14 +289,7 @@ impl Calls {
         outcome: &CreateOutcome,
     ) -> usize {
         let mut end = End::new(&outcome.result, context.chain.fault);
-        // revm has a creator whose nonce cannot grow succeed with nothing.
-        let creator = context.journaled_state.state.get(&inputs.caller());
-        if outcome.address.is_none()
-            && end.status == InstructionResult::Return
-            && creator.is_some_and(|creator| creator.info.nonce == u64::MAX)
-        {
-            end.status = InstructionResult::NonceOverflow;
-        }
+        end.status = created_as(context, inputs, outcome);
         self.ends(context, end)
     }
 
@@ -442,12 +386,23 @@ impl Calls {
         let (from, input, gas) = (tx.caller, tx.data.clone(), tx.gas_limit);
         self.begin(Begin { kind, from, to, at: to, gas, value: Some(tx.value), input });
     }
+}
 
-    /// All of the text.
-    pub(super) fn into_text(mut self) -> Result<String, std::string::FromUtf8Error> {
-        self.text.write(usize::MAX);
-        String::from_utf8(self.text.take())
+/// How a creation has ended: revm has a creator whose nonce cannot grow succeed with nothing.
+pub(super) fn created_as<DB: Database>(
+    context: &VmContext<DB>,
+    inputs: &CreateInputs,
+    outcome: &CreateOutcome,
+) -> InstructionResult {
+    let creator = context.journaled_state.state.get(&inputs.caller());
+    let status = outcome.result.result;
+    if outcome.address.is_none()
+        && status == InstructionResult::Return
+        && creator.is_some_and(|creator| creator.info.nonce == u64::MAX)
+    {
+        return InstructionResult::NonceOverflow;
     }
+    status
 }
 
 /// The two dimensions of a transaction's gas, as members.

@@ -12,7 +12,13 @@ use revm::{
 };
 use revm_inspectors::tracing::DebugInspector;
 
-use super::{Calls, Part, Survey, Tracer};
+use super::{
+    Part, Tracer,
+    calls::{Calls, created_as},
+    flat::Flat,
+    survey::Survey,
+    vm_trace::VmTrace,
+};
 use crate::{
     limits::{MEMORY_BYTES_MAX, TRACE_CALL_BYTES, TRACE_STEP_BYTES},
     long::Fault,
@@ -27,7 +33,6 @@ impl Part {
     /// What the step about to be recorded takes beside memory, which the inspectors count.
     fn step_bytes(&self, interpreter: &Interpreter) -> usize {
         match self {
-            Self::Parity(inspector) if inspector.config().record_steps => TRACE_STEP_BYTES,
             Self::Geth(inspector) => match &**inspector {
                 DebugInspector::Erc7562Tracer(..) => {
                     let stack = interpreter.stack.len() * WORD_BYTES;
@@ -38,8 +43,9 @@ impl Part {
             // What is written while it runs counts by itself.
             Self::Steps(_)
             | Self::Calls(_)
-            | Self::Survey(_)
-            | Self::Parity(_)
+            | Self::VmTrace(_)
+            | Self::Flat(_)
+            | Self::Nobody
             | Self::OpcodeGas(_)
             | Self::Operations(_)
             | Self::Preimages(_)
@@ -52,17 +58,16 @@ impl Part {
     /// Whether it keeps every call with its input and output.
     fn keeps_calls(&self) -> bool {
         match self {
-            Self::Parity(_) | Self::Operations(_) => true,
+            Self::Operations(_) => true,
             Self::Geth(inspector) => matches!(
                 &**inspector,
-                DebugInspector::FlatCallTracer(_)
-                    | DebugInspector::Erc7562Tracer(..)
-                    | DebugInspector::PreStateTracer(..)
-                    | DebugInspector::FourByte(_)
+                DebugInspector::Erc7562Tracer(..) | DebugInspector::FourByte(_)
             ),
-            Self::Calls(calls) => calls.is_whole(),
             Self::Steps(_)
-            | Self::Survey(_)
+            | Self::Calls(_)
+            | Self::VmTrace(_)
+            | Self::Flat(_)
+            | Self::Nobody
             | Self::OpcodeGas(_)
             | Self::Preimages(_)
             | Self::Script(_)
@@ -104,16 +109,31 @@ impl Tracer {
         }
     }
 
+    /// What surveys counts what it keeps.
+    fn tell_flat(&mut self, mut tell: impl FnMut(&mut Flat) -> usize) {
+        if let Some(flat) = self.survey.as_mut().and_then(|survey| survey.flat.as_mut()) {
+            let bytes = tell(flat);
+            self.count(bytes);
+        }
+        if let Some(Part::Flat(flat)) = self.parts.first_mut() {
+            self.cost = self.cost.saturating_add(tell(flat) as u64);
+        }
+    }
+
     fn tell_steps(&mut self, result: &InterpreterResult, fault: Option<Fault>) {
-        for part in &mut self.parts {
-            if let Part::Steps(log) = part {
-                self.cost = self.cost.saturating_add(log.call_ends(result, fault) as u64);
-            }
+        if let Some(Part::Steps(log)) = self.parts.first_mut() {
+            self.cost = self.cost.saturating_add(log.call_ends(result, fault) as u64);
+        }
+    }
+
+    fn tell_vm_trace(&mut self, tell: impl FnOnce(&mut VmTrace)) {
+        if let Some(Part::VmTrace(trace)) = self.parts.first_mut() {
+            tell(trace);
         }
     }
 
     fn tell_survey(&mut self, tell: impl FnOnce(&mut Survey)) {
-        if let [Part::Survey(survey)] = &mut *self.parts {
+        if let Some(survey) = &mut self.survey {
             tell(survey);
         }
     }
@@ -130,14 +150,13 @@ macro_rules! each {
             match part {
                 Part::Steps(_)
                 | Part::Calls(_)
-                | Part::Survey(_)
+                | Part::VmTrace(_)
+                | Part::Flat(_)
                 | Part::Preimages(_)
                 | Part::Script(_)
-                | Part::Js(_) => {}
+                | Part::Js(_)
+                | Part::Nobody => {}
                 Part::Geth(one) => {
-                    let _nothing = Inspector::<$context>::$method(&mut **one, $($argument),*);
-                }
-                Part::Parity(one) => {
                     let _nothing = Inspector::<$context>::$method(&mut **one, $($argument),*);
                 }
                 Part::OpcodeGas(one) => {
@@ -156,6 +175,9 @@ macro_rules! each {
 
 impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     fn initialize_interp(&mut self, interpreter: &mut Interpreter, context: &mut VmContext<DB>) {
+        if let Some(Part::VmTrace(trace)) = self.parts.first_mut() {
+            self.cost += trace.code_begins(interpreter) as u64;
+        }
         each!(&mut self.parts, VmContext<DB>, initialize_interp(interpreter, context));
     }
 
@@ -165,13 +187,13 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
             bytes += part.step_bytes(interpreter);
             match part {
                 Part::Steps(log) => self.cost += log.step(interpreter, context) as u64,
+                Part::VmTrace(trace) => self.cost += trace.step(interpreter) as u64,
                 Part::Geth(one) => one.step(interpreter, context),
-                Part::Parity(one) => one.step(interpreter, context),
                 Part::OpcodeGas(one) => one.step(interpreter, context),
                 Part::Preimages(one) => one.step(interpreter),
                 Part::Script(one) => bytes += one.step(interpreter, context),
                 Part::Js(one) => self.cost += one.step(interpreter, context),
-                Part::Calls(_) | Part::Survey(_) | Part::Operations(_) => {}
+                Part::Calls(_) | Part::Flat(_) | Part::Operations(_) | Part::Nobody => {}
                 Part::AccessList { inspector, accesses, .. } => {
                     *accesses += usize::from(may_access(interpreter.bytecode.opcode()));
                     inspector.step(interpreter, context);
@@ -186,16 +208,17 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         for part in &mut self.parts {
             match part {
                 Part::Steps(log) => bytes += log.step_end(interpreter),
+                Part::VmTrace(trace) => self.cost += trace.step_end(interpreter) as u64,
                 Part::Geth(one) => one.step_end(interpreter, context),
-                Part::Parity(one) => one.step_end(interpreter, context),
                 Part::OpcodeGas(one) => one.step_end(interpreter, context),
                 Part::Preimages(one) => bytes += one.step_end(interpreter),
                 Part::Script(one) => one.step_end(interpreter),
                 Part::Js(one) => self.cost += one.step_end(interpreter, context),
                 Part::Calls(_)
-                | Part::Survey(_)
+                | Part::Flat(_)
                 | Part::Operations(_)
-                | Part::AccessList { .. } => {}
+                | Part::AccessList { .. }
+                | Part::Nobody => {}
             }
         }
         self.count(bytes);
@@ -223,6 +246,8 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         self.count_calls(TRACE_CALL_BYTES + inputs.input.len() + depth);
         self.tell_scripts(|script| script.call_begins(context, inputs));
         self.tell_calls(|calls| calls.call_begins(context, inputs));
+        self.tell_flat(|flat| flat.call_begins(context, inputs));
+        self.tell_vm_trace(VmTrace::call_begins);
         self.tell_survey(Survey::begins);
         each!(&mut self.parts, VmContext<DB>, call(context, inputs));
         None
@@ -238,6 +263,8 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         self.tell_scripts(|script| script.call_ends(context, outcome));
         self.tell_steps(&outcome.result, context.chain.fault);
         self.tell_calls(|calls| calls.call_ends(context, outcome));
+        self.tell_flat(|flat| flat.call_ends(context, outcome));
+        self.tell_vm_trace(|trace| trace.call_ends(outcome.result.result));
         self.tell_survey(|survey| survey.ends(outcome.result.result));
         each!(&mut self.parts, VmContext<DB>, call_end(context, inputs, outcome));
     }
@@ -251,6 +278,8 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         self.count_calls(TRACE_CALL_BYTES + inputs.init_code().len() + depth);
         self.tell_scripts(|script| script.create_begins(context, inputs));
         self.tell_calls(|calls| calls.create_begins(context, inputs));
+        self.tell_flat(|flat| flat.create_begins(context, inputs));
+        self.tell_vm_trace(VmTrace::call_begins);
         self.tell_survey(Survey::begins);
         each!(&mut self.parts, VmContext<DB>, create(context, inputs));
         None
@@ -266,7 +295,10 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         self.tell_scripts(|script| script.create_ends(context, outcome));
         self.tell_steps(&outcome.result, context.chain.fault);
         self.tell_calls(|calls| calls.create_ends(context, inputs, outcome));
-        self.tell_survey(|survey| survey.ends(outcome.result.result));
+        self.tell_flat(|flat| flat.create_ends(context, inputs, outcome));
+        let status = created_as(context, inputs, outcome);
+        self.tell_vm_trace(|trace| trace.call_ends(status));
+        self.tell_survey(|survey| survey.ends(status));
         each!(&mut self.parts, VmContext<DB>, create_end(context, inputs, outcome));
     }
 
@@ -275,6 +307,10 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         self.tell_scripts(|script| script.selfdestructs(contract, target, value));
         self.tell_calls(|calls| {
             calls.selfdestructs(contract, target, value);
+            0
+        });
+        self.tell_flat(|flat| {
+            flat.selfdestructs(contract, target, value);
             0
         });
         each!(&mut self.parts, VmContext<DB>, selfdestruct(contract, target, value));

@@ -1,26 +1,31 @@
 //! Tracers: what observes a transaction in slices, within bounds, and what is made of it.
 //!
-//! Pure. geth's struct logger and its `callTracer` are ours (`steps.rs`, `calls.rs`): their text is
-//! written and taken while the transaction runs. So are its tracer of preimages and those it has as
-//! scripts (`script.rs`), and what runs users' scripts (`js`); the others are revm-inspectors',
-//! each behind a count of the bytes that it records. A trace that would go beyond its bound is
-//! refused, not cut.
+//! Pure. geth's struct logger and its `callTracer` are ours (`steps.rs`, `calls.rs`), and Parity's
+//! `vmTrace` (`vm_trace.rs`) and list of calls, which geth has as `flatCallTracer` (`flat.rs`):
+//! what they say is written and taken while the transaction runs. What it touched (geth's
+//! `prestateTracer`, Parity's `stateDiff`) is written when it has ended (`touched.rs`). Ours are
+//! also geth's tracer of preimages and those it has as scripts (`script.rs`), and what runs users'
+//! scripts (`js`); the others are revm-inspectors', each behind a count of the bytes that it
+//! records. A trace that would go beyond its bound is refused, not cut.
 
 mod call_legacy;
 mod calls;
 mod evmdis;
+mod flat;
 mod inspect;
 mod js;
 mod lines;
 mod options;
+mod plan;
 mod preimages;
 mod prestate_legacy;
 mod render;
 mod script;
 mod steps;
+mod survey;
 mod text;
-
-use std::{fmt, sync::Arc};
+mod touched;
+mod vm_trace;
 
 use alloy_primitives::{
     Bytes,
@@ -28,38 +33,35 @@ use alloy_primitives::{
 };
 use alloy_rpc_types_eth::AccessList;
 use alloy_rpc_types_trace::{
-    geth::{
-        CallConfig, GethDebugBuiltInTracerType, GethDebugTracerConfig, GethDebugTracerType,
-        GethDebugTracingOptions, GethDefaultTracingOptions, mux::MuxConfig,
-    },
+    geth::{GethDebugTracingOptions, GethDefaultTracingOptions},
     otterscan::InternalOperation,
-    parity::{LocalizedTransactionTrace, TraceType},
+    parity::TraceType,
 };
 use revm::context::{TxEnv, result::ExecutionResult};
 use revm_inspectors::{
-    access_list::AccessListInspector,
-    opcode::OpcodeGasInspector,
-    otterscan::InternalOperationsInspector,
-    tracing::{DebugInspector, TraceLimits, TracingInspector, TracingInspectorConfig},
+    access_list::AccessListInspector, opcode::OpcodeGasInspector,
+    otterscan::InternalOperationsInspector, tracing::DebugInspector,
 };
 use serde_json::value::RawValue;
 
 use crate::{
-    error::{CallError, InvalidCall, Unsupported},
-    limits::{ACCESS_LIST_SLOTS_MAX, TEXT_STEP_BYTES, TRACE_BYTES_MAX, TRACER_NAME_CHARS_MAX},
+    error::{CallError, Unsupported},
+    limits::{ACCESS_LIST_SLOTS_MAX, TEXT_STEP_BYTES, TRACE_BYTES_MAX},
 };
-pub(crate) use calls::Undone;
-use calls::{Calls, Survey};
+use calls::Calls;
+use flat::Flat;
+pub(crate) use flat::Items;
 pub(crate) use js::stoppable;
 pub use options::wrong_option;
+pub(crate) use plan::{Known, Plan, Run};
 use preimages::Preimages;
-pub(crate) use render::{Rendered, Unrendered, Written};
-use script::Script;
+pub(crate) use render::{Made, Rendered, Unrendered, Written};
 use steps::StepLog;
-use text::Text;
-
-/// geth's tracer of what `KECCAK256` hashes, which the library does not have.
-const PREIMAGE_TRACER: &str = "keccak256PreimageTracer";
+pub(crate) use survey::Found;
+use survey::Survey;
+pub(crate) use text::Text;
+pub(crate) use touched::Touched;
+use vm_trace::VmTrace;
 
 /// What is wanted of a traced transaction.
 #[derive(Clone, Debug)]
@@ -77,7 +79,7 @@ pub enum TraceKind {
     Lines(GethDefaultTracingOptions),
     /// How often each instruction was executed, and for how much gas, as reth counts it.
     OpcodeGas,
-    /// Parity's traces, with their place in the chain.
+    /// Parity's traces, with their place in the chain; they are streamed, and not as text.
     Flat,
     /// Otterscan's internal operations.
     Operations,
@@ -98,16 +100,7 @@ impl TraceKind {
     ///
     /// As a trace would end.
     pub fn check(&self) -> Result<(), CallError> {
-        Recipe::new(self.clone()).map(drop)
-    }
-}
-
-/// geth's default is the struct logger; an empty name is none.
-fn is_struct_log(options: &GethDebugTracingOptions) -> bool {
-    match &options.tracer {
-        None => true,
-        Some(GethDebugTracerType::JsTracer(name)) => name.is_empty(),
-        Some(GethDebugTracerType::BuiltInTracer(_)) => false,
+        Plan::new(self.clone()).map(drop)
     }
 }
 
@@ -116,8 +109,6 @@ fn is_struct_log(options: &GethDebugTracingOptions) -> bool {
 pub enum Traced {
     /// For [`TraceKind::Geth`], [`TraceKind::Replay`] and [`TraceKind::OpcodeGas`], as JSON.
     Json(Json),
-    /// For [`TraceKind::Flat`].
-    Flat(Vec<LocalizedTransactionTrace>),
     /// For [`TraceKind::Operations`].
     Operations(Vec<InternalOperation>),
     /// For [`TraceKind::Output`].
@@ -134,205 +125,11 @@ impl PartialEq for Json {
     }
 }
 
-/// A [`TraceKind`] that was understood.
-#[derive(Debug)]
-pub(crate) enum Recipe {
-    Steps(GethDefaultTracingOptions),
-    Lines(GethDefaultTracingOptions),
-    Calls(CallConfig),
-    Geth(GethDebugTracingOptions),
-    Preimages,
-    Script(Script),
-    Js(js::Source),
-    Mux(Vec<(String, Recipe)>),
-    Replay { types: HashSet<TraceType>, has_hash: bool },
-    OpcodeGas,
-    Flat,
-    Operations,
-    Output,
-}
-
-impl Recipe {
-    /// # Errors
-    ///
-    /// There is no such tracer, or its options do not parse.
-    pub(crate) fn new(kind: TraceKind) -> Result<Self, CallError> {
-        match kind {
-            TraceKind::Geth(options) if is_mux(&options) => Self::mux(options),
-            TraceKind::Geth(options) => Self::geth(options),
-            TraceKind::Replay { types, has_hash } => Ok(Self::Replay { types, has_hash }),
-            TraceKind::Lines(options) => Ok(Self::Lines(options)),
-            TraceKind::OpcodeGas => Ok(Self::OpcodeGas),
-            TraceKind::Flat => Ok(Self::Flat),
-            TraceKind::Operations => Ok(Self::Operations),
-            TraceKind::Output => Ok(Self::Output),
-        }
-    }
-
-    fn geth(options: GethDebugTracingOptions) -> Result<Self, CallError> {
-        if is_struct_log(&options) {
-            return Ok(Self::Steps(options.config));
-        }
-        match &options.tracer {
-            Some(GethDebugTracerType::JsTracer(name)) if name == PREIMAGE_TRACER => {
-                return Ok(Self::Preimages);
-            }
-            Some(GethDebugTracerType::JsTracer(name)) => {
-                if let Some(script) = Script::named(name) {
-                    return Ok(Self::Script(script));
-                }
-                if let Some(source) = js::Source::new(name, &options.tracer_config.0) {
-                    return Ok(Self::Js(source));
-                }
-                let name = name.chars().take(TRACER_NAME_CHARS_MAX).collect();
-                return Err(CallError::Unsupported(Unsupported::Tracer(name)));
-            }
-            Some(GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::CallTracer)) => {
-                let config = options.tracer_config.clone().into_call_config();
-                return config
-                    .map(Self::Calls)
-                    .map_err(|error| wrong_config(&options.tracer_config, &error));
-            }
-            Some(GethDebugTracerType::BuiltInTracer(_)) | None => {}
-        }
-        match DebugInspector::new(options.clone()) {
-            Ok(_) => Ok(Self::Geth(options)),
-            Err(error) => Err(wrong_config(&options.tracer_config, &error)),
-        }
-    }
-
-    fn mux(options: GethDebugTracingOptions) -> Result<Self, CallError> {
-        let config = options.tracer_config;
-        let MuxConfig(named) =
-            config.clone().into_mux_config().map_err(|error| wrong_config(&config, &error))?;
-        let mut tracers = Vec::with_capacity(named.len());
-        for (tracer, config) in named {
-            let tracer_config = config.unwrap_or_default();
-            let one = GethDebugTracingOptions {
-                tracer: Some(tracer.clone()),
-                tracer_config,
-                ..GethDebugTracingOptions::default()
-            };
-            if is_mux(&one) {
-                return Err(config_error("muxTracer within muxTracer".to_owned()));
-            }
-            let name = tracer.as_str();
-            if name.is_empty() {
-                return Err(config_error("muxTracer needs the names of tracers".to_owned()));
-            }
-            tracers.push((name.to_owned(), Self::geth(one)?));
-        }
-        // Each has a heap of its own.
-        if tracers.iter().filter(|(_, recipe)| recipe.has_script()).count() > 1 {
-            return Err(config_error("muxTracer with several scripts (expected one)".to_owned()));
-        }
-        Ok(Self::Mux(tracers))
-    }
-
-    /// Whether a user's script observes: then the transaction runs on the compute pool.
-    pub(crate) fn has_script(&self) -> bool {
-        match self {
-            Self::Js(_) => true,
-            Self::Mux(tracers) => tracers.iter().any(|(_, recipe)| recipe.has_script()),
-            _ => false,
-        }
-    }
-
-    /// What is to observe the transaction before its tracer does, if that has to know what comes:
-    /// then it runs twice.
-    pub(crate) fn survey(&self) -> Option<Tracer> {
-        let needs_survey = |recipe: &Self| match recipe {
-            Self::Calls(config) => Calls::needs_survey(*config),
-            _ => false,
-        };
-        let needs_survey = match self {
-            Self::Mux(tracers) => tracers.iter().any(|(_, recipe)| needs_survey(recipe)),
-            one => needs_survey(one),
-        };
-        let parts = vec![Part::Survey(Survey::default())];
-        needs_survey.then_some(Tracer { parts, bytes: 0, bytes_max: TRACE_BYTES_MAX, cost: 0 })
-    }
-
-    /// A tracer for one transaction that may record `bytes_max`; `undone` is what its
-    /// [`survey`](Self::survey) found.
-    pub(crate) fn tracer(&self, bytes_max: usize, undone: Undone) -> Tracer {
-        let undone = Arc::new(undone);
-        let parts = match self {
-            Self::Mux(tracers) => {
-                let part = |(_, recipe): &(_, Self)| recipe.part(bytes_max, &undone, true);
-                tracers.iter().map(part).collect()
-            }
-            Self::Output => Vec::new(),
-            one => vec![one.part(bytes_max, &undone, false)],
-        };
-        Tracer { parts, bytes: 0, bytes_max, cost: 0 }
-    }
-
-    fn part(&self, bytes_max: usize, undone: &Arc<Undone>, is_whole: bool) -> Part {
-        let limits = TraceLimits::default().set_max_recorded_bytes(Some(bytes_max));
-        match self {
-            Self::Steps(options) => Part::Steps(Box::new(StepLog::new(*options))),
-            Self::Lines(options) => Part::Steps(Box::new(StepLog::lines(*options))),
-            Self::Calls(config) => {
-                Part::Calls(Box::new(Calls::new(*config, Arc::clone(undone), is_whole)))
-            }
-            Self::Geth(options) => {
-                let inspector = DebugInspector::new(options.clone());
-                Part::Geth(Box::new(limited(inspector.expect("it was made before"), limits)))
-            }
-            Self::Preimages => Part::Preimages(Preimages::default()),
-            Self::Script(script) => Part::Script(script.run()),
-            Self::Js(source) => Part::Js(Box::new(js::Running::new(source.clone()))),
-            Self::Replay { types, .. } => {
-                let config = TracingInspectorConfig::from_parity_config(types);
-                Part::Parity(Box::new(TracingInspector::new(config).with_limits(limits)))
-            }
-            Self::Flat => {
-                let config = TracingInspectorConfig::default_parity();
-                Part::Parity(Box::new(TracingInspector::new(config).with_limits(limits)))
-            }
-            Self::OpcodeGas => Part::OpcodeGas(OpcodeGasInspector::new()),
-            Self::Operations => Part::Operations(InternalOperationsInspector::default()),
-            Self::Mux(_) => unreachable!("there is no mux within a mux"),
-            Self::Output => unreachable!("nothing observes it"),
-        }
-    }
-}
-
-fn is_mux(options: &GethDebugTracingOptions) -> bool {
-    let mux = GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::MuxTracer);
-    options.tracer.as_ref() == Some(&mux)
-}
-
-fn config_error(text: String) -> CallError {
-    CallError::Invalid(InvalidCall::TracerConfig(text))
-}
-
-/// Why the options of a tracer are refused: in our words if it is the type of one.
-fn wrong_config(config: &GethDebugTracerConfig, error: &dyn fmt::Display) -> CallError {
-    config_error(options::wrong_config(&config.0).unwrap_or_else(|| error.to_string()))
-}
-
-fn limited(inspector: DebugInspector, limits: TraceLimits) -> DebugInspector {
-    use DebugInspector as I;
-    match inspector {
-        I::PreStateTracer(inspector, config) => {
-            I::PreStateTracer(inspector.with_limits(limits), config)
-        }
-        I::FlatCallTracer(inspector) => I::FlatCallTracer(inspector.with_limits(limits)),
-        I::Erc7562Tracer(inspector, config) => {
-            I::Erc7562Tracer(inspector.with_limits(limits), config)
-        }
-        I::Default(inspector, config) => I::Default(inspector.with_limits(limits), config),
-        I::FourByte(_) | I::CallTracer(..) | I::Noop(_) | I::StateGasTracer(_) | I::Mux(..) => {
-            inspector
-        }
-    }
-}
-
 /// What observes one transaction.
 pub(crate) struct Tracer {
-    /// One, or as many as geth's `muxTracer` names, in their order; none for [`TraceKind::Output`].
+    /// What finds out for a later run what it has to know.
+    survey: Option<Survey>,
+    /// First the one that writes, if there is one.
     parts: Vec<Part>,
     /// Bytes that were recorded, and may be.
     bytes: usize,
@@ -344,15 +141,21 @@ pub(crate) struct Tracer {
 enum Part {
     Steps(Box<StepLog>),
     Calls(Box<Calls>),
-    Survey(Survey),
+    VmTrace(Box<VmTrace>),
+    Flat(Box<Flat>),
     Geth(Box<DebugInspector>),
-    Parity(Box<TracingInspector>),
     OpcodeGas(OpcodeGasInspector),
     Operations(InternalOperationsInspector),
     Preimages(Preimages),
     Script(script::Running),
     Js(Box<js::Running>),
-    AccessList { inspector: AccessListInspector, accesses: usize, look_at: usize },
+    AccessList {
+        inspector: AccessListInspector,
+        accesses: usize,
+        look_at: usize,
+    },
+    /// What is wanted is known without an observer.
+    Nobody,
 }
 
 impl Tracer {
@@ -360,7 +163,8 @@ impl Tracer {
     pub(crate) fn access_list(list: AccessList) -> Self {
         let inspector = AccessListInspector::new(list);
         let part = Part::AccessList { inspector, accesses: 0, look_at: ACCESS_LIST_SLOTS_MAX };
-        Self { parts: vec![part], bytes: 0, bytes_max: TRACE_BYTES_MAX, cost: 0 }
+        let parts = vec![part];
+        Self { survey: None, parts, bytes: 0, bytes_max: TRACE_BYTES_MAX, cost: 0 }
     }
 
     /// The list of what was accessed.
@@ -375,17 +179,24 @@ impl Tracer {
         }
     }
 
-    /// What it found, if it is a survey.
-    pub(crate) fn take_survey(&mut self) -> Option<Undone> {
-        match self.parts.first_mut() {
-            Some(Part::Survey(survey)) => Some(survey.take()),
-            _ => None,
-        }
+    /// What the survey found, if there was one.
+    pub(crate) fn take_survey(&mut self) -> Option<Found> {
+        self.survey.take().map(Survey::into_found)
+    }
+
+    /// Whether a user's script observes: then the transaction runs on the compute pool.
+    pub(crate) fn has_script(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Js(_)))
     }
 
     /// Writes some text of what was recorded, if the tracer writes while it runs and there is any
     /// to write; returns how many bytes.
     pub(crate) fn write(&mut self) -> Option<usize> {
+        if let Some(Part::Flat(flat)) = self.parts.first()
+            && flat.items_bytes() > 0
+        {
+            return Some(flat.items_bytes());
+        }
         let text = self.text()?;
         (!text.is_written()).then(|| text.write(TEXT_STEP_BYTES))
     }
@@ -395,21 +206,31 @@ impl Tracer {
         self.text().map(Text::take).unwrap_or_default()
     }
 
-    /// Whether the tracer writes while it runs; then the transaction, which ended as `result`, is
-    /// all that is left to be written.
-    pub(crate) fn end_text(&mut self, result: &ExecutionResult, tx: &TxEnv) -> bool {
+    /// Takes calls that are not shown as text.
+    pub(crate) fn take_items(&mut self) -> Items {
+        match self.parts.first_mut() {
+            Some(Part::Flat(flat)) => flat.take_items(),
+            _ => Items::default(),
+        }
+    }
+
+    /// Lets the one that writes end its text: the transaction has ended as `result`.
+    pub(crate) fn end_text(&mut self, result: &ExecutionResult, tx: &TxEnv) {
         match self.parts.first_mut() {
             Some(Part::Steps(log)) => log.end(result),
-            Some(Part::Calls(calls)) if !calls.is_whole() => calls.end(result, tx),
-            _ => return false,
+            Some(Part::Calls(calls)) => calls.end(result, tx),
+            Some(Part::VmTrace(trace)) => trace.end(),
+            Some(Part::Flat(flat)) => flat.end(result, tx),
+            _ => {}
         }
-        true
     }
 
     fn text(&mut self) -> Option<&mut Text> {
         match self.parts.first_mut() {
             Some(Part::Steps(log)) => Some(log.text()),
-            Some(Part::Calls(calls)) if !calls.is_whole() => Some(calls.text()),
+            Some(Part::Calls(calls)) => Some(calls.text()),
+            Some(Part::VmTrace(trace)) => Some(trace.text()),
+            Some(Part::Flat(flat)) => flat.text(),
             _ => None,
         }
     }
@@ -454,17 +275,11 @@ impl Tracer {
             return Some(Unsupported::TraceBytes(TRACE_BYTES_MAX));
         }
         self.parts.iter_mut().find_map(|part| match part {
-            Part::Parity(inspector) if inspector.limit_exceeded() => {
-                Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
-            }
             Part::Calls(calls) if calls.kept() > self.bytes_max => {
                 Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
             }
             Part::Geth(inspector) => match &**inspector {
-                DebugInspector::FlatCallTracer(inspector)
-                | DebugInspector::Erc7562Tracer(inspector, _)
-                    if inspector.limit_exceeded() =>
-                {
+                DebugInspector::Erc7562Tracer(inspector, _) if inspector.limit_exceeded() => {
                     Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
                 }
                 _ => None,
@@ -479,8 +294,9 @@ impl Tracer {
             }
             Part::Steps(_)
             | Part::Calls(_)
-            | Part::Survey(_)
-            | Part::Parity(_)
+            | Part::VmTrace(_)
+            | Part::Flat(_)
+            | Part::Nobody
             | Part::OpcodeGas(_)
             | Part::Operations(_)
             | Part::Preimages(_)

@@ -3,22 +3,18 @@
 //! The library's builders and serde take time with the size of the trace, in one go: small traces
 //! are rendered where they were made, all others on the compute pool.
 
-use alloy_primitives::map::HashMap;
+use std::sync::Arc;
+
+use alloy_primitives::Bytes;
 use alloy_rpc_types_eth::TransactionInfo;
-use alloy_rpc_types_trace::{
-    geth::GethDebugBuiltInTracerType,
-    opcode::{OpcodeGas, TransactionOpcodeGas},
-    parity::TraceResultsWithTransactionHash,
-};
+use alloy_rpc_types_trace::opcode::{OpcodeGas, TransactionOpcodeGas};
 use revm::{
-    DatabaseRef,
     bytecode::opcode::{self, OpCode},
     context::{
         BlockEnv, TxEnv,
         result::{HaltReason, ResultAndState},
     },
     interpreter::InstructionResult,
-    state::EvmState,
 };
 use revm_inspectors::tracing::{
     DebugInspector, DebugInspectorError, TracingInspector, TransactionContext,
@@ -26,10 +22,7 @@ use revm_inspectors::tracing::{
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{
-    Calls, Json, Part, Recipe, Traced, Tracer,
-    script::{Ended, Running},
-};
+use super::{Json, Part, Plan, Traced, Tracer, plan::Recipe, script::Ended};
 use crate::{
     call::output_of,
     error::{CallError, Unsupported},
@@ -38,13 +31,9 @@ use crate::{
     overlay::{Overlay, ReadError},
 };
 
-/// Bytes of JSON of an account, and of a slot with its value: keys, digits, punctuation.
-const ACCOUNT_TEXT_BYTES: usize = 256;
-const SLOT_TEXT_BYTES: usize = 2 * 69;
-
 /// A transaction that has ended, with what observed it.
 pub(crate) struct Unrendered {
-    pub(crate) recipe: std::sync::Arc<Recipe>,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) tracer: Tracer,
     pub(crate) tx: TxEnv,
     pub(crate) block: BlockEnv,
@@ -55,11 +44,19 @@ pub(crate) struct Unrendered {
     pub(crate) overlay: Overlay,
 }
 
-/// A rendered trace, and the state after its transaction.
+/// What is rendered of a trace, and the state after its transaction.
 pub(crate) struct Rendered {
-    pub(crate) traced: Result<Traced, CallError>,
+    pub(crate) made: Result<Made, CallError>,
     pub(crate) overlay: Overlay,
     pub(crate) bytes: usize,
+}
+
+/// What is rendered.
+pub(crate) enum Made {
+    /// The trace.
+    Whole(Traced),
+    /// What comes after the text that was written while the transaction ran.
+    Rest(String),
 }
 
 impl std::fmt::Debug for Unrendered {
@@ -77,49 +74,24 @@ impl std::fmt::Debug for Rendered {
 impl Unrendered {
     /// Whether rendering may take longer than a turn.
     pub(crate) fn is_heavy(&self) -> bool {
-        self.tracer.bytes() > RENDER_INLINE_BYTES
-            || needs_state(&self.recipe)
-            || self.recipe.has_script()
+        let (bytes, has_script) = (self.tracer.bytes(), self.tracer.has_script());
+        self.plan.rest().next().is_some() && (bytes > RENDER_INLINE_BYTES || has_script)
     }
 
-    /// Renders the trace and takes over what the transaction did.
+    /// Renders what there is to and takes over what the transaction did.
     pub(crate) fn render(self) -> Rendered {
-        let Self { recipe, mut tracer, tx, block, info, ended, fault, mut overlay } = self;
+        let Self { plan, mut tracer, tx, block, info, ended, fault, mut overlay } = self;
         let bytes = tracer.bytes();
-        let scene = Scene { tx: &tx, block: &block, info, ended: &ended, fault };
-        let mut traced = match &*recipe {
-            Recipe::Output => {
-                let output = output_of(ended.result.clone(), fault);
-                Ok(Traced::Output(output.map_err(Box::new)))
-            }
-            recipe => scene.traced(recipe, &mut tracer, &mut overlay),
-        };
+        let mut scene =
+            Scene { tx: &tx, block: &block, info, ended: &ended, fault, overlay: &mut overlay };
+        let count = plan.rest().count();
+        let parts = tracer.parts.split_off(tracer.parts.len() - count);
+        let mut made = scene.made(&plan, parts);
         drop(tracer);
         if let Err(error) = overlay.commit(ended.state) {
-            traced = Err(CallError::State(error.0));
+            made = Err(CallError::State(error.0));
         }
-        Rendered { traced, overlay, bytes }
-    }
-}
-
-/// Whether the accounts and slots that the transaction touched are shown.
-fn needs_state(recipe: &Recipe) -> bool {
-    use alloy_rpc_types_trace::{geth::GethDebugTracerType, parity::TraceType};
-    let prestate = GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::PreStateTracer);
-    match recipe {
-        Recipe::Geth(options) => options.tracer.as_ref() == Some(&prestate),
-        Recipe::Mux(tracers) => tracers.iter().any(|(_, recipe)| needs_state(recipe)),
-        Recipe::Replay { types, .. } => types.contains(&TraceType::StateDiff),
-        Recipe::Steps(_)
-        | Recipe::Lines(_)
-        | Recipe::Calls(_)
-        | Recipe::Preimages
-        | Recipe::Script(_)
-        | Recipe::Js(_)
-        | Recipe::OpcodeGas
-        | Recipe::Flat
-        | Recipe::Operations
-        | Recipe::Output => false,
+        Rendered { made, overlay, bytes }
     }
 }
 
@@ -130,76 +102,51 @@ struct Scene<'a> {
     info: TransactionInfo,
     ended: &'a ResultAndState<HaltReason>,
     fault: Option<Fault>,
+    overlay: &'a mut Overlay,
 }
 
 impl Scene<'_> {
-    fn traced(
-        &self,
-        recipe: &Recipe,
-        tracer: &mut Tracer,
-        overlay: &mut Overlay,
-    ) -> Result<Traced, CallError> {
-        if needs_state(recipe) {
-            check_state(&self.ended.state, overlay)?;
+    fn made(&mut self, plan: &Plan, parts: Vec<Part>) -> Result<Made, CallError> {
+        let mut rest = plan.rest().zip(parts);
+        if !plan.is_text() {
+            let ((_, recipe), part) = rest.next().expect("it has a tracer");
+            return self.traced(recipe, part).map(Made::Whole);
         }
-        if let Recipe::Mux(tracers) = recipe {
-            let mut answers: HashMap<_, _> = HashMap::default();
-            for ((name, recipe), part) in tracers.iter().zip(&mut tracer.parts) {
-                let Traced::Json(answer) = self.of_part(recipe, part, overlay)? else {
-                    unreachable!("geth's tracers give JSON")
-                };
-                answers.insert(name, answer.0);
-            }
-            return json(&answers);
+        let mut text = String::new();
+        for ((nth, recipe), part) in rest {
+            text.push_str(&plan.before(nth));
+            text.push_str(self.json(recipe, part)?.get());
+            check_text(text.len())?;
         }
-        let part = tracer.parts.first_mut().expect("a tracer has a part");
-        self.of_part(recipe, part, overlay)
+        text.push_str(plan.after());
+        Ok(Made::Rest(text))
     }
 
-    fn of_part(
-        &self,
-        recipe: &Recipe,
-        part: &mut Part,
-        overlay: &mut Overlay,
-    ) -> Result<Traced, CallError> {
+    fn traced(&mut self, recipe: &Recipe, part: Part) -> Result<Traced, CallError> {
+        Ok(match (recipe, part) {
+            (Recipe::Output, _) => {
+                let output = output_of(self.ended.result.clone(), self.fault);
+                Traced::Output(output.map_err(Box::new))
+            }
+            (Recipe::Operations, Part::Operations(inspector)) => {
+                Traced::Operations(inspector.into_operations())
+            }
+            (recipe, part) => Traced::Json(Json(self.json(recipe, part)?)),
+        })
+    }
+
+    fn json(&mut self, recipe: &Recipe, part: Part) -> Result<Box<RawValue>, CallError> {
+        let Self { tx, block, ended: after, fault, info, .. } = *self;
         match (recipe, part) {
             (Recipe::Preimages, Part::Preimages(preimages)) => json(preimages.found()),
             (Recipe::Script(_), Part::Script(script)) => {
-                let script = std::mem::replace(script, Running::Noop);
-                let Self { tx, block, ended: after, fault, .. } = *self;
-                let text = script.result(&Ended { tx, block, after, fault, overlay });
-                let text = text.map_err(|error| CallError::Internal(error.to_string()))?;
-                Ok(Traced::Json(Json(text)))
+                let text = script.result(&Ended { tx, block, after, fault, overlay: self.overlay });
+                text.map_err(|error| CallError::Internal(error.to_string()))
             }
             (Recipe::Js(_), Part::Js(script)) => {
-                let Self { tx, block, ended: after, fault, info } = *self;
-                let ended = Ended { tx, block, after, fault, overlay };
-                script.result(&ended, info).map(|text| Traced::Json(Json(text)))
+                script.result(&Ended { tx, block, after, fault, overlay: self.overlay }, info)
             }
-            (Recipe::Calls(config), Part::Calls(calls)) => {
-                let nothing = Calls::new(*config, std::sync::Arc::default(), true);
-                let mut calls = std::mem::replace(&mut **calls, nothing);
-                calls.end(&self.ended.result, self.tx);
-                let text = calls.into_text().map_err(|error| error.to_string());
-                let text = text.and_then(|text| {
-                    RawValue::from_string(text).map_err(|error| error.to_string())
-                });
-                text.map(|text| Traced::Json(Json(text))).map_err(CallError::Internal)
-            }
-            (Recipe::Geth(_), Part::Geth(inspector)) => self.geth(inspector, overlay),
-            (Recipe::Replay { types, has_hash }, Part::Parity(inspector)) => {
-                let builder = std::mem::take(&mut **inspector).into_parity_builder();
-                let results = builder
-                    .into_trace_results_with_state(self.ended, types, &*overlay)
-                    .map_err(|error| CallError::State(error.0))?;
-                match self.info.hash.filter(|_| *has_hash) {
-                    Some(transaction_hash) => json(&TraceResultsWithTransactionHash {
-                        full_trace: results,
-                        transaction_hash,
-                    }),
-                    None => json(&results),
-                }
-            }
+            (Recipe::Geth(_), Part::Geth(inspector)) => self.geth(*inspector),
             (Recipe::OpcodeGas, Part::OpcodeGas(inspector)) => {
                 let mut opcode_gas: Vec<_> = inspector.opcode_iter().collect();
                 opcode_gas.sort_unstable_by_key(|(opcode, _)| opcode.get());
@@ -209,26 +156,21 @@ impl Scene<'_> {
                     gas_used,
                 };
                 let opcode_gas = opcode_gas.into_iter().map(shown).collect();
-                let transaction_hash = self.info.hash.unwrap_or_default();
+                let transaction_hash = info.hash.unwrap_or_default();
                 json(&TransactionOpcodeGas { transaction_hash, opcode_gas })
             }
-            (Recipe::Flat, Part::Parity(inspector)) => {
-                let builder = std::mem::take::<TracingInspector>(inspector).into_parity_builder();
-                Ok(Traced::Flat(builder.into_localized_transaction_traces(self.info)))
+            (Recipe::Returned, _) => {
+                json(&after.result.output().cloned().unwrap_or_else(Bytes::new))
             }
-            (Recipe::Operations, Part::Operations(inspector)) => {
-                Ok(Traced::Operations(std::mem::take(inspector).into_operations()))
-            }
+            (Recipe::Hash, _) => json(&info.hash),
+            (Recipe::Constant(text), _) => RawValue::from_string((*text).to_owned())
+                .map_err(|e| CallError::Internal(e.to_string())),
             _ => unreachable!("a tracer is made by its recipe"),
         }
     }
 
-    fn geth(
-        &self,
-        inspector: &mut DebugInspector,
-        overlay: &mut Overlay,
-    ) -> Result<Traced, CallError> {
-        if let DebugInspector::Erc7562Tracer(inspector, _) = inspector {
+    fn geth(&mut self, mut inspector: DebugInspector) -> Result<Box<RawValue>, CallError> {
+        if let DebugInspector::Erc7562Tracer(inspector, _) = &mut inspector {
             forget_unhashed(inspector);
         }
         let context = TransactionContext {
@@ -236,7 +178,8 @@ impl Scene<'_> {
             tx_index: self.info.index.and_then(|index| usize::try_from(index).ok()),
             tx_hash: self.info.hash,
         };
-        let trace = inspector.get_result(Some(context), self.tx, self.block, self.ended, overlay);
+        let Self { tx, block, ended, .. } = *self;
+        let trace = inspector.get_result(Some(context), tx, block, ended, self.overlay);
         match trace {
             Ok(trace) => json(&trace),
             Err(DebugInspectorError::Database(ReadError(error))) => Err(CallError::State(error)),
@@ -258,20 +201,10 @@ fn forget_unhashed(inspector: &mut TracingInspector) {
     }
 }
 
-/// Refuses a state whose JSON would be too long.
-fn check_state(state: &EvmState, overlay: &Overlay) -> Result<(), CallError> {
-    let mut bytes = 0_usize;
-    for (address, account) in state {
-        bytes += ACCOUNT_TEXT_BYTES + 2 * SLOT_TEXT_BYTES * account.storage.len();
-        let before = overlay.basic_ref(*address).map_err(|error| CallError::State(error.0))?;
-        let code = before.map(|info| overlay.code_by_hash_ref(info.code_hash)).transpose();
-        let code = code.map_err(|error| CallError::State(error.0))?;
-        let code = code.map_or(0, |code| code.original_byte_slice().len());
-        let new = account.info.code.as_ref().map_or(0, |code| code.original_byte_slice().len());
-        bytes += 2 * (code + new);
-        if bytes > TRACE_TEXT_BYTES_MAX {
-            return Err(CallError::Unsupported(Unsupported::TraceText(TRACE_TEXT_BYTES_MAX)));
-        }
+/// Refuses text that is too long.
+fn check_text(bytes: usize) -> Result<(), CallError> {
+    if bytes > TRACE_TEXT_BYTES_MAX {
+        return Err(CallError::Unsupported(Unsupported::TraceText(TRACE_TEXT_BYTES_MAX)));
     }
     Ok(())
 }
@@ -293,16 +226,12 @@ impl Written {
     pub(crate) fn join(self) -> Rendered {
         let text = String::from_utf8(self.pieces.concat()).map_err(|error| error.to_string());
         let text = text.and_then(|text| RawValue::from_string(text).map_err(|e| e.to_string()));
-        let traced = match text {
-            Ok(text) => Ok(Traced::Json(Json(text))),
-            Err(error) => Err(CallError::Internal(error)),
-        };
-        Rendered { traced, overlay: self.overlay, bytes: 0 }
+        let made = text.map(|text| Made::Whole(Traced::Json(Json(text))));
+        let made = made.map_err(CallError::Internal);
+        Rendered { made, overlay: self.overlay, bytes: 0 }
     }
 }
 
-fn json<T: Serialize>(value: &T) -> Result<Traced, CallError> {
-    let text: Box<RawValue> =
-        to_raw_value(value).map_err(|error| CallError::Internal(error.to_string()))?;
-    Ok(Traced::Json(Json(text)))
+fn json<T: Serialize>(value: &T) -> Result<Box<RawValue>, CallError> {
+    to_raw_value(value).map_err(|error| CallError::Internal(error.to_string()))
 }

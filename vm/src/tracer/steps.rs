@@ -117,25 +117,25 @@ struct Touched {
 }
 
 impl StepLog {
-    pub(super) fn new(options: GethDefaultTracingOptions) -> Self {
-        let mut log = Self::empty(options);
-        log.text.push_text(r#"{"structLogs":["#);
-        log
+    /// One whose text begins with `text`.
+    pub(super) fn new(options: GethDefaultTracingOptions, mut text: Text) -> Self {
+        text.push_text(r#"{"structLogs":["#);
+        Self::with(options, text)
     }
 
     /// One that writes lines; without storage, and with a limit of bytes.
     pub(super) fn lines(options: GethDefaultTracingOptions) -> Self {
         let lines = Lines::new(options.limit.unwrap_or(0));
         let options = options.with_disable_storage(true).with_limit(0);
-        Self { lines: Some(lines), ..Self::empty(options) }
+        Self { lines: Some(lines), ..Self::with(options, Text::default()) }
     }
 
-    fn empty(options: GethDefaultTracingOptions) -> Self {
+    fn with(options: GethDefaultTracingOptions, text: Text) -> Self {
         Self {
             options,
             open: None,
             count: 0,
-            text: Text::default(),
+            text,
             has_steps: false,
             memory: None,
             shown: AddressMap::default(),

@@ -25,6 +25,8 @@ pub(super) enum Part {
     Slots { slots: OrdMap<B256, B256>, after: Option<B256> },
     /// Objects with commas between them.
     Logs { logs: vec::IntoIter<Logged>, is_first: bool },
+    /// What is short, with commas between.
+    Each { items: Box<dyn Iterator<Item = String> + Send>, is_first: bool },
 }
 
 /// A log as geth's `callTracer` shows it.
@@ -38,7 +40,7 @@ pub(super) struct Logged {
 
 /// Text in the making.
 #[derive(Default)]
-pub(super) struct Text {
+pub(crate) struct Text {
     parts: VecDeque<Part>,
     written: Vec<u8>,
 }
@@ -55,6 +57,10 @@ impl Part {
     pub(super) fn logs(logs: Vec<Logged>) -> Self {
         Self::Logs { logs: logs.into_iter(), is_first: true }
     }
+
+    pub(super) fn each(items: impl Iterator<Item = String> + Send + 'static) -> Self {
+        Self::Each { items: Box::new(items), is_first: true }
+    }
 }
 
 impl Text {
@@ -64,18 +70,19 @@ impl Text {
 
     pub(super) fn push_text(&mut self, text: &str) {
         match self.parts.back_mut() {
+            _ if text.is_empty() => {}
             Some(Part::Text(last)) => last.extend_from_slice(text.as_bytes()),
             _ => self.push(Part::Text(text.into())),
         }
     }
 
     /// Whether all of it is written.
-    pub(super) fn is_written(&self) -> bool {
+    pub(crate) fn is_written(&self) -> bool {
         self.parts.is_empty()
     }
 
     /// Writes about `bytes_max` bytes of it; returns how many.
-    pub(super) fn write(&mut self, bytes_max: usize) -> usize {
+    pub(crate) fn write(&mut self, bytes_max: usize) -> usize {
         let before = self.written.len();
         while self.written.len() - before < bytes_max
             && let Some(part) = self.parts.pop_front()
@@ -89,7 +96,7 @@ impl Text {
     }
 
     /// Takes what is written.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         mem::take(&mut self.written)
     }
 
@@ -126,6 +133,18 @@ impl Text {
                     self.written.push(b':');
                     self.word(false, value.0);
                     after = Some(key);
+                }
+            }
+            Part::Each { mut items, mut is_first } => {
+                let end = self.written.len() + bytes_max;
+                for item in items.by_ref() {
+                    if !mem::replace(&mut is_first, false) {
+                        self.written.push(b',');
+                    }
+                    self.written.extend_from_slice(item.as_bytes());
+                    if self.written.len() >= end {
+                        return Some(Part::Each { items, is_first });
+                    }
                 }
             }
             Part::Logs { mut logs, is_first } => {
@@ -192,7 +211,9 @@ mod tests {
             text.push(Part::slots(slots.clone()));
             text.push_text(r#"},"data":"0x"#);
             text.push(Part::Hex(memory.clone().into()));
-            text.push_text("\"}");
+            text.push_text(r#"","numbers":["#);
+            text.push(Part::each(memory.clone().into_iter().map(|byte| byte.to_string())));
+            text.push_text("]}");
             let mut whole = Vec::new();
             for bytes_max in pieces.into_iter().chain(std::iter::repeat(1_000)) {
                 if text.is_written() {
@@ -206,7 +227,10 @@ mod tests {
             let words: Vec<_> = words.collect();
             let storage: std::collections::BTreeMap<_, _> = slots.into_iter().collect();
             let data = Bytes::from(memory);
-            prop_assert_eq!(found, json!({ "memory": words, "storage": storage, "data": data }));
+            let expected = json!({
+                "memory": words, "storage": storage, "data": data, "numbers": data.to_vec(),
+            });
+            prop_assert_eq!(found, expected);
         }
     }
 }

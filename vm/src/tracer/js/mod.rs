@@ -30,7 +30,7 @@ pub(crate) use engine::stoppable;
 use engine::{Arguments, Engine};
 use host::Sight;
 
-use super::{config_error, script::Ended, steps::Refunds};
+use super::{plan::config_error, script::Ended, steps::Refunds};
 use crate::{
     error::{CallError, Unsupported},
     limits::{JS_HOOK_FUEL, JS_UNIT_FUEL, TRACE_TEXT_BYTES_MAX},

@@ -1,0 +1,258 @@
+//! Traces that are written piece by piece, against revm-inspectors', which are made of all that it
+//! recorded.
+
+#[path = "common/chain.rs"]
+mod chain;
+mod common;
+
+use alloy_primitives::{Address, TxKind, U256, map::HashSet};
+use alloy_rpc_types_eth::{
+    TransactionInfo, TransactionInput, TransactionRequest,
+    state::{AccountOverride, StateOverride},
+};
+use alloy_rpc_types_trace::{
+    geth::{FlatCallConfig, PreStateConfig},
+    parity::TraceType,
+};
+use common::{SENDER, Scene, contract};
+use evenkeel_chain::Fork;
+use evenkeel_vm::{
+    Limits, Step, TraceCall, TraceFrame, TraceItem, TraceJob, TraceKind, TracePiece, TraceRun,
+    TraceStart, Traced, spec_id,
+};
+use proptest::prelude::*;
+use revm::{
+    InspectEvm as _, MainBuilder as _, MainContext as _,
+    context::{BlockEnv, CfgEnv, Context, TxEnv, result::ResultAndState},
+    context_interface::block::BlobExcessGasAndPrice,
+};
+use revm_inspectors::tracing::{TracingInspector, TracingInspectorConfig};
+use serde_json::{Value, json};
+
+/// Calls within calls that serde reads.
+const DEPTH_MAX: usize = 25;
+
+/// The scene as a call on an empty chain.
+fn job(scene: &Scene, fork: Fork, kind: TraceKind) -> TraceJob {
+    let spec = chain::spec(fork);
+    let tip = chain::database(&spec).tip();
+    let mut accounts = StateOverride::default();
+    for (number, code) in (0..).zip(&scene.contracts) {
+        let slot = (U256::ONE.into(), U256::from(7).into());
+        let account = AccountOverride {
+            balance: Some(U256::from(5)),
+            nonce: Some(1),
+            code: Some(code.clone()),
+            state: Some(std::iter::once(slot).collect()),
+            ..AccountOverride::default()
+        };
+        accounts.insert(contract(number), account);
+    }
+    let balance = Some(U256::from(10).pow(U256::from(20)));
+    accounts.insert(SENDER, AccountOverride { balance, ..AccountOverride::default() });
+    let request = TransactionRequest {
+        from: Some(SENDER),
+        to: Some(scene.to.map_or(TxKind::Create, TxKind::Call)),
+        gas: Some(scene.gas_limit),
+        value: Some(U256::ONE),
+        input: TransactionInput::new(scene.input.clone()),
+        ..TransactionRequest::default()
+    };
+    let call =
+        TraceCall { request, state_overrides: Some(accounts), block_overrides: None, kind: None };
+    TraceJob {
+        start: TraceStart::State { view: tip.view, header: tip.header },
+        items: vec![TraceItem::Call(Box::new(call))],
+        kind,
+        spec,
+        limits: Limits::default(),
+    }
+}
+
+fn run(run: &mut TraceRun, mut took: impl FnMut(TracePiece)) -> Option<Vec<Traced>> {
+    loop {
+        let step = run.step(3_000);
+        while let Some(piece) = run.take_piece() {
+            took(piece);
+        }
+        match step {
+            Step::More { .. } => {}
+            Step::Offload(call) => run.provide(call.run(&|| false)),
+            Step::Done(done) => return done.ok(),
+        }
+    }
+}
+
+/// What is said of the scene: streamed, which is the same as whole.
+fn said(scene: &Scene, fork: Fork, kind: &TraceKind) -> Option<Value> {
+    let mut text = Vec::new();
+    let mut streamed =
+        TraceRun::streamed(job(scene, fork, kind.clone()), TraceFrame::One).expect("it starts");
+    let none = run(&mut streamed, |piece| match piece {
+        TracePiece::Text(piece) => text.extend_from_slice(&piece),
+        TracePiece::Between | TracePiece::Flat { .. } => panic!("it is one text"),
+    });
+    let mut whole = TraceRun::new(job(scene, fork, kind.clone())).expect("it starts");
+    let whole = run(&mut whole, |_| panic!("it is not streamed"));
+    assert_eq!(none.is_some(), whole.is_some());
+    none?;
+    let whole = match whole?.pop() {
+        Some(Traced::Json(whole)) => whole,
+        other => panic!("not text: {other:?}"),
+    };
+    assert_eq!(whole.0.get().as_bytes(), text);
+    Some(serde_json::from_slice(&text).expect("JSON"))
+}
+
+/// The same transaction under the library's inspector, by revm's own loop.
+fn library(
+    scene: &Scene,
+    fork: Fork,
+    config: TracingInspectorConfig,
+) -> Option<(TracingInspector, ResultAndState)> {
+    let spec = chain::spec(fork);
+    let header = chain::database(&spec).tip().header;
+    let mut cfg = CfgEnv::new_with_spec(spec_id(fork)).with_chain_id(spec.chain_id_now());
+    cfg.memory_limit = Limits::default().memory_bytes_max as u64;
+    cfg.tx_gas_limit_cap = Some(u64::MAX);
+    cfg.disable_block_gas_limit = true;
+    let is_merged = fork >= Fork::Paris;
+    let block = BlockEnv {
+        number: U256::from(header.number),
+        beneficiary: header.beneficiary,
+        timestamp: U256::from(header.timestamp),
+        gas_limit: header.gas_limit,
+        basefee: 0,
+        difficulty: if is_merged { U256::ZERO } else { header.difficulty },
+        prevrandao: is_merged.then_some(header.mix_hash),
+        blob_excess_gas_and_price: (fork >= Fork::Cancun)
+            .then_some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: 1 }),
+        slot_num: 0,
+    };
+    let tx = TxEnv { gas_price: 0, chain_id: Some(spec.chain_id_now()), ..scene.tx() };
+    let context = Context::mainnet().with_db(scene.db()).with_cfg(cfg).with_block(block);
+    let mut evm = context.build_mainnet_with_inspector(TracingInspector::new(config));
+    let ended = evm.inspect_tx(tx).ok()?;
+    Some((evm.inspector, ended))
+}
+
+fn forks() -> impl Strategy<Value = Fork> {
+    prop::sample::select(vec![Fork::Byzantium, Fork::London, Fork::Shanghai, Fork::Osaka])
+}
+
+fn is_shallow(inspector: &TracingInspector) -> bool {
+    inspector.traces().nodes().iter().all(|node| node.trace.depth <= DEPTH_MAX)
+}
+
+/// What the library says, but for ends of contracts in favour of themselves, of which it says
+/// nothing but that they are there.
+fn mended(mut expected: Value, said: &Value) -> Value {
+    let nobody = format!("{:#x}", Address::ZERO);
+    for (expected, said) in
+        expected.as_array_mut().into_iter().flatten().zip(said.as_array().into_iter().flatten())
+    {
+        if expected["type"] == "suicide" && expected["action"]["address"] == nobody.as_str() {
+            let at = &said["action"]["address"];
+            assert_eq!(at, &said["action"]["refundAddress"]);
+            expected["action"] = said["action"].clone();
+        }
+    }
+    expected
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Goal: what is said of a transaction is what the library makes of all of it, whatever is
+    /// asked for.
+    #[test]
+    fn a_replay_says_what_the_library_does(
+        scene in common::scene(),
+        fork in forks(),
+        types in prop::sample::subsequence(
+            vec![TraceType::Trace, TraceType::VmTrace, TraceType::StateDiff],
+            0..=3,
+        ),
+    ) {
+        let types: HashSet<_> = types.into_iter().collect();
+        let config = TracingInspectorConfig::from_parity_config(&types);
+        let library = library(&scene, fork, config);
+        prop_assume!(library.as_ref().is_none_or(|(inspector, _)| is_shallow(inspector)));
+        let expected = library.map(|(inspector, ended)| {
+            let builder = inspector.into_parity_builder();
+            let results = builder.into_trace_results_with_state(&ended, &types, scene.db());
+            serde_json::to_value(results.expect("memory")).expect("JSON")
+        });
+        let kind = TraceKind::Replay { types, has_hash: false };
+        let said = said(&scene, fork, &kind);
+        let expected = expected.map(|mut expected| {
+            if let Some(said) = &said {
+                expected["trace"] = mended(expected["trace"].take(), &said["trace"]);
+            }
+            expected
+        });
+        prop_assert_eq!(said, expected);
+    }
+
+    /// Goal: lists of calls are the library's, those with their place as geth's.
+    #[test]
+    fn lists_of_calls_are_the_librarys(
+        scene in common::scene(),
+        fork in forks(),
+        precompiles in any::<bool>(),
+    ) {
+        let include_precompiles = Some(precompiles);
+        let config = FlatCallConfig { include_precompiles, ..FlatCallConfig::default() };
+        let library = library(&scene, fork, TracingInspectorConfig::from_flat_call_config(&config));
+        let info = TransactionInfo { block_number: Some(0), ..TransactionInfo::default() };
+        let expected = library.map(|(mut inspector, _)| {
+            let placed = inspector.clone().into_parity_builder();
+            inspector.set_transaction_caller(SENDER);
+            inspector.set_transaction_gas_limit(scene.gas_limit);
+            let geth = inspector.into_parity_builder();
+            [placed, geth].map(|builder| {
+                serde_json::to_value(builder.into_localized_transaction_traces(info)).expect("JSON")
+            })
+        });
+        let tracing = json!({ "tracer": "flatCallTracer", "tracerConfig": config });
+        let kind = TraceKind::Geth(serde_json::from_value(tracing).expect("options"));
+        let geth = said(&scene, fork, &kind);
+        let mut items = Vec::new();
+        let asked = job(&scene, fork, TraceKind::Flat);
+        let mut streamed = TraceRun::streamed(asked, TraceFrame::One).expect("it starts");
+        let ended = run(&mut streamed, |piece| match piece {
+            TracePiece::Flat { traces, .. } => items.extend(traces),
+            TracePiece::Between | TracePiece::Text(_) => panic!("it is no text"),
+        });
+        prop_assert_eq!(ended.is_some(), expected.is_some());
+        prop_assert_eq!(geth.is_some(), expected.is_some());
+        let (Some([placed, of_geth]), Some(geth)) = (expected, geth) else { return Ok(()) };
+        prop_assert_eq!(&mended(of_geth, &geth), &geth);
+        if !precompiles {
+            let items = serde_json::to_value(items).expect("JSON");
+            prop_assert_eq!(&mended(placed, &items), &items);
+        }
+    }
+
+    /// Goal: geth's view of the state that a transaction touched is the library's.
+    #[test]
+    fn what_was_touched_is_the_librarys(
+        scene in common::scene(),
+        fork in forks(),
+        (diff, code, storage) in any::<(bool, bool, bool)>(),
+    ) {
+        let config = PreStateConfig {
+            diff_mode: Some(diff),
+            disable_code: Some(!code),
+            disable_storage: Some(!storage),
+        };
+        let expected = library(&scene, fork, TracingInspectorConfig::none());
+        let expected = expected.map(|(inspector, ended)| {
+            let frame = inspector.geth_builder().geth_prestate_traces(&ended, &config, scene.db());
+            serde_json::to_value(frame.expect("memory")).expect("JSON")
+        });
+        let tracing = json!({ "tracer": "prestateTracer", "tracerConfig": config });
+        let kind = TraceKind::Geth(serde_json::from_value(tracing).expect("options"));
+        prop_assert_eq!(said(&scene, fork, &kind), expected);
+    }
+}
