@@ -255,4 +255,37 @@ proptest! {
         let kind = TraceKind::Geth(serde_json::from_value(tracing).expect("options"));
         prop_assert_eq!(said(&scene, fork, &kind), expected);
     }
+
+    /// Goal: several tracers at once say what each says alone, in however many runs.
+    #[test]
+    fn several_say_what_each_says(
+        scene in common::scene(),
+        fork in forks(),
+        named in prop::sample::subsequence(
+            vec![
+                ("callTracer", json!({ "withLog": true })),
+                ("flatCallTracer", json!({})),
+                ("prestateTracer", json!({ "diffMode": true })),
+                ("4byteTracer", Value::Null),
+                ("{ n: 0, step: function () { this.n++; }, fault: function () {}, \
+                  result: function () { return this.n; } }", Value::Null),
+            ],
+            2..=5,
+        ),
+    ) {
+        let library = library(&scene, fork, TracingInspectorConfig::default_parity());
+        prop_assume!(library.is_some_and(|(inspector, _)| is_shallow(&inspector)));
+        let of = |name: &str, config: Value| {
+            let tracing = json!({ "tracer": name, "tracerConfig": config });
+            let kind = TraceKind::Geth(serde_json::from_value(tracing).expect("options"));
+            said(&scene, fork, &kind).expect("it runs")
+        };
+        let alone = named.iter().map(|(name, config)| {
+            ((*name).to_owned(), of(name, config.clone()))
+        });
+        let alone: serde_json::Map<_, _> = alone.collect();
+        let configs = named.iter().map(|(name, config)| ((*name).to_owned(), config.clone()));
+        let configs: serde_json::Map<_, _> = configs.collect();
+        prop_assert_eq!(of("muxTracer", configs.into()), Value::from(alone));
+    }
 }

@@ -278,6 +278,8 @@ impl Plan {
         if tracers.iter().filter(|(_, recipe)| matches!(recipe, Recipe::Js(_))).count() > 1 {
             return Err(config_error("muxTracer with several scripts (expected one)".to_owned()));
         }
+        // They come in any order.
+        tracers.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(Self::object(tracers))
     }
 
