@@ -114,6 +114,8 @@ fn vectors_of_geth() {
         ("prestate_tracer_legacy", "prestateTracerLegacy"),
         ("call_tracer", "callTracer"),
         ("call_tracer_withLog", "callTracer"),
+        ("prestate_tracer", "prestateTracer"),
+        ("prestate_tracer_with_diff_mode", "prestateTracer"),
     ];
     for (folder, tracer) in folders {
         let script = fs::read_to_string(root.join(format!("js/internal/tracers/{folder}.js"))).ok();

@@ -52,8 +52,8 @@ struct Config {
 
 /// `debug_standardTraceBlockToFile`: a file for each transaction of the block, or for the one that
 /// is asked for, as geth names them, in [`trace_folder`](crate::RpcConfig::trace_folder): their
-/// paths. One line for each instruction and for the end of each call (EIP-3155). If it fails, or its
-/// client leaves, nothing stays. Takes as long as a held execution may.
+/// paths. One line for each instruction and for the end of each call (EIP-3155). If it fails, or
+/// its client leaves, nothing stays. Takes as long as a held execution may.
 ///
 /// # Errors
 ///

@@ -33,12 +33,13 @@ const OPTIONS: [(&str, Kind); 14] = [
 ];
 
 /// Members of `tracerConfig`, of whichever of geth's tracers.
-const CONFIG: [(&str, Kind); 8] = [
+const CONFIG: [(&str, Kind); 9] = [
     ("onlyTopCall", Kind::Flag),
     ("withLog", Kind::Flag),
     ("diffMode", Kind::Flag),
     ("disableCode", Kind::Flag),
     ("disableStorage", Kind::Flag),
+    ("includeEmpty", Kind::Flag),
     ("convertParityErrors", Kind::Flag),
     ("includePrecompiles", Kind::Flag),
     ("stackTopItemsSize", Kind::Whole),

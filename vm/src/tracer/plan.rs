@@ -161,10 +161,16 @@ impl Recipe {
             Some(GethDebugTracerType::BuiltInTracer(
                 GethDebugBuiltInTracerType::PreStateTracer,
             )) => {
-                let config = options.tracer_config;
-                let read = config.clone().into_pre_state_config();
-                let config = read.map_err(|error| wrong_config(&config, &error))?;
-                return Ok(Self::Touched(Show::Prestate(config)));
+                let read = options.tracer_config.clone().into_pre_state_config();
+                let config = read.map_err(|error| wrong_config(&options.tracer_config, &error))?;
+                let shows_empty = options.tracer_config.0.get("includeEmpty") == Some(&true.into());
+                return match (shows_empty, config.is_diff_mode()) {
+                    (false, _) => Ok(Self::Touched(Show::Prestate(config))),
+                    (true, false) => Ok(Self::Touched(Show::PrestateOfAll(config))),
+                    (true, true) => {
+                        Err(config_error("cannot use diffMode with includeEmpty".to_owned()))
+                    }
+                };
             }
             Some(GethDebugTracerType::BuiltInTracer(_)) | None => {}
         }

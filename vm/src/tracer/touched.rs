@@ -4,7 +4,8 @@
 //! Of what it touched execution keeps accounts and slots anyway; of their text there is one piece
 //! at a time, and code is shared until it is written. Source: geth's
 //! `eth/tracers/native/prestate.go` and `OpenEthereum`'s `StateDiff`, as revm-inspectors reads
-//! them.
+//! them, but for what geth says since: `codeHash`, nothing of what was empty before, all slots of
+//! what is no more.
 
 use std::vec;
 
@@ -23,6 +24,8 @@ use crate::overlay::{Overlay, ReadError};
 pub(super) enum Show {
     /// geth's: as they were before, or both sides of the difference.
     Prestate(PreStateConfig),
+    /// The same as they were before, those that were empty too.
+    PrestateOfAll(PreStateConfig),
     /// Parity's difference.
     Diff,
 }
@@ -102,6 +105,7 @@ impl Touched {
         let (existed, before) = (before.is_some(), before.unwrap_or_default());
         let sides = Sides { touched, existed, before, overlay };
         let shown = match self.show {
+            Show::PrestateOfAll(config) => Some(Shown::Before(config)),
             Show::Prestate(config) if !config.is_diff_mode() => {
                 (!sides.was_empty()).then_some(Shown::Before(config))
             }
@@ -109,7 +113,7 @@ impl Touched {
             Show::Prestate(config) if self.is_after => {
                 (!touched.is_selfdestructed()).then_some(Shown::After(config))
             }
-            Show::Prestate(config) => (!sides.is_new()).then_some(Shown::Before(config)),
+            Show::Prestate(config) => (!sides.was_empty()).then_some(Shown::Before(config)),
             Show::Diff => sides.change().map(Shown::Diff),
         };
         let Some(shown) = shown else { return Ok(true) };
@@ -136,11 +140,6 @@ impl Sides<'_> {
     fn was_empty(&self) -> bool {
         let AccountInfo { balance, nonce, code_hash, .. } = &self.before;
         balance.is_zero() && *nonce == 0 && *code_hash == KECCAK256_EMPTY
-    }
-
-    /// Whether the transaction made it out of nothing.
-    fn is_new(&self) -> bool {
-        self.touched.is_created() && self.was_empty()
     }
 
     fn has_changed_slots(&self) -> bool {
@@ -172,7 +171,7 @@ impl Sides<'_> {
         self.touched.is_selfdestructed()
             || before.balance != after.balance
             || before.nonce != after.nonce
-            || config.code_enabled() && before.code_hash != after.code_hash
+            || before.code_hash != after.code_hash
             || config.storage_enabled() && self.has_changed_slots()
     }
 
@@ -183,11 +182,15 @@ impl Sides<'_> {
         if *nonce > 0 {
             text.push_text(&format!(r#","nonce":{nonce}"#));
         }
-        if config.code_enabled() {
-            show_code(self.code(&self.before)?, ",", text);
+        if self.before.code_hash != KECCAK256_EMPTY {
+            text.push_text(&format!(r#","codeHash":"{}""#, self.before.code_hash));
+            if config.code_enabled() {
+                show_code(self.code(&self.before)?, text);
+            }
         }
         if config.storage_enabled() {
-            let is_diff = config.is_diff_mode();
+            // Of one that is no more all is shown.
+            let is_diff = config.is_diff_mode() && !self.touched.is_selfdestructed();
             let values = self.slots(!is_diff).into_iter().map(|(key, before, _)| (key, before));
             show_slots(
                 values.filter(|(_, value)| !is_diff || !value.is_zero()).collect(),
@@ -210,11 +213,13 @@ impl Sides<'_> {
             text.push_text(&format!(r#"{comma}"nonce":{}"#, after.nonce));
             comma = ",";
         }
-        if config.code_enabled()
-            && before.code_hash != after.code_hash
-            && show_code(self.code(after)?, comma, text)
-        {
+        if before.code_hash != after.code_hash {
+            text.push_text(&format!(r#"{comma}"codeHash":"{}""#, after.code_hash));
             comma = ",";
+            // Also that there is none any more.
+            if config.code_enabled() {
+                show_code(self.code(after)?, text);
+            }
         }
         if config.storage_enabled() {
             let values = self.slots(false).into_iter().map(|(key, _, after)| (key, after));
@@ -291,15 +296,11 @@ fn word(number: U256) -> B256 {
     number.into()
 }
 
-/// Writes code after `comma`, if there is any; returns whether.
-fn show_code(code: Bytes, comma: &str, text: &mut Text) -> bool {
-    if code.is_empty() {
-        return false;
-    }
-    text.push_text(&format!(r#"{comma}"code":"0x"#));
+/// Writes code, after something else.
+fn show_code(code: Bytes, text: &mut Text) {
+    text.push_text(r#","code":"0x"#);
     text.push(Part::Hex(code));
     text.push_text("\"");
-    true
 }
 
 /// Writes slots after `comma`, if there are any.
