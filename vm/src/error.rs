@@ -344,6 +344,9 @@ impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
             HaltReason::OutOfGas(OutOfGasError::InvalidOperand) => write!(f, "gas uint64 overflow"),
+            HaltReason::OutOfGas(OutOfGasError::ReentrancySentry) => {
+                write!(f, "out of gas: not enough gas for reentrancy sentry")
+            }
             HaltReason::OutOfGas(_) => write!(f, "out of gas"),
             HaltReason::OpcodeNotFound | HaltReason::InvalidFEOpcode | HaltReason::NotActivated => {
                 write!(f, "invalid opcode: {}", OpcodeName(self.fault.map_or(0xfe, |at| at.opcode)))

@@ -76,16 +76,29 @@ fn traced(vector: &Value, tracer: &str) -> Value {
     }
 }
 
+/// What is left out, or is so, of what lists of calls do not have.
+const NOBODY: &str = "0x0000000000000000000000000000000000000000";
+
 /// Without what geth's comparison leaves out: empty inputs of a contract's end, empty outputs, the
-/// first index of a log, and the case of addresses. What revm does not tell apart is one: gas that
-/// ran out for a contract's code.
+/// first index of a log, the place in the chain, what a list's call has not, and the case of
+/// addresses. What revm does not tell apart is one: gas that ran out for a contract's code, and why
+/// a precompile failed.
 fn plain(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let is_end = members.get("type").is_some_and(|kind| kind == "SELFDESTRUCT");
             let kept = members.iter().filter(|(name, value)| {
                 let is_omitted = *name == "output" || is_end && *name == "input";
-                !(is_omitted && **value == "0x" || *name == "index" && **value == "0x0")
+                let is_place = matches!(&***name, "blockHash" | "blockNumber" | "transactionHash")
+                    || *name == "transactionPosition";
+                let is_none = *name == "result" && (value.is_null() || **value == json!({}))
+                    || matches!(&***name, "author" | "address" | "refundAddress" | "balance")
+                        && (**value == NOBODY || **value == "0x0")
+                    || members.contains_key("callType") && *name == "input" && **value == "0x";
+                !(is_omitted && **value == "0x"
+                    || *name == "index" && **value == "0x0"
+                    || is_place
+                    || is_none)
             });
             Value::Object(
                 kept.map(|(name, value)| (name.to_ascii_lowercase(), plain(value))).collect(),
@@ -95,6 +108,7 @@ fn plain(value: &Value) -> Value {
         Value::String(text) if text == "contract creation code storage out of gas" => {
             Value::from("out of gas")
         }
+        Value::String(text) if text == "invalid input length" => Value::from("precompile error"),
         Value::String(text) => Value::String(text.to_ascii_lowercase()),
         other => other.clone(),
     }
@@ -114,6 +128,7 @@ fn vectors_of_geth() {
         ("prestate_tracer_legacy", "prestateTracerLegacy"),
         ("call_tracer", "callTracer"),
         ("call_tracer_withLog", "callTracer"),
+        ("call_tracer_flat", "flatCallTracer"),
         ("prestate_tracer", "prestateTracer"),
         ("prestate_tracer_with_diff_mode", "prestateTracer"),
     ];

@@ -312,8 +312,8 @@ impl TracedTx {
 
     /// Runs the transaction once more, from where it began: what it did is not taken over.
     fn run_again(&mut self, ran: Ran, run: &Run) -> Step<Result<Left, CallError>> {
-        let Ran { mut tracer, overlay, .. } = ran;
-        if let Some(found) = tracer.take_survey() {
+        let Ran { mut tracer, overlay, ended, .. } = ran;
+        if let Some(found) = tracer.take_survey(ended.result.tx_gas_used()) {
             self.found = Arc::new(found);
         }
         let Again { setup, facts } = &*self.again;

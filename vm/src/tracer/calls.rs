@@ -94,7 +94,7 @@ pub(super) struct End {
     pub(super) status: InstructionResult,
     pub(super) output: Bytes,
     pub(super) gas_used: u64,
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
 }
 
 impl End {

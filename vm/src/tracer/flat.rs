@@ -3,16 +3,18 @@
 //! So the transaction runs twice. The first run leaves what each call came to: [`OUTCOME_BYTES`]
 //! and its output, which count as what is recorded. The second says a call when it begins. Source:
 //! `OpenEthereum`'s trace module and geth's `eth/tracers/native/call_flat.go`, as revm-inspectors
-//! reads them, whose words of errors these are: calls of precompiles that send nothing are not
-//! shown, and the end of a contract is a call, the last one of who ends. Of gas the list has what
-//! the transaction's own call was given and took, geth's what the transaction was given.
+//! reads them: calls of precompiles that send nothing are not shown, and the end of a contract is a
+//! call, the last one of who ends. geth's list is another in this: it has `CALL` and `STATICCALL`
+//! of precompiles all or none, what the transaction was given and took as the gas of its own call,
+//! its own words of errors unless Parity's are asked for, and no result where there is none.
 
 use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_rpc_types_eth::TransactionInfo;
 use alloy_rpc_types_trace::parity::{
-    Action, LocalizedTransactionTrace, SelfdestructAction, TraceOutput, TransactionTrace,
+    Action, CreateOutput, LocalizedTransactionTrace, SelfdestructAction, TraceOutput,
+    TransactionTrace,
 };
 use revm::{
     Database,
@@ -24,13 +26,15 @@ use revm::{
     primitives::TxKind,
 };
 use revm_inspectors::tracing::types::{CallKind, CallTrace, CallTraceNode};
+use serde_json::Value;
 
 use super::{
-    calls::created_as,
+    calls::{End, created_as},
+    script::REVERTED,
     survey::Found,
     text::{Part, Text},
 };
-use crate::{limits::TRACE_CALL_BYTES, slice::VmContext};
+use crate::{limits::TRACE_CALL_BYTES, long::Fault, slice::VmContext};
 
 /// Bytes of what a call came to, beside its output.
 const OUTCOME_BYTES: usize = size_of::<Outcome>();
@@ -52,7 +56,12 @@ pub(super) enum Shape {
     /// Parity's, with their place in the chain: not as text.
     Placed,
     /// geth's `flatCallTracer`.
-    Geth { shows_precompiles: bool },
+    Geth {
+        /// Whether calls of precompiles are shown.
+        shows_precompiles: bool,
+        /// Whether errors are in Parity's words.
+        converts_errors: bool,
+    },
 }
 
 /// What a call came to.
@@ -64,6 +73,8 @@ pub(super) struct Outcome {
     gas_used: u64,
     /// Nothing if it failed, but for a revert.
     output: Bytes,
+    /// Where it failed.
+    fault: Option<Fault>,
 }
 
 enum Purpose {
@@ -162,9 +173,15 @@ impl Flat {
             (CallScheme::DelegateCall, Some(caller)) => caller.value,
             _ => inputs.call_value(),
         };
-        let hides = !matches!(self.shape, Shape::Geth { shows_precompiles: true })
+        let may_hide = match self.shape {
+            Shape::Plain | Shape::Placed => value.is_zero(),
+            Shape::Geth { shows_precompiles, .. } => {
+                let is_own = matches!(inputs.scheme, CallScheme::Call | CallScheme::StaticCall);
+                is_own && !shows_precompiles
+            }
+        };
+        let hides = may_hide
             && !self.open.is_empty()
-            && value.is_zero()
             && context.journaled_state.precompile_addresses().contains(&to);
         if hides {
             self.open.push(Open { nth: None, index: 0, calls: 0, value, at, destroyed: None });
@@ -232,16 +249,33 @@ impl Flat {
                 found.outcomes.get(nth).expect("both runs make the same calls")
             }
         };
-        let calls = outcome.calls;
+        let (calls, fault) = (outcome.calls, outcome.fault);
         trace.status = Some(outcome.status);
         trace.gas_used = outcome.gas_used;
         trace.output = outcome.output.clone();
-        self.say_call(trace, calls)
+        self.say_call(trace, (calls, fault))
     }
 
-    fn say_call(&mut self, trace: CallTrace, calls: usize) -> usize {
+    fn say_call(&mut self, trace: CallTrace, (calls, fault): (usize, Option<Fault>)) -> usize {
+        let status = trace.status;
         let node = CallTraceNode { trace, ..CallTraceNode::default() };
-        let said = node.parity_transaction_trace(self.address());
+        let mut said = node.parity_transaction_trace(self.address());
+        if let (Shape::Geth { converts_errors, .. }, Some(status)) = (self.shape, status) {
+            let error = End { status, output: Bytes::new(), gas_used: 0, fault }.error();
+            let converted = |error: String| match parity_words(&error) {
+                Some(words) if converts_errors => words.to_owned(),
+                _ => error,
+            };
+            said.error = error.map(converted);
+            // What a creation reverted with takes the place of its code.
+            if let (Action::Create(_), Some(TraceOutput::Call(call))) =
+                (&said.action, &mut said.result)
+            {
+                let (gas_used, code) = (call.gas_used, std::mem::take(&mut call.output));
+                let created = CreateOutput { gas_used, code, address: Address::ZERO };
+                said.result = Some(TraceOutput::Create(created));
+            }
+        }
         self.say(TransactionTrace { subtraces: calls, ..said })
     }
 
@@ -299,7 +333,8 @@ impl Flat {
                 let output = if has_output { result.output.clone() } else { Bytes::new() };
                 bytes = output.len();
                 let gas_used = result.gas.total_gas_spent();
-                outcomes[nth] = Outcome { status, calls, gas_used, output };
+                let fault = context.chain.fault;
+                outcomes[nth] = Outcome { status, calls, gas_used, output, fault };
             }
             (Purpose::Text(..) | Purpose::Items(..), Some(_)) => {
                 if let Some(destroyed) = destroyed {
@@ -317,6 +352,15 @@ impl Flat {
         }
         self.open.pop();
         bytes
+    }
+
+    /// The transaction that was surveyed has taken so much gas.
+    pub(super) fn survey_ends(&mut self, gas_used: u64) {
+        if let (Shape::Geth { .. }, Purpose::Survey(outcomes)) = (self.shape, &mut self.purpose)
+            && let Some(own) = outcomes.first_mut()
+        {
+            own.gas_used = gas_used;
+        }
     }
 
     /// The transaction has ended as `result`.
@@ -338,7 +382,7 @@ impl Flat {
                 status: Some(InstructionResult::OutOfGas),
                 ..CallTrace::default()
             };
-            self.say_call(trace, 0);
+            self.say_call(trace, (0, None));
         }
         if let Purpose::Text(_, text, _) = &mut self.purpose {
             text.push_text("]");
@@ -355,8 +399,8 @@ impl Flat {
             Purpose::Text(_, text, info) => {
                 // The first one is the transaction's own.
                 text.push_text(if trace.trace_address.is_empty() { "" } else { "," });
-                let info = matches!(self.shape, Shape::Geth { .. }).then_some(*info);
-                show(trace, info, text);
+                let geths = matches!(self.shape, Shape::Geth { .. }).then_some(*info);
+                show(trace, geths, text);
             }
             Purpose::Items(_, items, info) => {
                 items.traces.push(placed(trace, *info));
@@ -392,13 +436,47 @@ fn placed(trace: TransactionTrace, info: TransactionInfo) -> LocalizedTransactio
     }
 }
 
-/// Writes a call, with its place in the chain if that is there. What may be long is left empty at
-/// first, and then written piece by piece in its place.
+/// As geth has it: no result if it failed otherwise than by a revert, and of a creation that was
+/// reverted no address.
+fn geths(trace: LocalizedTransactionTrace) -> serde_json::Result<Value> {
+    let mut trace = serde_json::to_value(trace)?;
+    let has_failed = trace.get("error").is_some();
+    if let Some(members) = trace.as_object_mut() {
+        match members.get_mut("result") {
+            Some(Value::Object(result)) if has_failed => drop(result.remove("address")),
+            Some(Value::Null) => drop(members.remove("result")),
+            _ => {}
+        }
+    }
+    Ok(trace)
+}
+
+/// Parity's words for geth's of an error, where they are others.
+fn parity_words(error: &str) -> Option<&'static str> {
+    Some(match error {
+        "out of gas"
+        | "gas uint64 overflow"
+        | "max code size exceeded"
+        | "contract creation code storage out of gas" => "Out of gas",
+        "invalid jump destination" => "Bad jump destination",
+        REVERTED => "Reverted",
+        "return data out of bounds" => "Out of bounds",
+        "stack limit reached 1024 (1023)" => "Out of stack",
+        "precompiled failed" | "invalid input length" => "Built-in failed",
+        _ if error.starts_with("out of gas:") => "Out of gas",
+        _ if error.starts_with("invalid opcode:") => "Bad instruction",
+        _ if error.starts_with("stack underflow") => "Stack underflow",
+        _ => return None,
+    })
+}
+
+/// Writes a call, as geth's with its place in the chain if that is there. What may be long is left
+/// empty at first, and then written piece by piece in its place.
 fn show(mut trace: TransactionTrace, info: Option<TransactionInfo>, text: &mut Text) {
     let long = data_of(&mut trace).map(|(name, data)| (name, std::mem::take(data)));
     let long: Vec<_> = long.filter(|(_, data)| !data.is_empty()).collect();
     let json = match info {
-        Some(info) => serde_json::to_string(&placed(trace, info)),
+        Some(info) => geths(placed(trace, info)).map(|trace| trace.to_string()),
         None => serde_json::to_string(&trace),
     };
     let json = json.expect("numbers and names of our own have a JSON form");

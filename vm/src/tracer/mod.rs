@@ -179,9 +179,9 @@ impl Tracer {
         }
     }
 
-    /// What the survey found, if there was one.
-    pub(crate) fn take_survey(&mut self) -> Option<Found> {
-        self.survey.take().map(Survey::into_found)
+    /// What the survey found, if there was one, of a transaction that took so much gas.
+    pub(crate) fn take_survey(&mut self, gas_used: u64) -> Option<Found> {
+        self.survey.take().map(|survey| survey.into_found(gas_used))
     }
 
     /// Whether a user's script observes: then the transaction runs on the compute pool.

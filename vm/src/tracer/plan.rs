@@ -155,8 +155,10 @@ impl Recipe {
                 let config = options.tracer_config;
                 let read = config.clone().into_flat_call_config();
                 let config = read.map_err(|error| wrong_config(&config, &error))?;
-                let shows_precompiles = config.include_precompiles.unwrap_or_default();
-                return Ok(Self::Flat(Shape::Geth { shows_precompiles }));
+                return Ok(Self::Flat(Shape::Geth {
+                    shows_precompiles: config.include_precompiles.unwrap_or_default(),
+                    converts_errors: config.convert_parity_errors.unwrap_or_default(),
+                }));
             }
             Some(GethDebugTracerType::BuiltInTracer(
                 GethDebugBuiltInTracerType::PreStateTracer,

@@ -57,7 +57,11 @@ impl Survey {
         }
     }
 
-    pub(super) fn into_found(self) -> Found {
+    /// What was found of a transaction that took so much gas.
+    pub(super) fn into_found(mut self, gas_used: u64) -> Found {
+        if let Some(flat) = &mut self.flat {
+            flat.survey_ends(gas_used);
+        }
         let outcomes = self.flat.map(Flat::into_outcomes).unwrap_or_default();
         Found { undone: self.undone, outcomes }
     }
