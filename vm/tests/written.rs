@@ -10,10 +10,7 @@ use alloy_rpc_types_eth::{
     TransactionInfo, TransactionInput, TransactionRequest,
     state::{AccountOverride, StateOverride},
 };
-use alloy_rpc_types_trace::{
-    geth::{FlatCallConfig, PreStateConfig},
-    parity::TraceType,
-};
+use alloy_rpc_types_trace::{geth::PreStateConfig, parity::TraceType};
 use common::{SENDER, Scene, contract};
 use evenkeel_chain::Fork;
 use evenkeel_vm::{
@@ -295,8 +292,9 @@ proptest! {
         prop_assert_eq!(flat.is_some(), tree.is_some());
         let (Some(Value::Array(mut flat)), Some(tree)) = (flat, tree) else { return Ok(()) };
         for call in &mut flat {
-            let place = ["blockHash", "blockNumber", "transactionHash", "transactionPosition"];
-            place.map(|name| call.as_object_mut().expect("a call").remove(name));
+            for name in ["blockHash", "blockNumber", "transactionHash", "transactionPosition"] {
+                call.as_object_mut().expect("a call").remove(name);
+            }
         }
         let mut expected = Vec::new();
         flatten(&tree, &mut Vec::new(), &mut expected);
