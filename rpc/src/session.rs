@@ -129,11 +129,14 @@ impl Session {
     /// send is not sent.
     pub fn close(&self, id: &SubscriptionId) -> bool {
         let ended = self.line.subscriptions().as_mut().and_then(|live| live.remove(id));
+        let was_there = ended.is_some();
+        // First of all who streams it.
+        drop(ended);
         let waiting = self.line.queue().remove_notices(*id);
         // Outside the lock: work ends with it.
         drop(waiting);
         self.line.emptied.wake();
-        ended.is_some()
+        was_there
     }
 
     /// Lets the subscriptions of this request start. Call it when the answer is queued; of a batch

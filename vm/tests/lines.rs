@@ -148,24 +148,29 @@ fn failures_and_ends_are_told_as_geth_does() {
     let inner: Vec<_> = all.iter().filter(|line| line["depth"] != 1).collect();
     let of = |name: &str| -> Vec<Value> {
         let lines = inner.iter().filter(|line| line["opName"] == name);
-        lines.map(|line| json!([line["gas"], line["gasCost"], line["error"]])).collect()
+        let shown =
+            |line: &&&Value| json!([line["gas"], line["gasCost"], line["error"], line["stack"]]);
+        lines.map(|line| shown(&line)).collect()
     };
+    let operands = json!(["0x1", "0x0"]);
     assert_eq!(
         of("REVERT"),
-        [json!(["0x52", "0x0", null]), json!(["0x52", "0x0", "execution reverted"])]
+        [json!(["0x52", "0x0", null, operands]), json!(["0x52", "0x0", "execution reverted", []])]
     );
-    assert_eq!(of("SSTORE"), [json!(["0x4", "0x0", "out of gas"])]);
+    let stored = json!(["0x1", "0x1"]);
+    let poor = "out of gas: not enough gas for reentrancy sentry";
+    assert_eq!(of("SSTORE"), [json!(["0x4", "0x0", poor, stored])]);
     let invalid = "invalid opcode: opcode 0xc not defined";
     assert_eq!(
         of("opcode 0xc not defined"),
-        [json!(["0xa", "0x0", null]), json!(["0xa", "0x0", invalid])]
+        [json!(["0xa", "0x0", null, []]), json!(["0xa", "0x0", invalid, []])]
     );
     let ends: Vec<_> = all.iter().filter(|line| line.get("output").is_some()).collect();
     assert_eq!(
         ends[0],
         &json!({ "output": "01", "gasUsed": "0x12", "error": "execution reverted" })
     );
-    assert_eq!(ends[1], &json!({ "output": "", "gasUsed": "0xa", "error": "out of gas" }));
+    assert_eq!(ends[1], &json!({ "output": "", "gasUsed": "0xa", "error": poor }));
     assert_eq!(ends[2], &json!({ "output": "", "gasUsed": "0xa", "error": invalid }));
     assert_eq!(ends[3], &json!({ "output": "", "gasUsed": "0x0" }));
     assert_eq!(ends[4], &json!({ "output": "", "gasUsed": "0x138a" }));

@@ -156,11 +156,21 @@ impl Asked {
     }
 
     /// How the call ended; else why it had no place, or was killed.
-    pub(super) async fn ended(
+    async fn ended(
         self,
         api: &Api,
         client: &Client,
         kind: CallKind,
+    ) -> Result<Result<CallOutcome, CallError>, RpcError> {
+        self.ended_as(api, client, (kind, true)).await
+    }
+
+    /// The same; the log says what it does only if it `is_heard`.
+    pub(super) async fn ended_as(
+        self,
+        api: &Api,
+        client: &Client,
+        (kind, is_heard): (CallKind, bool),
     ) -> Result<Result<CallOutcome, CallError>, RpcError> {
         let _place = api.place(client).await?;
         let method = match &kind {
@@ -169,7 +179,8 @@ impl Asked {
             CallKind::Trace(_) => Method::TraceCall,
             CallKind::AccessList => Method::CreateAccessList,
         };
-        let job = self.job(api, kind, api.limits(client)).await?;
+        let mut job = self.job(api, kind, api.limits(client)).await?;
+        job.notes = job.notes.filter(|_| is_heard);
         let share = api.executions.share(client, method);
         let outcome = spawn_call(&api.system, &share, job);
         api.executions.run(client, method, outcome).await

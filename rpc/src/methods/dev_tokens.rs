@@ -83,7 +83,8 @@ impl Question {
 
     /// The slots of the token that it reads to answer.
     async fn slots(&self, api: &Api, client: &Client) -> Result<Vec<B256>, RpcError> {
-        let outcome = self.asked(None).run(api, client, CallKind::AccessList).await?;
+        let kind = (CallKind::AccessList, false);
+        let outcome = self.asked(None).ended_as(api, client, kind).await??;
         let CallOutcome::AccessList(AccessListed { list, .. }) = outcome else {
             return Err(call::wrong_kind());
         };
@@ -102,7 +103,7 @@ impl Question {
         let change = [(slot, B256::from(amount))].into_iter().collect();
         let pretended = AccountOverride { state_diff: Some(change), ..AccountOverride::default() };
         let state = [(self.token, pretended)].into_iter().collect();
-        match self.asked(Some(state)).ended(api, client, CallKind::Call).await? {
+        match self.asked(Some(state)).ended_as(api, client, (CallKind::Call, false)).await? {
             Ok(CallOutcome::Output(output)) => Ok(output[..] == amount.to_be_bytes::<32>()),
             Ok(_) => Err(call::wrong_kind()),
             // With that in the slot the token does not answer: it is another one.

@@ -436,8 +436,8 @@ fn placed(trace: TransactionTrace, info: TransactionInfo) -> LocalizedTransactio
     }
 }
 
-/// As geth has it: no result if it failed otherwise than by a revert, and of a creation that was
-/// reverted no address.
+/// As geth has it: no result if it failed otherwise than by a revert, of a creation that was
+/// reverted no address, and the place in the chain also where there is none.
 fn geths(trace: LocalizedTransactionTrace) -> serde_json::Result<Value> {
     let mut trace = serde_json::to_value(trace)?;
     let has_failed = trace.get("error").is_some();
@@ -446,6 +446,11 @@ fn geths(trace: LocalizedTransactionTrace) -> serde_json::Result<Value> {
             Some(Value::Object(result)) if has_failed => drop(result.remove("address")),
             Some(Value::Null) => drop(members.remove("result")),
             _ => {}
+        }
+        members.entry("blockHash").or_insert(Value::Null);
+        let position = members.entry("transactionPosition").or_insert(Value::Null);
+        if position.is_null() {
+            *position = Value::from(0);
         }
     }
     Ok(trace)
@@ -462,7 +467,8 @@ fn parity_words(error: &str) -> Option<&'static str> {
         REVERTED => "Reverted",
         "return data out of bounds" => "Out of bounds",
         "stack limit reached 1024 (1023)" => "Out of stack",
-        "precompiled failed" | "invalid input length" => "Built-in failed",
+        // In our words: revm does not say why.
+        "precompile error" => "Built-in failed",
         _ if error.starts_with("out of gas:") => "Out of gas",
         _ if error.starts_with("invalid opcode:") => "Bad instruction",
         _ if error.starts_with("stack underflow") => "Stack underflow",

@@ -6,22 +6,20 @@ use revm::{
     bytecode::opcode,
     context::JournalTr,
     interpreter::{
-        CallInputs, CallOutcome, CreateInputs, CreateOutcome, Interpreter, InterpreterResult,
-        interpreter_types::Jumps,
+        CallInputs, CallOutcome, CreateInputs, CreateOutcome, Interpreter, interpreter_types::Jumps,
     },
 };
 use revm_inspectors::tracing::DebugInspector;
 
 use super::{
     Part, Tracer,
-    calls::{Calls, created_as},
+    calls::{Calls, End, created_as},
     flat::Flat,
     survey::Survey,
     vm_trace::VmTrace,
 };
 use crate::{
     limits::{MEMORY_BYTES_MAX, TRACE_CALL_BYTES, TRACE_STEP_BYTES},
-    long::Fault,
     slice::VmContext,
     trace::Observer,
 };
@@ -120,9 +118,9 @@ impl Tracer {
         }
     }
 
-    fn tell_steps(&mut self, result: &InterpreterResult, fault: Option<Fault>) {
+    fn tell_steps(&mut self, end: impl FnOnce() -> End) {
         if let Some(Part::Steps(log)) = self.parts.first_mut() {
-            self.cost = self.cost.saturating_add(log.call_ends(result, fault) as u64);
+            self.cost = self.cost.saturating_add(log.call_ends(end) as u64);
         }
     }
 
@@ -261,7 +259,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     ) {
         self.count_calls(outcome.result.output.len());
         self.tell_scripts(|script| script.call_ends(context, outcome));
-        self.tell_steps(&outcome.result, context.chain.fault);
+        self.tell_steps(|| End::new(&outcome.result, context.chain.fault));
         self.tell_calls(|calls| calls.call_ends(context, outcome));
         self.tell_flat(|flat| flat.call_ends(context, outcome));
         self.tell_vm_trace(|trace| trace.call_ends(outcome.result.result));
@@ -293,10 +291,10 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     ) {
         self.count_calls(outcome.result.output.len());
         self.tell_scripts(|script| script.create_ends(context, outcome));
-        self.tell_steps(&outcome.result, context.chain.fault);
+        let status = created_as(context, inputs, outcome);
+        self.tell_steps(|| End { status, ..End::new(&outcome.result, context.chain.fault) });
         self.tell_calls(|calls| calls.create_ends(context, inputs, outcome));
         self.tell_flat(|flat| flat.create_ends(context, inputs, outcome));
-        let status = created_as(context, inputs, outcome);
         self.tell_vm_trace(|trace| trace.call_ends(status));
         self.tell_survey(|survey| survey.ends(status));
         each!(&mut self.parts, VmContext<DB>, create_end(context, inputs, outcome));

@@ -3,11 +3,14 @@
 //! Source: EIP-3155, as geth writes it to files (`eth/tracers/logger/logger_json.go`). Numbers are
 //! hex but for `pc`, `op`, `memSize`, `depth` and `refund`; memory and what calls returned are
 //! shown if the options say so, storage never. An instruction that fails after it was paid for has
-//! a second line, with the error; one that could not be paid for has the error in its only line. A
-//! contract that destroys itself is a call of its own, which returns nothing. `limit` counts bytes:
-//! an instruction that begins beyond it has no line. Deviations: of an instruction that could not
-//! be paid for the cost is what was taken, not what was wanted, and where geth says why it is
-//! `out of gas` (`out of gas: write protection`), the reason stands alone.
+//! a second line, with the error and what it left of stack and memory; one that could not be paid
+//! for has the error in its only line. A contract that destroys itself is a call of its own, which
+//! returns nothing. `limit` counts bytes: an instruction that begins beyond it has no line.
+//!
+//! Deviations: of an instruction that could not be paid for the cost is what was taken, not what
+//! was wanted, and where geth says why it is `out of gas` (`out of gas: write protection`), the
+//! reason stands alone. The refund lacks what authorizations give back (EIP-7702), which revm adds
+//! at the end.
 
 use std::sync::Arc;
 
@@ -50,8 +53,12 @@ impl Lines {
         if failure.is_some() && !was_refused {
             self.line(&step, None, text);
             if !self.is_full() {
-                // Of the second line geth does not know what calls have returned.
+                // geth looks once more, and does not know what calls have returned.
                 step.returned = Bytes::new();
+                if let Some(left) = step.left.take() {
+                    (step.stack, step.memory_len) = (left.stack, left.memory_len);
+                    step.memory = left.memory;
+                }
                 self.line(&step, failure.as_deref(), text);
             }
         } else {

@@ -165,7 +165,12 @@ impl Recipe {
             )) => {
                 let read = options.tracer_config.clone().into_pre_state_config();
                 let config = read.map_err(|error| wrong_config(&options.tracer_config, &error))?;
-                let shows_empty = options.tracer_config.0.get("includeEmpty") == Some(&true.into());
+                let shows_empty = match options.tracer_config.0.get("includeEmpty") {
+                    None | Some(Value::Null) => false,
+                    Some(Value::Bool(shows)) => *shows,
+                    // The library's options do not have it, so nobody has looked at its type.
+                    Some(_) => return Err(wrong_config(&options.tracer_config, &"includeEmpty")),
+                };
                 return match (shows_empty, config.is_diff_mode()) {
                     (false, _) => Ok(Self::Touched(Show::Prestate(config))),
                     (true, false) => Ok(Self::Touched(Show::PrestateOfAll(config))),

@@ -303,7 +303,8 @@ pub(super) fn is_refused(ended: InstructionResult, opcode: u8) -> bool {
         | R::ReentrancySentryOOG
         | R::StackUnderflow
         | R::StackOverflow
-        | R::CallNotAllowedInsideStatic => true,
+        | R::CallNotAllowedInsideStatic
+        | R::CreateInitCodeSizeLimit => true,
         R::StateChangeDuringStaticCall => {
             !matches!(opcode, opcode::LOG0..=opcode::LOG4 | opcode::TSTORE)
         }

@@ -22,8 +22,7 @@ use revm::{
         result::{ExecutionResult, HaltReason},
     },
     interpreter::{
-        FrameInput, InstructionResult, Interpreter, InterpreterAction, InterpreterResult,
-        SuccessOrHalt,
+        FrameInput, InstructionResult, Interpreter, InterpreterAction, SuccessOrHalt,
         interpreter_types::{InputsTr, Jumps, LoopControl, ReturnData},
     },
 };
@@ -104,8 +103,17 @@ pub(super) struct Step {
     pub(super) memory_len: usize,
     pub(super) memory: Option<Arc<[u8]>>,
     pub(super) returned: Bytes,
+    /// What it left when it failed, if lines are written.
+    pub(super) left: Option<Left>,
     slot: Option<Touched>,
     storage: Option<OrdMap<B256, B256>>,
+}
+
+/// What a failed instruction left of its frame.
+pub(super) struct Left {
+    pub(super) stack: Option<Vec<U256>>,
+    pub(super) memory_len: usize,
+    pub(super) memory: Option<Arc<[u8]>>,
 }
 
 /// The slot that a step reads or writes.
@@ -190,6 +198,7 @@ impl StepLog {
             memory_len: interpreter.memory.len(),
             memory,
             returned,
+            left: None,
             slot,
             storage: None,
         });
@@ -239,6 +248,15 @@ impl StepLog {
         (step.gas_cost, step.ended) = outcome(interpreter, step.gas);
         // It is paid for, and with it the refund has changed, when geth looks.
         step.refund = self.refunds.now(step.depth, interpreter.gas.refunded());
+        if self.lines.is_some() && step.ended.is_some_and(|ended| !ended.is_ok()) {
+            let has_memory = self.options.is_memory_enabled();
+            let bytes = has_memory.then(|| Arc::from(&*interpreter.memory.context_memory()));
+            step.left = Some(Left {
+                stack: step.stack.as_ref().map(|_| interpreter.stack.data().clone()),
+                memory_len: interpreter.memory.len(),
+                memory: bytes.filter(|bytes: &Arc<[u8]>| !bytes.is_empty()),
+            });
+        }
         let (mut kept, has_failed) = (0, step.error().is_some());
         if let Some(slot) = &mut step.slot {
             if slot.value.is_none() && !has_failed {
@@ -267,10 +285,10 @@ impl StepLog {
     }
 
     /// A call has ended; returns the fuel that it took.
-    pub(super) fn call_ends(&mut self, result: &InterpreterResult, fault: Option<Fault>) -> usize {
+    pub(super) fn call_ends(&mut self, end: impl FnOnce() -> End) -> usize {
         self.close();
         let Some(lines) = &mut self.lines else { return 0 };
-        lines.call_ends(&End::new(result, fault), &mut self.text)
+        lines.call_ends(&end(), &mut self.text)
     }
 
     /// The transaction has ended as `result`.
