@@ -88,8 +88,8 @@ const _: () = assert!(EXECS_MAX <= crate::limits::EXECUTIONS_MAX / 4);
 /// The longest time that an execution may be held, from its start.
 pub(crate) const EXEC_TIME_MAX: Duration = Duration::from_mins(10);
 
-/// Bytes that `debug_standardTraceBlockToFile` writes before it gives up: some 100 Mgas of cheap
-/// instructions. What was written is removed.
+/// Bytes that `debug_standardTraceBlockToFile` writes before it gives up: 100 million lines of 160
+/// bytes. What was written is removed.
 pub(crate) const TRACE_FILES_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
 /// Bytes of a trace that are written to a file at a time.

@@ -9,8 +9,8 @@ use alloy_rpc_types_trace::opcode::BlockOpcodeGas;
 use evenkeel_vm::{TraceFrame, TraceKind};
 
 use super::{
-    trace::{Found, found},
-    traced, traced_text, transactions,
+    trace::{Found, found, mined},
+    traced_text,
 };
 use crate::{
     answer::Answer,
@@ -26,14 +26,7 @@ pub(super) async fn transaction(api: &Arc<Api>, request: Request<'_>) -> Result<
     let params = Params::new(request.params, 1)?;
     let hash = params.required::<B256>(0)?;
     let place = api.place(request.client).await?;
-    let durable = api.durable.get();
-    let Some(location) = durable.chain.transaction(hash)? else {
-        return null().map(Answer::from);
-    };
-    let Some(scene) = traced::scene(&durable, location.height).await? else {
-        return null().map(Answer::from);
-    };
-    let index = transactions::index_of(location);
+    let Some((scene, index)) = mined(api, hash).await? else { return null().map(Answer::from) };
     let job = scene.job(api, request.client, (index..index + 1, TraceKind::OpcodeGas));
     traced_text::streamed(api, request, (place, job, TraceFrame::One)).await
 }

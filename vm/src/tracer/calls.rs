@@ -303,8 +303,7 @@ impl Calls {
         let Some(call) = self.open.last_mut() else { return 0 };
         if end.status == InstructionResult::SelfDestruct && call.destroyed.is_none() {
             // To itself, which leaves nothing in the journal (EIP-6780).
-            let balance = context.journaled_state.state.get(&call.at);
-            let balance = balance.map_or(U256::ZERO, |account| account.info.balance);
+            let balance = balance_of(context, call.at);
             call.destroyed = Some(Destroyed { contract: call.at, heir: call.at, balance });
         }
         if !end.status.is_ok() {
@@ -386,6 +385,12 @@ impl Calls {
         let (from, input, gas) = (tx.caller, tx.data.clone(), tx.gas_limit);
         self.begin(Begin { kind, from, to, at: to, gas, value: Some(tx.value), input });
     }
+}
+
+/// What an account that was loaded has.
+pub(super) fn balance_of<DB: Database>(context: &VmContext<DB>, at: Address) -> U256 {
+    let account = context.journaled_state.state.get(&at);
+    account.map_or(U256::ZERO, |account| account.info.balance)
 }
 
 /// How a creation has ended: revm has a creator whose nonce cannot grow succeed with nothing.

@@ -29,7 +29,7 @@ use revm_inspectors::tracing::types::{CallKind, CallTrace, CallTraceNode};
 use serde_json::Value;
 
 use super::{
-    calls::{End, created_as},
+    calls::{End, balance_of, created_as},
     script::REVERTED,
     survey::Found,
     text::{Part, Text},
@@ -319,8 +319,7 @@ impl Flat {
         let Some(call) = self.open.last_mut() else { return 0 };
         if status == InstructionResult::SelfDestruct && call.destroyed.is_none() {
             // To itself, which leaves nothing in the journal (EIP-6780).
-            let account = context.journaled_state.state.get(&call.at);
-            let balance = account.map_or(U256::ZERO, |account| account.info.balance);
+            let balance = balance_of(context, call.at);
             call.destroyed =
                 Some(SelfdestructAction { address: call.at, balance, refund_address: call.at });
         }

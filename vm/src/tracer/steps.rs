@@ -30,6 +30,7 @@ use revm::{
 use super::{
     calls::End,
     lines::Lines,
+    script::is_refused,
     text::{Part, Text},
 };
 use crate::{
@@ -103,7 +104,7 @@ pub(super) struct Step {
     pub(super) memory_len: usize,
     pub(super) memory: Option<Arc<[u8]>>,
     pub(super) returned: Bytes,
-    /// What it left when it failed, if lines are written.
+    /// What it left when it failed after it was paid for, if lines are written.
     pub(super) left: Option<Left>,
     slot: Option<Touched>,
     storage: Option<OrdMap<B256, B256>>,
@@ -248,7 +249,8 @@ impl StepLog {
         (step.gas_cost, step.ended) = outcome(interpreter, step.gas);
         // It is paid for, and with it the refund has changed, when geth looks.
         step.refund = self.refunds.now(step.depth, interpreter.gas.refunded());
-        if self.lines.is_some() && step.ended.is_some_and(|ended| !ended.is_ok()) {
+        let has_left = |ended: InstructionResult| !ended.is_ok() && !is_refused(ended, step.opcode);
+        if self.lines.is_some() && step.ended.is_some_and(has_left) {
             let has_memory = self.options.is_memory_enabled();
             let bytes = has_memory.then(|| Arc::from(&*interpreter.memory.context_memory()));
             step.left = Some(Left {
