@@ -357,6 +357,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
 }
 
 /// Enters the phase that `flow` asks for; `Some` ends the turn.
+#[inline]
 fn enter(phase: &mut Phase, flow: Flow, is_stopping: bool) -> Option<Verdict> {
     match flow {
         Flow::Next => {

@@ -99,6 +99,12 @@ impl System {
         answer.await.unwrap_or(Err(Panicked::Cancelled))
     }
 
+    /// Runs `job` on the blocking pool, where nobody waits for it; one that is refused, because
+    /// there are too many or the system stops, is dropped before this returns.
+    pub fn blocking_detached(&self, job: impl FnOnce() + Send + 'static) {
+        self.start_blocking(job, drop);
+    }
+
     pub(crate) fn start_compute<T: Send + 'static>(
         &self,
         share: Option<&Share>,

@@ -44,6 +44,9 @@ pub(crate) struct Progress {
     pub(crate) step_end_due: Option<usize>,
     /// What stopped the last frame that failed; the outermost frame fails last.
     pub(crate) fault: Option<Fault>,
+    /// What the authorizations of the transaction give back (EIP-7702), which is added to what its
+    /// frames give back when they have ended.
+    pub(crate) authorization_refund: i64,
 }
 
 impl Progress {

@@ -223,7 +223,6 @@ pub(crate) fn gas_used(
 struct Running {
     initial: InitialAndFloorGas,
     gas: GasTracker,
-    refund: i64,
     is_system: bool,
 }
 
@@ -293,12 +292,13 @@ impl Sliced {
         let pre = handler.pre_execution(evm, &mut gas)?;
         let refund = pre.as_ref().map_or(0, |pre| pre.eip7702_refund);
         let refund = i64::try_from(refund).expect("a refund is far below 2^63");
+        evm.ctx.chain.authorization_refund = refund;
         if let Some(pre) = pre {
             match handler.first_frame_input(evm, &mut gas)? {
                 Some(first) => {
                     // EIP-2780: the runtime gas phase is complete.
                     evm.ctx.journal_mut().checkpoint_commit();
-                    self.running = Some(Running { initial, gas, refund, is_system: false });
+                    self.running = Some(Running { initial, gas, is_system: false });
                     self.pending = Some(first);
                     return Ok(None);
                 }
@@ -335,7 +335,7 @@ impl Sliced {
             Err(error) => return Err(self.give_up(evm, error)),
         };
         evm.ctx.journal_mut().checkpoint_commit();
-        self.running = Some(Running { initial, gas, refund: 0, is_system: true });
+        self.running = Some(Running { initial, gas, is_system: true });
         self.pending = Some(first);
         Ok(())
     }
@@ -479,7 +479,8 @@ impl Sliced {
         mut result: FrameResult,
     ) -> Result<ExecutionResult<HaltReason>, ExecutionError<DB>> {
         let mut handler = MachineHandler::<DB, I>::default();
-        let Running { initial, mut gas, refund, is_system } =
+        let refund = evm.ctx.chain.authorization_refund;
+        let Running { initial, mut gas, is_system } =
             self.running.take().expect("frames run for a transaction");
         handler.last_frame_result(evm, &mut result, &mut gas)?;
         let result_gas: ResultGas = if is_system {

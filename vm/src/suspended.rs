@@ -9,14 +9,14 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::map::AddressSet;
+use alloy_primitives::{Address, map::AddressSet};
 use revm::{
     Database, Journal, MainContext,
     bytecode::opcode,
     context::{
         BlockEnv, CfgEnv, Context, Evm, JournalTr, LocalContext, TxEnv, result::ExecutionResult,
     },
-    context_interface::{FrameStack, context::ContextError},
+    context_interface::{FrameStack, context::ContextError, transaction::AuthorizationTr},
     handler::{PrecompileProvider, instructions::EthInstructions},
     interpreter::{
         Instruction,
@@ -301,6 +301,12 @@ impl<DB: Database, I> Suspended<DB, I> {
     /// What stopped the last frame that failed.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.get().evm.ctx.chain.fault
+    }
+
+    /// Who signed the authorizations of the last transaction (EIP-7702), valid or not.
+    pub(crate) fn authorities(&self) -> Vec<Address> {
+        let signed = self.get().evm.ctx.tx.authorization_list.iter();
+        signed.filter_map(AuthorizationTr::authority).collect()
     }
 
     /// Who observes.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use alloy_consensus::TxEip4844;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, TxKind, U256, keccak256};
 use chain::{
-    GAS_PRICE, account, attributes, build, built, create, database, deploying, finish, legacy,
-    spec, transfer,
+    GAS_PRICE, account, attributes, authorization, build, built, create, database, deploying,
+    finish, legacy, set_code, signers, spec, transfer,
 };
 use common::{Code, Piece};
 use evenkeel_chain::{
@@ -280,42 +280,21 @@ fn system_calls_leave_their_marks() {
 /// broken one do nothing.
 #[test]
 fn authorizations_delegate() {
-    use alloy_consensus::TxEip7702;
-    use alloy_eips::eip7702::Authorization;
     let spec = spec(Fork::Osaka);
     let tip = database(&spec).tip();
-    let devs = evenkeel_chain::DevAccounts::from_mnemonic(
-        evenkeel_chain::MNEMONIC,
-        evenkeel_chain::DERIVATION_PATH,
-        2,
-    )
-    .expect("the test phrase");
     let target = Address::repeat_byte(0x42);
-    let authorization = |chain_id: u64, signer: usize| {
-        let one = Authorization { chain_id: U256::from(chain_id), address: target, nonce: 0 };
-        let signature =
-            alloy_signer::SignerSync::sign_hash_sync(devs.signer(signer), &one.signature_hash());
-        one.into_signed(signature.expect("a local key signs"))
-    };
-    let broken = Authorization { chain_id: U256::ZERO, address: target, nonce: 0 }
+    let broken = authorization(31_337, 0, target)
+        .strip_signature()
         .into_signed(alloy_primitives::Signature::new(U256::ZERO, U256::ZERO, false));
-    let tx = TxEip7702 {
-        chain_id: 31_337,
-        gas_limit: 500_000,
-        max_fee_per_gas: GAS_PRICE,
-        to: account(1),
-        authorization_list: vec![authorization(31_337, 0), broken, authorization(5, 1)],
-        ..TxEip7702::default()
-    };
-    let tx = TypedTransaction::Eip7702(tx);
-    let tx = RecoveredTx::impersonated(tx, account(0));
+    let list = vec![authorization(31_337, 0, target), broken, authorization(5, 1, target)];
+    let tx = set_code(account(0), account(1), list);
     let mut run = build(&tip, &spec, (attributes(&tip), vec![tx]));
     let executed = finish(&mut run, 1_000).expect("it builds").expect("it has one");
     assert_eq!(validate(&tip, &spec, &executed.block, u64::MAX), Ok(executed.block.hash));
     let view = tip.extend(&executed).view;
-    let delegated = view.account(devs.addresses()[0]).expect("memory").expect("it signed");
+    let delegated = view.account(signers().addresses()[0]).expect("memory").expect("it signed");
     let code = [&[0xef, 0x01, 0x00], target.as_slice()].concat();
     assert_eq!(delegated.code_hash, keccak256(&code));
     assert_eq!(view.code(delegated.code_hash), Ok(Bytes::from(code)));
-    assert_eq!(view.account(devs.addresses()[1]), Ok(None));
+    assert_eq!(view.account(signers().addresses()[1]), Ok(None));
 }

@@ -4,13 +4,17 @@
 mod chain;
 mod common;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
 use alloy_rpc_types_trace::{geth::GethDebugTracingOptions, parity::TraceType};
-use chain::{account, built, create, database, deploying, legacy, spec, transfer};
+use chain::{
+    account, authorization, built, create, database, deploying, legacy, set_code, signers, spec,
+    transfer,
+};
 use common::{Code, contract};
-use evenkeel_chain::Fork;
+use evenkeel_chain::{ChainSpec, Fork};
+use evenkeel_state::{ExecutedBlock, Tip};
 use evenkeel_vm::{
     CallError, CallJob, CallKind, CallOutcome, CallRun, Limits, Step, TraceCall, TraceFrame,
     TraceItem, TraceJob, TraceKind, TracePiece, TraceRun, TraceStart, Traced,
@@ -139,16 +143,56 @@ fn every_built_in_tracer_answers() {
     assert_eq!(before[hex(contract(1))]["code"], json!(Bytes::from(storing().0)));
     let flat = config("flatCallTracer", Value::Null);
     assert_eq!(flat[1]["traceAddress"], json!([0]));
-    let rules = config("erc7562Tracer", Value::Null);
-    assert_eq!(
-        rules["calls"][0]["accessedSlots"]["writes"].as_object().map(serde_json::Map::len),
-        Some(1)
-    );
     let both = config("muxTracer", json!({ "callTracer": null, "noopTracer": null }));
     assert_eq!(both, json!({ "callTracer": calls, "noopTracer": {} }));
     // Nothing is left changed but the slot's history, which a diff does not show.
     let diff = config("prestateTracer", json!({ "diffMode": true }));
     assert!(diff["post"].get(hex(contract(1))).is_none(), "{diff}");
+}
+
+/// Goal: of each call what it uses is shown, by geth's rules: a slot is read if it was not written
+/// before, asking whether there is code is no look at it, `GAS` counts unless a call follows.
+#[test]
+fn what_calls_use_is_shown() {
+    let mut code = Code::default().push(7).push(3).op(op::SSTORE).push(3).op(op::SLOAD);
+    code = code.push(4).op(op::SLOAD).push(5).op(op::TLOAD).push(1).push(5).op(op::TSTORE);
+    code = code.address(contract(1)).op(op::EXTCODESIZE).op(op::ISZERO);
+    code = code.address(contract(2)).op(op::EXTCODEHASH).op(op::POP).op(op::GAS).op(op::POP);
+    code = code.push(33).push(0).op(op::KECCAK256);
+    code.0.extend([op::PUSH0; 5]);
+    code = code.address(contract(1)).op(op::GAS).op(op::CALL).op(op::POP);
+    let codes = [code.push(9_000).op(op::POP).op(op::STOP), Code::default().op(op::INVALID)];
+    let slot = |number: u8| format!("0x{number:064x}");
+    let hex = |address| format!("{address:#x}");
+    let of = |config: Value| {
+        traced(&json!({ "tracer": "erc7562Tracer", "tracerConfig": config }), &codes)
+    };
+    let found = of(Value::Null);
+    let accessed = json!({
+        "reads": { slot(4): [slot(0)] }, "writes": { slot(3): 1 },
+        "transientReads": { slot(5): 1 }, "transientWrites": { slot(5): 1 },
+    });
+    assert_eq!(found["accessedSlots"], accessed);
+    assert_eq!(found["extCodeAccessInfo"], json!([hex(contract(2))]));
+    let sizes = json!({
+        hex(contract(1)): { "contractSize": 1, "opcode": op::EXTCODESIZE },
+        hex(contract(2)): { "contractSize": 0, "opcode": op::EXTCODEHASH },
+    });
+    assert_eq!(found["contractSize"], sizes);
+    let opcodes = json!({
+        "0x0": 1, "0x20": 1, "0x3b": 1, "0x3f": 1, "0x54": 2, "0x55": 1, "0x5a": 1, "0x5c": 1,
+        "0x5d": 1, "0xf1": 1,
+    });
+    assert_eq!(found["usedOpcodes"], opcodes);
+    assert_eq!(found["keccak"], json!([format!("0x{}", "00".repeat(33))]));
+    let inner = &found["calls"][0];
+    assert_eq!(inner["usedOpcodes"], json!({ "0xfe": 1 }));
+    assert_eq!(inner["error"], "invalid opcode: INVALID");
+    assert!(inner.get("keccak").is_none() && inner["outOfGas"] == json!(false));
+    let all = of(json!({ "ignoredOpcodes": [] }));
+    assert_eq!(all["usedOpcodes"]["0x50"], json!(4));
+    let some = of(json!({ "ignoredOpcodes": ["0x54", "0x3b"] }));
+    assert!(some["usedOpcodes"].get("0x54").is_none() && some["usedOpcodes"]["0x50"] == json!(4));
 }
 
 /// Goal: what is hashed is shown by its hash, once, also what is hashed in slices, and nothing of a
@@ -268,7 +312,7 @@ fn operands_of_a_failed_hash_are_not_believed() {
     code.0.extend_from_slice(&[0x7f; 8]);
     let codes = [code.push(0).op(op::KECCAK256)];
     let trace = traced(&json!({ "tracer": "erc7562Tracer" }), &codes);
-    assert!(trace["error"].is_string(), "{trace}");
+    assert!(trace["error"].is_string() && trace.get("keccak").is_none(), "{trace}");
 }
 
 /// Goal: a trace beyond its bound is refused while it is recorded.
@@ -288,7 +332,8 @@ fn endless_traces_are_refused() {
     let hashing = looping(hashing.push(4_000).push(0).op(op::KECCAK256).op(op::POP));
     let table = [
         (json!({}), [recording, callee.clone()]),
-        (json!({ "tracer": "keccak256PreimageTracer" }), [hashing, callee.clone()]),
+        (json!({ "tracer": "keccak256PreimageTracer" }), [hashing.clone(), callee.clone()]),
+        (json!({ "tracer": "erc7562Tracer" }), [hashing, callee.clone()]),
         (json!({ "tracer": "callTracer" }), [looping(repeated.clone()), callee.clone()]),
         (json!({ "tracer": "flatCallTracer" }), [looping(repeated), callee_of_64k]),
     ];
@@ -316,6 +361,69 @@ fn the_deepest_trace_is_rendered() {
     assert_eq!(trace.0.get().matches("\"calls\"").count(), 1_025);
 }
 
+/// What a tracer says of some transactions of a block.
+fn traces_of(
+    (tip, spec, executed): (&Tip, &Arc<ChainSpec>, &ExecutedBlock),
+    range: Range<usize>,
+    kind: Value,
+) -> Vec<Value> {
+    let mut run = TraceRun::new(TraceJob::of_block(
+        (tip.view.clone(), Arc::clone(&executed.block)),
+        range,
+        TraceKind::Geth(options(kind)),
+        (Arc::clone(spec), Limits::default()),
+    ))
+    .expect("it can be traced");
+    let traced = loop {
+        match run.step(2_000) {
+            Step::More { .. } => {}
+            Step::Offload(call) => run.provide(call.run(&|| false)),
+            Step::Done(result) => break result.expect("it runs"),
+        }
+    };
+    let read = |traced: &Traced| -> Value {
+        let Traced::Json(text) = traced else { panic!("geth's tracers give JSON") };
+        text.0.get().parse().expect("JSON")
+    };
+    traced.iter().map(read).collect()
+}
+
+/// Goal: what an authorization gives back (EIP-7702) is in the refund of each step, and who signed
+/// one is in the state before, also where it is for another chain, as geth has both.
+#[test]
+fn authorizations_are_seen_by_tracers() {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let signers = signers();
+    let [one, other] = [signers.addresses()[0], signers.addresses()[1]];
+    let counter = Code::default().push(1).push(0).op(op::SSTORE).op(op::STOP);
+    let txs = vec![
+        transfer(account(2), 0, one, 5),
+        transfer(account(2), 1, other, 6),
+        create(account(0), 0, deploying(&counter.0)),
+        set_code(
+            account(1),
+            account(0).create(0),
+            vec![authorization(31_337, 0, account(0).create(0)), authorization(5, 1, account(9))],
+        ),
+    ];
+    let executed = built(&tip, &spec, txs);
+    let trace = |kind| traces_of((&tip, &spec, &executed), 3..4, kind).remove(0);
+    let steps = trace(json!({}));
+    let refunds = steps["structLogs"].as_array().expect("steps").iter().map(|step| &step["refund"]);
+    assert_eq!(refunds.collect::<Vec<_>>(), vec![&json!(12_500); 4], "of one that existed");
+    let script = "{ seen: [], step: function(log) { this.seen.push(log.getRefund()) }, \
+                  fault: function() {}, result: function() { return this.seen } }";
+    assert_eq!(trace(json!({ "tracer": script })), json!([12_500, 12_500, 12_500, 12_500]));
+    let before = trace(json!({ "tracer": "prestateTracer" }));
+    assert_eq!(before[format!("{one:#x}")], json!({ "balance": "0x5" }));
+    assert_eq!(before[format!("{other:#x}")], json!({ "balance": "0x6" }));
+    let diff = trace(json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } }));
+    assert_eq!(diff["pre"][format!("{one:#x}")], json!({ "balance": "0x5" }));
+    assert_eq!(diff["post"][format!("{one:#x}")]["nonce"], 1);
+    assert!(!diff.to_string().contains(&format!("{other:x}")), "nothing of it has changed");
+}
+
 /// Goal: a block is traced in one run, each transaction on what those before it left, with the gas
 /// of its receipt; and a part of it gives a part of the answer.
 #[test]
@@ -328,27 +436,7 @@ fn a_block_is_traced_in_one_run() {
     let create = create(account(0), 0, deploying(&counter.0));
     let txs = vec![create, call(1), transfer(account(2), 0, account(9), 5), call(3)];
     let executed = built(&tip, &spec, txs);
-    let trace = |range, kind: Value| {
-        let mut run = TraceRun::new(TraceJob::of_block(
-            (tip.view.clone(), Arc::clone(&executed.block)),
-            range,
-            TraceKind::Geth(options(kind)),
-            (Arc::clone(&spec), Limits::default()),
-        ))
-        .expect("it can be traced");
-        let traced = loop {
-            match run.step(2_000) {
-                Step::More { .. } => {}
-                Step::Offload(call) => run.provide(call.run(&|| false)),
-                Step::Done(result) => break result.expect("it runs"),
-            }
-        };
-        let read = |traced: &Traced| -> Value {
-            let Traced::Json(text) = traced else { panic!("geth's tracers give JSON") };
-            text.0.get().parse().expect("JSON")
-        };
-        traced.iter().map(read).collect::<Vec<_>>()
-    };
+    let trace = |range, kind| traces_of((&tip, &spec, &executed), range, kind);
     let whole = trace(0..4, json!({}));
     let mut gas_before = 0;
     for (trace, receipt) in whole.iter().zip(executed.receipts.iter()) {

@@ -1,10 +1,11 @@
 //! geth's own vectors of tracers (`eth/tracers/internal/tracetest/testdata`), read from where a
-//! clone of go-ethereum lies: those before Cancun, by the rules that are active by height.
+//! clone of go-ethereum lies.
 
 use std::{env, fs, path::Path, sync::Arc};
 
-use alloy_primitives::{U256, hex};
-use evenkeel_chain::{ChainSpec, Header, RecoveredTx};
+use alloy_eips::eip2718::Decodable2718;
+use alloy_primitives::{Bytes, U256, hex, keccak256};
+use evenkeel_chain::{ChainSpec, Header, TxEnvelope, UnrecoveredTx};
 use evenkeel_state::{Database, Options};
 use evenkeel_vm::{Limits, Step, TraceItem, TraceJob, TraceKind, TraceRun, TraceStart, Traced};
 use serde_json::{Value, json};
@@ -29,14 +30,23 @@ fn traced(vector: &Value, tracer: &str) -> Value {
         for member in ["balance", "nonce"] {
             account[member] = json!(format!("{:#x}", number(&account[member])));
         }
+        // What follows from the code.
+        account.as_object_mut().expect("an account").remove("codeHash");
     }
     // Some vectors have forks out of order; what is active at the block is what matters.
     let mut config = json!({ "chainId": genesis["config"]["chainId"] });
     for (name, at) in genesis["config"].as_object().expect("a configuration") {
-        if name.ends_with("Block") && at.as_u64().is_some_and(|at| at <= small(&context["number"]))
-        {
+        let (now, is_timed) = match name {
+            name if name.ends_with("Block") => ("number", false),
+            name if name.ends_with("Time") => ("timestamp", true),
+            _ => continue,
+        };
+        if at.as_u64().is_some_and(|at| at <= small(&context[now])) {
             // Go reads names in any case.
             config[name.replacen('I', "i", 1)] = json!(0);
+            if is_timed {
+                config["terminalTotalDifficulty"] = json!(0);
+            }
         }
     }
     let file = json!({ "config": config, "alloc": alloc, "gasLimit": "0x1000000",
@@ -51,10 +61,13 @@ fn traced(vector: &Value, tracer: &str) -> Value {
         gas_limit: small(&context["gasLimit"]),
         beneficiary: context["miner"].as_str().expect("an address").parse().expect("an address"),
         base_fee_per_gas: context.get("baseFeePerGas").map(small),
+        excess_blob_gas: config.get("cancunTime").map(|_| 0),
         ..Header::default()
     };
     let raw = hex::decode(vector["input"].as_str().expect("hex")).expect("hex");
-    let tx = RecoveredTx::decode(&raw).expect("a transaction").recover().expect("signed");
+    // As in a block: a blob transaction without its sidecar.
+    let tx = TxEnvelope::decode_2718_exact(&raw).expect("a transaction");
+    let tx = UnrecoveredTx::new(tx).recover().expect("signed");
     let options = json!({ "tracer": tracer, "tracerConfig": vector["tracerConfig"] });
     let mut run = TraceRun::new(TraceJob {
         start: TraceStart::State { view: tip.view, header: Arc::new(header) },
@@ -131,6 +144,7 @@ fn vectors_of_geth() {
         ("call_tracer_flat", "flatCallTracer"),
         ("prestate_tracer", "prestateTracer"),
         ("prestate_tracer_with_diff_mode", "prestateTracer"),
+        ("erc7562_tracer", "erc7562Tracer"),
     ];
     for (folder, tracer) in folders {
         let script = fs::read_to_string(root.join(format!("js/internal/tracers/{folder}.js"))).ok();
@@ -150,9 +164,14 @@ fn vectors_of_geth() {
                 // The code that could not be paid for, of which revm says nothing.
                 vector["result"].as_object_mut().expect("a call").remove("output");
             }
-            // Forks by time, blobs and requests are not set up here.
-            if vector["genesis"]["config"].get("cancunTime").is_some() {
-                continue;
+            if path.ends_with("prestate_tracer/setcode_tx.json") {
+                // The code that the transaction's own authorization has its receiver run, which
+                // geth looks for before that is applied. Without it nobody could run it again.
+                let missing = "0x000000000000000000000000000000000000aaaa";
+                let mut account = vector["genesis"]["alloc"][missing].clone();
+                let code: Bytes = serde_json::from_value(account["code"].clone()).expect("hex");
+                account["codeHash"] = json!(keccak256(code));
+                vector["result"][missing] = account;
             }
             for (whose, tracer) in tracers {
                 let Some(tracer) = tracer else { continue };

@@ -1,7 +1,8 @@
-//! Question: what do the actors cost a block? Builds the same blocks through the node's processes
-//! and by calling the same machines in a loop, and compares the CPU of both.
+//! Question: what do the actors cost a block? Builds the same blocks through the node's processes,
+//! on threads and on the caller's thread, and by calling the same machines in a loop, and compares
+//! the CPU.
 //!
-//! Goal: at most 5 % more through the actors. Both ways admit the same transfers, build the same
+//! Goal: at most 5 % more through the actors. All ways admit the same transfers, build the same
 //! blocks on the same attributes and commit them to a database in memory; every block of the loop
 //! is asserted to have the hash of the node's.
 #![allow(clippy::print_stdout, reason = "the report is the program's output")]
@@ -21,7 +22,7 @@ use evenkeel_node::{
     AdmissionConfig, Config, Limits, LogConfig, Mining, Node, PoolConfig, RpcConfig, start,
 };
 use evenkeel_rpc::EngineCall;
-use evenkeel_runtime::{Answer, System, ThreadsConfig, reply};
+use evenkeel_runtime::{Answer, Inline, Lost, System, ThreadsConfig, reply};
 use evenkeel_state::{Database, Durable, ExecutedBlock, Tip};
 use evenkeel_vm::{BlockOutcome, BlockRun, BuildJob, Candidates, Step, limits::SLICE_GAS};
 use rustix::time::{ClockId, clock_gettime};
@@ -55,10 +56,14 @@ struct Options {
     json: Option<PathBuf>,
 }
 
-/// The two ways of the comparison.
+/// The ways of the comparison.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Way {
+    /// A node on one worker
     Actors,
+    /// A node on the caller's thread, where turns are charged by count: of these a counter of
+    /// instructions sees as many as there are
+    Inline,
     Calls,
 }
 
@@ -74,7 +79,8 @@ fn run_only(way: Way, options: &Options) -> Result<(), Box<dyn Error>> {
     for &transfers in &options.transfers {
         let load = Load::new(transfers, options.total);
         match way {
-            Way::Actors => drop(through_actors(load, || 0)?),
+            Way::Actors => drop(through_actors(load, Drive::threads()?, || 0)?),
+            Way::Inline => drop(through_actors(load, Drive::inline()?, || 0)?),
             Way::Calls => drop(by_direct_calls(load, None, || 0)?),
         }
     }
@@ -85,29 +91,43 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     let (mut rows, mut reports, mut worst) = (Vec::new(), Vec::new(), f64::MIN);
     for &transfers in &options.transfers {
         let load = Load::new(transfers, options.total);
-        let (mut by_actors, mut by_calls) = (Vec::new(), Vec::new());
+        let (mut by_actors, mut inline, mut by_calls) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..options.rounds {
-            let (cpu, headers) = through_actors(load, cpu_ns)?;
+            let (cpu, headers) = through_actors(load, Drive::threads()?, cpu_ns)?;
             by_actors.push(cpu);
+            inline.push(through_actors(load, Drive::inline()?, cpu_ns)?.0);
             by_calls.push(by_direct_calls(load, Some(&headers), cpu_ns)?);
         }
         let each = |times: &mut Vec<u64>| {
             times.sort_unstable();
             micros(times[times.len() / 2]) / micros(load.count()) * 1e-3
         };
-        let (actors, calls) = (each(&mut by_actors), each(&mut by_calls));
-        let more = (actors / calls - 1.0) * 100.0;
-        worst = worst.max(more);
+        let (actors, inline, calls) =
+            (each(&mut by_actors), each(&mut inline), each(&mut by_calls));
+        let more = |than: f64| (than / calls - 1.0) * 100.0;
+        worst = worst.max(more(actors));
         rows.push(vec![
             transfers.to_string(),
             load.blocks.to_string(),
             format!("{actors:.2}"),
+            format!("{inline:.2}"),
             format!("{calls:.2}"),
-            format!("{more:+.1} %"),
+            format!("{:+.1} %", more(actors)),
+            format!("{:+.1} %", more(inline)),
         ]);
-        reports.push(json!({ "transfers": transfers, "actors_us": actors, "calls_us": calls }));
+        reports.push(json!({
+            "transfers": transfers, "actors_us": actors, "inline_us": inline, "calls_us": calls,
+        }));
     }
-    let head = ["transfers a block", "blocks", "actors CPU us/tx", "calls CPU us/tx", "more"];
+    let head = [
+        "transfers a block",
+        "blocks",
+        "actors CPU us/tx",
+        "inline CPU us/tx",
+        "calls CPU us/tx",
+        "actors",
+        "inline",
+    ];
     print!("{}", report::table(&head, &rows));
     report::write_json(options.json.as_deref(), &reports.into())?;
     match options.check {
@@ -185,14 +205,54 @@ const fn micros(number: u64) -> f64 {
 
 // --- through the actors ------------------------------------------------------------------------
 
-/// Runs a node with one worker; returns its CPU and the headers of its blocks.
-fn through_actors(load: Load, cpu_ns: fn() -> u64) -> Result<(u64, Vec<Header>), Box<dyn Error>> {
-    let config =
-        ThreadsConfig { workers: 1, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
-    let system = System::threads(config)?;
+/// What a node runs on.
+enum Drive {
+    Threads(System),
+    Inline(Inline),
+}
+
+impl Drive {
+    fn threads() -> Result<Self, Box<dyn Error>> {
+        let config =
+            ThreadsConfig { workers: 1, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
+        Ok(Self::Threads(System::threads(config)?))
+    }
+
+    fn inline() -> Result<Self, Box<dyn Error>> {
+        Ok(Self::Inline(System::inline()?))
+    }
+
+    const fn system(&self) -> &System {
+        match self {
+            Self::Threads(system) => system,
+            Self::Inline(inline) => inline.system(),
+        }
+    }
+
+    fn wait<T>(&mut self, answer: Answer<T>) -> Result<T, Lost> {
+        match self {
+            Self::Threads(_) => answer.wait(),
+            Self::Inline(inline) => inline.run_until(answer),
+        }
+    }
+
+    fn stop(self) {
+        match self {
+            Self::Threads(system) => system.stop(std::time::Duration::from_secs(10)),
+            Self::Inline(inline) => drop(inline),
+        }
+    }
+}
+
+/// Runs a node; returns its CPU and the headers of its blocks.
+fn through_actors(
+    load: Load,
+    mut drive: Drive,
+    cpu_ns: fn() -> u64,
+) -> Result<(u64, Vec<Header>), Box<dyn Error>> {
     let spec = spec();
     let database = database(&spec)?;
-    let node = start(&system, node_config()?, spec, database)?;
+    let node = start(drive.system(), node_config()?, spec, database)?;
     let txs = load.transfers();
     let mut headers = Vec::with_capacity(txs.len());
     let began = cpu_ns();
@@ -200,20 +260,20 @@ fn through_actors(load: Load, cpu_ns: fn() -> u64) -> Result<(u64, Vec<Header>),
         let count = txs.len();
         let asked: Vec<_> = txs.into_iter().map(|tx| node.api.admissions.known(tx)).collect();
         for answer in asked {
-            answer.wait()??;
+            drive.wait(answer)??;
         }
-        settle(&node)?;
-        settle(&node)?;
+        settle(&node, &mut drive)?;
+        settle(&node, &mut drive)?;
         let (reply, answer) = reply();
         let command = Command::Mine { blocks: 1, interval_secs: None };
         node.api.engine.send(EngineCall { command, reply })?;
-        answer.wait()??;
+        drive.wait(answer)??;
         let header = Header::clone(&node.durable.get().header);
         assert_eq!(header.gas_used, count as u64 * 21_000, "all transfers are in the block");
         headers.push(header);
     }
     let used = cpu_ns() - began;
-    system.stop(std::time::Duration::from_secs(10));
+    drive.stop();
     Ok((used, headers))
 }
 
@@ -237,10 +297,10 @@ fn node_config() -> Result<Config, Box<dyn Error>> {
 
 /// Asks the pool something. What it was told before the first of two questions is published
 /// before the second is answered: the publication stands in its mailbox between them.
-fn settle(node: &Node) -> Result<(), Box<dyn Error>> {
+fn settle(node: &Node, drive: &mut Drive) -> Result<(), Box<dyn Error>> {
     let (reply, answer): (_, Answer<(usize, usize)>) = reply();
     node.api.pool.send(PoolMessage::Query(Query::Status { reply }))?;
-    answer.wait()?;
+    drive.wait(answer)?;
     Ok(())
 }
 

@@ -87,17 +87,17 @@ pub(super) async fn block(api: &Arc<Api>, request: Request<'_>) -> Answered {
 
     let who = (request.client, traced::method(request)?);
     let tracing = Tracing::start(api, who, (Some(place), job, TraceFrame::Apart));
-    let mut files = Files::default();
+    let mut files = Files::new(api.system.clone());
     for name in names {
-        files.create(&api.system, api.config.trace_folder.join(name)).await?;
+        files.create(api.config.trace_folder.join(name)).await?;
         loop {
             match tracing.next().await? {
-                Some(TracePiece::Text(text)) => files.write(&api.system, &text).await?,
+                Some(TracePiece::Text(text)) => files.write(&text).await?,
                 Some(TracePiece::Between) | None => break,
                 Some(TracePiece::Flat { .. }) => return Err(traced::wrong_kind()),
             }
         }
-        files.end(&api.system).await?;
+        files.end().await?;
     }
     answer(&files.keep())
 }
@@ -135,9 +135,9 @@ fn name(block: &SealedBlock, nth: usize) -> String {
     format!("block_0x{}-{nth}-0x{}-", start(&block.hash), start(block.txs[nth].hash()))
 }
 
-/// The files of one request.
-#[derive(Default)]
+/// The files of one request; what is not kept of them is removed on the blocking pool.
 struct Files {
+    system: System,
     written: Vec<TraceFile>,
     open: Option<TraceFile>,
     /// What is not in the open one yet.
@@ -146,7 +146,7 @@ struct Files {
     bytes: u64,
 }
 
-/// A file that is removed unless it is kept, wherever it is dropped.
+/// A file that is removed unless it is kept, where it is dropped.
 struct TraceFile {
     path: PathBuf,
     /// While it is written.
@@ -155,15 +155,19 @@ struct TraceFile {
 }
 
 impl Files {
+    fn new(system: System) -> Self {
+        Self { system, written: Vec::new(), open: None, text: Vec::new(), bytes: 0 }
+    }
+
     /// A new file, which is written from now on.
-    async fn create(&mut self, system: &System, stem: PathBuf) -> Result<(), RpcError> {
-        let number = system.wall_clock().as_nanos();
-        let created = system.blocking_async(move || TraceFile::create(&stem, number)).await;
+    async fn create(&mut self, stem: PathBuf) -> Result<(), RpcError> {
+        let number = self.system.wall_clock().as_nanos();
+        let created = self.system.blocking_async(move || TraceFile::create(&stem, number)).await;
         self.open = Some(created.map_err(|error| lost(&error))?.map_err(RpcError::server)?);
         Ok(())
     }
 
-    async fn write(&mut self, system: &System, text: &[u8]) -> Result<(), RpcError> {
+    async fn write(&mut self, text: &[u8]) -> Result<(), RpcError> {
         self.bytes += text.len() as u64;
         if self.bytes > TRACE_FILES_BYTES_MAX {
             return Err(RpcError::server(format!(
@@ -172,11 +176,11 @@ impl Files {
             )));
         }
         self.text.extend_from_slice(text);
-        if self.text.len() >= TRACE_WRITE_BYTES { self.flush(system).await } else { Ok(()) }
+        if self.text.len() >= TRACE_WRITE_BYTES { self.flush().await } else { Ok(()) }
     }
 
     /// Writes what is not written yet.
-    async fn flush(&mut self, system: &System) -> Result<(), RpcError> {
+    async fn flush(&mut self) -> Result<(), RpcError> {
         let Some(mut file) = self.open.take() else { return Ok(()) };
         let mut text = mem::take(&mut self.text);
         let writing = move || {
@@ -185,14 +189,14 @@ impl Files {
             (file, text, written)
         };
         let (file, text, written) =
-            system.blocking_async(writing).await.map_err(|error| lost(&error))?;
+            self.system.blocking_async(writing).await.map_err(|error| lost(&error))?;
         (self.open, self.text) = (Some(file), text);
         written.map_err(RpcError::server)
     }
 
     /// Ends the open one.
-    async fn end(&mut self, system: &System) -> Result<(), RpcError> {
-        self.flush(system).await?;
+    async fn end(&mut self) -> Result<(), RpcError> {
+        self.flush().await?;
         if let Some(mut file) = self.open.take() {
             file.file = None;
             self.written.push(file);
@@ -201,12 +205,21 @@ impl Files {
     }
 
     /// Lets them stay; returns their paths.
-    fn keep(self) -> Vec<String> {
+    fn keep(mut self) -> Vec<String> {
         let keep = |mut file: TraceFile| {
             file.is_kept = true;
             file.path.display().to_string()
         };
-        self.written.into_iter().map(keep).collect()
+        mem::take(&mut self.written).into_iter().map(keep).collect()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let left = (mem::take(&mut self.written), self.open.take());
+        if !left.0.is_empty() || left.1.is_some() {
+            self.system.blocking_detached(move || drop(left));
+        }
     }
 }
 

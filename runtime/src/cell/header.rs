@@ -97,10 +97,13 @@ impl Header {
     }
 
     /// The next order, if any.
+    #[inline]
     pub(crate) fn next_order(&self) -> Option<Order> {
-        if !self.has_orders.load(Ordering::Acquire) {
-            return None;
-        }
+        if self.has_orders.load(Ordering::Acquire) { self.take_order() } else { None }
+    }
+
+    #[cold]
+    fn take_order(&self) -> Option<Order> {
         let mut extras = self.extras();
         let order = extras.orders.pop_front();
         self.has_orders.store(!extras.orders.is_empty(), Ordering::Release);

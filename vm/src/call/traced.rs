@@ -5,6 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use alloy_primitives::Address;
 use alloy_rpc_types_eth::TransactionInfo;
 use revm::context::{
     BlockEnv, TxEnv,
@@ -74,6 +75,15 @@ struct Ran {
     overlay: Overlay,
     ended: ResultAndState,
     fault: Option<Fault>,
+    /// Who signed authorizations.
+    authorities: Vec<Address>,
+}
+
+impl Ran {
+    /// What is written of the state: the `nth` of it, after `text`.
+    fn touched(&self, plan: &Plan, nth: usize, text: &mut Text) -> Option<Touched> {
+        plan.touched(nth, (&self.ended.state, &self.authorities), text)
+    }
 }
 
 enum State {
@@ -254,11 +264,11 @@ impl TracedTx {
             return Step::Done(Err(error));
         }
         self.steps_before += evm.whereabouts().steps;
-        let fault = evm.fault();
+        let (fault, authorities) = (evm.fault(), evm.authorities());
         let ended = ResultAndState { result, state: evm.finalize() };
         let (overlay, mut tracer) = evm.into_parts();
         tracer.end_text(&ended.result, &self.tx);
-        self.state = State::Writing(Box::new(Ran { tracer, overlay, ended, fault }));
+        self.state = State::Writing(Box::new(Ran { tracer, overlay, ended, fault, authorities }));
         Step::More { used: TX_FUEL }
     }
 
@@ -274,7 +284,7 @@ impl TracedTx {
             return self.run_again(*ran, &run);
         }
         let mut text = Text::default();
-        let touched = self.plan.touched(0, (&ran.ended.state, &mut text));
+        let touched = ran.touched(&self.plan, 0, &mut text);
         self.state = State::Showing(ran, Box::new(Showing { touched, nth: 0, text }));
         Step::More { used: TX_FUEL }
     }
@@ -295,7 +305,7 @@ impl TracedTx {
                     Ok(true) => {}
                     Ok(false) => {
                         *nth += 1;
-                        *touched = self.plan.touched(*nth, (&ran.ended.state, text));
+                        *touched = ran.touched(&self.plan, *nth, text);
                         break;
                     }
                     Err(error) => return Step::Done(Err(CallError::State(error.0))),
@@ -328,7 +338,7 @@ impl TracedTx {
 
     /// Has rendered what is still to be.
     fn render(&mut self, ran: Ran) -> Step<Result<Left, CallError>> {
-        let Ran { tracer, overlay, ended, fault } = ran;
+        let Ran { tracer, overlay, ended, fault, .. } = ran;
         let unrendered = Unrendered {
             plan: Arc::clone(&self.plan),
             tracer,

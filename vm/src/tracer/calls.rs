@@ -1,4 +1,5 @@
-//! geth's `callTracer`: the tree of calls, written while they are made. Pure.
+//! geth's `callTracer`: the tree of calls, written while they are made; and, with what each of them
+//! uses (`erc7562.rs`), its `erc7562Tracer`. Pure.
 //!
 //! What is known of a call at its begin is written there, the rest at its end. So nothing stays but
 //! the calls under way, what they have logged, and the text of one instruction; in return members
@@ -21,12 +22,13 @@ use revm::{
     },
     interpreter::{
         CallInputs, CallOutcome, CallScheme, CreateInputs, CreateOutcome, CreateScheme,
-        InstructionResult, InterpreterResult,
+        InstructionResult, Interpreter, InterpreterResult,
     },
     primitives::{TxKind, hardfork::SpecId},
 };
 
 use super::{
+    erc7562::{Options, Usage},
     script::REVERTED,
     steps::error_of,
     survey::Found,
@@ -52,6 +54,8 @@ pub(super) struct Calls {
     root_end: Option<End>,
     /// Whether gas has two dimensions (EIP-8037).
     has_state_gas: bool,
+    /// What the calls use, if that is asked for.
+    usage: Option<Box<Usage>>,
 }
 
 /// A call under way.
@@ -129,7 +133,15 @@ impl Calls {
             kept: 0,
             root_end: None,
             has_state_gas: false,
+            usage: None,
         }
+    }
+
+    /// The same as `erc7562Tracer`.
+    pub(super) fn with_usage(options: &Options, found: Arc<Found>, text: Text) -> Self {
+        let config = CallConfig { with_log: Some(options.with_log), ..CallConfig::default() };
+        let usage = Some(Box::new(Usage::new(options)));
+        Self { usage, ..Self::new(config, found, text) }
     }
 
     /// Whether a tracer with these options has to know which calls come to nothing.
@@ -144,8 +156,17 @@ impl Calls {
     }
 
     /// Bytes that stay recorded.
-    pub(super) const fn kept(&self) -> usize {
-        self.kept
+    pub(super) fn kept(&self) -> usize {
+        self.kept + self.usage.as_ref().map_or(0, |usage| usage.kept())
+    }
+
+    /// Before an instruction; returns the fuel that it took.
+    pub(super) fn step<DB: Database>(
+        &mut self,
+        interpreter: &Interpreter,
+        context: &mut VmContext<DB>,
+    ) -> usize {
+        self.usage.as_mut().map_or(0, |usage| usage.step(interpreter, context))
     }
 
     /// A call begins; returns the fuel that it took.
@@ -230,6 +251,9 @@ impl Calls {
             write!(head, r#","value":"{value:#x}""#).expect("memory takes text");
         }
         head.push_str(r#","input":"0x"#);
+        if let Some(usage) = &mut self.usage {
+            usage.begins();
+        }
         let cost = head.len() + input.len();
         self.text.push_text(&head);
         self.text.push(Part::Hex(input));
@@ -326,8 +350,9 @@ impl Calls {
         let mut tail = String::new();
         if let Some(Destroyed { contract, heir, balance }) = call.destroyed {
             tail.push_str(if call.calls == 0 { r#","calls":["# } else { "," });
+            let used = if self.usage.is_some() { Usage::NOTHING } else { "" };
             let destroyed = format!(
-                r#"{{"type":"SELFDESTRUCT","from":"{contract:#x}","gas":"0x0","gasUsed":"0x0","to":"{heir:#x}","input":"0x","value":"{balance:#x}"}}]"#
+                r#"{{"type":"SELFDESTRUCT","from":"{contract:#x}","gas":"0x0","gasUsed":"0x0","to":"{heir:#x}","input":"0x","value":"{balance:#x}"{used}}}]"#
             );
             tail.push_str(&destroyed);
         } else if call.calls > 0 {
@@ -338,6 +363,10 @@ impl Calls {
             write!(tail, r#","to":"{:#x}""#, call.at).expect("memory takes text");
         }
         self.text.push_text(&tail);
+        if let Some(usage) = &mut self.usage {
+            let is_out_of_gas = error.as_ref().is_some_and(|error| error.starts_with("out of gas"));
+            usage.ends(is_out_of_gas, &mut self.text);
+        }
         let is_revert = end.status == InstructionResult::Revert;
         if let Some(error) = error {
             self.text.push_text(&format!(r#","error":{}"#, serde_json::Value::from(error)));
@@ -372,7 +401,11 @@ impl Calls {
             fault: None,
         });
         end.gas_used = result.tx_gas_used();
-        let more = if self.has_state_gas { state_gas(result.gas()) } else { String::new() };
+        let more = if self.has_state_gas && self.usage.is_none() {
+            state_gas(result.gas())
+        } else {
+            String::new()
+        };
         self.close(end, &more);
     }
 

@@ -19,48 +19,17 @@ use super::{
     vm_trace::VmTrace,
 };
 use crate::{
-    limits::{MEMORY_BYTES_MAX, TRACE_CALL_BYTES, TRACE_STEP_BYTES},
+    limits::{TRACE_CALL_BYTES, TRACE_STEP_BYTES},
     slice::VmContext,
     trace::Observer,
 };
 
-/// Bytes of a word of the EVM.
-const WORD_BYTES: usize = 32;
-
 impl Part {
-    /// What the step about to be recorded takes beside memory, which the inspectors count.
-    fn step_bytes(&self, interpreter: &Interpreter) -> usize {
-        match self {
-            Self::Geth(inspector) => match &**inspector {
-                DebugInspector::Erc7562Tracer(..) => {
-                    let stack = interpreter.stack.len() * WORD_BYTES;
-                    TRACE_STEP_BYTES + stack + preimage_bytes(interpreter)
-                }
-                _ => 0,
-            },
-            // What is written while it runs counts by itself.
-            Self::Steps(_)
-            | Self::Calls(_)
-            | Self::VmTrace(_)
-            | Self::Flat(_)
-            | Self::Nobody
-            | Self::OpcodeGas(_)
-            | Self::Operations(_)
-            | Self::Preimages(_)
-            | Self::Script(_)
-            | Self::Js(_)
-            | Self::AccessList { .. } => 0,
-        }
-    }
-
     /// Whether it keeps every call with its input and output.
     fn keeps_calls(&self) -> bool {
         match self {
             Self::Operations(_) => true,
-            Self::Geth(inspector) => matches!(
-                &**inspector,
-                DebugInspector::Erc7562Tracer(..) | DebugInspector::FourByte(_)
-            ),
+            Self::Geth(inspector) => matches!(&**inspector, DebugInspector::FourByte(_)),
             Self::Steps(_)
             | Self::Calls(_)
             | Self::VmTrace(_)
@@ -73,16 +42,6 @@ impl Part {
             | Self::AccessList { .. } => false,
         }
     }
-}
-
-/// Bytes that `KECCAK256` is about to hash, which the ERC-7562 tracer copies.
-fn preimage_bytes(interpreter: &Interpreter) -> usize {
-    if interpreter.bytecode.opcode() != opcode::KECCAK256 {
-        return 0;
-    }
-    let len = interpreter.stack.peek(1).unwrap_or_default();
-    // More than that is not hashed by a call, for want of memory.
-    usize::try_from(len).unwrap_or(usize::MAX).min(MEMORY_BYTES_MAX)
 }
 
 impl Tracer {
@@ -182,7 +141,6 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     fn step(&mut self, interpreter: &mut Interpreter, context: &mut VmContext<DB>) {
         let mut bytes = 0;
         for part in &mut self.parts {
-            bytes += part.step_bytes(interpreter);
             match part {
                 Part::Steps(log) => self.cost += log.step(interpreter, context) as u64,
                 Part::VmTrace(trace) => self.cost += trace.step(interpreter) as u64,
@@ -191,7 +149,8 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::Preimages(one) => one.step(interpreter),
                 Part::Script(one) => bytes += one.step(interpreter, context),
                 Part::Js(one) => self.cost += one.step(interpreter, context),
-                Part::Calls(_) | Part::Flat(_) | Part::Operations(_) | Part::Nobody => {}
+                Part::Calls(calls) => self.cost += calls.step(interpreter, context) as u64,
+                Part::Flat(_) | Part::Operations(_) | Part::Nobody => {}
                 Part::AccessList { inspector, accesses, .. } => {
                     *accesses += usize::from(may_access(interpreter.bytecode.opcode()));
                     inspector.step(interpreter, context);
@@ -205,7 +164,11 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
         let mut bytes = 0;
         for part in &mut self.parts {
             match part {
-                Part::Steps(log) => bytes += log.step_end(interpreter),
+                Part::Steps(log) => {
+                    let (kept, fuel) = log.step_end(interpreter, context);
+                    bytes += kept;
+                    self.cost += fuel as u64;
+                }
                 Part::VmTrace(trace) => self.cost += trace.step_end(interpreter) as u64,
                 Part::Geth(one) => one.step_end(interpreter, context),
                 Part::OpcodeGas(one) => one.step_end(interpreter, context),

@@ -9,8 +9,7 @@
 //!
 //! Deviations: of an instruction that could not be paid for the cost is what was taken, not what
 //! was wanted, and where geth says why it is `out of gas` (`out of gas: write protection`), the
-//! reason stands alone. The refund lacks what authorizations give back (EIP-7702), which revm adds
-//! at the end.
+//! reason stands alone.
 
 use std::sync::Arc;
 

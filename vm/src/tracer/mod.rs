@@ -1,8 +1,9 @@
 //! Tracers: what observes a transaction in slices, within bounds, and what is made of it.
 //!
-//! Pure. geth's struct logger and its `callTracer` are ours (`steps.rs`, `calls.rs`), and Parity's
-//! `vmTrace` (`vm_trace.rs`) and list of calls, which geth has as `flatCallTracer` (`flat.rs`):
-//! what they say is written and taken while the transaction runs. What it touched (geth's
+//! Pure. geth's struct logger, its `callTracer` and its `erc7562Tracer` are ours (`steps.rs`,
+//! `calls.rs`, `erc7562.rs`), and Parity's `vmTrace` (`vm_trace.rs`) and list of calls, which geth
+//! has as `flatCallTracer` (`flat.rs`): what they say is written and taken while the transaction
+//! runs. What it touched (geth's
 //! `prestateTracer`, Parity's `stateDiff`) is written when it has ended (`touched.rs`). Ours are
 //! also geth's tracer of preimages and those it has as scripts (`script.rs`), and what runs users'
 //! scripts (`js`); the others are revm-inspectors', each behind a count of the bytes that it
@@ -10,6 +11,7 @@
 
 mod call_legacy;
 mod calls;
+mod erc7562;
 mod evmdis;
 mod flat;
 mod inspect;
@@ -146,7 +148,7 @@ enum Part {
     Geth(Box<DebugInspector>),
     OpcodeGas(OpcodeGasInspector),
     Operations(InternalOperationsInspector),
-    Preimages(Preimages),
+    Preimages(Box<Preimages>),
     Script(script::Running),
     Js(Box<js::Running>),
     AccessList {
@@ -220,6 +222,7 @@ impl Tracer {
             Some(Part::Steps(log)) => log.end(result),
             Some(Part::Calls(calls)) => calls.end(result, tx),
             Some(Part::VmTrace(trace)) => trace.end(),
+            Some(Part::Preimages(preimages)) => preimages.end(),
             Some(Part::Flat(flat)) => flat.end(result, tx),
             _ => {}
         }
@@ -230,6 +233,7 @@ impl Tracer {
             Some(Part::Steps(log)) => Some(log.text()),
             Some(Part::Calls(calls)) => Some(calls.text()),
             Some(Part::VmTrace(trace)) => Some(trace.text()),
+            Some(Part::Preimages(preimages)) => Some(preimages.text()),
             Some(Part::Flat(flat)) => flat.text(),
             _ => None,
         }
@@ -278,12 +282,6 @@ impl Tracer {
             Part::Calls(calls) if calls.kept() > self.bytes_max => {
                 Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
             }
-            Part::Geth(inspector) => match &**inspector {
-                DebugInspector::Erc7562Tracer(inspector, _) if inspector.limit_exceeded() => {
-                    Some(Unsupported::TraceBytes(TRACE_BYTES_MAX))
-                }
-                _ => None,
-            },
             Part::AccessList { inspector, accesses, look_at } if *accesses >= *look_at => {
                 let touched = inspector.touched_slots();
                 let found = touched.values().map(std::collections::BTreeSet::len).sum::<usize>();
@@ -297,6 +295,7 @@ impl Tracer {
             | Part::VmTrace(_)
             | Part::Flat(_)
             | Part::Nobody
+            | Part::Geth(_)
             | Part::OpcodeGas(_)
             | Part::Operations(_)
             | Part::Preimages(_)

@@ -12,6 +12,7 @@ enum Kind {
     Whole,
     Quantity,
     Object,
+    List,
 }
 
 /// Members of the options, and what they have to be.
@@ -33,7 +34,7 @@ const OPTIONS: [(&str, Kind); 14] = [
 ];
 
 /// Members of `tracerConfig`, of whichever of geth's tracers.
-const CONFIG: [(&str, Kind); 9] = [
+const CONFIG: [(&str, Kind); 10] = [
     ("onlyTopCall", Kind::Flag),
     ("withLog", Kind::Flag),
     ("diffMode", Kind::Flag),
@@ -43,6 +44,7 @@ const CONFIG: [(&str, Kind); 9] = [
     ("convertParityErrors", Kind::Flag),
     ("includePrecompiles", Kind::Flag),
     ("stackTopItemsSize", Kind::Whole),
+    ("ignoredOpcodes", Kind::List),
 ];
 
 impl Kind {
@@ -53,6 +55,7 @@ impl Kind {
             Self::Whole => "a whole number, 0 or more",
             Self::Quantity => "a quantity (hex with 0x)",
             Self::Object => "an object",
+            Self::List => "a list",
         }
     }
 
@@ -65,6 +68,7 @@ impl Kind {
                 value.is_u64() || value.as_str().is_some_and(|text| text.starts_with("0x"))
             }
             Self::Object => value.is_object(),
+            Self::List => value.is_array(),
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
-use alloy_primitives::map::HashSet;
+use alloy_primitives::{Address, map::HashSet};
 use alloy_rpc_types_eth::TransactionInfo;
 use alloy_rpc_types_trace::{
     geth::{
@@ -19,15 +19,14 @@ use alloy_rpc_types_trace::{
 };
 use revm::state::EvmState;
 use revm_inspectors::{
-    opcode::OpcodeGasInspector,
-    otterscan::InternalOperationsInspector,
-    tracing::{DebugInspector, TraceLimits},
+    opcode::OpcodeGasInspector, otterscan::InternalOperationsInspector, tracing::DebugInspector,
 };
 use serde_json::Value;
 
 use super::{
     Part, TraceKind, Tracer,
     calls::Calls,
+    erc7562,
     flat::{Flat, Shape},
     js, options,
     preimages::Preimages,
@@ -66,6 +65,7 @@ pub(super) enum Recipe {
     Steps(GethDefaultTracingOptions),
     Lines(GethDefaultTracingOptions),
     Calls(CallConfig),
+    Erc7562(erc7562::Options),
     VmTrace,
     Geth(GethDebugTracingOptions),
     Preimages,
@@ -110,13 +110,20 @@ impl Recipe {
     fn writes(&self) -> bool {
         matches!(
             self,
-            Self::Steps(_) | Self::Lines(_) | Self::Calls(_) | Self::VmTrace | Self::Flat(_)
+            Self::Steps(_)
+                | Self::Lines(_)
+                | Self::Calls(_)
+                | Self::Erc7562(_)
+                | Self::Preimages
+                | Self::VmTrace
+                | Self::Flat(_)
         )
     }
 
     fn needs_survey(&self) -> bool {
         match self {
             Self::Calls(config) => Calls::needs_survey(*config),
+            Self::Erc7562(options) => options.with_log,
             Self::Flat(_) => true,
             _ => false,
         }
@@ -148,6 +155,11 @@ impl Recipe {
                 let config = options.tracer_config;
                 let read = config.clone().into_call_config();
                 return read.map(Self::Calls).map_err(|error| wrong_config(&config, &error));
+            }
+            Some(GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::Erc7562Tracer)) => {
+                let config = options.tracer_config;
+                let read = erc7562::Options::new(&config);
+                return read.map(Self::Erc7562).map_err(|error| wrong_config(&config, &error));
             }
             Some(GethDebugTracerType::BuiltInTracer(
                 GethDebugBuiltInTracerType::FlatCallTracer,
@@ -189,7 +201,6 @@ impl Recipe {
 
     /// Its tracer; if it writes, then after `before`.
     fn part(&self, known: &Known<'_>, before: &str) -> Part {
-        let limits = TraceLimits::default().set_max_recorded_bytes(Some(known.bytes_max));
         let mut text = Text::default();
         text.push_text(before);
         match self {
@@ -198,12 +209,16 @@ impl Recipe {
             Self::Calls(config) => {
                 Part::Calls(Box::new(Calls::new(*config, Arc::clone(known.found), text)))
             }
+            Self::Erc7562(options) => {
+                let found = Arc::clone(known.found);
+                Part::Calls(Box::new(Calls::with_usage(options, found, text)))
+            }
             Self::VmTrace => Part::VmTrace(Box::new(VmTrace::new(text))),
             Self::Geth(options) => {
                 let inspector = DebugInspector::new(options.clone());
-                Part::Geth(Box::new(limited(inspector.expect("it was made before"), limits)))
+                Part::Geth(Box::new(inspector.expect("it was made before")))
             }
-            Self::Preimages => Part::Preimages(Preimages::default()),
+            Self::Preimages => Part::Preimages(Box::new(Preimages::new(text))),
             Self::Script(script) => Part::Script(script.run()),
             Self::Js(source) => Part::Js(Box::new(js::Running::new(source.clone()))),
             Self::Flat(shape) => {
@@ -357,16 +372,18 @@ impl Plan {
         }
     }
 
-    /// What is written of the state that the transaction leaves, after `text`: the `nth` of it.
+    /// What is written of the state that the transaction leaves, and of the `authorities` that
+    /// signed for it, after `text`: the `nth` of it.
     pub(crate) fn touched(
         &self,
         nth: usize,
-        (state, text): (&EvmState, &mut Text),
+        (state, authorities): (&EvmState, &[Address]),
+        text: &mut Text,
     ) -> Option<Touched> {
         let nth = self.writing + nth;
         match self.tracers.get(nth) {
             Some((_, Recipe::Touched(show))) => {
-                Some(Touched::new(*show, state, (&self.before(nth), text)))
+                Some(Touched::new(*show, (state, authorities), (&self.before(nth), text)))
             }
             _ => None,
         }
@@ -406,21 +423,4 @@ pub(super) fn config_error(text: String) -> CallError {
 /// Why the options of a tracer are refused: in our words if it is the type of one.
 fn wrong_config(config: &GethDebugTracerConfig, error: &dyn fmt::Display) -> CallError {
     config_error(options::wrong_config(&config.0).unwrap_or_else(|| error.to_string()))
-}
-
-fn limited(inspector: DebugInspector, limits: TraceLimits) -> DebugInspector {
-    use DebugInspector as I;
-    match inspector {
-        I::Erc7562Tracer(inspector, config) => {
-            I::Erc7562Tracer(inspector.with_limits(limits), config)
-        }
-        I::Default(inspector, config) => I::Default(inspector.with_limits(limits), config),
-        I::FourByte(_)
-        | I::CallTracer(..)
-        | I::FlatCallTracer(_)
-        | I::PreStateTracer(..)
-        | I::Noop(_)
-        | I::StateGasTracer(_)
-        | I::Mux(..) => inspector,
-    }
 }

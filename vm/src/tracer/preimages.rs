@@ -3,7 +3,10 @@
 //! Nothing is hashed again: the instruction leaves the hash on the stack. One that fails has hashed
 //! nothing.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    mem,
+};
 
 use alloy_primitives::{B256, Bytes};
 use revm::{
@@ -14,17 +17,35 @@ use revm::{
     },
 };
 
+use super::text::{Part, Text};
 use crate::limits::TRACE_STEP_BYTES;
 
 /// The preimages of one transaction.
-#[derive(Default)]
 pub(super) struct Preimages {
+    text: Text,
     found: BTreeMap<B256, Bytes>,
     /// Where the preimage of the hash lies that is being made: offset and length in memory.
     hashing: Option<(usize, usize)>,
 }
 
 impl Preimages {
+    /// One whose text begins with `text`.
+    pub(super) const fn new(text: Text) -> Self {
+        Self { text, found: BTreeMap::new(), hashing: None }
+    }
+
+    /// What is written.
+    pub(super) const fn text(&mut self) -> &mut Text {
+        &mut self.text
+    }
+
+    /// The transaction has ended: the preimages by their hashes.
+    pub(super) fn end(&mut self) {
+        self.text.push_text("{");
+        self.text.push(Part::named_bytes(mem::take(&mut self.found)));
+        self.text.push_text("}");
+    }
+
     /// Before an instruction.
     pub(super) fn step(&mut self, interpreter: &Interpreter) {
         self.hashing = None;
@@ -53,10 +74,5 @@ impl Preimages {
         };
         entry.insert(preimage);
         TRACE_STEP_BYTES + len
-    }
-
-    /// The preimages by their hashes.
-    pub(super) const fn found(&self) -> &BTreeMap<B256, Bytes> {
-        &self.found
     }
 }

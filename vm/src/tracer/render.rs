@@ -9,16 +9,13 @@ use alloy_primitives::Bytes;
 use alloy_rpc_types_eth::TransactionInfo;
 use alloy_rpc_types_trace::opcode::{OpcodeGas, TransactionOpcodeGas};
 use revm::{
-    bytecode::opcode::{self, OpCode},
+    bytecode::opcode::OpCode,
     context::{
         BlockEnv, TxEnv,
         result::{HaltReason, ResultAndState},
     },
-    interpreter::InstructionResult,
 };
-use revm_inspectors::tracing::{
-    DebugInspector, DebugInspectorError, TracingInspector, TransactionContext,
-};
+use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionContext};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -138,7 +135,6 @@ impl Scene<'_> {
     fn json(&mut self, recipe: &Recipe, part: Part) -> Result<Box<RawValue>, CallError> {
         let Self { tx, block, ended: after, fault, info, .. } = *self;
         match (recipe, part) {
-            (Recipe::Preimages, Part::Preimages(preimages)) => json(preimages.found()),
             (Recipe::Script(_), Part::Script(script)) => {
                 let text = script.result(&Ended { tx, block, after, fault, overlay: self.overlay });
                 text.map_err(|error| CallError::Internal(error.to_string()))
@@ -170,9 +166,6 @@ impl Scene<'_> {
     }
 
     fn geth(&mut self, mut inspector: DebugInspector) -> Result<Box<RawValue>, CallError> {
-        if let DebugInspector::Erc7562Tracer(inspector, _) = &mut inspector {
-            forget_unhashed(inspector);
-        }
         let context = TransactionContext {
             block_hash: self.info.block_hash,
             tx_index: self.info.index.and_then(|index| usize::try_from(index).ok()),
@@ -184,19 +177,6 @@ impl Scene<'_> {
             Ok(trace) => json(&trace),
             Err(DebugInspectorError::Database(ReadError(error))) => Err(CallError::State(error)),
             Err(error) => Err(CallError::Internal(error.to_string())),
-        }
-    }
-}
-
-/// A `KECCAK256` that failed has no preimage, and its operands may be any numbers: the builder
-/// would make a buffer of that length.
-fn forget_unhashed(inspector: &mut TracingInspector) {
-    for node in inspector.traces_mut().nodes_mut() {
-        for step in &mut node.trace.steps {
-            let is_hash = step.op.get() == opcode::KECCAK256;
-            if is_hash && step.status.is_some_and(InstructionResult::is_halt) {
-                step.memory = None;
-            }
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use alloy_primitives::{Address, Bytes, U256, hex, map::HashMap};
+use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, U256, hex, map::HashMap};
 use revm::{
     Database,
     bytecode::opcode::{self, OpCode},
@@ -274,7 +274,21 @@ pub(super) fn account<DB: Database>(
     }
 }
 
-/// The same for a slot.
+/// How long the code of an account is now, without making it warm.
+pub(super) fn code_len<DB: Database>(
+    context: &mut VmContext<DB>,
+    address: Address,
+) -> Result<usize, DB::Error> {
+    match account(context, address)? {
+        Some(AccountInfo { code: Some(code), .. }) => Ok(code.len()),
+        Some(there) if there.code_hash != KECCAK256_EMPTY => {
+            Ok(context.journaled_state.db_mut().code_by_hash(there.code_hash)?.len())
+        }
+        Some(_) | None => Ok(0),
+    }
+}
+
+/// The value of a slot, as [`account`].
 pub(super) fn slot<DB: Database>(
     context: &mut VmContext<DB>,
     address: Address,

@@ -72,9 +72,12 @@ pub(super) struct Refunds {
 }
 
 impl Refunds {
-    /// What it is at a step of a frame so deep, whose own is `own`.
-    pub(super) fn now(&mut self, depth: usize, own: i64) -> u64 {
+    /// What it is at a step of a frame so deep, whose own is `own`, after `before` the first.
+    pub(super) fn now(&mut self, depth: usize, own: i64, before: i64) -> u64 {
         self.frames.truncate(depth);
+        if self.frames.is_empty() {
+            self.last = before;
+        }
         while self.frames.len() < depth {
             self.frames.push(self.last);
         }
@@ -243,20 +246,30 @@ impl StepLog {
         Some(Touched { contract, key: key.into(), value })
     }
 
-    /// After an instruction; returns the bytes that stay recorded.
-    pub(super) fn step_end(&mut self, interpreter: &mut Interpreter) -> usize {
-        let Some(step) = &mut self.open else { return 0 };
+    /// After an instruction; returns the bytes that stay recorded, and the fuel that others took.
+    pub(super) fn step_end<DB: Database>(
+        &mut self,
+        interpreter: &mut Interpreter,
+        context: &VmContext<DB>,
+    ) -> (usize, usize) {
+        let Some(step) = &mut self.open else { return (0, 0) };
         (step.gas_cost, step.ended) = outcome(interpreter, step.gas);
         // It is paid for, and with it the refund has changed, when geth looks.
-        step.refund = self.refunds.now(step.depth, interpreter.gas.refunded());
+        let before = context.chain.authorization_refund;
+        step.refund = self.refunds.now(step.depth, interpreter.gas.refunded(), before);
+        let mut fuel = 0;
         let has_left = |ended: InstructionResult| !ended.is_ok() && !is_refused(ended, step.opcode);
         if self.lines.is_some() && step.ended.is_some_and(has_left) {
             let has_memory = self.options.is_memory_enabled();
-            let bytes = has_memory.then(|| Arc::from(&*interpreter.memory.context_memory()));
+            let bytes: Option<Arc<[u8]>> =
+                has_memory.then(|| Arc::from(&*interpreter.memory.context_memory()));
+            let bytes = bytes.filter(|bytes| !bytes.is_empty());
+            fuel = size_of_val(interpreter.stack.data().as_slice())
+                + bytes.as_ref().map_or(0, |bytes| bytes.len());
             step.left = Some(Left {
                 stack: step.stack.as_ref().map(|_| interpreter.stack.data().clone()),
                 memory_len: interpreter.memory.len(),
-                memory: bytes.filter(|bytes: &Arc<[u8]>| !bytes.is_empty()),
+                memory: bytes,
             });
         }
         let (mut kept, has_failed) = (0, step.error().is_some());
@@ -271,7 +284,7 @@ impl StepLog {
             }
         }
         self.close();
-        kept
+        (kept, fuel)
     }
 
     /// Hands the text of the open step on to be written.

@@ -25,6 +25,8 @@ pub(super) enum Part {
     Slots { slots: OrdMap<B256, B256>, after: Option<B256> },
     /// Objects with commas between them.
     Logs { logs: vec::IntoIter<Logged>, is_first: bool },
+    /// Strings of digits, each behind what may be its name, with commas between them.
+    Bytes { items: Box<dyn Iterator<Item = (String, Bytes)> + Send>, is_first: bool },
     /// What is short, with commas between.
     Each { items: Box<dyn Iterator<Item = String> + Send>, is_first: bool },
 }
@@ -56,6 +58,20 @@ impl Part {
 
     pub(super) fn logs(logs: Vec<Logged>) -> Self {
         Self::Logs { logs: logs.into_iter(), is_first: true }
+    }
+
+    /// Elements of a list.
+    pub(super) fn bytes(items: impl IntoIterator<Item = Bytes, IntoIter: Send + 'static>) -> Self {
+        let items = items.into_iter().map(|bytes| (String::new(), bytes));
+        Self::Bytes { items: Box::new(items), is_first: true }
+    }
+
+    /// Members of an object.
+    pub(super) fn named_bytes(
+        items: impl IntoIterator<Item = (B256, Bytes), IntoIter: Send + 'static>,
+    ) -> Self {
+        let items = items.into_iter().map(|(name, bytes)| (format!(r#""{name}":"#), bytes));
+        Self::Bytes { items: Box::new(items), is_first: true }
     }
 
     pub(super) fn each(items: impl Iterator<Item = String> + Send + 'static) -> Self {
@@ -135,6 +151,14 @@ impl Text {
                     after = Some(key);
                 }
             }
+            Part::Bytes { mut items, is_first } => {
+                let (name, bytes) = items.next()?;
+                let comma = if is_first { "" } else { "," };
+                self.written.extend_from_slice(format!(r#"{comma}{name}"0x"#).as_bytes());
+                self.parts.push_front(Part::Bytes { items, is_first: false });
+                self.parts.push_front(Part::Text(b"\"".to_vec()));
+                self.parts.push_front(Part::Hex(bytes));
+            }
             Part::Each { mut items, mut is_first } => {
                 let end = self.written.len() + bytes_max;
                 for item in items.by_ref() {
@@ -187,6 +211,8 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -213,7 +239,14 @@ mod tests {
             text.push(Part::Hex(memory.clone().into()));
             text.push_text(r#"","numbers":["#);
             text.push(Part::each(memory.clone().into_iter().map(|byte| byte.to_string())));
-            text.push_text("]}");
+            text.push_text(r#"],"chunks":["#);
+            let chunks: Vec<_> = memory.chunks(50).map(Bytes::copy_from_slice).collect();
+            text.push(Part::bytes(chunks.clone()));
+            text.push_text(r#"],"named":{"#);
+            let named = (0..).map(B256::with_last_byte).zip(chunks.clone());
+            let named: BTreeMap<_, _> = named.collect();
+            text.push(Part::named_bytes(named.clone()));
+            text.push_text("}}");
             let mut whole = Vec::new();
             for bytes_max in pieces.into_iter().chain(std::iter::repeat(1_000)) {
                 if text.is_written() {
@@ -225,10 +258,11 @@ mod tests {
             let found: Value = serde_json::from_slice(&whole).expect("it is JSON");
             let words = memory.chunks(32).map(|chunk| B256::right_padding_from(chunk));
             let words: Vec<_> = words.collect();
-            let storage: std::collections::BTreeMap<_, _> = slots.into_iter().collect();
+            let storage: BTreeMap<_, _> = slots.into_iter().collect();
             let data = Bytes::from(memory);
             let expected = json!({
                 "memory": words, "storage": storage, "data": data, "numbers": data.to_vec(),
+                "chunks": chunks, "named": named,
             });
             prop_assert_eq!(found, expected);
         }

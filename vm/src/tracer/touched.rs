@@ -7,7 +7,7 @@
 //! them, but for what geth says since: `codeHash`, nothing of what was empty before, all slots of
 //! what is no more.
 
-use std::vec;
+use std::mem;
 
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use alloy_rpc_types_trace::geth::PreStateConfig;
@@ -35,7 +35,9 @@ pub(crate) struct Touched {
     show: Show,
     /// The side of geth's difference under way: after, then before.
     is_after: bool,
-    addresses: vec::IntoIter<Address>,
+    /// All of them, in order, and which are next.
+    addresses: Box<[Address]>,
+    next: usize,
     has_some: bool,
 }
 
@@ -66,12 +68,20 @@ struct Sides<'a> {
 type Slot = (U256, U256, U256);
 
 impl Touched {
-    /// Those of `state`, after `before` in `text`. O(n log n).
-    pub(super) fn new(show: Show, state: &EvmState, (before, text): (&str, &mut Text)) -> Self {
+    /// Those of `state`, and the `authorities` that signed for it, which geth looks up also where
+    /// what they signed is for another chain or nonce; after `before` in `text`. O(n log n).
+    pub(super) fn new(
+        show: Show,
+        (state, authorities): (&EvmState, &[Address]),
+        (before, text): (&str, &mut Text),
+    ) -> Self {
+        let mut addresses: Vec<_> = state.keys().chain(authorities).copied().collect();
+        addresses.sort_unstable();
+        addresses.dedup();
         text.push_text(before);
         let is_after = matches!(show, Show::Prestate(config) if config.is_diff_mode());
         text.push_text(if is_after { r#"{"post":{"# } else { "{" });
-        Self { show, is_after, addresses: addresses(state), has_some: false }
+        Self { show, is_after, addresses: addresses.into(), next: 0, has_some: false }
     }
 
     /// Writes the next account, if it is shown; returns false at the end.
@@ -85,24 +95,22 @@ impl Touched {
         overlay: &Overlay,
         text: &mut Text,
     ) -> Result<bool, ReadError> {
-        let Some(address) = self.addresses.next() else {
+        let Some(&address) = self.addresses.get(self.next) else {
             if !self.is_after {
                 let is_diff = matches!(self.show, Show::Prestate(config) if config.is_diff_mode());
                 text.push_text(if is_diff { "}}" } else { "}" });
                 return Ok(false);
             }
-            *self = Self {
-                is_after: false,
-                addresses: addresses(state),
-                has_some: false,
-                show: self.show,
-            };
+            (self.is_after, self.next, self.has_some) = (false, 0, false);
             text.push_text(r#"},"pre":{"#);
             return Ok(true);
         };
-        let touched = &state[&address];
+        self.next += 1;
         let before = overlay.basic_ref(address)?;
         let (existed, before) = (before.is_some(), before.unwrap_or_default());
+        // Execution has not loaded who signed for another chain.
+        let unloaded = Account::from(before.clone());
+        let touched = state.get(&address).unwrap_or(&unloaded);
         let sides = Sides { touched, existed, before, overlay };
         let shown = match self.show {
             Show::PrestateOfAll(config) => Some(Shown::Before(config)),
@@ -117,7 +125,7 @@ impl Touched {
             Show::Diff => sides.change().map(Shown::Diff),
         };
         let Some(shown) = shown else { return Ok(true) };
-        let comma = if std::mem::replace(&mut self.has_some, true) { "," } else { "" };
+        let comma = if mem::replace(&mut self.has_some, true) { "," } else { "" };
         text.push_text(&format!(r#"{comma}"{address:#x}":{{"#));
         match shown {
             Shown::Before(config) => sides.show_before(config, text)?,
@@ -127,13 +135,6 @@ impl Touched {
         text.push_text("}");
         Ok(true)
     }
-}
-
-/// In order, as they are shown.
-fn addresses(state: &EvmState) -> vec::IntoIter<Address> {
-    let mut addresses: Vec<_> = state.keys().copied().collect();
-    addresses.sort_unstable();
-    addresses.into_iter()
 }
 
 impl Sides<'_> {

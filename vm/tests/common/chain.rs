@@ -3,13 +3,18 @@
 
 use std::sync::Arc;
 
-use alloy_consensus::TxLegacy;
+use alloy_consensus::{TxEip7702, TxLegacy};
+use alloy_eips::eip7702::{Authorization, SignedAuthorization};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::{
     TransactionRequest,
     state::{AccountOverride, StateOverride},
 };
-use evenkeel_chain::{BlockAttributes, ChainSpec, DevOptions, Fork, RecoveredTx, TypedTransaction};
+use alloy_signer::SignerSync;
+use evenkeel_chain::{
+    BlockAttributes, ChainSpec, DERIVATION_PATH, DevAccounts, DevOptions, Fork, MNEMONIC,
+    RecoveredTx, TypedTransaction,
+};
 use evenkeel_state::{Database, ExecutedBlock, Options, Tip};
 use evenkeel_vm::{
     BlockOutcome, BlockRun, BuildJob, CallJob, CallKind, Candidates, ExecError, Limits, ListedTxs,
@@ -57,6 +62,34 @@ pub fn transfer(from: Address, nonce: u64, to: Address, wei: u64) -> Arc<Recover
 
 pub fn create(from: Address, nonce: u64, init: Bytes) -> Arc<RecoveredTx> {
     legacy(from, nonce, TxKind::Create, (500_000, 0), init)
+}
+
+/// Accounts whose keys are here.
+pub fn signers() -> DevAccounts {
+    DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, 2).expect("the test phrase")
+}
+
+/// The first authorization of a signer, by number.
+pub fn authorization(chain_id: u64, signer: usize, target: Address) -> SignedAuthorization {
+    let one = Authorization { chain_id: U256::from(chain_id), address: target, nonce: 0 };
+    let signature = signers().signer(signer).sign_hash_sync(&one.signature_hash());
+    one.into_signed(signature.expect("a local key signs"))
+}
+
+pub fn set_code(
+    from: Address,
+    to: Address,
+    authorization_list: Vec<SignedAuthorization>,
+) -> Arc<RecoveredTx> {
+    let tx = TxEip7702 {
+        chain_id: 31_337,
+        gas_limit: 500_000,
+        max_fee_per_gas: GAS_PRICE,
+        to,
+        authorization_list,
+        ..TxEip7702::default()
+    };
+    RecoveredTx::impersonated(TypedTransaction::Eip7702(tx), from)
 }
 
 /// Init code that deploys `code`.

@@ -196,7 +196,8 @@ impl Running {
     ) -> u64 {
         let Some(begun) = self.open.take() else { return 0 };
         let (cost, ended) = outcome(interpreter, begun.gas);
-        let refund = self.refunds.now(begun.depth, interpreter.gas.refunded());
+        let before = context.chain.authorization_refund;
+        let refund = self.refunds.now(begun.depth, interpreter.gas.refunded(), before);
         let error = match ended {
             Some(InstructionResult::Revert) => Some(REVERTED.to_owned()),
             Some(ended) => {

@@ -1,0 +1,285 @@
+//! geth's `erc7562Tracer`: what each call uses that a bundler of user operations has to know. Pure.
+//!
+//! What a call has used is written at its end, with the rest that `callTracer` says of it
+//! (`calls.rs`): nothing stays but what the calls under way have used, and what was hashed.
+//! Source: geth `eth/tracers/native/erc7562.go`, ERC-7562. An instruction is seen before it runs,
+//! also if it fails; one that lacks operands has none that could be noted.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_rpc_types_trace::geth::{GethDebugTracerConfig, erc7562::Erc7562Config};
+use revm::{
+    Database,
+    bytecode::opcode as op,
+    interpreter::{
+        Interpreter,
+        interpreter_types::{InputsTr, Jumps},
+    },
+};
+use serde_json::Value;
+
+use super::{
+    script,
+    text::{Part, Text},
+};
+use crate::{limits::TRACE_STEP_BYTES, slice::VmContext};
+
+/// The most bytes beyond its memory that geth takes for zeros.
+const PADDING_BYTES_MAX: usize = 1 << 20;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) with_log: bool,
+    /// Instructions that are not counted.
+    ignored: Box<[bool; 256]>,
+}
+
+impl Options {
+    /// # Errors
+    ///
+    /// It does not parse.
+    pub(super) fn new(config: &GethDebugTracerConfig) -> Result<Self, serde_json::Error> {
+        let asked = match &config.0 {
+            Value::Null => Erc7562Config::default(),
+            config => serde_json::from_value(config.clone())?,
+        };
+        let mut ignored = Box::new([false; 256]);
+        // A list of nothing counts all.
+        let has_list = config.0.get("ignoredOpcodes").is_some_and(|list| !list.is_null());
+        let listed = if has_list { asked.ignored_opcodes } else { ignored_by_default() };
+        for opcode in listed {
+            ignored[usize::from(opcode)] = true;
+        }
+        Ok(Self { with_log: asked.with_log.unwrap_or_default(), ignored })
+    }
+}
+
+/// Those of which geth says that they are not important.
+fn ignored_by_default() -> Vec<u8> {
+    let mut ignored = vec![op::POP, op::ADD, op::SUB, op::MUL, op::DIV, op::EQ, op::LT, op::GT];
+    ignored.extend([op::SLT, op::SGT, op::SHL, op::SHR, op::AND, op::OR, op::NOT, op::ISZERO]);
+    ignored.extend(op::PUSH0..=op::SWAP16);
+    ignored
+}
+
+/// What a transaction uses.
+pub(super) struct Usage {
+    ignored: Box<[bool; 256]>,
+    /// The instruction before, and what was on top of the stack.
+    last: Option<(u8, Option<U256>)>,
+    /// Of each call under way.
+    open: Vec<Used>,
+    hashed: BTreeSet<Bytes>,
+    kept: usize,
+}
+
+/// What a call has used so far.
+#[derive(Default)]
+struct Used {
+    /// Slots that were read before they were written, with their values then.
+    reads: BTreeMap<U256, U256>,
+    writes: BTreeMap<U256, u64>,
+    transient_reads: BTreeMap<U256, u64>,
+    transient_writes: BTreeMap<U256, u64>,
+    /// Whose code was looked at, but for whether there is any.
+    looked_at: Vec<Address>,
+    opcodes: BTreeMap<u8, u64>,
+    /// How long the code of each account is, and the first instruction that looked.
+    sizes: BTreeMap<Address, (usize, u8)>,
+    kept: usize,
+}
+
+impl Usage {
+    /// What is said of a call that uses nothing, as members.
+    pub(super) const NOTHING: &str = r#","accessedSlots":{"reads":{},"writes":{},"transientReads":{},"transientWrites":{}},"extCodeAccessInfo":[],"usedOpcodes":{},"contractSize":{},"outOfGas":false"#;
+
+    pub(super) fn new(options: &Options) -> Self {
+        let ignored = options.ignored.clone();
+        Self { ignored, last: None, open: Vec::new(), hashed: BTreeSet::new(), kept: 0 }
+    }
+
+    /// Bytes that stay recorded.
+    pub(super) const fn kept(&self) -> usize {
+        self.kept
+    }
+
+    pub(super) fn begins(&mut self) {
+        self.open.push(Used::default());
+    }
+
+    /// Before an instruction; returns the fuel that it took.
+    pub(super) fn step<DB: Database>(
+        &mut self,
+        interpreter: &Interpreter,
+        context: &mut VmContext<DB>,
+    ) -> usize {
+        let Some(used) = self.open.last_mut() else { return 0 };
+        let opcode = interpreter.bytecode.opcode();
+        let operand = |nth| interpreter.stack.peek(nth).ok();
+        let kept_before = used.kept;
+        if !matches!(opcode, op::RETURN | op::REVERT) {
+            used.comes_after(self.last, opcode);
+        }
+        self.last = Some((opcode, operand(0)));
+        if opcode != op::GAS && !self.ignored[usize::from(opcode)] {
+            *used.opcodes.entry(opcode).or_default() += 1;
+        }
+        let subject = operand(usize::from(is_call(opcode)));
+        if (is_look(opcode) || is_call(opcode))
+            && let Some(at) = subject.map(address)
+        {
+            used.sees_code(context, at, opcode);
+        }
+        if let Some(slot) = operand(0) {
+            used.accesses(context, (interpreter.input.target_address(), slot), opcode);
+        }
+        let mut fuel = used.kept - kept_before;
+        self.kept += fuel;
+        if opcode == op::KECCAK256
+            && let (Some(offset), Some(len)) = (operand(0), operand(1))
+            && let Some(preimage) = preimage(interpreter, offset, len)
+        {
+            fuel += preimage.len();
+            let bytes = TRACE_STEP_BYTES + preimage.len();
+            if self.hashed.insert(preimage) {
+                self.kept += bytes;
+            }
+        }
+        fuel
+    }
+
+    /// Writes what the call on top has used, which ends: one within another, or the first.
+    pub(super) fn ends(&mut self, is_out_of_gas: bool, text: &mut Text) {
+        let Some(used) = self.open.pop() else { return };
+        self.kept -= used.kept;
+        used.write(is_out_of_gas && !self.open.is_empty(), text);
+        if self.open.is_empty() && !self.hashed.is_empty() {
+            text.push_text(r#","keccak":["#);
+            text.push(Part::bytes(std::mem::take(&mut self.hashed)));
+            text.push_text("]");
+        }
+    }
+}
+
+impl Used {
+    /// What an instruction says of the one before it.
+    fn comes_after(&mut self, last: Option<(u8, Option<U256>)>, opcode: u8) {
+        match last {
+            // Whether there is code at all may be asked.
+            Some((op::EXTCODESIZE, _)) if opcode == op::ISZERO => {}
+            Some((last, Some(top))) if is_look(last) => {
+                self.looked_at.push(address(top));
+                self.kept += size_of::<Address>();
+            }
+            // What is handed on may be asked.
+            Some((op::GAS, _)) if !is_call(opcode) => {
+                *self.opcodes.entry(op::GAS).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn sees_code<DB: Database>(&mut self, context: &mut VmContext<DB>, at: Address, opcode: u8) {
+        if self.sizes.contains_key(&at) {
+            return;
+        }
+        // What cannot be read here cannot be read by the instruction either.
+        let Ok(len) = script::code_len(context, at) else { return };
+        self.sizes.insert(at, (len, opcode));
+        self.kept += TRACE_STEP_BYTES;
+    }
+
+    fn accesses<DB: Database>(
+        &mut self,
+        context: &mut VmContext<DB>,
+        (at, slot): (Address, U256),
+        opcode: u8,
+    ) {
+        let counts = match opcode {
+            op::SLOAD => {
+                if !self.reads.contains_key(&slot)
+                    && !self.writes.contains_key(&slot)
+                    && let Ok(value) = script::slot(context, at, slot)
+                {
+                    self.reads.insert(slot, value);
+                    self.kept += TRACE_STEP_BYTES;
+                }
+                return;
+            }
+            op::SSTORE => &mut self.writes,
+            op::TLOAD => &mut self.transient_reads,
+            op::TSTORE => &mut self.transient_writes,
+            _ => return,
+        };
+        let count = counts.entry(slot).or_default();
+        *count += 1;
+        self.kept += if *count == 1 { TRACE_STEP_BYTES } else { 0 };
+    }
+
+    fn write(self, is_out_of_gas: bool, text: &mut Text) {
+        let reads = self.reads.into_iter();
+        text.push_text(r#","accessedSlots":{"reads":{"#);
+        text.push(Part::each(
+            reads.map(|(slot, value)| {
+                format!(r#""{}":["{}"]"#, B256::from(slot), B256::from(value))
+            }),
+        ));
+        let counted = [
+            ("writes", self.writes),
+            ("transientReads", self.transient_reads),
+            ("transientWrites", self.transient_writes),
+        ];
+        for (name, counts) in counted {
+            text.push_text(&format!(r#"}},"{name}":{{"#));
+            let counts = counts.into_iter();
+            text.push(Part::each(
+                counts.map(|(slot, count)| format!(r#""{}":{count}"#, B256::from(slot))),
+            ));
+        }
+        text.push_text(r#"}},"extCodeAccessInfo":["#);
+        text.push(Part::each(self.looked_at.into_iter().map(|at| format!(r#""{at:#x}""#))));
+        let mut opcodes = String::new();
+        for (opcode, count) in self.opcodes {
+            let comma = if opcodes.is_empty() { "" } else { "," };
+            write!(opcodes, r#"{comma}"{opcode:#x}":{count}"#).expect("memory takes text");
+        }
+        text.push_text(&format!(r#"],"usedOpcodes":{{{opcodes}}},"contractSize":{{"#));
+        text.push(Part::each(self.sizes.into_iter().map(|(at, (len, opcode))| {
+            format!(r#""{at:#x}":{{"contractSize":{len},"opcode":{opcode}}}"#)
+        })));
+        text.push_text(&format!(r#"}},"outOfGas":{is_out_of_gas}"#));
+    }
+}
+
+const fn is_call(opcode: u8) -> bool {
+    matches!(opcode, op::CALL | op::CALLCODE | op::DELEGATECALL | op::STATICCALL)
+}
+
+/// Whether it looks at another's code.
+const fn is_look(opcode: u8) -> bool {
+    matches!(opcode, op::EXTCODEHASH | op::EXTCODESIZE | op::EXTCODECOPY)
+}
+
+fn address(word: U256) -> Address {
+    Address::from_word(word.into())
+}
+
+/// What is to be hashed, from memory and zeros beyond it; nothing if that is far beyond.
+fn preimage(interpreter: &Interpreter, offset: U256, len: U256) -> Option<Bytes> {
+    let (offset, len) = (usize::try_from(offset).ok()?, usize::try_from(len).ok()?);
+    let memory = interpreter.memory.context_memory();
+    let end = offset.checked_add(len)?;
+    if end.saturating_sub(memory.len()) > PADDING_BYTES_MAX {
+        return None;
+    }
+    let mut preimage = vec![0; len];
+    if let Some(there) = memory.get(offset..end.min(memory.len())) {
+        preimage[..there.len()].copy_from_slice(there);
+    }
+    Some(preimage.into())
+}
