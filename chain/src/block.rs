@@ -242,7 +242,7 @@ impl SealedBlock {
     }
 
     fn txs_length(&self) -> usize {
-        self.txs.iter().map(|tx| tx.tx().length()).sum()
+        self.txs.iter().map(|tx| tx.rlp_length()).sum()
     }
 }
 

@@ -303,7 +303,14 @@ impl RecoveredTx {
         self.size_bytes
     }
 
-    /// The same with its blobs: what it takes while it waits.
+    /// Length of it in the RLP of a block: all but legacy ones are strings there.
+    #[must_use]
+    pub fn rlp_length(&self) -> usize {
+        let len = self.size_bytes;
+        if self.tx.is_legacy() { len } else { len + alloy_rlp::length_of_length(len) }
+    }
+
+    /// The length of its EIP-2718 encoding with its blobs: what it takes while it waits.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.size_bytes + self.sidecar.as_ref().map_or(0, |sidecar| sidecar.encode_7594_len())

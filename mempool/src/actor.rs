@@ -165,7 +165,7 @@ impl PoolActor {
     fn admit(&mut self, tx: Arc<RecoveredTx>, reply: Option<AdmitReply>) {
         let hash = *tx.hash();
         let with_blobs = tx.sidecar().is_some().then(|| Arc::clone(&tx));
-        let result = self.pool.admit(tx, &self.durable.get().view);
+        let result = self.durable.look(|durable| self.pool.admit(tx, &durable.view));
         if let Some(tx) = with_blobs.filter(|_| result.is_ok()) {
             self.blobs.keep(&tx);
         }

@@ -78,7 +78,8 @@ impl Admission {
     }
 
     fn next_block(&self) -> NextBlock {
-        NextBlock::after(&self.spec, &self.durable.get().header, *self.gas_limit.get())
+        let gas_limit = self.gas_limit.look(|limit| *limit);
+        self.durable.look(|durable| NextBlock::after(&self.spec, &durable.header, gas_limit))
     }
 
     fn offer(

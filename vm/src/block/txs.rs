@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy_consensus::Transaction as _;
-use alloy_eips::{eip2718::Encodable2718 as _, eip4844::DATA_GAS_PER_BLOB};
+use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use evenkeel_chain::{
     Fork, Receipt, RecoveredTx,
     limits::{BLOCK_SIZE_BYTES_MAX, TX_GAS_LIMIT_MAX},
@@ -238,8 +238,8 @@ where
 }
 
 /// Bytes of `tx` in the RLP of its block; the string around a typed one takes up to nine.
-fn tx_bytes(tx: &RecoveredTx) -> usize {
-    tx.tx().encode_2718_len() + 9
+const fn tx_bytes(tx: &RecoveredTx) -> usize {
+    tx.size_bytes() + 9
 }
 
 /// Whether no later block can use a candidate with this fault either.
