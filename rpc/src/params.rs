@@ -408,7 +408,27 @@ impl<T: DeserializeOwned> Arg for Object<T> {
 }
 
 fn decode<T: DeserializeOwned>(raw: &RawValue) -> Result<T, Refusal> {
-    serde_json::from_str(raw.get()).map_err(|error| error.to_string().into())
+    serde_json::from_str(raw.get()).map_err(|error| explained::<T>(raw, &error).into())
+}
+
+/// What is wrong with an argument, and with which member of it: it is read once more to find out.
+#[cold]
+fn explained<T: DeserializeOwned>(raw: &RawValue, error: &serde_json::Error) -> String {
+    let mut from = serde_json::Deserializer::from_str(raw.get());
+    let Err(found) = serde_path_to_error::deserialize::<_, T>(&mut from) else {
+        return error.to_string();
+    };
+    let path = found.path().to_string();
+    let error = found.into_inner().to_string();
+    // The argument is what the client sees, not the text that it stands in, nor what we call it.
+    let reason = error.split(" at line ").next().unwrap_or(&error);
+    let mut plain = reason.replace("a tuple of size ", "a list of ");
+    if let Some((before, name)) = plain.split_once("struct ")
+        && name.chars().all(char::is_alphanumeric)
+    {
+        plain = format!("{before}an object");
+    }
+    if path == "." { plain } else { format!("{path}: {plain}") }
 }
 
 #[cfg(test)]

@@ -195,14 +195,18 @@ fn what_calls_use_is_shown() {
     assert!(some["usedOpcodes"].get("0x54").is_none() && some["usedOpcodes"]["0x50"] == json!(4));
 }
 
-/// Goal: what is hashed is shown by its hash, once, also what is hashed in slices, and nothing of a
-/// hash that failed.
+/// Goal: what is hashed is shown by its hash, once, also what is hashed in slices or cannot be paid
+/// for, and nothing of what lies far beyond memory.
 #[test]
 fn preimages_are_shown_by_hash() {
     let hash = |code: Code, len| code.push(len).push(0).op(op::KECCAK256).op(op::POP);
     let code = Code::default().push(5).push(0).op(op::MSTORE);
     let code = [32, 0, 20_000, 32].into_iter().fold(code, hash);
+    // Nothing, far away; and what cannot be paid for, in a call that has little gas.
+    let mut code = code.push(0).push(1 << 40).op(op::KECCAK256).op(op::POP);
+    code.0.extend(calling(40).0);
     let code = code.push(1 << 40).push(0).op(op::KECCAK256);
+    let unpaid = Code::default().push(100).push(0).op(op::KECCAK256);
     let mut word = [0; 32];
     word[31] = 5;
     let mut long = word.to_vec();
@@ -210,13 +214,13 @@ fn preimages_are_shown_by_hash() {
     let shown = |preimage: &[u8]| {
         (keccak256(preimage).to_string(), json!(Bytes::copy_from_slice(preimage)))
     };
-    let expected = [shown(&word), shown(&[]), shown(&long)].into_iter();
+    let expected = [shown(&word), shown(&[]), shown(&long), shown(&[0; 100])].into_iter();
     let expected: serde_json::Map<_, _> = expected.collect();
-    let found =
-        traced(&json!({ "tracer": "keccak256PreimageTracer" }), std::slice::from_ref(&code));
+    let codes = [code, unpaid];
+    let found = traced(&json!({ "tracer": "keccak256PreimageTracer" }), &codes);
     assert_eq!(found, json!(expected));
     let config = json!({ "keccak256PreimageTracer": null, "noopTracer": null });
-    let both = traced(&json!({ "tracer": "muxTracer", "tracerConfig": config }), &[code]);
+    let both = traced(&json!({ "tracer": "muxTracer", "tracerConfig": config }), &codes);
     assert_eq!(both, json!({ "keccak256PreimageTracer": expected, "noopTracer": {} }));
 }
 
@@ -342,7 +346,9 @@ fn endless_traces_are_refused() {
         let error = run_in(job, 20_000).expect_err("it is too large");
         let expected = match kind.get("tracer").and_then(Value::as_str) {
             // Written while it is recorded.
-            None | Some("callTracer") => "trace is longer than 134217728 bytes of JSON",
+            None | Some("callTracer" | "keccak256PreimageTracer") => {
+                "trace is longer than 134217728 bytes of JSON"
+            }
             Some(_) => "trace records more than 67108864 bytes",
         };
         assert_eq!(error.to_string(), expected, "{kind}");
@@ -466,6 +472,28 @@ fn a_block_is_traced_in_one_run() {
     let changed = |side: &str| diffs[0][side][&at]["storage"][&slot].clone();
     let word = |value: u64| json!(format!("0x{value:064x}"));
     assert_eq!((changed("pre"), changed("post")), (word(1), word(2)));
+}
+
+/// Goal: logs are numbered through the block, whichever of its transactions are traced, as in their
+/// receipts; and an end of empty init code is no instruction.
+#[test]
+fn logs_are_numbered_through_the_block() {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let logging = Code::default().push(0).push(0).op(op::LOG0).push(0).push(0).op(op::LOG0);
+    let init = Bytes::from(logging.0);
+    let txs = vec![create(account(0), 0, init.clone()), create(account(0), 1, init)];
+    let txs = [txs, vec![create(account(0), 2, Bytes::new())]].concat();
+    let executed = built(&tip, &spec, txs);
+    let config = json!({ "tracer": "callTracer", "tracerConfig": { "withLog": true } });
+    for range in [0..2, 1..2] {
+        let last = traces_of((&tip, &spec, &executed), range, config.clone()).pop();
+        let last = last.expect("the second");
+        let indices = last["logs"].as_array().expect("logs").iter().map(|log| &log["index"]);
+        assert_eq!(indices.collect::<Vec<_>>(), ["0x2", "0x3"]);
+    }
+    let empty = traces_of((&tip, &spec, &executed), 2..3, json!({})).remove(0);
+    assert_eq!(empty["structLogs"], json!([]));
 }
 
 /// Runs to the end; the pieces of text, and the longest that were there at once.

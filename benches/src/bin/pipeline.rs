@@ -171,8 +171,8 @@ impl Load {
         block * self.transfers..(block + 1) * self.transfers
     }
 
-    /// Made before the clock runs, and on another thread: whichever way takes them, it frees what is
-    /// not its own.
+    /// Made before the clock runs, and on another thread: whichever way takes them, it frees what
+    /// is not its own.
     fn transfers(self) -> Vec<Vec<Arc<RecoveredTx>>> {
         let making = std::thread::Builder::new().spawn(move || {
             (0..self.blocks).map(|block| self.block(block).map(transfer).collect()).collect()

@@ -1,14 +1,15 @@
 //! `debug_getRaw*`: consensus encodings; and bad blocks, of which there are none.
 
-use alloy_primitives::Bytes;
+use alloy_primitives::{B256, Bytes};
 use evenkeel_chain::Height;
 use evenkeel_state::Durable;
+use serde::de::IgnoredAny;
 
 use super::whole;
 use crate::{
     api::{Api, Request},
     error::RpcError,
-    params::{HexBlock, Params},
+    params::{HexBlock, Object, Params},
     position::{self, At, header_not_found},
     render::{Answered, answer, pieces},
 };
@@ -47,6 +48,14 @@ pub(super) async fn raw_receipts(api: &Api, request: Request<'_>) -> Answered {
         out.into()
     });
     answer(&encoded.collect::<Vec<Bytes>>())
+}
+
+/// `debug_traceBadBlock`: there is none.
+pub(super) fn trace_bad_block(request: Request<'_>) -> Answered {
+    let params = Params::new(request.params, 2)?;
+    let hash = params.required::<B256>(0)?;
+    params.optional::<Object<IgnoredAny>>(1)?;
+    Err(RpcError::server(format!("bad block {hash} not found")))
 }
 
 /// `debug_getBadBlocks`: nobody sends this node blocks.

@@ -215,6 +215,7 @@ methods! { api, request:
     "debug_traceBlock" => debug_trace::raw_block(api, request).await;
     "debug_traceBlockByNumber" => debug_trace::block(api, request, By::Number).await;
     "debug_traceBlockByHash" => debug_trace::block(api, request, By::Hash).await;
+    "debug_traceBadBlock" => debug::trace_bad_block(request);
     "debug_standardTraceBlockToFile" => standard_trace::block(api, request).await;
     "debug_standardTraceBadBlockToFile" => standard_trace::bad_block(request);
     "debug_subscribe" => trace_chain::subscribe(api, request);

@@ -32,6 +32,8 @@ pub(crate) struct Replay {
     /// How many transactions are executed.
     count: usize,
     single: Option<Box<Single>>,
+    /// What the transactions so far have logged.
+    logs: u64,
 }
 
 /// How far a replay came; at its end, the state after it.
@@ -50,7 +52,7 @@ impl Replay {
         let base_fee = setup.block.basefee;
         let evm = Some(Suspended::new(setup, overlay, ()));
         let spec = Some(Arc::clone(spec));
-        Self { evm, calls, spec, block, base_fee, next: 0, count, single: None }
+        Self { evm, calls, spec, block, base_fee, next: 0, count, single: None, logs: 0 }
     }
 
     /// Runs for about `fuel` gas.
@@ -121,12 +123,18 @@ impl Replay {
             Step::More { used } => Step::More { used },
             Step::Offload(call) => Step::Offload(call),
             Step::Done(Err(error)) => Step::Done(Err(error)),
-            Step::Done(Ok(_)) => {
+            Step::Done(Ok(result)) => {
                 self.single = None;
                 self.next += 1;
+                self.logs += result.logs().len() as u64;
                 Step::Done(commit(evm))
             }
         }
+    }
+
+    /// How many logs the transactions so far have left.
+    pub(crate) const fn logs(&self) -> u64 {
+        self.logs
     }
 
     /// Hands in the result of the offloaded call.

@@ -140,7 +140,8 @@ impl CallRun {
                 let Prepared { setup, tx, facts, .. } = prepared;
                 let plan = Arc::new(Plan::new(TraceKind::Geth(options))?);
                 let info = TransactionInfo::default();
-                let order = Order { plan, bytes_max: TRACE_BYTES_MAX, info, is_streamed: false };
+                let bytes_max = TRACE_BYTES_MAX;
+                let order = Order { plan, bytes_max, info, is_streamed: false, logs_before: 0 };
                 Kind::Trace(Box::new(TracedTx::new(order, setup, overlay, (tx, &facts))))
             }
             CallKind::AccessList => {

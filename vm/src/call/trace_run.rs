@@ -120,6 +120,8 @@ pub struct TraceRun {
     spec: Arc<ChainSpec>,
     limits: Limits,
     traced: Vec<Traced>,
+    /// How many logs what came before has left.
+    logs: u64,
     bytes_left: usize,
     text_bytes: usize,
     /// What nobody took yet, if they are streamed.
@@ -199,6 +201,7 @@ impl TraceRun {
             spec,
             limits,
             traced: Vec::new(),
+            logs: 0,
             bytes_left: TRACE_BYTES_MAX,
             text_bytes: 0,
             streamed: None,
@@ -248,6 +251,7 @@ impl TraceRun {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Replay(mut replay) => match replay.step(fuel) {
                 Step::Done(Ok(overlay)) => {
+                    self.logs = replay.logs();
                     self.phase = Phase::Between(overlay);
                     Step::More { used: TX_FUEL }
                 }
@@ -265,6 +269,7 @@ impl TraceRun {
             Phase::Trace(mut tracing) => match tracing.step(fuel) {
                 Step::Done(left) => match left.and_then(|left| self.keep(left, &mut tracing)) {
                     Ok(overlay) => {
+                        self.logs += tracing.logs();
                         self.phase = Phase::Between(Box::new(overlay));
                         Step::More { used: TX_FUEL }
                     }
@@ -354,7 +359,8 @@ impl TraceRun {
 
     fn order(&self, info: TransactionInfo) -> Order {
         let (plan, is_streamed) = (Arc::clone(&self.plan), self.streamed.is_some());
-        Order { plan, bytes_max: self.bytes_left, info, is_streamed }
+        let (bytes_max, logs_before) = (self.bytes_left, self.logs);
+        Order { plan, bytes_max, info, is_streamed, logs_before }
     }
 
     /// Keeps a trace; returns the state after its transaction.

@@ -60,6 +60,9 @@ pub(crate) struct TracedTx {
     pieces: Vec<Vec<u8>>,
     items: Items,
     text_bytes: usize,
+    /// Logs of its block before its own, and its own.
+    logs_before: u64,
+    logs: u64,
 }
 
 /// What an execution begins with.
@@ -126,6 +129,8 @@ pub(crate) struct Order {
     pub(crate) info: TransactionInfo,
     /// Whether [`TracedTx::take_text`] is asked while it runs.
     pub(crate) is_streamed: bool,
+    /// How many logs of its block come before its own.
+    pub(crate) logs_before: u64,
 }
 
 impl TracedTx {
@@ -135,12 +140,12 @@ impl TracedTx {
         overlay: Overlay,
         (tx, facts): (TxEnv, &TxFacts),
     ) -> Self {
-        let Order { plan, bytes_max, info, is_streamed } = order;
+        let Order { plan, bytes_max, info, is_streamed, logs_before } = order;
         let (block, found) = (setup.block.clone(), Arc::default());
         let info = TransactionInfo { block_number: Some(block.number.saturating_to()), ..info };
         let mut runs = plan.runs();
         let first = runs.pop_front().expect("there is at least one");
-        let tracer = plan.tracer(&first, &Known { bytes_max, found: &found, info });
+        let tracer = plan.tracer(&first, &Known { bytes_max, found: &found, info, logs_before });
         let again = Box::new(Again { setup: setup.clone(), facts: facts.clone() });
         Self {
             state: State::Running(Suspended::new(setup, overlay, tracer)),
@@ -157,6 +162,8 @@ impl TracedTx {
             again,
             found,
             steps_before: 0,
+            logs_before,
+            logs: 0,
             pieces: Vec::new(),
             items: Items::default(),
             text_bytes: 0,
@@ -171,6 +178,11 @@ impl TracedTx {
     /// The same, if it is not text.
     pub(crate) fn take_items(&mut self) -> Items {
         std::mem::take(&mut self.items)
+    }
+
+    /// How many logs it has left, when it has ended.
+    pub(crate) const fn logs(&self) -> u64 {
+        self.logs
     }
 
     /// Runs for about `fuel` gas.
@@ -265,6 +277,7 @@ impl TracedTx {
         }
         self.steps_before += evm.whereabouts().steps;
         let (fault, authorities) = (evm.fault(), evm.authorities());
+        self.logs = result.logs().len() as u64;
         let ended = ResultAndState { result, state: evm.finalize() };
         let (overlay, mut tracer) = evm.into_parts();
         tracer.end_text(&ended.result, &self.tx);
@@ -327,7 +340,8 @@ impl TracedTx {
             self.found = Arc::new(found);
         }
         let Again { setup, facts } = &*self.again;
-        let known = Known { bytes_max: self.bytes_max, found: &self.found, info: self.info };
+        let (bytes_max, info, logs_before) = (self.bytes_max, self.info, self.logs_before);
+        let known = Known { bytes_max, found: &self.found, info, logs_before };
         let tracer = self.plan.tracer(run, &known);
         let mut evm = Suspended::new(setup.clone(), overlay, tracer);
         evm.set_stepping(self.is_stepping);

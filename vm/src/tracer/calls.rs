@@ -28,6 +28,7 @@ use revm::{
 };
 
 use super::{
+    Known,
     erc7562::{Options, Usage},
     script::REVERTED,
     steps::error_of,
@@ -46,7 +47,7 @@ pub(super) struct Calls {
     began: usize,
     /// Calls under way that are not shown: how many logs came before each.
     hidden: Vec<u64>,
-    /// Logs so far that were not undone.
+    /// Logs of the block so far that were not undone.
     log_count: u64,
     /// Bytes of the logs of open calls.
     kept: usize,
@@ -121,15 +122,15 @@ impl End {
 
 impl Calls {
     /// One whose text begins with `text`.
-    pub(super) fn new(config: CallConfig, found: Arc<Found>, text: Text) -> Self {
+    pub(super) fn new(config: CallConfig, known: &Known<'_>, text: Text) -> Self {
         Self {
             config,
-            found,
+            found: Arc::clone(known.found),
             text,
             open: Vec::new(),
             began: 0,
             hidden: Vec::new(),
-            log_count: 0,
+            log_count: known.logs_before,
             kept: 0,
             root_end: None,
             has_state_gas: false,
@@ -138,10 +139,10 @@ impl Calls {
     }
 
     /// The same as `erc7562Tracer`.
-    pub(super) fn with_usage(options: &Options, found: Arc<Found>, text: Text) -> Self {
+    pub(super) fn with_usage(options: &Options, known: &Known<'_>, text: Text) -> Self {
         let config = CallConfig { with_log: Some(options.with_log), ..CallConfig::default() };
         let usage = Some(Box::new(Usage::new(options)));
-        Self { usage, ..Self::new(config, found, text) }
+        Self { usage, ..Self::new(config, known, text) }
     }
 
     /// Whether a tracer with these options has to know which calls come to nothing.

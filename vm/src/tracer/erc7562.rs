@@ -11,7 +11,6 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use alloy_rpc_types_trace::geth::{GethDebugTracerConfig, erc7562::Erc7562Config};
 use revm::{
     Database,
     bytecode::opcode as op,
@@ -23,13 +22,15 @@ use revm::{
 use serde_json::Value;
 
 use super::{
+    options,
+    preimages::preimage,
     script,
     text::{Part, Text},
 };
 use crate::{limits::TRACE_STEP_BYTES, slice::VmContext};
 
-/// The most bytes beyond its memory that geth takes for zeros.
-const PADDING_BYTES_MAX: usize = 1 << 20;
+/// What a preimage takes beside itself, about.
+const PREIMAGE_BYTES: usize = 96;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -40,22 +41,17 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// # Errors
-    ///
-    /// It does not parse.
-    pub(super) fn new(config: &GethDebugTracerConfig) -> Result<Self, serde_json::Error> {
-        let asked = match &config.0 {
-            Value::Null => Erc7562Config::default(),
-            config => serde_json::from_value(config.clone())?,
-        };
+    /// Of a `tracerConfig` whose members are what they have to be. `stackTopItemsSize` changes
+    /// nothing: one item is always looked at, and no rule of geth's needs more.
+    pub(super) fn new(config: &Value) -> Self {
         let mut ignored = Box::new([false; 256]);
         // A list of nothing counts all.
-        let has_list = config.0.get("ignoredOpcodes").is_some_and(|list| !list.is_null());
-        let listed = if has_list { asked.ignored_opcodes } else { ignored_by_default() };
-        for opcode in listed {
+        let listed = config.get("ignoredOpcodes").and_then(options::opcodes);
+        for opcode in listed.unwrap_or_else(ignored_by_default) {
             ignored[usize::from(opcode)] = true;
         }
-        Ok(Self { with_log: asked.with_log.unwrap_or_default(), ignored })
+        let with_log = config.get("withLog").and_then(Value::as_bool).unwrap_or_default();
+        Self { with_log, ignored }
     }
 }
 
@@ -140,12 +136,9 @@ impl Usage {
         }
         let mut fuel = used.kept - kept_before;
         self.kept += fuel;
-        if opcode == op::KECCAK256
-            && let (Some(offset), Some(len)) = (operand(0), operand(1))
-            && let Some(preimage) = preimage(interpreter, offset, len)
-        {
+        if let Some(preimage) = preimage(interpreter) {
             fuel += preimage.len();
-            let bytes = TRACE_STEP_BYTES + preimage.len();
+            let bytes = PREIMAGE_BYTES + preimage.len();
             if self.hashed.insert(preimage) {
                 self.kept += bytes;
             }
@@ -267,19 +260,4 @@ const fn is_look(opcode: u8) -> bool {
 
 fn address(word: U256) -> Address {
     Address::from_word(word.into())
-}
-
-/// What is to be hashed, from memory and zeros beyond it; nothing if that is far beyond.
-fn preimage(interpreter: &Interpreter, offset: U256, len: U256) -> Option<Bytes> {
-    let (offset, len) = (usize::try_from(offset).ok()?, usize::try_from(len).ok()?);
-    let memory = interpreter.memory.context_memory();
-    let end = offset.checked_add(len)?;
-    if end.saturating_sub(memory.len()) > PADDING_BYTES_MAX {
-        return None;
-    }
-    let mut preimage = vec![0; len];
-    if let Some(there) = memory.get(offset..end.min(memory.len())) {
-        preimage[..there.len()].copy_from_slice(there);
-    }
-    Some(preimage.into())
 }

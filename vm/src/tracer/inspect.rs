@@ -139,6 +139,10 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     }
 
     fn step(&mut self, interpreter: &mut Interpreter, context: &mut VmContext<DB>) {
+        // No code is no instruction, though the interpreter stops at one.
+        if interpreter.bytecode.is_empty() {
+            return;
+        }
         let mut bytes = 0;
         for part in &mut self.parts {
             match part {
@@ -146,7 +150,7 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::VmTrace(trace) => self.cost += trace.step(interpreter) as u64,
                 Part::Geth(one) => one.step(interpreter, context),
                 Part::OpcodeGas(one) => one.step(interpreter, context),
-                Part::Preimages(one) => one.step(interpreter),
+                Part::Preimages(one) => self.cost += one.step(interpreter) as u64,
                 Part::Script(one) => bytes += one.step(interpreter, context),
                 Part::Js(one) => self.cost += one.step(interpreter, context),
                 Part::Calls(calls) => self.cost += calls.step(interpreter, context) as u64,
@@ -161,6 +165,9 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
     }
 
     fn step_end(&mut self, interpreter: &mut Interpreter, context: &mut VmContext<DB>) {
+        if interpreter.bytecode.is_empty() {
+            return;
+        }
         let mut bytes = 0;
         for part in &mut self.parts {
             match part {

@@ -8,8 +8,7 @@
 //! returns nothing. `limit` counts bytes: an instruction that begins beyond it has no line.
 //!
 //! Deviations: of an instruction that could not be paid for the cost is what was taken, not what
-//! was wanted, and where geth says why it is `out of gas` (`out of gas: write protection`), the
-//! reason stands alone.
+//! was wanted, and sizes and limits of code are not in the error.
 
 use std::sync::Arc;
 

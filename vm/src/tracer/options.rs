@@ -12,7 +12,8 @@ enum Kind {
     Whole,
     Quantity,
     Object,
-    List,
+    /// Quantities of a byte.
+    Opcodes,
 }
 
 /// Members of the options, and what they have to be.
@@ -33,7 +34,10 @@ const OPTIONS: [(&str, Kind); 14] = [
     ("txIndex", Kind::Quantity),
 ];
 
-/// Members of `tracerConfig`, of whichever of geth's tracers.
+/// The member that holds the options of a tracer.
+pub(super) const CONFIG_NAME: &str = "tracerConfig";
+
+/// Members of it, of whichever of geth's tracers.
 const CONFIG: [(&str, Kind); 10] = [
     ("onlyTopCall", Kind::Flag),
     ("withLog", Kind::Flag),
@@ -44,7 +48,7 @@ const CONFIG: [(&str, Kind); 10] = [
     ("convertParityErrors", Kind::Flag),
     ("includePrecompiles", Kind::Flag),
     ("stackTopItemsSize", Kind::Whole),
-    ("ignoredOpcodes", Kind::List),
+    ("ignoredOpcodes", Kind::Opcodes),
 ];
 
 impl Kind {
@@ -55,7 +59,7 @@ impl Kind {
             Self::Whole => "a whole number, 0 or more",
             Self::Quantity => "a quantity (hex with 0x)",
             Self::Object => "an object",
-            Self::List => "a list",
+            Self::Opcodes => "a list of opcodes (hex with 0x, 0x0 to 0xff)",
         }
     }
 
@@ -68,7 +72,7 @@ impl Kind {
                 value.is_u64() || value.as_str().is_some_and(|text| text.starts_with("0x"))
             }
             Self::Object => value.is_object(),
-            Self::List => value.is_array(),
+            Self::Opcodes => opcodes(value).is_some(),
         }
     }
 }
@@ -82,7 +86,7 @@ pub fn wrong_option(options: &Value) -> Option<String> {
 
 /// The same of the options of one of geth's tracers.
 pub(super) fn wrong_config(config: &Value) -> Option<String> {
-    wrong(config, "tracerConfig", &CONFIG)
+    wrong(config, CONFIG_NAME, &CONFIG)
 }
 
 fn wrong(value: &Value, name: &str, members: &[(&str, Kind)]) -> Option<String> {
@@ -96,6 +100,17 @@ fn wrong(value: &Value, name: &str, members: &[(&str, Kind)]) -> Option<String> 
         let dot = if name.is_empty() { "" } else { "." };
         Some(said(&format!("{name}{dot}{member}"), *kind, value))
     })
+}
+
+/// A list of opcodes.
+pub(super) fn opcodes(list: &Value) -> Option<Vec<u8>> {
+    let opcode = |value: &Value| {
+        let digits = value.as_str()?.strip_prefix("0x")?;
+        // A sign would be taken for a digit.
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)
+    };
+    list.as_array()?.iter().map(opcode).collect()
 }
 
 /// A value as an error shows it.

@@ -94,6 +94,8 @@ pub(crate) struct Known<'a> {
     pub(crate) found: &'a Arc<Found>,
     /// The place of the transaction in the chain, as far as it has one.
     pub(crate) info: TransactionInfo,
+    /// How many logs of the block come before its own.
+    pub(crate) logs_before: u64,
 }
 
 /// One run of a transaction.
@@ -137,6 +139,10 @@ impl Recipe {
         if is_struct_log(&options) {
             return Ok(Self::Steps(options.config));
         }
+        // The library would read a list by position.
+        if options.tracer_config.0.is_array() {
+            return Err(wrong_config(&options.tracer_config, &"a list"));
+        }
         match &options.tracer {
             Some(GethDebugTracerType::JsTracer(name)) if name == PREIMAGE_TRACER => {
                 return Ok(Self::Preimages);
@@ -157,9 +163,11 @@ impl Recipe {
                 return read.map(Self::Calls).map_err(|error| wrong_config(&config, &error));
             }
             Some(GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::Erc7562Tracer)) => {
-                let config = options.tracer_config;
-                let read = erc7562::Options::new(&config);
-                return read.map(Self::Erc7562).map_err(|error| wrong_config(&config, &error));
+                let config = options.tracer_config.0;
+                if let Some(wrong) = options::wrong_config(&config).filter(|_| !config.is_null()) {
+                    return Err(config_error(wrong));
+                }
+                return Ok(Self::Erc7562(erc7562::Options::new(&config)));
             }
             Some(GethDebugTracerType::BuiltInTracer(
                 GethDebugBuiltInTracerType::FlatCallTracer,
@@ -206,12 +214,9 @@ impl Recipe {
         match self {
             Self::Steps(options) => Part::Steps(Box::new(StepLog::new(*options, text))),
             Self::Lines(options) => Part::Steps(Box::new(StepLog::lines(*options))),
-            Self::Calls(config) => {
-                Part::Calls(Box::new(Calls::new(*config, Arc::clone(known.found), text)))
-            }
+            Self::Calls(config) => Part::Calls(Box::new(Calls::new(*config, known, text))),
             Self::Erc7562(options) => {
-                let found = Arc::clone(known.found);
-                Part::Calls(Box::new(Calls::with_usage(options, found, text)))
+                Part::Calls(Box::new(Calls::with_usage(options, known, text)))
             }
             Self::VmTrace => Part::VmTrace(Box::new(VmTrace::new(text))),
             Self::Geth(options) => {
@@ -294,13 +299,14 @@ impl Plan {
                 ..GethDebugTracingOptions::default()
             };
             if is_mux(&one) {
-                return Err(config_error("muxTracer within muxTracer".to_owned()));
+                return Err(config_error("muxTracer within muxTracer is not supported".to_owned()));
             }
             let name = tracer.as_str();
             if name.is_empty() {
                 return Err(config_error("muxTracer needs the names of tracers".to_owned()));
             }
-            tracers.push((name.to_owned(), Recipe::geth(one)?));
+            let recipe = Recipe::geth(one).map_err(|error| within_mux(name, error))?;
+            tracers.push((name.to_owned(), recipe));
         }
         // Each has a heap of its own.
         if tracers.iter().filter(|(_, recipe)| matches!(recipe, Recipe::Js(_))).count() > 1 {
@@ -418,6 +424,21 @@ fn is_mux(options: &GethDebugTracingOptions) -> bool {
 
 pub(super) fn config_error(text: String) -> CallError {
     CallError::Invalid(InvalidCall::TracerConfig(text))
+}
+
+/// Says of an error that it is about one of several tracers.
+fn within_mux(name: &str, error: CallError) -> CallError {
+    match error {
+        CallError::Invalid(InvalidCall::TracerConfig(text)) => {
+            let name: String = name.chars().take(TRACER_NAME_CHARS_MAX).collect();
+            let about = text.strip_prefix(options::CONFIG_NAME);
+            config_error(match about {
+                Some(rest) => format!("{}.{name}{rest}", options::CONFIG_NAME),
+                None => format!("{name}: {text}"),
+            })
+        }
+        other => other,
+    }
 }
 
 /// Why the options of a tracer are refused: in our words if it is the type of one.

@@ -341,8 +341,17 @@ pub(super) fn outcome(
 pub(super) fn error_of(ended: InstructionResult, opcode: u8, stack_len: usize) -> Option<String> {
     match SuccessOrHalt::<HaltReason>::from(ended) {
         SuccessOrHalt::Halt(reason) => {
+            // What geth finds out with the price of an instruction it calls out of gas.
+            let is_priced = match reason {
+                HaltReason::StateChangeDuringStaticCall
+                | HaltReason::CallNotAllowedInsideStatic => {
+                    !matches!(opcode, opcode::LOG0..=opcode::LOG4 | opcode::TSTORE)
+                }
+                HaltReason::CreateInitCodeSizeLimit => true,
+                _ => false,
+            };
             let halt = Halt { reason, fault: Some(Fault { opcode, stack_len }) };
-            Some(halt.to_string())
+            Some(if is_priced { format!("out of gas: {halt}") } else { halt.to_string() })
         }
         _ => None,
     }

@@ -25,8 +25,8 @@ pub(super) enum Part {
     Slots { slots: OrdMap<B256, B256>, after: Option<B256> },
     /// Objects with commas between them.
     Logs { logs: vec::IntoIter<Logged>, is_first: bool },
-    /// Strings of digits, each behind what may be its name, with commas between them.
-    Bytes { items: Box<dyn Iterator<Item = (String, Bytes)> + Send>, is_first: bool },
+    /// Strings of digits with commas between them.
+    Bytes { items: Box<dyn Iterator<Item = Bytes> + Send>, is_first: bool },
     /// What is short, with commas between.
     Each { items: Box<dyn Iterator<Item = String> + Send>, is_first: bool },
 }
@@ -62,16 +62,7 @@ impl Part {
 
     /// Elements of a list.
     pub(super) fn bytes(items: impl IntoIterator<Item = Bytes, IntoIter: Send + 'static>) -> Self {
-        let items = items.into_iter().map(|bytes| (String::new(), bytes));
-        Self::Bytes { items: Box::new(items), is_first: true }
-    }
-
-    /// Members of an object.
-    pub(super) fn named_bytes(
-        items: impl IntoIterator<Item = (B256, Bytes), IntoIter: Send + 'static>,
-    ) -> Self {
-        let items = items.into_iter().map(|(name, bytes)| (format!(r#""{name}":"#), bytes));
-        Self::Bytes { items: Box::new(items), is_first: true }
+        Self::Bytes { items: Box::new(items.into_iter()), is_first: true }
     }
 
     pub(super) fn each(items: impl Iterator<Item = String> + Send + 'static) -> Self {
@@ -152,9 +143,8 @@ impl Text {
                 }
             }
             Part::Bytes { mut items, is_first } => {
-                let (name, bytes) = items.next()?;
-                let comma = if is_first { "" } else { "," };
-                self.written.extend_from_slice(format!(r#"{comma}{name}"0x"#).as_bytes());
+                let bytes = items.next()?;
+                self.written.extend_from_slice(if is_first { b"\"0x" } else { b",\"0x" });
                 self.parts.push_front(Part::Bytes { items, is_first: false });
                 self.parts.push_front(Part::Text(b"\"".to_vec()));
                 self.parts.push_front(Part::Hex(bytes));
@@ -242,11 +232,7 @@ mod tests {
             text.push_text(r#"],"chunks":["#);
             let chunks: Vec<_> = memory.chunks(50).map(Bytes::copy_from_slice).collect();
             text.push(Part::bytes(chunks.clone()));
-            text.push_text(r#"],"named":{"#);
-            let named = (0..).map(B256::with_last_byte).zip(chunks.clone());
-            let named: BTreeMap<_, _> = named.collect();
-            text.push(Part::named_bytes(named.clone()));
-            text.push_text("}}");
+            text.push_text("]}");
             let mut whole = Vec::new();
             for bytes_max in pieces.into_iter().chain(std::iter::repeat(1_000)) {
                 if text.is_written() {
@@ -262,7 +248,7 @@ mod tests {
             let data = Bytes::from(memory);
             let expected = json!({
                 "memory": words, "storage": storage, "data": data, "numbers": data.to_vec(),
-                "chunks": chunks, "named": named,
+                "chunks": chunks,
             });
             prop_assert_eq!(found, expected);
         }

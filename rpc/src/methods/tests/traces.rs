@@ -493,9 +493,30 @@ fn wrong_options_are_named() {
             json!({ "tracer": "muxTracer", "tracerConfig": [] }),
             "tracerConfig: expected an object, found a list",
         ),
+        (
+            json!({ "tracer": "callTracer", "tracerConfig": [true] }),
+            "tracerConfig: expected an object, found a list",
+        ),
+        (
+            json!({ "tracer": "erc7562Tracer", "tracerConfig": { "ignoredOpcodes": ["54"] } }),
+            "tracerConfig.ignoredOpcodes: expected a list of opcodes (hex with 0x, 0x0 to 0xff), \
+             found a list",
+        ),
+        (
+            json!({ "tracer": "muxTracer",
+                "tracerConfig": { "erc7562Tracer": { "withLog": 1 }, "callTracer": null } }),
+            "tracerConfig.erc7562Tracer.withLog: expected true or false, found the number 1",
+        ),
     ] {
         let (_, said) = world.err("debug_traceTransaction", &json!([hash, options]).to_string());
         assert!(said.contains(expected), "{options}: {said}");
+    }
+    for (call, expected) in [
+        (r#"{ "to": "0x12" }"#, "invalid argument 0: to: invalid string length"),
+        ("5", "invalid argument 0: invalid type: integer `5`, expected an object"),
+    ] {
+        let (_, said) = world.err("debug_traceCall", &format!(r#"[{call}, "latest"]"#));
+        assert_eq!(said, expected);
     }
     let (_, said) = world.err("debug_traceCall", r#"[{}, "latest", { "txIndex": "one" }]"#);
     assert!(said.ends_with("txIndex: expected a quantity (hex with 0x), found the text \"one\""));

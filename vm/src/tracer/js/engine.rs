@@ -219,6 +219,8 @@ fn thrown(caught: CaughtError<'_>) -> String {
             let message = exception.message().unwrap_or_default();
             format!("{}: {message}", name.as_deref().unwrap_or("Error"))
         }
+        // What the engine throws when there is no memory for an error.
+        CaughtError::Value(value) if value.is_null() => "null, or out of memory".to_owned(),
         CaughtError::Value(value) => match value.get::<Coerced<String>>() {
             Ok(Coerced(text)) => text,
             Err(_) => format!("something was thrown: {}", value.type_name()),
