@@ -156,6 +156,7 @@ impl SealedBlock {
         if let Some(withdrawals) = &self.withdrawals {
             withdrawals.encode(&mut out);
         }
+        assert_eq!(out.len(), list_length(payload_length), "lengths are those of the encodings");
         out
     }
 

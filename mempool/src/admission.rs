@@ -30,6 +30,8 @@ pub struct Admission {
     spec: Arc<ChainSpec>,
     durable: Published<Durable>,
     gas_limit: Published<u64>,
+    /// The next block, by the versions of the two that it follows from.
+    next: Option<((u64, u64), NextBlock)>,
     pool: Address<PoolMessage>,
     /// What is left of a gossip message, last first.
     gossip: Vec<Bytes>,
@@ -54,6 +56,7 @@ impl Admission {
             spec,
             durable,
             gas_limit,
+            next: None,
             pool,
             gossip: Vec::new(),
             unproven: VecDeque::new(),
@@ -77,9 +80,22 @@ impl Admission {
         }
     }
 
-    fn next_block(&self) -> NextBlock {
-        let gas_limit = self.gas_limit.look(|limit| *limit);
-        self.durable.look(|durable| NextBlock::after(&self.spec, &durable.header, gas_limit))
+    fn next_block(&mut self) -> NextBlock {
+        let versions = (self.durable.version(), self.gas_limit.version());
+        match self.next {
+            // The chain's identifier may be set at any time.
+            Some((of, next)) if of == versions => {
+                NextBlock { chain_id: self.spec.chain_id_now(), ..next }
+            }
+            _ => {
+                let gas_limit = self.gas_limit.look(|limit| *limit);
+                let after =
+                    |durable: &Durable| NextBlock::after(&self.spec, &durable.header, gas_limit);
+                let next = self.durable.look(after);
+                self.next = Some((versions, next));
+                next
+            }
+        }
     }
 
     fn offer(
@@ -88,7 +104,8 @@ impl Admission {
         reply: Option<AdmitReply>,
         ctx: &mut Ctx<'_, AdmissionMessage>,
     ) {
-        if let Err(error) = check_stateless(&tx, &self.next_block(), &self.config) {
+        let next = self.next_block();
+        if let Err(error) = check_stateless(&tx, &next, &self.config) {
             return answer(reply, error);
         }
         if tx.sidecar().is_none() {
@@ -192,8 +209,13 @@ impl Admissions {
 
     /// Sends; never waits. What finds no room is answered so; gossip is dropped then.
     pub fn send(&self, message: AdmissionMessage) {
-        let shortest = self.0.iter().min_by_key(|address| address.queued());
-        let shortest = shortest.expect("there is one, by the check in `new`");
+        let shortest = match &*self.0 {
+            [only] => only,
+            all => all
+                .iter()
+                .min_by_key(|address| address.queued())
+                .expect("there are some, by the check in `new`"),
+        };
         let Err(error) = shortest.send(message) else { return };
         let reason = refusal(&error);
         match error.into_inner() {

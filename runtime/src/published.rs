@@ -4,7 +4,10 @@ use std::{
     fmt,
     future::poll_fn,
     mem,
-    sync::{Arc, PoisonError},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Poll, Waker},
 };
 
@@ -19,6 +22,8 @@ struct Version<T> {
 
 struct Board<T> {
     current: ArcSwap<Version<T>>,
+    /// The number of `current`, a moment later.
+    number: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
 }
 
@@ -37,7 +42,8 @@ pub struct Published<T>(Arc<Board<T>>);
 /// A published value, beginning with `initial` as version 0.
 pub fn published<T: Send + Sync>(initial: T) -> (Publisher<T>, Published<T>) {
     let current = ArcSwap::from_pointee(Version { number: 0, value: Arc::new(initial) });
-    let board = Arc::new(Board { current, waiting: Mutex::new(Vec::new()) });
+    let board =
+        Arc::new(Board { current, number: AtomicU64::new(0), waiting: Mutex::new(Vec::new()) });
     (Publisher(Arc::clone(&board)), Published(board))
 }
 
@@ -46,6 +52,7 @@ impl<T> Publisher<T> {
     pub fn set(&mut self, value: impl Into<Arc<T>>) {
         let number = self.0.current.load().number + 1;
         self.0.current.store(Arc::new(Version { number, value: value.into() }));
+        self.0.number.store(number, Ordering::Release);
         let waiting = mem::take(&mut *self.0.waiting());
         for waker in waiting {
             waker.wake();
@@ -72,15 +79,17 @@ impl<T> Published<T> {
         Arc::clone(&self.0.current.load().value)
     }
 
-    /// Looks at the value as it is now, without holding it: cheaper than [`get`](Self::get).
+    /// Looks at the value as it is now, which is held for as long as that takes: spares the count
+    /// that [`get`](Self::get) takes.
     pub fn look<R>(&self, at: impl FnOnce(&T) -> R) -> R {
         at(&self.0.current.load().value)
     }
 
-    /// The version of the value as it is now; it grows by one with each `set`.
+    /// The version of the value as it is now, or was a moment ago; it grows by one with each `set`.
+    /// What is read afterwards is that version or a later one. Costs one load.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.0.current.load().number
+        self.0.number.load(Ordering::Acquire)
     }
 
     /// A value together with its version.
@@ -93,8 +102,8 @@ impl<T> Published<T> {
     /// Waits until the version is later than `version`, and returns it. Versions may be skipped.
     pub async fn changed_since(&self, version: u64) -> u64 {
         poll_fn(|cx| {
-            // Under the lock: a writer takes the wakers after it has stored, so it either finds
-            // this one or has stored before the version is read here.
+            // Under the lock: a writer takes the wakers after it has stored the number, so it
+            // either finds this one or has stored that before it is read here.
             let mut waiting = self.0.waiting();
             let current = self.version();
             if current > version {

@@ -202,8 +202,11 @@ fn preimages_are_shown_by_hash() {
     let hash = |code: Code, len| code.push(len).push(0).op(op::KECCAK256).op(op::POP);
     let code = Code::default().push(5).push(0).op(op::MSTORE);
     let code = [32, 0, 20_000, 32].into_iter().fold(code, hash);
-    // Nothing, far away; and what cannot be paid for, in a call that has little gas.
+    // Nothing, far away, and where geth looks at the low 64 bits only; and what cannot be paid for,
+    // in a call that has little gas.
     let mut code = code.push(0).push(1 << 40).op(op::KECCAK256).op(op::POP);
+    code.0.push(op::PUSH0);
+    code.0.extend([op::PUSH9, 1, 0, 0, 0, 0, 0, 0, 0, 0, op::KECCAK256, op::POP]);
     code.0.extend(calling(40).0);
     let code = code.push(1 << 40).push(0).op(op::KECCAK256);
     let unpaid = Code::default().push(100).push(0).op(op::KECCAK256);

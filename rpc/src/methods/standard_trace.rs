@@ -135,7 +135,8 @@ fn name(block: &SealedBlock, nth: usize) -> String {
     format!("block_0x{}-{nth}-0x{}-", start(&block.hash), start(block.txs[nth].hash()))
 }
 
-/// The files of one request; what is not kept of them is removed on the blocking pool.
+/// The files of one request; what is not kept of them is removed on the blocking pool, or, if that
+/// takes nothing more, where they are dropped.
 struct Files {
     system: System,
     written: Vec<TraceFile>,

@@ -176,7 +176,7 @@ where
         }
         let Source::Build { attributes, .. } = &self.source else { return None };
         let other = BLOCK_FRAME_BYTES + attributes.withdrawals.len() * WITHDRAWAL_BYTES;
-        let size = other + self.body.txs_bytes + tx_bytes(tx);
+        let size = other + self.body.txs_bytes + tx.rlp_length();
         // Like a block without gas for it: the next one may have room.
         (size > BLOCK_SIZE_BYTES_MAX).then_some(InvalidTransaction::CallerGasLimitMoreThanBlock)
     }
@@ -215,7 +215,7 @@ where
         self.called(&result, fault)?;
         let body = &mut self.body;
         body.gas_used += result.tx_gas_used();
-        body.txs_bytes += tx_bytes(&tx);
+        body.txs_bytes += tx.rlp_length();
         body.blob_gas_used += tx.tx().blob_gas_used().unwrap_or(0);
         let receipt = Receipt {
             tx_type: tx.tx_type(),
@@ -235,11 +235,6 @@ where
             None => Phase::Txs(None),
         })
     }
-}
-
-/// Bytes of `tx` in the RLP of its block; the string around a typed one takes up to nine.
-const fn tx_bytes(tx: &RecoveredTx) -> usize {
-    tx.size_bytes() + 9
 }
 
 /// Whether no later block can use a candidate with this fault either.

@@ -120,8 +120,10 @@ pub struct TraceRun {
     spec: Arc<ChainSpec>,
     limits: Limits,
     traced: Vec<Traced>,
-    /// How many logs what came before has left.
+    /// How many logs of the block came before.
     logs: u64,
+    /// Whether the trace under way is of a transaction of the block.
+    is_mined: bool,
     bytes_left: usize,
     text_bytes: usize,
     /// What nobody took yet, if they are streamed.
@@ -202,6 +204,7 @@ impl TraceRun {
             limits,
             traced: Vec::new(),
             logs: 0,
+            is_mined: false,
             bytes_left: TRACE_BYTES_MAX,
             text_bytes: 0,
             streamed: None,
@@ -269,7 +272,8 @@ impl TraceRun {
             Phase::Trace(mut tracing) => match tracing.step(fuel) {
                 Step::Done(left) => match left.and_then(|left| self.keep(left, &mut tracing)) {
                     Ok(overlay) => {
-                        self.logs += tracing.logs();
+                        // Calls are no part of a block: each begins where that ends.
+                        self.logs += if self.is_mined { tracing.logs() } else { 0 };
                         self.phase = Phase::Between(Box::new(overlay));
                         Step::More { used: TX_FUEL }
                     }
@@ -313,6 +317,7 @@ impl TraceRun {
             };
             streamed.begin(hash);
         }
+        self.is_mined = matches!(item, TraceItem::Mined);
         match item {
             TraceItem::Mined => {
                 let block = self.place.block.as_ref().expect("it is the block's own transaction");

@@ -2,7 +2,8 @@
 //! uses (`erc7562.rs`), its `erc7562Tracer`. Pure.
 //!
 //! What is known of a call at its begin is written there, the rest at its end. So nothing stays but
-//! the calls under way, what they have logged, and the text of one instruction; in return members
+//! the calls under way, what they have logged and used, what was hashed, and the text of one
+//! instruction; in return members
 //! come in another order than geth's: what a call came to stands after the calls that it made.
 //! Source: geth `eth/tracers/native/call.go`. Deviation: gas that runs out for the code of a new
 //! contract is `out of gas`, as revm says it.
@@ -30,7 +31,7 @@ use revm::{
 use super::{
     Known,
     erc7562::{Options, Usage},
-    script::REVERTED,
+    script::{REVERTED, is_priced},
     steps::error_of,
     survey::Found,
     text::{Logged, Part, Text},
@@ -108,6 +109,20 @@ impl End {
         let is_exact = result.result.is_ok_or_revert();
         let gas_used = if is_exact { result.gas.total_gas_spent() } else { result.gas.limit() };
         Self { status: result.result, output: result.output.clone(), gas_used, fault }
+    }
+
+    /// Whether geth calls its failure out of gas.
+    fn is_out_of_gas(&self) -> bool {
+        use InstructionResult as R;
+        let is_gas = matches!(
+            self.status,
+            R::OutOfGas
+                | R::MemoryOOG
+                | R::MemoryLimitOOG
+                | R::PrecompileOOG
+                | R::ReentrancySentryOOG
+        );
+        is_gas || self.fault.is_some_and(|at| is_priced(self.status, at.opcode))
     }
 
     /// geth's words for its failure, if it failed.
@@ -365,8 +380,7 @@ impl Calls {
         }
         self.text.push_text(&tail);
         if let Some(usage) = &mut self.usage {
-            let is_out_of_gas = error.as_ref().is_some_and(|error| error.starts_with("out of gas"));
-            usage.ends(is_out_of_gas, &mut self.text);
+            usage.ends(end.is_out_of_gas(), &mut self.text);
         }
         let is_revert = end.status == InstructionResult::Revert;
         if let Some(error) = error {

@@ -27,8 +27,14 @@ use super::{
     script,
     text::{Part, Text},
 };
-use crate::{limits::TRACE_STEP_BYTES, slice::VmContext};
+use crate::{
+    limits::{ACCOUNT_FUEL, TRACE_STEP_BYTES},
+    slice::VmContext,
+};
 
+/// Of an account or a slot.
+#[allow(clippy::cast_possible_truncation, reason = "it is small")]
+const READ_FUEL: usize = ACCOUNT_FUEL as usize;
 /// What a preimage takes beside itself, about.
 const PREIMAGE_BYTES: usize = 96;
 
@@ -117,7 +123,7 @@ impl Usage {
         let Some(used) = self.open.last_mut() else { return 0 };
         let opcode = interpreter.bytecode.opcode();
         let operand = |nth| interpreter.stack.peek(nth).ok();
-        let kept_before = used.kept;
+        let (kept_before, mut fuel) = (used.kept, 0);
         if !matches!(opcode, op::RETURN | op::REVERT) {
             used.comes_after(self.last, opcode);
         }
@@ -129,13 +135,12 @@ impl Usage {
         if (is_look(opcode) || is_call(opcode))
             && let Some(at) = subject.map(address)
         {
-            used.sees_code(context, at, opcode);
+            fuel += used.sees_code(context, at, opcode);
         }
         if let Some(slot) = operand(0) {
-            used.accesses(context, (interpreter.input.target_address(), slot), opcode);
+            fuel += used.accesses(context, (interpreter.input.target_address(), slot), opcode);
         }
-        let mut fuel = used.kept - kept_before;
-        self.kept += fuel;
+        self.kept += used.kept - kept_before;
         if let Some(preimage) = preimage(interpreter) {
             fuel += preimage.len();
             let bytes = PREIMAGE_BYTES + preimage.len();
@@ -177,14 +182,21 @@ impl Used {
         }
     }
 
-    fn sees_code<DB: Database>(&mut self, context: &mut VmContext<DB>, at: Address, opcode: u8) {
+    /// Returns the fuel that it took: if the instruction fails nobody has paid for the account.
+    fn sees_code<DB: Database>(
+        &mut self,
+        context: &mut VmContext<DB>,
+        at: Address,
+        opcode: u8,
+    ) -> usize {
         if self.sizes.contains_key(&at) {
-            return;
+            return 0;
         }
         // What cannot be read here cannot be read by the instruction either.
-        let Ok(len) = script::code_len(context, at) else { return };
+        let Ok(len) = script::code_len(context, at) else { return 0 };
         self.sizes.insert(at, (len, opcode));
         self.kept += TRACE_STEP_BYTES;
+        READ_FUEL + len
     }
 
     fn accesses<DB: Database>(
@@ -192,7 +204,7 @@ impl Used {
         context: &mut VmContext<DB>,
         (at, slot): (Address, U256),
         opcode: u8,
-    ) {
+    ) -> usize {
         let counts = match opcode {
             op::SLOAD => {
                 if !self.reads.contains_key(&slot)
@@ -201,17 +213,20 @@ impl Used {
                 {
                     self.reads.insert(slot, value);
                     self.kept += TRACE_STEP_BYTES;
+                    return READ_FUEL;
                 }
-                return;
+                return 0;
             }
             op::SSTORE => &mut self.writes,
             op::TLOAD => &mut self.transient_reads,
             op::TSTORE => &mut self.transient_writes,
-            _ => return,
+            _ => return 0,
         };
         let count = counts.entry(slot).or_default();
         *count += 1;
-        self.kept += if *count == 1 { TRACE_STEP_BYTES } else { 0 };
+        let bytes = if *count == 1 { TRACE_STEP_BYTES } else { 0 };
+        self.kept += bytes;
+        bytes
     }
 
     fn write(self, is_out_of_gas: bool, text: &mut Text) {

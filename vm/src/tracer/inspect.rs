@@ -179,7 +179,11 @@ impl<DB: Database> Inspector<VmContext<DB>> for Tracer {
                 Part::VmTrace(trace) => self.cost += trace.step_end(interpreter) as u64,
                 Part::Geth(one) => one.step_end(interpreter, context),
                 Part::OpcodeGas(one) => one.step_end(interpreter, context),
-                Part::Preimages(one) => bytes += one.step_end(interpreter),
+                Part::Preimages(one) => {
+                    let (kept, fuel) = one.step_end(interpreter);
+                    bytes += kept;
+                    self.cost += fuel as u64;
+                }
                 Part::Script(one) => one.step_end(interpreter),
                 Part::Js(one) => self.cost += one.step_end(interpreter, context),
                 Part::Calls(_)

@@ -3,11 +3,11 @@
 //! Pure. geth's struct logger, its `callTracer` and its `erc7562Tracer` are ours (`steps.rs`,
 //! `calls.rs`, `erc7562.rs`), and Parity's `vmTrace` (`vm_trace.rs`) and list of calls, which geth
 //! has as `flatCallTracer` (`flat.rs`): what they say is written and taken while the transaction
-//! runs. What it touched (geth's
-//! `prestateTracer`, Parity's `stateDiff`) is written when it has ended (`touched.rs`). Ours are
-//! also geth's tracer of preimages and those it has as scripts (`script.rs`), and what runs users'
-//! scripts (`js`); the others are revm-inspectors', each behind a count of the bytes that it
-//! records. A trace that would go beyond its bound is refused, not cut.
+//! runs. What it touched (geth's `prestateTracer`, Parity's `stateDiff`) is written when it has
+//! ended (`touched.rs`). Ours are also geth's tracer of preimages (`preimages.rs`) and those it has
+//! as scripts (`script.rs`), and what runs users' scripts (`js`); the others are revm-inspectors',
+//! each behind a count of the bytes that it records. A trace that would go beyond its bound is
+//! refused, not cut.
 
 mod call_legacy;
 mod calls;

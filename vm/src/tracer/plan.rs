@@ -139,10 +139,6 @@ impl Recipe {
         if is_struct_log(&options) {
             return Ok(Self::Steps(options.config));
         }
-        // The library would read a list by position.
-        if options.tracer_config.0.is_array() {
-            return Err(wrong_config(&options.tracer_config, &"a list"));
-        }
         match &options.tracer {
             Some(GethDebugTracerType::JsTracer(name)) if name == PREIMAGE_TRACER => {
                 return Ok(Self::Preimages);
@@ -159,6 +155,7 @@ impl Recipe {
             }
             Some(GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::CallTracer)) => {
                 let config = options.tracer_config;
+                check_object(&config)?;
                 let read = config.clone().into_call_config();
                 return read.map(Self::Calls).map_err(|error| wrong_config(&config, &error));
             }
@@ -173,6 +170,7 @@ impl Recipe {
                 GethDebugBuiltInTracerType::FlatCallTracer,
             )) => {
                 let config = options.tracer_config;
+                check_object(&config)?;
                 let read = config.clone().into_flat_call_config();
                 let config = read.map_err(|error| wrong_config(&config, &error))?;
                 return Ok(Self::Flat(Shape::Geth {
@@ -183,6 +181,7 @@ impl Recipe {
             Some(GethDebugTracerType::BuiltInTracer(
                 GethDebugBuiltInTracerType::PreStateTracer,
             )) => {
+                check_object(&options.tracer_config)?;
                 let read = options.tracer_config.clone().into_pre_state_config();
                 let config = read.map_err(|error| wrong_config(&options.tracer_config, &error))?;
                 let shows_empty = match options.tracer_config.0.get("includeEmpty") {
@@ -424,6 +423,11 @@ fn is_mux(options: &GethDebugTracingOptions) -> bool {
 
 pub(super) fn config_error(text: String) -> CallError {
     CallError::Invalid(InvalidCall::TracerConfig(text))
+}
+
+/// Refuses a list, which the library would read by position.
+fn check_object(config: &GethDebugTracerConfig) -> Result<(), CallError> {
+    if config.0.is_array() { Err(wrong_config(config, &"a list")) } else { Ok(()) }
 }
 
 /// Says of an error that it is about one of several tracers.

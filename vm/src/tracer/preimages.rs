@@ -3,7 +3,8 @@
 //!
 //! Source: geth `eth/tracers/native/keccak256_preimage.go`. Of each hash there is one preimage; the
 //! hash itself is kept, so that it is written once. It is left on the stack by the instruction, and
-//! made here only if that fails, which geth shows too.
+//! made here only if that fails, which geth shows too. Deviation: what fails and is longer than
+//! [`UNPAID_BYTES_MAX`] is not shown, since nobody has paid for its hash.
 
 use std::collections::BTreeSet;
 
@@ -17,9 +18,14 @@ use revm::{
 };
 
 use super::text::{Part, Text};
+use crate::limits::{KECCAK_CHUNK_BYTES, KECCAK_FUEL_PER_BYTE};
 
 /// The most bytes beyond memory that geth takes for zeros.
 const PADDING_BYTES_MAX: usize = 1 << 20;
+/// The most bytes that are hashed here.
+const UNPAID_BYTES_MAX: usize = KECCAK_CHUNK_BYTES;
+#[allow(clippy::cast_possible_truncation, reason = "it is small")]
+const UNPAID_FUEL_PER_BYTE: usize = KECCAK_FUEL_PER_BYTE as usize;
 /// What a hash takes in the set, about.
 const HASH_BYTES: usize = 64;
 
@@ -48,21 +54,22 @@ impl Preimages {
         self.hashing.as_ref().map_or(0, |preimage| preimage.len())
     }
 
-    /// After an instruction; returns the bytes that stay recorded.
-    pub(super) fn step_end(&mut self, interpreter: &Interpreter) -> usize {
-        let Some(preimage) = self.hashing.take() else { return 0 };
-        let hash = match interpreter.stack.peek(0) {
-            Ok(hash) if interpreter.bytecode.is_not_end() => hash.into(),
-            _ => keccak256(&preimage),
+    /// After an instruction; returns the bytes that stay recorded, and the fuel that others took.
+    pub(super) fn step_end(&mut self, interpreter: &Interpreter) -> (usize, usize) {
+        let Some(preimage) = self.hashing.take() else { return (0, 0) };
+        let (hash, fuel) = match interpreter.stack.peek(0) {
+            Ok(hash) if interpreter.bytecode.is_not_end() => (hash.into(), 0),
+            _ if preimage.len() > UNPAID_BYTES_MAX => return (0, 0),
+            _ => (keccak256(&preimage), preimage.len() * UNPAID_FUEL_PER_BYTE),
         };
         let comma = if self.written.is_empty() { "" } else { "," };
         if !self.written.insert(hash) {
-            return 0;
+            return (0, fuel);
         }
         self.text.push_text(&format!(r#"{comma}"{hash}":"0x"#));
         self.text.push(Part::Hex(preimage));
         self.text.push_text("\"");
-        HASH_BYTES
+        (HASH_BYTES, fuel)
     }
 
     /// The transaction has ended.
@@ -77,8 +84,9 @@ pub(super) fn preimage(interpreter: &Interpreter) -> Option<Bytes> {
     if interpreter.bytecode.opcode() != opcode::KECCAK256 {
         return None;
     }
-    let operand = |nth| usize::try_from(interpreter.stack.peek(nth).ok()?).ok();
-    let (offset, len) = (operand(0)?, operand(1)?);
+    // geth takes the low 64 bits, and nothing negative.
+    let operand = |nth| i64::try_from(interpreter.stack.peek(nth).ok()?.as_limbs()[0]).ok();
+    let (offset, len) = (usize::try_from(operand(0)?).ok()?, usize::try_from(operand(1)?).ok()?);
     let memory = interpreter.memory.context_memory();
     let end = offset.checked_add(len)?;
     if end.saturating_sub(memory.len()) > PADDING_BYTES_MAX {

@@ -316,9 +316,16 @@ pub(super) fn is_refused(ended: InstructionResult, opcode: u8) -> bool {
         | R::InvalidOperandOOG
         | R::ReentrancySentryOOG
         | R::StackUnderflow
-        | R::StackOverflow
-        | R::CallNotAllowedInsideStatic
-        | R::CreateInitCodeSizeLimit => true,
+        | R::StackOverflow => true,
+        _ => is_priced(ended, opcode),
+    }
+}
+
+/// Whether it failed for something that geth finds out with its price, and calls out of gas.
+pub(super) fn is_priced(ended: InstructionResult, opcode: u8) -> bool {
+    use InstructionResult as R;
+    match ended {
+        R::CallNotAllowedInsideStatic | R::CreateInitCodeSizeLimit => true,
         R::StateChangeDuringStaticCall => {
             !matches!(opcode, opcode::LOG0..=opcode::LOG4 | opcode::TSTORE)
         }

@@ -30,7 +30,7 @@ use revm::{
 use super::{
     calls::End,
     lines::Lines,
-    script::is_refused,
+    script::{is_priced, is_refused},
     text::{Part, Text},
 };
 use crate::{
@@ -72,7 +72,8 @@ pub(super) struct Refunds {
 }
 
 impl Refunds {
-    /// What it is at a step of a frame so deep, whose own is `own`, after `before` the first.
+    /// What it is at a step of a frame so deep, whose own is `own`; `before` is what it was before
+    /// the first step.
     pub(super) fn now(&mut self, depth: usize, own: i64, before: i64) -> u64 {
         self.frames.truncate(depth);
         if self.frames.is_empty() {
@@ -341,17 +342,13 @@ pub(super) fn outcome(
 pub(super) fn error_of(ended: InstructionResult, opcode: u8, stack_len: usize) -> Option<String> {
     match SuccessOrHalt::<HaltReason>::from(ended) {
         SuccessOrHalt::Halt(reason) => {
-            // What geth finds out with the price of an instruction it calls out of gas.
-            let is_priced = match reason {
-                HaltReason::StateChangeDuringStaticCall
-                | HaltReason::CallNotAllowedInsideStatic => {
-                    !matches!(opcode, opcode::LOG0..=opcode::LOG4 | opcode::TSTORE)
-                }
-                HaltReason::CreateInitCodeSizeLimit => true,
-                _ => false,
-            };
             let halt = Halt { reason, fault: Some(Fault { opcode, stack_len }) };
-            Some(if is_priced { format!("out of gas: {halt}") } else { halt.to_string() })
+            Some(match ended {
+                // Operands whose sum has no 64 bits.
+                InstructionResult::InvalidOperandOOG => "gas uint64 overflow".to_owned(),
+                _ if is_priced(ended, opcode) => format!("out of gas: {halt}"),
+                _ => halt.to_string(),
+            })
         }
         _ => None,
     }

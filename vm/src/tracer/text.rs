@@ -34,7 +34,7 @@ pub(super) enum Part {
 /// A log as geth's `callTracer` shows it.
 pub(super) struct Logged {
     pub(super) log: Log,
-    /// Which of the transaction's it is.
+    /// Which of the block's it is.
     pub(super) index: u64,
     /// How many calls came before it in the one that logs.
     pub(super) position: u64,

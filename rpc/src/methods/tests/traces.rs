@@ -511,6 +511,11 @@ fn wrong_options_are_named() {
         let (_, said) = world.err("debug_traceTransaction", &json!([hash, options]).to_string());
         assert!(said.contains(expected), "{options}: {said}");
     }
+    // A script is handed whatever there is.
+    let script = "{ setup(c) { this.c = JSON.parse(c) }, fault() {}, result() { return this.c } }";
+    let options = json!({ "tracer": script, "tracerConfig": [1, 2] });
+    let params = json!([hash, options]).to_string();
+    assert_eq!(world.ok("debug_traceTransaction", &params), json!([1, 2]));
     for (call, expected) in [
         (r#"{ "to": "0x12" }"#, "invalid argument 0: to: invalid string length"),
         ("5", "invalid argument 0: invalid type: integer `5`, expected an object"),
