@@ -39,13 +39,20 @@ struct House {
     signals: Arc<Mutex<Vec<PoolReady>>>,
 }
 
+fn dev_accounts() -> DevAccounts {
+    DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, ACCOUNTS).expect("dev accounts")
+}
+
 /// Two admission actors and a pool; the first `deaf` signals find no room at the engine.
 fn house(seed: u64, deaf: usize) -> House {
-    let accounts =
-        DevAccounts::from_mnemonic(MNEMONIC, DERIVATION_PATH, ACCOUNTS).expect("dev accounts");
     let ether = U256::from(10).pow(U256::from(18));
-    let funds = accounts.addresses().into_iter().map(|a| (a, ether)).collect();
-    let spec = Arc::new(ChainSpec::dev(&DevOptions { accounts: funds, ..DevOptions::default() }));
+    let funds = dev_accounts().addresses().into_iter().map(|a| (a, ether)).collect();
+    house_on(ChainSpec::dev(&DevOptions { accounts: funds, ..DevOptions::default() }), seed, deaf)
+}
+
+/// The same on a chain with other rules.
+fn house_on(spec: ChainSpec, seed: u64, deaf: usize) -> House {
+    let (accounts, spec) = (dev_accounts(), Arc::new(spec));
     let options = Options { path: None, cache_bytes: 0, fsync: false };
     let database = Database::open(&options, &spec).expect("a database in memory");
     let (durable, durable_reader) = published(database.durable());
@@ -150,6 +157,30 @@ fn the_engine_sets_the_gas_a_transaction_may_ask_for() {
     assert_eq!(refused, PoolError::ExceedsBlockGasLimit { found: 21_000, limit: 20_000 });
     house.gas_limit.set(21_000);
     house.offer(house.raw(0, 0)).expect("it fits");
+}
+
+/// Goal: by a new head's rules is judged what comes next, though rules are remembered meanwhile.
+#[test]
+fn a_new_head_brings_its_rules() {
+    let sender = dev_accounts().addresses()[0];
+    let genesis = format!(
+        r#"{{ "config": {{ "chainId": 31337, "homesteadBlock": 0, "eip150Block": 0, "eip155Block": 0,
+            "eip158Block": 0, "byzantiumBlock": 0, "constantinopleBlock": 0, "petersburgBlock": 0,
+            "istanbulBlock": 0, "berlinBlock": 0, "londonBlock": 2 }},
+            "alloc": {{ "{sender:#x}": {{ "balance": "0xde0b6b3a7640000" }} }},
+            "gasLimit": "0x1c9c380", "difficulty": "0x1", "timestamp": "0x0", "nonce": "0x0",
+            "extraData": "0x" }}"#
+    );
+    let spec = ChainSpec::from_genesis_json(&genesis).expect("a genesis");
+    let mut house = house_on(spec, 1, 0);
+    let early = PoolError::TypeNotYet { tx_type: 2, since: "London" };
+    for _ in 0..2 {
+        assert_eq!(house.offer(house.raw(0, 0)), Err(early.clone()));
+    }
+    let mut durable = house.database.durable();
+    durable.header = Arc::new(Header { number: 1, ..Header::clone(&durable.header) });
+    house.durable.set(durable);
+    house.offer(house.raw(0, 0)).expect("London is next");
 }
 
 /// Goal: a burst from all senders, nonces out of order, over two admission actors: every one is
