@@ -7,7 +7,7 @@
 //! them, but for what geth says since: `codeHash`, nothing of what was empty before, all slots of
 //! what is no more.
 
-use std::mem;
+use std::{borrow::Cow, mem};
 
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use alloy_rpc_types_trace::geth::PreStateConfig;
@@ -109,8 +109,10 @@ impl Touched {
         let before = overlay.basic_ref(address)?;
         let (existed, before) = (before.is_some(), before.unwrap_or_default());
         // Execution has not loaded who signed for another chain.
-        let unloaded = Account::from(before.clone());
-        let touched = state.get(&address).unwrap_or(&unloaded);
+        let touched = state
+            .get(&address)
+            .map_or_else(|| Cow::Owned(Account::from(before.clone())), Cow::Borrowed);
+        let touched = &*touched;
         let sides = Sides { touched, existed, before, overlay };
         let shown = match self.show {
             Show::PrestateOfAll(config) => Some(Shown::Before(config)),
