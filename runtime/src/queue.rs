@@ -5,8 +5,8 @@
 //! with one compare-and-swap, and that same swap tells it if the process was idle, so that it has
 //! to be scheduled. The process takes what waits by reading the word, and reverses it; the newest
 //! letter stays linked, emptied, and says where next time's begin. Only to go idle it takes that
-//! out, by the swap that says so: a turn of one letter costs it one locked instruction on the word,
-//! and one to give the letter's room back.
+//! out, by the swap that says so: a turn of one letter costs it one locked instruction. The room of
+//! letters is counted by two words that only grow, one of which the owner of the turn writes alone.
 //!
 //! A list that senders push on and the reader takes whole has no half-done push that a reader
 //! would have to wait for, and no stub node in an idle process (`docs/adr/0007`). Where an overflow
@@ -28,10 +28,11 @@
 //! - Q2: letters of one sender are taken in the order they were pushed.
 //! - Q3: a push or a wake-up that finds the process neither idle nor parked leaves its mark in the
 //!   word, and the process cannot go idle past a mark: no wake-up is lost.
-//! - Q4: `load` counts every letter that was let in and not taken out, so `items_max` and
-//!   `bytes_max` hold but for senders that are turning back at this moment. Within a turn it may
-//!   count an eighth of the bounds too much: room is given back in lots, because the senders'
-//!   cores have to hand that word over each time.
+//! - Q4: `sent` less `gone` counts every letter that was let in and not taken out, so `items_max`
+//!   and `bytes_max` hold but for senders that are turning back at this moment. Who is let in has
+//!   read `gone`, which only grows, before it counted itself in `sent`, so it counted at least all
+//!   letters before its own. Within a turn they may count an eighth of the bounds too much: room is
+//!   given back in lots, because the senders' cores have to hand that word over each time.
 //! - Q5: of what was taken, the newest letter stays linked until the word has moved on; its block
 //!   is freed after that, so that no other letter can lie there and look like it.
 #![allow(unsafe_code, reason = "letters are linked through raw pointers")]
@@ -41,14 +42,15 @@ use std::{
     ptr::{self, NonNull},
 };
 
-use self::letter::Link;
 pub(crate) use self::letter::{Letter, Weight};
+use self::{letter::Link, own::Own};
 use crate::{
     mailbox::Load,
-    sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell},
+    sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell, fence},
 };
 
 mod letter;
+mod own;
 
 /// The process waits; a letter or a wake-up makes it runnable.
 const IDLE: usize = 1;
@@ -62,18 +64,22 @@ const SHUT: usize = 8;
 const EMPTIED: usize = 1;
 const TAGS: usize = IDLE | WOKEN | PARKED | SHUT;
 
-/// Bits of `load` that count letters. Senders that find no room are counted while they turn back.
+/// Bits of a weight, and of a sum of them, that count letters; the others count bytes. Senders that
+/// find no room are counted while they turn back.
 const ITEM_BITS: u32 = 24;
 const ITEM_MASK: u64 = (1 << ITEM_BITS) - 1;
-/// New letters are refused.
-const CLOSED: u64 = 1 << 63;
+/// Where weights begin in `sent` and `gone`. Their sums overflow, what is between them does not.
+const SUM_SHIFT: u32 = 1;
+/// In `sent`, below the weights: new letters are refused.
+const CLOSED: u64 = 1;
 /// The most letters a queue can be told to hold: half of what can be counted.
 pub(crate) const ITEMS_MAX: u32 = 1 << (ITEM_BITS - 1);
 /// The most bytes one letter weighs: as many as 64 senders can find no room for at once.
 const LETTER_BYTES_MAX: u32 = u32::MAX;
 /// The most bytes a queue can be told to hold.
 const BYTES_MAX: u64 = 1 << 38;
-const _: () = assert!(BYTES_MAX + 64 * LETTER_BYTES_MAX as u64 <= CLOSED >> ITEM_BITS);
+const _: () =
+    assert!(BYTES_MAX + 64 * LETTER_BYTES_MAX as u64 <= u64::MAX >> (SUM_SHIFT + ITEM_BITS));
 
 /// Why a letter was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,74 +116,28 @@ impl Taken {
     }
 }
 
-/// What the owner of the turn knows of what was taken, and of the room that came free by it.
-struct Own {
-    /// The oldest letter; or, with the mark [`EMPTIED`], the newest one that was taken: its message
-    /// is gone, and the queue's word still links to it (Q5).
-    first: *mut Link,
-    /// Room of letters that were opened in this turn, and is not given back yet; and the most of it
-    /// that is kept back. They lie here because the queue's own bounds lie in the senders' line.
-    owed_items: u8,
-    owed_items_max: u8,
-    owed_bytes: u16,
-    owed_bytes_max: u16,
-}
-
-impl Own {
-    /// The most room that is kept back, if a mailbox holds much.
-    const OWED_ITEMS_MAX: u8 = 32;
-    const OWED_BYTES_MAX: u16 = 1 << 14;
-
-    fn new(items_max: usize, bytes_max: usize) -> Self {
-        let items = u8::try_from(items_max / 8).unwrap_or(u8::MAX);
-        let bytes = u16::try_from(bytes_max / 8).unwrap_or(u16::MAX);
-        Self {
-            first: ptr::null_mut(),
-            owed_items: 0,
-            owed_items_max: items.min(Self::OWED_ITEMS_MAX),
-            owed_bytes: 0,
-            owed_bytes_max: bytes.min(Self::OWED_BYTES_MAX),
-        }
-    }
-
-    /// Adds a letter's room. All that is owed, if it is time to give it back.
-    #[inline]
-    fn owe(&mut self, room: u64) -> u64 {
-        // Of bytes beyond the bound it says only that they are.
-        let bytes = u16::try_from(room >> ITEM_BITS).unwrap_or(u16::MAX);
-        let owed_bytes = self.owed_bytes.saturating_add(bytes);
-        let is_much = self.owed_items >= self.owed_items_max || owed_bytes > self.owed_bytes_max;
-        if is_much || self.has_none() {
-            return self.take_owed() + room;
-        }
-        self.owed_items += u8::from(room > 0);
-        self.owed_bytes = owed_bytes;
-        0
-    }
-
-    /// Nothing was taken that is not opened.
-    #[inline]
-    fn has_none(&self) -> bool {
-        self.first.is_null() || tags(self.first) & EMPTIED != 0
-    }
-
-    #[inline]
-    fn take_owed(&mut self) -> u64 {
-        let (items, bytes) = (mem::take(&mut self.owed_items), mem::take(&mut self.owed_bytes));
-        u64::from(items) | u64::from(bytes) << ITEM_BITS
-    }
-}
-
 /// The queue of a process. `M` is not a parameter, so that the scheduler need not know it; whoever
 /// makes the queue says what it holds, and uses it with that one type.
 pub(crate) struct Queue {
     head: AtomicPtr<Link>,
-    load: AtomicU64,
-    items_max: u32,
-    /// Senders put letters in here and turn back if there is no room: they need not look at the
-    /// overflow rule, which lies where the owner's core writes.
-    is_plain: bool,
-    bytes_max: u64,
+    /// Weights of all letters that were let in or want to be, and [`CLOSED`].
+    sent: AtomicU64,
+    /// Weights of those whose room was given back. Written by the owner of the turn alone, and only
+    /// in lots: so it lies with what senders read.
+    gone: AtomicU64,
+    /// The most letters and bytes, as one weight, and [`PLAIN`].
+    bounds: u64,
+}
+
+/// In `bounds`: senders put letters in here and turn back if there is no room. They need not look
+/// at the overflow rule, which lies where the owner's core writes.
+const PLAIN: u64 = 1 << 63;
+const _: () = assert!(BYTES_MAX << ITEM_BITS < PLAIN);
+
+/// What weighs so much between two sums.
+#[inline]
+const fn between(sent: u64, gone: u64) -> u64 {
+    (sent & !CLOSED).wrapping_sub(gone) >> SUM_SHIFT
 }
 
 fn tags(head: *mut Link) -> usize {
@@ -196,12 +156,12 @@ impl Queue {
     pub(crate) fn new(items_max: usize, bytes_max: usize, is_plain: bool) -> Self {
         let items_max = u32::try_from(items_max).unwrap_or(u32::MAX).min(ITEMS_MAX);
         let bytes_max = (bytes_max as u64).min(BYTES_MAX);
+        let plain = if is_plain { PLAIN } else { 0 };
         Self {
             head: AtomicPtr::new(ptr::null_mut()),
-            load: AtomicU64::new(0),
-            items_max,
-            is_plain,
-            bytes_max,
+            sent: AtomicU64::new(0),
+            gone: AtomicU64::new(0),
+            bounds: u64::from(items_max) | bytes_max << ITEM_BITS | plain,
         }
     }
 
@@ -209,71 +169,96 @@ impl Queue {
 
     #[inline]
     pub(crate) const fn is_plain(&self) -> bool {
-        self.is_plain
+        self.bounds & PLAIN != 0
     }
 
-    /// Letters that were let in and not taken out.
-    pub(crate) fn len(&self) -> usize {
-        usize::try_from(self.load.load(Ordering::Relaxed) & ITEM_MASK).expect("24 bits")
-    }
-
-    /// The same with their bytes. What a process has ordered for itself is in neither.
+    /// What was let in and not taken out, in letters and bytes. What a process has ordered for
+    /// itself is in neither.
     pub(crate) fn load(&self) -> Load {
-        let load = self.load.load(Ordering::Relaxed);
-        let bytes = (load & !CLOSED) >> ITEM_BITS;
-        Load { items: self.len(), bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }
+        // In this order, as in `reserve`: so it is never less than nothing.
+        let gone = self.gone.load(Ordering::Acquire);
+        let load = between(self.sent.load(Ordering::Relaxed), gone);
+        let narrow = |part| usize::try_from(part).unwrap_or(usize::MAX);
+        Load { items: narrow(load & ITEM_MASK), bytes: narrow(load >> ITEM_BITS) }
+    }
+
+    /// The letters among it.
+    pub(crate) fn len(&self) -> usize {
+        self.load().items
     }
 
     /// Makes room for a letter (Q4), or says why not.
     #[inline]
     pub(crate) fn reserve(&self, weight: Weight) -> Result<(), Refusal> {
-        // Senders that find no room over and over read the word, and do not take it from who gives
-        // room back.
-        if let Some(refusal) = self.refusal(self.load.load(Ordering::Relaxed), weight) {
-            return Err(refusal);
+        loop {
+            // What is seen here of the letters that are gone was sent before, and is seen below.
+            let gone = self.gone.load(Ordering::Acquire);
+            // Who finds no room over and over reads the word, and does not take it from others.
+            let mut refusal = self.refusal(self.sent.load(Ordering::Relaxed), gone, weight);
+            if refusal.is_none() {
+                let before = self.sent.fetch_add(weight.0 << SUM_SHIFT, Ordering::AcqRel);
+                refusal = self.refusal(before, gone, weight);
+                if refusal.is_none() {
+                    return Ok(());
+                }
+                self.sent.fetch_sub(weight.0 << SUM_SHIFT, Ordering::AcqRel);
+            }
+            // Room may have come meanwhile, and been taken as well.
+            if let Some(refusal) = refusal
+                && (refusal == Refusal::Closed || gone == self.gone.load(Ordering::Relaxed))
+            {
+                return Err(refusal);
+            }
         }
-        let before = self.load.fetch_add(weight.0, Ordering::AcqRel);
-        let Some(refusal) = self.refusal(before, weight) else {
-            return Ok(());
-        };
-        self.load.fetch_sub(weight.0, Ordering::AcqRel);
-        Err(refusal)
     }
 
     /// The same for mailboxes whose senders wait for room: who finds none has taken none for a
     /// moment either, by which another would find none.
     ///
-    /// The word is written even if it stays: who takes room out afterwards sees all that the caller
-    /// has done before, and if it was before, the caller sees the room.
+    /// Who finds none has seen what was given back before the owner of the turn looked who waits,
+    /// or that look sees all that the caller has done before: both have a fence in between.
     pub(crate) fn reserve_if_room(&self, weight: Weight) -> Result<(), Refusal> {
-        let mut before = self.load.load(Ordering::Relaxed);
+        let mut is_fenced = false;
         loop {
-            let (load, refusal) = match self.refusal(before, weight) {
-                None => (before + weight.0, None),
-                Some(refusal) => (before, Some(refusal)),
-            };
+            let gone = self.gone.load(Ordering::Acquire);
+            let before = self.sent.load(Ordering::Relaxed);
+            if let Some(refusal) = self.refusal(before, gone, weight) {
+                if is_fenced {
+                    return Err(refusal);
+                }
+                fence(Ordering::SeqCst);
+                is_fenced = true;
+                continue;
+            }
+            let sent = before.wrapping_add(weight.0 << SUM_SHIFT);
             let order = (Ordering::AcqRel, Ordering::Relaxed);
-            match self.load.compare_exchange_weak(before, load, order.0, order.1) {
-                Ok(_) => return refusal.map_or(Ok(()), Err),
-                Err(now) => before = now,
+            if self.sent.compare_exchange_weak(before, sent, order.0, order.1).is_ok() {
+                return Ok(());
             }
         }
     }
 
     /// Why a letter is not let in beside what is counted already.
     #[inline]
-    fn refusal(&self, before: u64, weight: Weight) -> Option<Refusal> {
-        let load = before + weight.0;
-        let is_full = (load & ITEM_MASK) > u64::from(self.items_max)
-            || ((load & !CLOSED) >> ITEM_BITS) > self.bytes_max;
-        if before & CLOSED != 0 { Some(Refusal::Closed) } else { is_full.then_some(Refusal::Full) }
+    const fn refusal(&self, sent: u64, gone: u64, weight: Weight) -> Option<Refusal> {
+        let load = between(sent, gone) + weight.0;
+        let bounds = self.bounds & !PLAIN;
+        let is_full = (load & ITEM_MASK) > (bounds & ITEM_MASK)
+            || (load >> ITEM_BITS) > (bounds >> ITEM_BITS);
+        if sent & CLOSED != 0 {
+            Some(Refusal::Closed)
+        } else if is_full {
+            Some(Refusal::Full)
+        } else {
+            None
+        }
     }
 
     /// Gives room back that was reserved.
     #[inline]
     pub(crate) fn unreserve(&self, weight: Weight) {
         if weight.room() > 0 {
-            self.load.fetch_sub(weight.room(), Ordering::AcqRel);
+            self.sent.fetch_sub(weight.room() << SUM_SHIFT, Ordering::AcqRel);
         }
     }
 
@@ -321,7 +306,9 @@ impl Queue {
 
     /// Refuses new letters; what waits can still be taken.
     pub(crate) fn close(&self) {
-        self.load.fetch_or(CLOSED, Ordering::AcqRel);
+        self.sent.fetch_or(CLOSED, Ordering::AcqRel);
+        // As where room is given back.
+        fence(Ordering::SeqCst);
     }
 
     // --- for the owner of the turn ---------------------------------------------------------
@@ -409,8 +396,19 @@ impl Queue {
 
     #[inline]
     fn give_back(&self, room: u64) -> usize {
-        self.load.fetch_sub(room, Ordering::AcqRel);
+        self.take_off(room);
+        if !self.is_plain() {
+            // Whoever finds no room says first that it waits: see `reserve_if_room`.
+            fence(Ordering::SeqCst);
+        }
         usize::try_from(room & ITEM_MASK).expect("24 bits")
+    }
+
+    /// By the owner of the turn, or who knows that nobody is.
+    #[inline]
+    fn take_off(&self, room: u64) {
+        let gone = self.gone.load(Ordering::Relaxed).wrapping_add(room << SUM_SHIFT);
+        self.gone.store(gone, Ordering::Release);
     }
 
     /// Takes all that came after `emptied` (null if nothing is linked), the oldest first (Q2).
@@ -533,7 +531,7 @@ impl Queue {
             // SAFETY: it was emptied, and the word has moved on (Q5).
             unsafe { Letter::<M>::free(emptied) };
         }
-        self.load.fetch_sub(weight, Ordering::AcqRel);
+        self.take_off(weight);
         let before = match tags(head) {
             tags if tags & SHUT != 0 => Before::Shut,
             tags if tags & (IDLE | PARKED) != 0 => Before::Asleep,

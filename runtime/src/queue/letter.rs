@@ -13,7 +13,7 @@ use crate::{
     sync::{AtomicPtr, UnsafeCell},
 };
 
-/// What a letter takes of its queue's bounds, as `load` counts it.
+/// What a letter takes of its queue's bounds, as `Queue` counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Weight(pub(super) u64);
 
