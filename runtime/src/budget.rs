@@ -95,6 +95,12 @@ pub(crate) fn begin(quantum: u32, began: Time) {
     });
 }
 
+/// What the running turn has used by count.
+#[inline]
+pub(crate) fn used() -> u64 {
+    BUDGET.with(|budget| budget.used.get())
+}
+
 /// Ends the turn and says what it has used by count.
 pub(crate) fn end() -> u64 {
     BUDGET.with(|budget| {

@@ -1,12 +1,13 @@
 //! The cell of a process: one allocation with its state, its mailbox and its body.
 //!
-//! Sync actors and async processes live in the same cell and are woken the same way. Addresses,
-//! wakers and run queues count as holders of the cell; a process that none of them holds can never
-//! run again, and is dropped.
+//! Sync actors and async processes live in the same cell and are woken the same way. Addresses and
+//! wakers count as holders of the cell; a process that waits and that none of them holds can never
+//! run again, and is dropped. One that is queued or runs is not dropped before it waits.
 //!
 //! ```text
 //! Cell<M, B> = Front<M> { Header { queue, counts, vtable, .. }, overflow rule }, body: B
 //! Task -> Header      Address<M> -> Front<M>      both one word, both count
+//! Run  -> Header      what is in run queues       one word, does not count
 //! ```
 //!
 //! # Invariants
@@ -16,6 +17,10 @@
 //!   until it has gone idle, parked, or back into a run queue. It holds a [`Turn`] meanwhile.
 //! - C3: the contents of a cell live as long as `strong` is not zero, its memory as long as `weak`
 //!   is not; all strong holders together hold one weak.
+//! - C4: while a process is queued or runs, `strong` is not zero: the last holder of such a one
+//!   gives its place in the count to the process, by a mark in the queue's word, past which it
+//!   cannot go to wait. It takes the place off then, waits, and drops it. So a run reaches the cell
+//!   until the process waits, and not after.
 #![allow(unsafe_code, reason = "the body is reached without a lock, which C1 and C2 allow")]
 
 use std::{
@@ -26,7 +31,6 @@ use std::{
 
 use crate::{
     address::Address,
-    budget,
     class::Class,
     mailbox::{By, Load, Mailbox, MailboxSpec, Rule},
     message::Message,
@@ -41,23 +45,16 @@ use crate::{
 mod header;
 #[cfg(all(test, evenkeel_loom))]
 mod loom_tests;
+mod run;
 mod task;
 mod turn;
 
 use self::task::{Counts, LazyExtras, memory};
 pub(crate) use self::{
-    task::{Extras, Order, Task, TaskSlot, TaskStack, WeakTask, quietly},
+    run::{After, Run, RunSlot, RunStack},
+    task::{Extras, Order, Task, WeakTask, quietly},
     turn::{Turn, current_process, current_turn},
 };
-
-/// What is to be done with a process after its turn.
-pub(crate) enum After {
-    /// It waits to be woken.
-    Idle,
-    /// It has more to do: to be put into a run queue.
-    Again,
-    Done,
-}
 
 /// How a body ends a turn.
 pub(crate) enum Verdict {
@@ -73,6 +70,19 @@ pub(crate) enum Verdict {
     /// More to do.
     Again,
     Done(Exit),
+}
+
+/// A verdict as it leaves the cell.
+#[derive(Clone, Copy)]
+enum Ended {
+    Idle,
+    Parked,
+    /// A future that takes messages, and one that does not.
+    Pending,
+    PendingParked,
+    Again,
+    /// All is dropped, and a holder counted.
+    Done,
 }
 
 /// What runs in a cell: an actor with its factory, or a future.
@@ -163,7 +173,8 @@ impl Born {
 
 struct VTable {
     is_born_idle: unsafe fn(NonNull<Header>) -> bool,
-    run: unsafe fn(NonNull<Header>) -> After,
+    turn: unsafe fn(NonNull<Header>) -> Ended,
+    leave: unsafe fn(NonNull<Header>, Ended) -> bool,
     end: unsafe fn(NonNull<Header>, &Exit),
     close: unsafe fn(NonNull<Header>),
     load: unsafe fn(NonNull<Header>) -> Load,
@@ -186,8 +197,7 @@ pub(crate) struct Header {
     used: AtomicU32,
     /// Reductions used beyond its quanta.
     pub(crate) debt: AtomicU32,
-    /// Reductions of all its turns, for statistics: a turn is missed now and then when the next one
-    /// is booked by another worker at the same moment.
+    /// Reductions of all its turns, for statistics. Written by the owner of the turn.
     pub(crate) reductions: AtomicU64,
     counts: Counts,
     /// Asked to stop at the next message boundary.
@@ -198,7 +208,7 @@ pub(crate) struct Header {
     is_spent: AtomicBool,
     /// Counts restarts: what an earlier life has ordered does not reach a later one.
     pub(crate) generation: AtomicU32,
-    /// The task below this one in a [`TaskStack`]. Touched by who queues it (C1).
+    /// The run below this one in a [`RunStack`]. Touched by who queues it (C1).
     below: AtomicPtr<Header>,
     /// When it became runnable, in nanoseconds; on threads. Touched by who queues it (C1).
     since: Count,
@@ -254,15 +264,13 @@ pub(crate) fn settle<M: Message>(mailbox: Mailbox<M>, body: Box<dyn Body<M>>) ->
 }
 
 /// Lets a process that has its body begin: `queued`, unless it is born idle.
-pub(crate) fn give_birth(process: &Task, queued: Option<Task>, identity: Identity) {
+pub(crate) fn give_birth(process: &Task, is_queued: bool, identity: Identity) {
     // SAFETY: a mailbox is given to one process, by who consumes it, and a cell that is made with
     // its body is born by who made it; so nobody else does this, before or meanwhile.
     unsafe { process.identity.set(identity) };
     // An unborn cell counts as queued: senders have not scheduled it, nor will they until it idles.
-    match queued {
-        Some(task) => process.enqueue(task),
-        None if process.queue.try_idle_unborn() => {}
-        None => process.activate(),
+    if is_queued || !process.queue.try_idle_unborn() {
+        process.activate();
     }
 }
 
@@ -276,34 +284,36 @@ pub(crate) fn is_born_idle(process: &Task) -> bool {
 pub(crate) fn abandon<M: Message>(mailbox: &Address<M>) {
     let front = mailbox.front();
     // SAFETY: there is no process that could own a turn, and none will be made.
-    let (letters, locked, _) = unsafe { shut(front) };
+    let (letters, locked, ..) = unsafe { shut(front) };
     front.header.set_done();
     front.header.bury_all(letters, locked);
     front.header.tell_exits(&Exit::NoProcess);
 }
 
-/// Refuses everything from now on and hands out what waited.
+/// Refuses everything from now on and hands out what waited; with what the process was doing, and
+/// if it had got a holder, which is the caller's now.
 ///
 /// # Safety
 ///
 /// The caller owns the turn, or knows that nobody does.
-unsafe fn shut<M: Message>(front: &Front<M>) -> (Vec<Letter<M>>, Vec<M>, Before) {
+unsafe fn shut<M: Message>(front: &Front<M>) -> (Vec<Letter<M>>, Vec<M>, Before, bool) {
     let locked = match front.rule.by() {
         By::Locked(locked) => locked.close_and_drain(),
         By::Reject | By::DropNew | By::Await(_) => Vec::new(),
     };
     // SAFETY: as the caller says; the front is of type `M`.
-    let (letters, before) = unsafe { front.header.queue.shut::<M>(&front.header.taken) };
+    let (letters, before, is_heir) = unsafe { front.header.queue.shut::<M>(&front.header.taken) };
     if let By::Await(room) = front.rule.by() {
         room.announce(usize::MAX);
     }
-    (letters, locked, before)
+    (letters, locked, before, is_heir)
 }
 
 impl<M: Message, B: Body<M>> Cell<M, B> {
     const VTABLE: VTable = VTable {
         is_born_idle: Self::is_born_idle,
-        run: Self::run,
+        turn: Self::turn,
+        leave: Self::leave,
         end: Self::end,
         close: Self::close,
         load: Self::load,
@@ -360,83 +370,83 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
     /// # Safety
     ///
     /// The header is of this cell type, and the caller owns the turn.
-    unsafe fn run(header: NonNull<Header>) -> After {
-        // SAFETY: the vtable of this cell led here, and its caller holds a task.
+    unsafe fn turn(header: NonNull<Header>) -> Ended {
+        // SAFETY: the vtable of this cell led here, and its caller has the run.
         let cell = unsafe { Self::of(header) };
         let me = ManuallyDrop::new(Address::<M>::new(Task(header)));
-        turn::running(header, || cell.turn(&Turn { me: &me }))
+        turn::running(header, || cell.take_turn(&Turn { me: &me }))
     }
 
     #[inline]
-    fn turn(&self, turn: &Turn<'_, M>) -> After {
-        let header = &self.front.header;
-        // SAFETY: this thread owns the turn (C2), and the cell is of this type.
-        let go_idle = |queue: &Queue| unsafe { queue.try_idle::<M>(&header.taken) };
+    fn take_turn(&self, turn: &Turn<'_, M>) -> Ended {
         turn.clear_woken();
-        loop {
-            let verdict = self.body.with_mut(|body| {
-                // SAFETY: this thread owns the turn (C2).
-                let body = unsafe { &mut *body };
-                body.as_mut().expect("a process that is not done has a body").turn(turn)
-            });
-            turn.settle();
-            let (has_left, is_resumable) = match verdict {
-                Verdict::Again => return After::Again,
-                Verdict::Done(exit) => {
-                    // SAFETY: this thread owns the turn, and the cell is of this type.
-                    unsafe { Self::end(NonNull::from(header), &exit) };
-                    return After::Done;
-                }
-                Verdict::Idle => (self.leave_stage(go_idle), true),
-                Verdict::Parked => (self.leave_stage(Queue::try_park), true),
-                Verdict::Pending { takes_messages: true } => (self.leave_stage(go_idle), false),
-                Verdict::Pending { takes_messages: false } => {
-                    (self.leave_stage(Queue::try_park), false)
-                }
-            };
-            if has_left {
-                return After::Idle;
+        let verdict = self.body.with_mut(|body| {
+            // SAFETY: this thread owns the turn (C2).
+            let body = unsafe { &mut *body };
+            body.as_mut().expect("a process that is not done has a body").turn(turn)
+        });
+        turn.settle();
+        match verdict {
+            Verdict::Idle => Ended::Idle,
+            Verdict::Parked => Ended::Parked,
+            Verdict::Pending { takes_messages: true } => Ended::Pending,
+            Verdict::Pending { takes_messages: false } => Ended::PendingParked,
+            Verdict::Again => Ended::Again,
+            Verdict::Done(exit) => {
+                // Without a turn it is no run any more that keeps the cell; see `Ended::Done`.
+                let _counted = ManuallyDrop::new(Task::clone(turn.me().task()));
+                // SAFETY: this thread owns the turn, and the cell is of this type.
+                unsafe { Self::end(NonNull::from(&self.front.header), &exit) };
+                Ended::Done
             }
-            // Woken meanwhile. An actor goes on within its quantum; a future that woke itself
-            // wants others to run first.
-            if !is_resumable || budget::left() == 0 {
-                return After::Again;
-            }
-            turn.clear_woken();
         }
     }
 
-    /// Goes idle or parks. After `true` the process may run elsewhere already.
-    #[inline]
-    fn leave_stage(&self, wait: impl FnOnce(&Queue) -> bool) -> bool {
-        let header = &self.front.header;
+    /// Goes idle or parks; false if it was woken meanwhile, or has got a holder. After `true` the
+    /// process may run elsewhere already, or be gone.
+    ///
+    /// # Safety
+    ///
+    /// The header is of this cell type, and the caller owns the turn, which ended like this.
+    unsafe fn leave(header: NonNull<Header>, ended: Ended) -> bool {
+        // SAFETY: as the caller says.
+        let header = unsafe { &Self::of(header).front.header };
         let (used, is_spent) = (header.used.load(Ordering::Relaxed), header.is_spent());
         header.used.store(0, Ordering::Relaxed);
         header.is_spent.store(false, Ordering::Relaxed);
-        let share = header.identity().share();
-        if wait(&header.queue) {
-            // The caller's task keeps the cell, and with it the share.
-            if let Some(share) = share {
-                share.leave();
-            }
-            return true;
+        // One that shares leaves after it waits, so it is held until then.
+        let sharer = header.identity().share().is_some().then(|| {
+            let me = ManuallyDrop::new(Task(NonNull::from(header)));
+            Task::clone(&me)
+        });
+        let waits = match ended {
+            // SAFETY: this thread owns the turn (C2), and the cell is of this type.
+            Ended::Idle | Ended::Pending => unsafe { header.queue.try_idle::<M>(&header.taken) },
+            _ => header.queue.try_park(),
+        };
+        if !waits {
+            header.used.store(used, Ordering::Relaxed);
+            header.is_spent.store(is_spent, Ordering::Relaxed);
+        } else if let Some(sharer) = sharer {
+            sharer.identity().share().expect("it has one").leave();
         }
-        header.used.store(used, Ordering::Relaxed);
-        header.is_spent.store(is_spent, Ordering::Relaxed);
-        false
+        waits
     }
 
     /// Leaves the stage: drops body and messages, tells who asked.
     ///
     /// # Safety
     ///
-    /// The header is of this cell type, and the caller owns the turn or knows that nobody does.
+    /// The header is of this cell type, and the caller owns the turn or knows that nobody does; and
+    /// it holds the process.
     unsafe fn end(header: NonNull<Header>, exit: &Exit) {
         // SAFETY: as the caller says.
-        let (cell, (letters, locked, before)) = unsafe {
+        let (cell, (letters, locked, before, is_heir)) = unsafe {
             let cell = Self::of(header);
             (cell, shut(&cell.front))
         };
+        // The caller holds the process, so this is not the last holder.
+        drop(is_heir.then(|| Task(header)));
         let header = &cell.front.header;
         if before == Before::Shut {
             return;
@@ -479,7 +489,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
     /// that held it was dropped with its system.
     unsafe fn drop_contents(header: NonNull<Header>) {
         // SAFETY: as the caller says, and nobody owns a turn of what nobody holds.
-        let (letters, locked, before) = unsafe { shut(&Self::of(header).front) };
+        let (letters, locked, before, _) = unsafe { shut(&Self::of(header).front) };
         // SAFETY: as above.
         let cell = unsafe { Self::of(header) };
         let front = &cell.front;

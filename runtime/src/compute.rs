@@ -159,8 +159,9 @@ impl ComputePool {
 
     /// rayon's threads end with their pool; those that stand for them are told.
     #[cfg(evenkeel_shuttle)]
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(&self) -> Vec<JoinHandle<()>> {
         self.pool.close();
+        self.pool.take_threads()
     }
 
     /// Starts a job however many there are; for those that are bounded otherwise.

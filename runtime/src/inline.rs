@@ -19,7 +19,7 @@ use std::{
 
 use crate::{
     budget,
-    cell::Task,
+    cell::Run,
     single::{Pick, Single},
     system::{Driver, System},
     time::Time,
@@ -66,8 +66,8 @@ impl InlineDriver {
         Self { single: Single::new(Pick::First), signal: Arc::default() }
     }
 
-    pub(crate) fn schedule(&self, task: Task, since: Time) {
-        self.single.schedule(task, since);
+    pub(crate) fn schedule(&self, run: Run, since: Time) {
+        self.single.schedule(run, since);
         self.signal.set();
     }
 

@@ -58,11 +58,17 @@ const IDLE: usize = 1;
 const WOKEN: usize = 2;
 /// The process waits for a wake-up; letters only wait with it.
 const PARKED: usize = 4;
-/// Nothing is accepted any more.
+/// Nothing is accepted any more. With [`IDLE`], [`PARKED`] or [`WOKEN`] it says what the process
+/// did before; alone, that its letters were dropped.
 const SHUT: usize = 8;
+/// Of a process that runs or is queued: it has got the last holder of its cell. Above all
+/// addresses.
+const HEIR: usize = 1 << (usize::BITS - 1);
 /// Of the owner's own pointer: that letter is emptied.
 const EMPTIED: usize = 1;
-const TAGS: usize = IDLE | WOKEN | PARKED | SHUT;
+const TAGS: usize = IDLE | WOKEN | PARKED | SHUT | HEIR;
+/// None of these: the process runs or is queued, or is not born.
+const RESTS: usize = IDLE | PARKED | SHUT;
 
 /// Bits of a weight, and of a sum of them, that count letters; the others count bytes. Senders that
 /// find no room are counted while they turn back.
@@ -93,7 +99,7 @@ pub(crate) enum Refusal {
 pub(crate) enum Before {
     /// It waited.
     Asleep,
-    /// It ran, was queued, or was not born.
+    /// It ran, was queued (and may have been dropped by its queue), or was not born.
     Awake,
     /// It was shut already.
     Shut,
@@ -486,7 +492,7 @@ impl Queue {
     pub(crate) fn try_park(&self) -> bool {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            if tags(head) & WOKEN != 0 {
+            if tags(head) & (WOKEN | HEIR) != 0 {
                 return false;
             }
             let new = with_tags(head, tags(head) | PARKED);
@@ -497,14 +503,61 @@ impl Queue {
         }
     }
 
-    /// Accepts nothing any more and drops all that waits. Says how many letters that were, and
-    /// what the process was doing.
+    /// Takes the holder that a process that runs has got; false if it has got none. After that it
+    /// can go idle or park.
+    ///
+    /// For the owner of the turn.
+    #[cold]
+    pub(crate) fn take_heritage(&self) -> bool {
+        self.change(|tags| (tags & HEIR != 0).then_some(tags & !HEIR)).is_some()
+    }
+
+    // --- for the last holder, and for who drops what is queued ------------------------------
+
+    /// True if the process runs or is queued, or is not born.
+    pub(crate) fn is_awake(&self) -> bool {
+        tags(self.head.load(Ordering::Acquire)) & RESTS == 0
+    }
+
+    /// Gives the caller's holder to the process if it runs or is queued; false if not. Once it has
+    /// got one there is no last holder but itself.
+    pub(crate) fn bequeath(&self) -> bool {
+        self.change(|tags| (tags & (RESTS | HEIR) == 0).then_some(tags | HEIR)).is_some()
+    }
+
+    /// Shuts a queue whose process rests; false if it does not.
+    pub(crate) fn shut_at_rest(&self) -> bool {
+        self.change(|tags| (tags & RESTS != 0).then_some(tags | SHUT)).is_some()
+    }
+
+    /// Shuts the queue of a process that was queued and will not run; true if it had got a holder,
+    /// which is the caller's now.
+    pub(crate) fn shut_unrun(&self) -> bool {
+        let before = self.change(|tags| Some(tags & !HEIR | SHUT | WOKEN));
+        before.is_some_and(|tags| tags & HEIR != 0)
+    }
+
+    /// Changes the tags; says what they were, or nothing if they are to stay.
+    fn change(&self, to: impl Fn(usize) -> Option<usize>) -> Option<usize> {
+        let mut head = self.head.load(Ordering::Acquire);
+        loop {
+            let new = with_tags(head, to(tags(head))?);
+            let order = (Ordering::AcqRel, Ordering::Acquire);
+            match self.head.compare_exchange_weak(head, new, order.0, order.1) {
+                Ok(_) => return Some(tags(head)),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Accepts nothing any more and drops all that waits. Says how many letters that were, what the
+    /// process was doing, and if it had got a holder, which is the caller's now.
     ///
     /// # Safety
     ///
     /// The caller owns the turn, or knows that nobody does, `taken` is this queue's, and letters
     /// were pushed with this `M`.
-    pub(crate) unsafe fn shut<M>(&self, taken: &Taken) -> (Vec<Letter<M>>, Before) {
+    pub(crate) unsafe fn shut<M>(&self, taken: &Taken) -> (Vec<Letter<M>>, Before, bool) {
         let head = self.head.swap(with_tags(ptr::null_mut(), SHUT), Ordering::AcqRel);
         self.close();
         // SAFETY: as the caller says.
@@ -533,11 +586,11 @@ impl Queue {
         }
         self.take_off(weight);
         let before = match tags(head) {
-            tags if tags & SHUT != 0 => Before::Shut,
             tags if tags & (IDLE | PARKED) != 0 => Before::Asleep,
+            tags if tags & (SHUT | WOKEN) == SHUT => Before::Shut,
             _ => Before::Awake,
         };
-        (letters, before)
+        (letters, before, tags(head) & HEIR != 0)
     }
 }
 

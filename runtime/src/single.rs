@@ -15,7 +15,7 @@ pub(crate) use self::{
 };
 use crate::{
     budget,
-    cell::{After, Task},
+    cell::{After, Run},
     class::Class,
     limits::{COMPUTE_JOBS_MAX, DEBT_QUANTA_MAX},
     status::{ClassStatus, SlowTurn},
@@ -24,7 +24,7 @@ use crate::{
     time::Time,
 };
 
-impl Runnable for Task {
+impl Runnable for Run {
     fn id(&self) -> u64 {
         self.identity().id
     }
@@ -66,7 +66,7 @@ impl EventHash {
 }
 
 struct State {
-    ready: Ready<Task>,
+    ready: Ready<Run>,
     hash: EventHash,
 }
 
@@ -75,13 +75,6 @@ pub(crate) struct Single {
     state: Mutex<State>,
     /// Jobs that wait to be run between turns.
     jobs: AtomicUsize,
-}
-
-/// What a turn did to the process.
-struct Ended {
-    used: u64,
-    nanos: u64,
-    after: After,
 }
 
 impl Single {
@@ -95,8 +88,14 @@ impl Single {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn schedule(&self, task: Task, since: Time) {
-        self.lock().ready.woke(task, since);
+    pub(crate) fn schedule(&self, run: Run, since: Time) {
+        let mut state = self.lock();
+        if run.system.has_ended() {
+            // What is dropped with it may be scheduled.
+            drop(state);
+            return drop(run);
+        }
+        state.ready.woke(run, since);
     }
 
     pub(crate) fn class_status(&self, class: Class) -> ClassStatus {
@@ -131,68 +130,72 @@ impl Single {
         system.timers().fire(system.now());
         let next = self.lock().ready.next(system.now());
         match next {
-            Some(task) => {
-                self.turn(task);
+            Some(run) => {
+                self.turn(run);
                 true
             }
             None => false,
         }
     }
 
-    fn turn(&self, task: Task) {
-        let class = task.class();
-        let quantum = task.quantum();
-        let debt = task.debt.load(Ordering::Relaxed);
+    /// What runs next, for a model that runs it as a worker does.
+    #[cfg(all(test, evenkeel_loom))]
+    pub(crate) fn draw(&self, system: &System) -> Option<Run> {
+        self.lock().ready.next(system.now())
+    }
+
+    fn turn(&self, run: Run) {
+        let class = run.class();
+        let quantum = run.quantum();
+        let debt = run.debt.load(Ordering::Relaxed);
         if debt >= quantum {
             // It pays a quantum back by waiting, as on threads.
-            task.debt.store(debt - quantum, Ordering::Relaxed);
+            run.debt.store(debt - quantum, Ordering::Relaxed);
             let mut state = self.lock();
             if state.ready.is_ready(class) {
-                let now = task.system.now();
-                state.ready.sits_out(task, now);
+                let now = run.system.now();
+                state.ready.sits_out(run, now);
                 return;
             }
         }
-        let allowance = self.lock().ready.allow(task.rest(quantum));
-        let began = task.system.core().clock.now();
-        let Ended { used, nanos, after } = run(&task, began, allowance);
+        let allowance = self.lock().ready.allow(run.rest(quantum));
+        // It is looked at after the turn, when it may wait, and run on another thread.
+        let process = run.hold();
+        let began = process.system.core().clock.now();
+        budget::begin(allowance, began);
+        let after = run.turn(|_| ());
+        let used = budget::end().max(1);
+        let nanos = process.system.core().clock.end_turn(began, used);
+        let (id, name) = (process.identity().id, process.identity().name);
+        process.system.counters().note_turn(SlowTurn { name, nanos, core_ns: nanos });
         let mut state = self.lock();
         state.ready.book(class, used, nanos);
-        let node = task.system.core().node;
-        state.hash.add(&[began.as_nanos(), task.id(), class.index() as u64 | node << 8, used]);
-        task.count(used);
+        let node = process.system.core().node;
+        state.hash.add(&[began.as_nanos(), id, class.index() as u64 | node << 8, used]);
+        process.count(used);
         let used = u32::try_from(used).unwrap_or(u32::MAX);
         let over = used.saturating_sub(quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
-        task.debt.fetch_add(over, Ordering::Relaxed);
-        match after {
-            After::Again => {
-                let is_spent = task.book(used, quantum);
-                let now = task.system.core().clock.now();
-                state.ready.again(task, now, is_spent);
-            }
-            After::Idle | After::Done => {
-                drop(state);
-                // Its last reference may be this one, and what it drops may send.
-                drop(task);
-            }
+        process.debt.fetch_add(over, Ordering::Relaxed);
+        if let After::Again(run) = after {
+            let is_spent = run.book(used, quantum);
+            let now = run.system.core().clock.now();
+            state.ready.again(run, now, is_spent);
         }
+        drop(state);
+        // It may be the last holder, and what it drops may send.
+        drop(process);
     }
 
     /// Ends all processes of `system` and takes them out of the queues.
     ///
     /// Only between turns.
     pub(crate) fn end_all(&self, system: &System) {
-        system.finish_all();
-        let dropped = self.lock().ready.take_out(|task| !task.system.is_same(system));
+        let dropped = {
+            let mut state = self.lock();
+            system.set_ended();
+            state.ready.take_out(|run| !run.system.is_same(system))
+        };
         drop(dropped);
+        system.finish_all();
     }
-}
-
-fn run(task: &Task, began: Time, allowance: u32) -> Ended {
-    budget::begin(allowance, began);
-    let after = task.run();
-    let count = budget::end().max(1);
-    let nanos = task.system.core().clock.end_turn(began, count);
-    task.system.counters().note_turn(SlowTurn { name: task.name(), nanos, core_ns: nanos });
-    Ended { used: count, nanos, after }
 }

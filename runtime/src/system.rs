@@ -13,7 +13,7 @@ use std::{
 use crate::{
     actor::{Actor, ActorBody},
     address::Address,
-    cell::{self, Identity, Task, Terms},
+    cell::{self, Identity, Run, Task, Terms},
     class::Class,
     dead_letters::{DeadLetter, DeadLetters},
     entropy::Seed,
@@ -146,6 +146,8 @@ pub(crate) struct Core {
     pub(crate) node: u64,
     /// A simulated crash has ended it: nothing that it has begun goes on.
     pub(crate) is_crashed: AtomicBool,
+    /// On one thread: no process runs any more, and what is made runnable is dropped.
+    has_ended: AtomicBool,
     /// Shared by the nodes of a simulation.
     pub(crate) timers: Arc<Timers>,
     registry: Registry,
@@ -223,6 +225,7 @@ impl System {
             seed,
             node,
             is_crashed: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
             timers,
             registry: Registry::new(),
             counters: Counters::default(),
@@ -311,12 +314,11 @@ impl System {
     pub(crate) fn give_birth(&self, spec: Spawn, process: &Task, id: u64) {
         assert!(process.system.is_same(self), "a mailbox belongs to the system that made it");
         let is_queued = !cell::is_born_idle(process);
-        let (registered, queued) = process.hold_for_birth(is_queued);
-        let spot = self.0.registry.enter(id, registered);
+        let spot = self.0.registry.enter(id, process.downgrade_before_birth());
         let Spawn { name, class, share, deadline, restart: _ } = spec;
         let terms = (share.is_some() || deadline.is_some())
             .then(|| Box::new(Terms { deadline: deadline.unwrap_or(Time::MAX), share }));
-        cell::give_birth(process, queued, Identity { id, name, class, terms, spot });
+        cell::give_birth(process, is_queued, Identity { id, name, class, terms, spot });
         if self.0.stop.is_set() {
             process.stop_from_top();
         }
@@ -440,6 +442,7 @@ impl System {
         let has_ended = driver.scheduler.stop(deadline);
         if has_ended {
             // No thread runs a turn any more, so what has not ended can be dropped here.
+            driver.scheduler.close();
             self.finish_all();
             driver.join_workers();
         } else {
@@ -447,7 +450,7 @@ impl System {
             tracing::warn!(slowest.name, "a turn outlasts the deadline; its worker is left behind");
         }
         self.0.timers.clear();
-        driver.scheduler.clear();
+        driver.scheduler.close();
         driver.shut_down(deadline);
     }
 
@@ -460,12 +463,22 @@ impl System {
         }
     }
 
+    /// Nothing is made runnable any more; said under the lock of the queues.
+    pub(crate) fn set_ended(&self) {
+        self.0.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Asked under the lock of the queues.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.has_ended.load(Ordering::Relaxed)
+    }
+
     #[inline]
-    pub(crate) fn schedule(&self, task: Task) {
+    pub(crate) fn schedule(&self, run: Run) {
         match &self.0.driver {
-            Driver::Threads(driver) => driver.scheduler.schedule(task),
-            Driver::Simulated(driver) => driver.single.schedule(task, self.now()),
-            Driver::Inline(driver) => driver.schedule(task, self.now()),
+            Driver::Threads(driver) => driver.scheduler.schedule(run),
+            Driver::Simulated(driver) => driver.single.schedule(run, self.now()),
+            Driver::Inline(driver) => driver.schedule(run, self.now()),
         }
     }
 

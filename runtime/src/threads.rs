@@ -61,7 +61,9 @@ impl ThreadsDriver {
     /// Ends reactor and blocking pool.
     pub(crate) fn shut_down(&self, deadline: Instant) {
         #[cfg(evenkeel_shuttle)]
-        self.compute.close();
+        for thread in self.compute.close() {
+            join_until(thread, deadline);
+        }
         self.blocking.close();
         for thread in self.blocking.take_threads() {
             join_until(thread, deadline);

@@ -32,7 +32,7 @@ impl Header {
         self.is_done.load(Ordering::Acquire)
     }
 
-    /// Adds a turn to the statistics. Without a locked instruction: they may miss one.
+    /// Adds a turn to the statistics; by the owner of the turn, so without a locked instruction.
     #[inline]
     pub(crate) fn count(&self, used: u64) {
         let before = self.reductions.load(Ordering::Relaxed);

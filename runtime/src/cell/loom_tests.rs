@@ -5,7 +5,7 @@
 //! back twice or never, and contents that are touched or dropped beside another thread's turn.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
@@ -13,7 +13,9 @@ use loom::thread;
 
 use super::*;
 use crate::{
+    budget,
     inline::Inline,
+    limits::QUANTUM_REDUCTIONS,
     mailbox::Overflow,
     reply::reply,
     sync::{AtomicBool, model},
@@ -25,6 +27,8 @@ use crate::{
 struct Drops {
     notes: AtomicUsize,
     bodies: AtomicUsize,
+    /// An address that a turn has made of its process.
+    kept: Mutex<Option<Address<Note>>>,
 }
 
 /// A message that counts when it is dropped, handled or not.
@@ -42,6 +46,9 @@ impl Drop for Note {
 #[derive(Clone, Copy)]
 enum Ends {
     Idle,
+    /// The same after it has made an address of itself, and dropped it; or kept it.
+    IdleAfterClone,
+    IdleKept,
     Parked,
     Done,
 }
@@ -63,7 +70,7 @@ impl Drop for Work {
 
 impl Body<Note> for Work {
     fn is_born_idle(&self) -> bool {
-        matches!(self.ends, Ends::Idle)
+        !matches!(self.ends, Ends::Parked | Ends::Done)
     }
 
     fn turn(&mut self, turn: &Turn<'_, Note>) -> Verdict {
@@ -78,6 +85,14 @@ impl Body<Note> for Work {
         }
         match self.ends {
             Ends::Idle => Verdict::Idle,
+            Ends::IdleAfterClone => {
+                drop(turn.me().clone());
+                Verdict::Idle
+            }
+            Ends::IdleKept => {
+                *self.drops.kept.lock().unwrap() = Some(turn.me().clone());
+                Verdict::Idle
+            }
             Ends::Parked => Verdict::Parked,
             Ends::Done => Verdict::Done(Exit::Stopped),
         }
@@ -139,9 +154,18 @@ impl World {
     }
 }
 
+/// As a worker: what it notes of a turn it writes at the end of the turn, before others may run the
+/// process or drop it.
 fn run(system: &System) {
     let single = system.single().expect("it is inline");
-    while single.step(system) {}
+    while let Some(run) = single.draw(system) {
+        budget::begin(QUANTUM_REDUCTIONS, Time::ZERO);
+        let after = run.turn(|header| header.count(1));
+        budget::end();
+        if let After::Again(run) = after {
+            system.schedule(run);
+        }
+    }
 }
 
 /// Goal: C3: an upgrade beside the last holder's end gives the whole process, or nothing.
@@ -162,6 +186,60 @@ fn an_upgrade_beside_the_last_holder_is_whole_or_nothing() {
         world.run();
         world.assert_gone(1);
     });
+}
+
+/// Goal: C4: somebody becomes a holder, wakes the process, lets go and runs it, beside the end of
+/// the last holder: that finds it as it was, running, or waiting again. So do turns that make an
+/// address of the process, and drop it or keep it.
+#[test]
+fn a_holder_comes_and_goes_beside_the_last_one() {
+    for ends in [Ends::Idle, Ends::IdleAfterClone, Ends::IdleKept] {
+        loom::model(move || {
+            let world = World::new();
+            let address = world.spawn(ends);
+            let weak = address.task().downgrade();
+            let (note, system) = (world.note(), world.system.clone());
+            let passing = thread::spawn(move || {
+                if let Some(address) = weak.upgrade().map(Address::<Note>::new) {
+                    address.send(note).unwrap();
+                    drop(address);
+                    run(&system);
+                }
+            });
+            drop(address);
+            passing.join().unwrap();
+            let kept = world.drops.kept.lock().unwrap().take();
+            if let Some(address) = &kept {
+                address.send(world.note()).unwrap();
+            }
+            let notes = 1 + usize::from(kept.is_some());
+            drop(kept);
+            world.run();
+            // Kept again by the turn that the second note gave it.
+            drop(world.drops.kept.lock().unwrap().take());
+            world.assert_gone(notes);
+        });
+    }
+}
+
+/// Goal: C4: the last holder ends beside a turn that makes an address of the process and drops it.
+#[test]
+fn the_last_holder_goes_beside_a_turn() {
+    for ends in [Ends::Idle, Ends::IdleAfterClone, Ends::Done] {
+        loom::model(move || {
+            let world = World::new();
+            let address = world.spawn(ends);
+            if matches!(ends, Ends::Idle | Ends::IdleAfterClone) {
+                address.send(world.note()).unwrap();
+            }
+            let system = world.system.clone();
+            let running = thread::spawn(move || run(&system));
+            drop(address);
+            running.join().unwrap();
+            world.run();
+            world.assert_gone(usize::from(!matches!(ends, Ends::Done)));
+        });
+    }
 }
 
 /// Goal: C3 for the registry, which upgrades under its lock and gives up its weak reference.
@@ -197,7 +275,7 @@ fn a_waker_goes_beside_the_end_of_a_turn() {
             world.assert_gone(1);
             let exit = match ends {
                 Ends::Done => Exit::Stopped,
-                Ends::Idle | Ends::Parked => Exit::Unreachable,
+                _ => Exit::Unreachable,
             };
             assert_eq!(answer.try_take(), Some(Ok(exit)));
         });
@@ -238,7 +316,7 @@ fn a_letter_beside_the_end_of_the_process() {
         world.run();
         sending.join().unwrap();
         assert!(address.task().is_done());
-        assert!(!world.system.single().unwrap().step(&world.system), "runs after its end");
+        assert!(world.system.single().unwrap().draw(&world.system).is_none(), "runs after its end");
         drop(address);
         world.assert_gone(1);
     });
@@ -329,19 +407,22 @@ fn two_who_need_the_extras_first_share_them() {
 /// Goal: the slot of who runs next: the owner puts two in beside a thief, and each is handed out
 /// once.
 #[test]
-fn a_slot_hands_each_task_out_once() {
+fn a_slot_hands_each_run_out_once() {
     loom::model(|| {
         let worlds = [World::new(), World::new()];
         let tasks = worlds.each_ref().map(|world| world.spawn(Ends::Idle).task().clone());
-        let slot = Arc::new(TaskSlot::default());
+        let slot = Arc::new(RunSlot::default());
         let same = Arc::clone(&slot);
         let thief = thread::spawn(move || same.take());
-        let displaced = tasks.map(|task| slot.put(task));
+        let displaced = tasks.each_ref().map(|task| {
+            assert!(task.queue.wake(), "it was idle");
+            slot.put(Run::of(task))
+        });
         let stolen = thief.join().unwrap();
         let left = [slot.take(), slot.take()];
         let found = displaced.iter().chain(&left).chain([&stolen]).flatten().count();
         assert_eq!(found, 2);
-        drop((displaced, left, stolen));
+        drop((displaced, left, stolen, tasks));
         for world in &worlds {
             world.assert_gone(0);
         }

@@ -1,5 +1,4 @@
-//! What holds a cell: tasks, which count, weak tasks, which do not, wakers, and the stack of tasks
-//! that were made runnable from elsewhere.
+//! What holds a cell: tasks, which count, weak tasks, which keep its memory, and wakers.
 #![allow(unsafe_code, reason = "a cell's memory is counted by hand (C3)")]
 
 use std::{
@@ -13,7 +12,7 @@ use std::{
     task::{RawWaker, RawWakerVTable, Waker},
 };
 
-use super::{After, Header};
+use super::{Header, run::Run};
 use crate::{
     mailbox::Load,
     reply::Reply,
@@ -103,12 +102,16 @@ impl Drop for LazyExtras {
     }
 }
 
+/// In the count of holders: the last one looks if the process rests, and nobody becomes a holder
+/// who is none. It is a holder meanwhile.
+const LOCKED: u32 = 1 << 31;
+
 /// How many hold a cell (C3).
 pub(super) struct Counts {
     strong: AtomicU32,
     weak: AtomicU32,
     /// While `strong` is not zero.
-    contents: Alive,
+    pub(super) contents: Alive,
     /// While `weak` is not zero.
     memory: Alive,
 }
@@ -120,7 +123,7 @@ impl Counts {
     }
 }
 
-/// A process as run queues see it; counts as a holder.
+/// A holder of a process.
 pub(crate) struct Task(pub(super) NonNull<Header>);
 
 // SAFETY: what a task reaches is the header, which is Sync (atomics, locks, once-cells, and a queue
@@ -147,7 +150,7 @@ impl Clone for Task {
     fn clone(&self) -> Self {
         let before = self.counts.strong.fetch_add(1, Ordering::Relaxed);
         // As `Arc`: somebody forgets holders in a loop, and counting on would free what is in use.
-        if before > u32::MAX / 2 {
+        if before & !LOCKED > LOCKED / 2 {
             abort();
         }
         Self(self.0)
@@ -157,13 +160,8 @@ impl Clone for Task {
 impl Drop for Task {
     #[inline]
     fn drop(&mut self) {
-        if self.counts.strong.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
-            Alive::ends(&self.counts.contents);
-            let weak = WeakTask(self.0);
-            // SAFETY: the last holder is gone, so nobody can reach the contents any more (C3).
-            unsafe { (self.vtable.drop)(self.0) };
-            drop(weak);
+        if !self.is_one_of_several() {
+            self.is_last();
         }
     }
 }
@@ -187,7 +185,7 @@ impl WeakTask {
 
     /// The process, if anybody still holds it.
     pub(crate) fn upgrade(&self) -> Option<Task> {
-        let increment = |count: u32| (count > 0).then_some(count + 1);
+        let increment = |count: u32| (count > 0 && count < LOCKED).then_some(count + 1);
         let held =
             self.counts().strong.fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
         // Made only then: a task that is dropped counts down.
@@ -225,20 +223,59 @@ impl Task {
         WeakTask(self.0)
     }
 
-    /// Runs one turn.
-    ///
-    /// Only for who has taken the task from a run queue (C2); nothing else hands out tasks that
-    /// are queued, so this is not marked unsafe within the crate.
+    /// Counts one holder down, if there are others. (A count that is locked is above one as well,
+    /// as the last holder is in it.)
     #[inline]
-    pub(crate) fn run(&self) -> After {
-        // SAFETY: the caller owns the turn.
-        unsafe { (self.vtable.run)(self.0) }
+    fn is_one_of_several(&self) -> bool {
+        let strong = &self.counts.strong;
+        let mut count = strong.load(Ordering::Relaxed);
+        while count > 1 {
+            let order = (Ordering::Release, Ordering::Relaxed);
+            match strong.compare_exchange_weak(count, count - 1, order.0, order.1) {
+                Ok(_) => return true,
+                Err(now) => count = now,
+            }
+        }
+        false
     }
 
-    /// Ends a process that no thread runs any more, when the system stops.
+    /// The end of the last holder: it goes to the process if that runs or is queued, else the cell
+    /// goes with it (C4).
+    #[cold]
+    fn is_last(&self) {
+        let strong = &self.counts.strong;
+        // A process that is not born has no run.
+        let rests = || self.identity.get().is_none() || !self.queue.is_awake();
+        loop {
+            if !rests() && self.queue.bequeath() {
+                return;
+            }
+            // It rests; but somebody may have become a holder, have woken it, and be gone again.
+            // From here on nobody does.
+            let order = (Ordering::AcqRel, Ordering::Acquire);
+            if strong.compare_exchange(1, LOCKED | 1, order.0, order.1).is_ok() {
+                if rests() && strong.compare_exchange(LOCKED | 1, 0, order.0, order.1).is_ok() {
+                    break;
+                }
+                strong.fetch_and(!LOCKED, Ordering::Release);
+            }
+            if self.is_one_of_several() {
+                return;
+            }
+        }
+        Alive::ends(&self.counts.contents);
+        let weak = WeakTask(self.0);
+        // SAFETY: this was the last holder, and there is no run, so nobody can reach the contents
+        // any more (C3, C4).
+        unsafe { (self.vtable.drop)(self.0) };
+        drop(weak);
+    }
+
+    /// Ends a process that no thread runs any more, when the system stops. One that is about to be
+    /// queued, and refused there, ends with its last holder.
     pub(crate) fn finish(&self) {
-        if self.identity.get().is_some() && !self.is_done() {
-            // SAFETY: the workers have ended, so nobody owns the turn.
+        if self.identity.get().is_some() && !self.is_done() && self.queue.shut_at_rest() {
+            // SAFETY: the queue was shut at rest, so nobody owns the turn, nor will.
             unsafe { (self.vtable.end)(self.0, &Exit::Stopped) };
         }
     }
@@ -285,33 +322,25 @@ impl Task {
     /// Puts a process that waited into a run queue.
     #[inline]
     pub(super) fn activate(&self) {
-        self.enqueue(self.clone());
-    }
-
-    /// The same with a holder that the queue is to keep.
-    #[inline]
-    pub(super) fn enqueue(&self, task: Self) {
         if let Some(share) = self.identity().share() {
             share.enter();
         }
-        self.system.schedule(task);
+        // Whoever calls this has taken the mark off the queue's word (Q1).
+        self.system.schedule(Run(self.0));
     }
 
-    /// Holders for the registry and, if it is to be queued, the run queue, before birth. A process
-    /// that nobody else holds or looks for yet pays no locked instruction for them.
-    pub(crate) fn hold_for_birth(&self, is_queued: bool) -> (WeakTask, Option<Self>) {
+    /// A weak holder for the registry, before birth. A process that nobody else holds or looks for
+    /// yet pays no locked instruction for it.
+    pub(crate) fn downgrade_before_birth(&self) -> WeakTask {
         let counts = &self.counts;
         let is_alone =
             counts.strong.load(Ordering::Acquire) == 1 && counts.weak.load(Ordering::Acquire) == 1;
         if !is_alone {
-            return (self.downgrade(), is_queued.then(|| self.clone()));
+            return self.downgrade();
         }
         // This is the only holder (C3), and there is no weak one that could become another.
         counts.weak.store(2, Ordering::Relaxed);
-        if is_queued {
-            counts.strong.store(2, Ordering::Relaxed);
-        }
-        (WeakTask(self.0), is_queued.then(|| Self(self.0)))
+        WeakTask(self.0)
     }
 
     pub(crate) fn waker(&self) -> Waker {
@@ -332,92 +361,6 @@ static WAKER: RawWakerVTable = RawWakerVTable::new(
 fn borrow(data: *const ()) -> ManuallyDrop<Task> {
     let header = NonNull::new(data as *mut Header).expect("wakers are made of tasks");
     ManuallyDrop::new(Task(header))
-}
-
-/// Tasks made runnable by threads that have no queue of their own: pushed by anybody, taken whole.
-#[derive(Default)]
-pub(crate) struct TaskStack(AtomicPtr<Header>);
-
-impl TaskStack {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.load(Ordering::SeqCst).is_null()
-    }
-
-    pub(crate) fn push(&self, task: Task) {
-        let task = ManuallyDrop::new(task);
-        let mut top = self.0.load(Ordering::Relaxed);
-        loop {
-            task.below.store(top, Ordering::Relaxed);
-            let order = (Ordering::AcqRel, Ordering::Relaxed);
-            match self.0.compare_exchange_weak(top, task.0.as_ptr(), order.0, order.1) {
-                Ok(_) => return,
-                Err(now) => top = now,
-            }
-        }
-    }
-
-    /// Hands out all tasks, in the order they came.
-    pub(crate) fn take(&self, mut each: impl FnMut(Task)) {
-        let mut newest = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
-        let mut oldest = ptr::null_mut::<Header>();
-        while let Some(task) = NonNull::new(newest) {
-            // SAFETY: what lies in the stack is counted, and was taken whole.
-            let below = &unsafe { task.as_ref() }.below;
-            newest = below.load(Ordering::Relaxed);
-            below.store(oldest, Ordering::Relaxed);
-            oldest = task.as_ptr();
-        }
-        while let Some(task) = NonNull::new(oldest) {
-            // SAFETY: as above; read before the task is handed out and may be pushed again.
-            oldest = unsafe { task.as_ref() }.below.load(Ordering::Relaxed);
-            each(Task(task));
-        }
-    }
-}
-
-impl Drop for TaskStack {
-    fn drop(&mut self) {
-        self.take(drop);
-    }
-}
-
-/// Room for one task: its owner puts one in, anybody takes it out.
-#[derive(Default)]
-pub(crate) struct TaskSlot(AtomicPtr<Header>);
-
-impl TaskSlot {
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed).is_null()
-    }
-
-    /// Puts a task in; hands out the one that was there. By the owner alone.
-    #[inline]
-    pub(crate) fn put(&self, task: Task) -> Option<Task> {
-        let task = ManuallyDrop::new(task);
-        if self.is_empty() {
-            // Nobody else fills it.
-            self.0.store(task.0.as_ptr(), Ordering::Release);
-            return None;
-        }
-        let before = self.0.swap(task.0.as_ptr(), Ordering::AcqRel);
-        NonNull::new(before).map(Task)
-    }
-
-    #[inline]
-    pub(crate) fn take(&self) -> Option<Task> {
-        if self.is_empty() {
-            return None;
-        }
-        // What lies in the slot is counted, and who swaps it out has it.
-        NonNull::new(self.0.swap(ptr::null_mut(), Ordering::AcqRel)).map(Task)
-    }
-}
-
-impl Drop for TaskSlot {
-    fn drop(&mut self) {
-        drop(self.take());
-    }
 }
 
 /// Runs `drops`, whose panic would otherwise end a worker.

@@ -15,7 +15,7 @@ use super::{
     queues::{ClassTimes, Kind},
 };
 use crate::{
-    cell::{Task, TaskSlot},
+    cell::{Run, RunSlot},
     class::Class,
     histogram::Recorder,
     limits::CHAIN_REDUCTIONS_MIN,
@@ -29,12 +29,12 @@ pub(super) struct ClassQueue {
     pub(super) dated: Arc<Dated>,
     /// Woken by the turn that has just run: the first of the fresh ones while the chain of such
     /// turns has something left of the quantum of the one that began it.
-    slot: Arc<TaskSlot>,
+    slot: Arc<RunSlot>,
     chain: Cell<u32>,
     /// Woken, and a quantum not used up.
-    pub(super) fresh: Worker<Task>,
+    pub(super) fresh: Worker<Run>,
     /// Have used up a whole quantum.
-    pub(super) spent: Worker<Task>,
+    pub(super) spent: Worker<Run>,
 }
 
 impl ClassQueue {
@@ -46,8 +46,8 @@ impl ClassQueue {
 
     /// Lets a process that the running turn has woken run next, before the one that was to.
     #[inline]
-    pub(super) fn push_next(&self, task: Task) {
-        if let Some(earlier) = self.slot.put(task) {
+    pub(super) fn push_next(&self, run: Run) {
+        if let Some(earlier) = self.slot.put(run) {
             self.fresh.push(earlier);
         }
     }
@@ -71,7 +71,7 @@ impl ClassQueue {
         class: Class,
         times: &mut ClassTimes,
         now: Time,
-    ) -> Option<(Task, Kind)> {
+    ) -> Option<(Run, Kind)> {
         let chain = self.chain.replace(u32::MAX);
         if let Some(next) = self.slot.take() {
             // A class without spent ones is in their debt all the time.
@@ -87,11 +87,11 @@ impl ClassQueue {
     }
 
     #[inline]
-    fn draw_queued(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Task, Kind)> {
+    fn draw_queued(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Run, Kind)> {
         if times.wants_spent(class)
-            && let Some(task) = self.spent.pop()
+            && let Some(run) = self.spent.pop()
         {
-            return Some((task, Kind::Spent));
+            return Some((run, Kind::Spent));
         }
         if times.is_dated(class)
             && let Some(drawn) = self.draw_dated(class, times, now)
@@ -99,8 +99,8 @@ impl ClassQueue {
             return Some(drawn);
         }
         match self.fresh.pop() {
-            Some(task) => Some((task, Kind::Fresh)),
-            None => self.spent.pop().map(|task| (task, Kind::Spent)),
+            Some(run) => Some((run, Kind::Fresh)),
+            None => self.spent.pop().map(|run| (run, Kind::Spent)),
         }
     }
 
@@ -114,18 +114,18 @@ impl ClassQueue {
 
     /// The fresh one that runs next where some may have a deadline.
     #[cold]
-    fn draw_dated(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Task, Kind)> {
+    fn draw_dated(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Run, Kind)> {
         if times.wants_undated(class)
-            && let Some(task) = self.fresh.pop()
+            && let Some(run) = self.fresh.pop()
         {
-            return Some((task, Kind::Fresh));
+            return Some((run, Kind::Fresh));
         }
-        while let Some((deadline, task)) = self.dated.pop() {
+        while let Some((deadline, run)) = self.dated.pop() {
             if deadline > now {
-                return Some((task, Kind::Dated));
+                return Some((run, Kind::Dated));
             }
             // Late: it gives way to those that need not be.
-            self.fresh.push(task);
+            self.fresh.push(run);
         }
         times.emptied_dated(class);
         None
@@ -149,9 +149,9 @@ impl Queues {
 
 pub(super) struct StealFrom {
     pub(super) dated: Arc<Dated>,
-    slot: Arc<TaskSlot>,
-    fresh: Stealer<Task>,
-    spent: Stealer<Task>,
+    slot: Arc<RunSlot>,
+    fresh: Stealer<Run>,
+    spent: Stealer<Run>,
 }
 
 impl StealFrom {
@@ -246,7 +246,7 @@ impl Lane {
     }
 }
 
-fn steal_half(from: &Stealer<Task>, to: &Worker<Task>) -> bool {
+fn steal_half(from: &Stealer<Run>, to: &Worker<Run>) -> bool {
     loop {
         match from.steal_batch(to) {
             Steal::Success(()) => return true,
@@ -260,6 +260,7 @@ fn steal_half(from: &Stealer<Task>, to: &Worker<Task>) -> bool {
 mod tests {
     use super::*;
     use crate::{
+        cell::Task,
         limits::{FRESH_REDUCTIONS_MAX, QUANTUM_REDUCTIONS},
         mailbox::MailboxSpec,
         message::Never,
@@ -275,9 +276,11 @@ mod tests {
             .map(|_| inline.system().mailbox::<Never>(MailboxSpec::none("test")))
             .map(|(address, _)| address.task().clone())
             .collect();
-        let is = |drawn: Option<(Task, Kind)>, nth: usize, kind: Kind| {
-            let (task, of_kind) = drawn.expect("something is there");
-            task.downgrade().is_same(&tasks[nth].downgrade()) && of_kind == kind
+        // All tasks outlive their runs, which nothing runs.
+        let run = |nth: usize| Run::of(&tasks[nth]);
+        let is = |drawn: Option<(Run, Kind)>, nth: usize, kind: Kind| {
+            let (run, of_kind) = drawn.expect("something is there");
+            run.hold().downgrade().is_same(&tasks[nth].downgrade()) && of_kind == kind
         };
         let class = Class::Call;
         let Queues(queues) = Queues::new();
@@ -290,21 +293,21 @@ mod tests {
         assert!(times.wants_spent(class));
         let mut draw = || queue.draw(class, &mut times, Time::ZERO);
         for left in [QUANTUM_REDUCTIONS, CHAIN_REDUCTIONS_MIN] {
-            queue.fresh.push(tasks[0].clone());
-            queue.push_next(tasks[1].clone());
+            queue.fresh.push(run(0));
+            queue.push_next(run(1));
             queue.leaves(left);
             assert!(is(draw(), 1, Kind::Fresh));
             assert_eq!(queue.allowance(QUANTUM_REDUCTIONS), left);
             assert!(is(draw(), 0, Kind::Fresh));
             assert_eq!(queue.allowance(QUANTUM_REDUCTIONS), QUANTUM_REDUCTIONS);
         }
-        queue.fresh.push(tasks[0].clone());
-        queue.push_next(tasks[1].clone());
+        queue.fresh.push(run(0));
+        queue.push_next(run(1));
         queue.leaves(CHAIN_REDUCTIONS_MIN - 1);
         assert!(is(draw(), 0, Kind::Fresh) && is(draw(), 1, Kind::Fresh));
 
-        queue.spent.push(tasks[2].clone());
-        queue.push_next(tasks[1].clone());
+        queue.spent.push(run(2));
+        queue.push_next(run(1));
         queue.leaves(QUANTUM_REDUCTIONS);
         assert!(is(draw(), 2, Kind::Spent) && is(draw(), 1, Kind::Fresh));
         assert!(queue.is_empty());

@@ -24,10 +24,13 @@ pub(crate) use self::{
 };
 use crate::{
     budget,
-    cell::{Task, TaskStack},
+    cell::{Run, RunStack},
     class::Class,
     status::ClassStatus,
-    sync::coarse::{AtomicBool, Condvar, Instant, Mutex},
+    sync::{
+        coarse::{AtomicBool, Condvar, Instant, Mutex},
+        fence,
+    },
     system::System,
 };
 
@@ -38,9 +41,11 @@ const URGENT: [Class; 3] = [Class::System, Class::Consensus, Class::Net];
 pub(crate) struct Scheduler {
     lanes: Vec<CachePadded<Lane>>,
     /// Wake-ups from outside the workers.
-    inbox: CachePadded<TaskStack>,
+    inbox: CachePadded<RunStack>,
     idle: CachePadded<Idle>,
     is_stopping: AtomicBool,
+    /// No worker runs any more: what is made runnable is dropped.
+    is_closed: AtomicBool,
     running: Mutex<usize>,
     has_ended: Condvar,
 }
@@ -51,9 +56,10 @@ impl Scheduler {
         let queues: Vec<_> = (0..workers).map(|_| Queues::new()).collect();
         let scheduler = Self {
             lanes: queues.iter().map(|queues| CachePadded::new(Lane::new(queues))).collect(),
-            inbox: CachePadded::new(TaskStack::default()),
+            inbox: CachePadded::new(RunStack::default()),
             idle: CachePadded::new(Idle::new(workers)),
             is_stopping: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             running: Mutex::new(workers),
             has_ended: Condvar::new(),
         };
@@ -64,13 +70,17 @@ impl Scheduler {
         self.lanes.len()
     }
 
-    /// Makes a task runnable that is in no queue.
+    /// Makes a process runnable that is in no queue.
     #[inline]
-    pub(crate) fn schedule(&self, task: Task) {
-        if let Some(task) = worker::push_local(self, task) {
-            task.set_since(task.system.now());
-            self.inbox.push(task);
+    pub(crate) fn schedule(&self, run: Run) {
+        if let Some(run) = worker::push_local(self, run) {
+            run.set_since(run.system.now());
+            self.inbox.push(run);
             self.idle.announce();
+            // Either this is seen after the fence in there, or who closes sees the run.
+            if self.is_closed.load(Ordering::Relaxed) {
+                self.inbox.take(drop);
+            }
         }
     }
 
@@ -116,8 +126,11 @@ impl Scheduler {
         true
     }
 
-    /// Drops what the workers have left in the inbox.
-    pub(crate) fn clear(&self) {
+    /// Drops what the workers have left in the inbox, and what comes from now on: for when they
+    /// have ended, or were left behind.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         self.inbox.take(drop);
     }
 

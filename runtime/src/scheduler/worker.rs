@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     budget,
-    cell::{After, Header, Task},
+    cell::{After, Header, Run},
     class::Class,
     histogram::grow,
     limits::{
@@ -29,6 +29,18 @@ use crate::{
     system::System,
     time::Time,
 };
+
+/// A turn that goes on, and what of it is charged already: it may end several times, when the
+/// process is woken while it ends.
+struct InTurn {
+    class: Class,
+    kind: Kind,
+    quantum: u32,
+    allowance: u32,
+    /// Reductions by count, and as they were charged.
+    counted: u64,
+    charged: u32,
+}
 
 /// What only the worker's own thread touches.
 struct Local {
@@ -66,17 +78,17 @@ pub(crate) fn worker_index() -> Option<usize> {
     LOCAL.try_with(|local| Some(local.get()?.index)).ok().flatten()
 }
 
-/// Puts a task into the calling worker's queues, or gives it back on any other thread.
+/// Puts a run into the calling worker's queues, or gives it back on any other thread.
 #[inline]
-pub(super) fn push_local(scheduler: &Scheduler, task: Task) -> Option<Task> {
-    let mut task = Some(task);
+pub(super) fn push_local(scheduler: &Scheduler, run: Run) -> Option<Run> {
+    let mut run = Some(run);
     // The thread's values are gone while it ends: then it is no worker any more.
     let _ = LOCAL.try_with(|local| {
         if let Some(local) = local.get().filter(|local| local.is_of(scheduler)) {
-            local.woke(scheduler, task.take().expect("taken here alone"));
+            local.woke(scheduler, run.take().expect("taken here alone"));
         }
     });
-    task
+    run
 }
 
 /// Lets another worker take over what the running turn has made runnable.
@@ -123,15 +135,15 @@ impl Local {
 
     /// A process became runnable during a turn of this worker.
     #[inline]
-    fn woke(&self, scheduler: &Scheduler, task: Task) {
+    fn woke(&self, scheduler: &Scheduler, run: Run) {
         let has_others = !self.times.borrow().is_empty();
-        task.set_since(budget::looked());
-        let class = task.identity().class;
-        if self.running.get() == Some(class) && task.identity().deadline() == Time::MAX {
-            self.queues.0[class.index()].push_next(task);
+        run.set_since(budget::looked());
+        let class = run.identity().class;
+        if self.running.get() == Some(class) && run.identity().deadline() == Time::MAX {
+            self.queues.0[class.index()].push_next(run);
             self.times.borrow_mut().filled(class);
         } else {
-            self.push(task, false);
+            self.push(run, false);
         }
         if has_others {
             // Nothing is lost if a worker that is about to park misses this: the task is in this
@@ -145,22 +157,22 @@ impl Local {
     }
 
     #[inline]
-    fn push(&self, task: Task, is_spent: bool) {
-        let (class, deadline) = (task.identity().class, task.identity().deadline());
+    fn push(&self, run: Run, is_spent: bool) {
+        let (class, deadline) = (run.identity().class, run.identity().deadline());
         let queue = &self.queues.0[class.index()];
         if is_spent {
-            queue.spent.push(task);
+            queue.spent.push(run);
         } else if deadline == Time::MAX {
-            queue.fresh.push(task);
+            queue.fresh.push(run);
         } else {
-            return self.push_dated(class, deadline, task);
+            return self.push_dated(class, deadline, run);
         }
         self.times.borrow_mut().filled(class);
     }
 
     #[cold]
-    fn push_dated(&self, class: Class, deadline: Time, task: Task) {
-        self.queues.0[class.index()].dated.push(deadline, task);
+    fn push_dated(&self, class: Class, deadline: Time, run: Run) {
+        self.queues.0[class.index()].dated.push(deadline, run);
         self.times.borrow_mut().filled_dated(class);
     }
 
@@ -174,8 +186,8 @@ impl Local {
                 self.take_inbox(scheduler);
             }
             self.fire_timers(now);
-            if let Some((task, kind)) = self.next(now) {
-                self.dispatch(lane, task, kind, &mut now);
+            if let Some((run, kind)) = self.next(now) {
+                self.dispatch(lane, run, kind, &mut now);
                 if now.as_nanos() - balanced.as_nanos() >= BALANCE_NS {
                     now = self.clock.check(now);
                     balanced = now;
@@ -194,8 +206,8 @@ impl Local {
     /// Takes over what came from outside; if that is more than one, another worker may help.
     fn take_inbox(&self, scheduler: &Scheduler) {
         let mut taken = 0;
-        scheduler.inbox.take(|task| {
-            self.push(task, false);
+        scheduler.inbox.take(|run| {
+            self.push(run, false);
             taken += 1;
         });
         if taken > 1 {
@@ -224,9 +236,9 @@ impl Local {
         self.system.timers().fire(now);
     }
 
-    /// The next task of this worker's own queues, and from which queue of its class it is.
+    /// The next run of this worker's own queues, and from which queue of its class it is.
     #[inline]
-    fn next(&self, now: Time) -> Option<(Task, Kind)> {
+    fn next(&self, now: Time) -> Option<(Run, Kind)> {
         let mut times = self.times.borrow_mut();
         while let Some(class) = times.pick() {
             let queue = &self.queues.0[class.index()];
@@ -244,60 +256,61 @@ impl Local {
 
     /// Runs one turn and charges it. `now` is when the last turn ended, and is moved on.
     #[inline]
-    fn dispatch(&self, lane: &Lane, task: Task, kind: Kind, now: &mut Time) {
-        let (counters, class, name, quantum, rest) = {
-            let header: &Header = &task;
-            let (class, quantum) = (header.identity().class, header.quantum());
-            if self.sits_out(header, class, quantum) {
-                self.times.borrow_mut().note_turn(class, kind, 0);
-                task.set_since(*now);
-                self.push(task, true);
-                return;
-            }
-            let counters = &lane.counters[class.index()];
-            if kind != Kind::Spent {
-                counters.waits.add(header.waited_ns(*now));
-            }
-            (counters, class, header.identity().name, quantum, header.rest(quantum))
-        };
-        let queue = &self.queues.0[class.index()];
-        let allowance = queue.allowance(rest);
+    fn dispatch(&self, lane: &Lane, run: Run, kind: Kind, now: &mut Time) {
+        let (class, quantum) = (run.identity().class, run.quantum());
+        if self.sits_out(&run, class, quantum) {
+            self.times.borrow_mut().note_turn(class, kind, 0);
+            run.set_since(*now);
+            self.push(run, true);
+            return;
+        }
+        if kind != Kind::Spent {
+            lane.counters[class.index()].waits.add(run.waited_ns(*now));
+        }
+        let allowance = self.queues.0[class.index()].allowance(run.rest(quantum));
         budget::begin(allowance, *now);
         lane.begins_turn(*now);
         self.running.set(Some(class));
-        let after = task.run();
+        let mut turn = InTurn { class, kind, quantum, allowance, counted: 0, charged: 0 };
+        let after = run.turn(|header| self.charge(lane, header, &mut turn, now));
         self.running.set(None);
-        let count = budget::end();
+        budget::end();
+        if let After::Again(run) = after {
+            let is_spent = run.book(turn.charged, quantum);
+            run.set_since(*now);
+            self.push(run, is_spent);
+        }
+    }
+
+    /// Charges what a turn has used since it was charged last.
+    #[inline]
+    fn charge(&self, lane: &Lane, header: &Header, turn: &mut InTurn, now: &mut Time) {
+        let &mut InTurn { class, kind, quantum, allowance, counted, charged } = turn;
+        turn.counted = budget::used();
         let end = self.clock.now(*now);
         let nanos = end.as_nanos() - now.as_nanos();
         *now = end;
         let core_ns =
             if nanos > TURN_DOUBTED_NS { self.core_time.within(nanos, end) } else { nanos };
-        let charge = count.max(core_ns / REDUCTION_NS);
+        let charge = (turn.counted - counted).max(core_ns / REDUCTION_NS);
         {
             let mut times = self.times.borrow_mut();
             times.charge(class, charge);
             times.note_turn(class, kind, charge);
         }
+        let counters = &lane.counters[class.index()];
         grow(&counters.reductions, charge);
         if counters.lengths.add(nanos) {
+            let name = header.identity().name;
             self.system.counters().note_turn(SlowTurn { name, nanos, core_ns });
         }
-        task.count(charge);
+        header.count(charge);
 
-        let charge = u32::try_from(charge).unwrap_or(u32::MAX);
-        queue.leaves(allowance.saturating_sub(charge));
-        if charge > quantum {
-            let over = (charge - quantum).min(quantum.saturating_mul(DEBT_QUANTA_MAX));
-            task.debt.fetch_add(over, Ordering::Relaxed);
-        }
-        match after {
-            After::Again => {
-                let is_spent = task.book(charge, quantum);
-                task.set_since(*now);
-                self.push(task, is_spent);
-            }
-            After::Idle | After::Done => {}
+        turn.charged = charged.saturating_add(u32::try_from(charge).unwrap_or(u32::MAX));
+        self.queues.0[class.index()].leaves(allowance.saturating_sub(turn.charged));
+        if turn.charged > quantum {
+            let owed = |used: u32| used.saturating_sub(quantum).min(quantum * DEBT_QUANTA_MAX);
+            header.debt.fetch_add(owed(turn.charged) - owed(charged), Ordering::Relaxed);
         }
     }
 
@@ -370,9 +383,9 @@ impl Local {
         let theirs = &victim.classes[class.index()];
         // One, the most urgent: the thief runs it next.
         if theirs.dated.len() > 0
-            && let Some((deadline, task)) = theirs.dated.pop()
+            && let Some((deadline, run)) = theirs.dated.pop()
         {
-            self.push_dated(class, deadline, task);
+            self.push_dated(class, deadline, run);
             return true;
         }
         let has_stolen = theirs.steal_half(&self.queues.0[class.index()]);

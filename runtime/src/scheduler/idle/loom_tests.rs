@@ -10,7 +10,7 @@ use loom::thread;
 
 use super::*;
 use crate::{
-    cell::{self, Task, TaskStack},
+    cell::{self, Run, RunStack, Task},
     mailbox::{MailboxSpec, Overflow},
     message::Never,
     sync::{AtomicBool, model},
@@ -22,7 +22,7 @@ const WORKERS: usize = 2;
 /// What the workers share. A worker that finds nothing to do and is never woken again is a deadlock
 /// of the model, which loom reports.
 struct Floor {
-    inbox: TaskStack,
+    inbox: RunStack,
     idle: Idle,
     own: [AtomicUsize; WORKERS],
     is_stopping: AtomicBool,
@@ -64,7 +64,7 @@ impl Searcher for Search<'_> {
 impl Floor {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            inbox: TaskStack::default(),
+            inbox: RunStack::default(),
             idle: Idle::new(WORKERS),
             own: [AtomicUsize::new(0), AtomicUsize::new(0)],
             is_stopping: AtomicBool::new(false),
@@ -73,8 +73,8 @@ impl Floor {
     }
 
     /// As `Scheduler::schedule`, on a thread that is no worker.
-    fn schedule(&self, task: Task) {
-        self.inbox.push(task);
+    fn schedule(&self, task: &Task) {
+        self.inbox.push(Run::of(task));
         self.idle.announce();
     }
 
@@ -86,7 +86,11 @@ impl Floor {
 
     fn take_inbox(&self, index: usize) {
         let mut taken = 0;
-        self.inbox.take(|_task| taken += 1);
+        self.inbox.take(|run| {
+            // Nothing runs it, and its cell is the caller's.
+            std::mem::forget(run);
+            taken += 1;
+        });
         self.own[index].fetch_add(taken, Ordering::Release);
         if taken > 1 {
             self.idle.announce();
@@ -168,7 +172,7 @@ fn a_task_from_outside_is_seen_and_a_stop_ends_all() {
         let [task, _] = tasks();
         let floor = Floor::new();
         let workers = [floor.start(0, 1), floor.start(1, 1)];
-        floor.schedule(task.clone());
+        floor.schedule(&task);
         for worker in workers {
             worker.join().unwrap();
         }
@@ -185,8 +189,8 @@ fn tasks_of_two_senders_are_seen() {
         let floor = Floor::new();
         let worker = floor.start(0, 2);
         let (other, task) = (Arc::clone(&floor), second.clone());
-        let sender = thread::spawn(move || other.schedule(task));
-        floor.schedule(first.clone());
+        let sender = thread::spawn(move || other.schedule(&task));
+        floor.schedule(&first);
         sender.join().unwrap();
         worker.join().unwrap();
         assert_eq!(floor.handled.load(Ordering::SeqCst), 2);
@@ -201,8 +205,8 @@ fn no_task_waits_behind_a_long_turn_while_a_worker_parks() {
         let [first, second] = tasks();
         let floor = Floor::new();
         let workers = [floor.start_busy(0), floor.start_busy(1)];
-        floor.schedule(first.clone());
-        floor.schedule(second.clone());
+        floor.schedule(&first);
+        floor.schedule(&second);
         for worker in workers {
             worker.join().unwrap();
         }
