@@ -216,7 +216,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
             let Some(message) = turn.pop() else {
                 return if is_stopping { Verdict::Done(Exit::Stopped) } else { Verdict::Idle };
             };
-            budget::consume(message.cost());
+            budget::consume_message(message.cost());
             let flow = if is_traced {
                 spans::of_message(message.kind(), || actor.handle(message, &mut ctx))
             } else {

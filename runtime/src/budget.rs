@@ -16,8 +16,11 @@ thread_local! {
     static BUDGET: Budget = const { Budget::new() };
 }
 
-/// How much is consumed between two looks at the clock.
+/// How much is consumed between two looks at the clock, at most.
 const CLOCK_EVERY: u32 = QUANTUM_REDUCTIONS / 8;
+/// A message counts at least as much of that, since it may take longer than it is charged for: 16
+/// messages at most between two looks.
+const MESSAGE_MIN: u32 = CLOCK_EVERY / 16;
 
 struct Budget {
     is_running: Cell<bool>,
@@ -25,8 +28,9 @@ struct Budget {
     quantum: Cell<u32>,
     left: Cell<u32>,
     used: Cell<u64>,
-    /// Reductions until the clock is read again.
+    /// Reductions until the clock is read again, and of how many.
     unmeasured: Cell<u32>,
+    interval: Cell<u32>,
     /// False where only counts are charged: on the calling thread.
     is_measured: Cell<bool>,
     /// When the clock was last looked at: at the beginning of the turn, or later.
@@ -43,6 +47,7 @@ impl Budget {
             left: Cell::new(0),
             used: Cell::new(0),
             unmeasured: Cell::new(0),
+            interval: Cell::new(0),
             is_measured: Cell::new(false),
             looked: Cell::new(Time::ZERO),
             has_nudge: Cell::new(false),
@@ -50,10 +55,10 @@ impl Budget {
     }
 
     #[inline]
-    fn consume(&self, reductions: u32) {
+    fn consume(&self, reductions: u32, towards_clock: u32) {
         self.used.set(self.used.get() + u64::from(reductions));
         self.left.set(self.left.get().saturating_sub(reductions));
-        match self.unmeasured.get().checked_sub(reductions) {
+        match self.unmeasured.get().checked_sub(towards_clock) {
             Some(rest) => self.unmeasured.set(rest),
             None => self.measure(),
         }
@@ -63,7 +68,8 @@ impl Budget {
     #[cold]
     #[inline(never)]
     fn measure(&self) {
-        self.unmeasured.set(CLOCK_EVERY);
+        self.interval.set((2 * self.interval.get()).min(CLOCK_EVERY));
+        self.unmeasured.set(self.interval.get());
         if self.is_measured.get() {
             let elapsed = scheduler::passed_since(self.looked.get());
             let spent = u32::try_from(nanos(elapsed) / REDUCTION_NS).unwrap_or(u32::MAX);
@@ -89,7 +95,9 @@ pub(crate) fn begin(quantum: u32, began: Time) {
         budget.quantum.set(quantum);
         budget.left.set(quantum);
         budget.used.set(0);
-        budget.unmeasured.set(CLOCK_EVERY);
+        // The first look is before the second message, the next ones come after twice as long.
+        budget.unmeasured.set(MESSAGE_MIN);
+        budget.interval.set(MESSAGE_MIN);
         budget.looked.set(began);
         budget.has_nudge.set(false);
     });
@@ -145,7 +153,17 @@ pub(crate) fn nudge_later() {
 pub fn consume(reductions: u32) {
     BUDGET.with(|budget| {
         if budget.is_running.get() {
-            budget.consume(reductions);
+            budget.consume(reductions, reductions);
+        }
+    });
+}
+
+/// The same for a message that is about to be handled, or what else may be worth more.
+#[inline]
+pub(crate) fn consume_message(cost: u32) {
+    BUDGET.with(|budget| {
+        if budget.is_running.get() {
+            budget.consume(cost, cost.max(MESSAGE_MIN));
         }
     });
 }
@@ -157,9 +175,10 @@ pub fn left() -> u32 {
     BUDGET.with(|budget| budget.left.get())
 }
 
-/// Charges one reduction and yields to the scheduler if the turn's quantum is used up.
+/// Charges one reduction and yields to the scheduler if the turn's quantum is used up, by count or
+/// by time. The clock is looked at once in 16 times, and sooner in the beginning of a turn.
 pub async fn checkpoint() {
-    consume(1);
+    consume_message(1);
     if is_running() && left() == 0 {
         yield_now().await;
     }

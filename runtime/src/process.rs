@@ -322,6 +322,6 @@ impl<M: Message> Inbox<M> {
 fn pop<M: Message>(me: &Address<M>) -> Option<M> {
     let message = cell::current_turn(me).pop()?;
     AWAITS_MESSAGE.with(|awaits| awaits.set(false));
-    budget::consume(message.cost());
+    budget::consume_message(message.cost());
     Some(message)
 }
