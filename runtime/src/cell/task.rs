@@ -243,21 +243,12 @@ impl Task {
     /// goes with it (C4).
     #[cold]
     fn is_last(&self) {
-        let strong = &self.counts.strong;
-        // A process that is not born has no run.
-        let rests = || self.identity.get().is_none() || !self.queue.is_awake();
         loop {
-            if !rests() && self.queue.bequeath() {
+            if !self.rests() && self.queue.bequeath() {
                 return;
             }
-            // It rests; but somebody may have become a holder, have woken it, and be gone again.
-            // From here on nobody does.
-            let order = (Ordering::AcqRel, Ordering::Acquire);
-            if strong.compare_exchange(1, LOCKED | 1, order.0, order.1).is_ok() {
-                if rests() && strong.compare_exchange(LOCKED | 1, 0, order.0, order.1).is_ok() {
-                    break;
-                }
-                strong.fetch_and(!LOCKED, Ordering::Release);
+            if self.counts_to_zero() {
+                break;
             }
             if self.is_one_of_several() {
                 return;
@@ -269,6 +260,34 @@ impl Task {
         // any more (C3, C4).
         unsafe { (self.vtable.drop)(self.0) };
         drop(weak);
+    }
+
+    /// True if there is no run. A process that is not born has none.
+    fn rests(&self) -> bool {
+        self.identity.get().is_none() || !self.queue.is_awake()
+    }
+
+    /// Counts the last holder of a process that rests to zero; false if it is not the last one, or
+    /// the process does not rest.
+    fn counts_to_zero(&self) -> bool {
+        let strong = &self.counts.strong;
+        let sets = |from: u32, to: u32| {
+            strong.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        if self.is_done() {
+            // Nobody can wake it.
+            return sets(1, 0);
+        }
+        // Somebody may have become a holder, have woken it, and be gone again. From here on nobody
+        // becomes one.
+        if !sets(1, LOCKED | 1) {
+            return false;
+        }
+        let is_zero = self.rests() && sets(LOCKED | 1, 0);
+        if !is_zero {
+            strong.fetch_and(!LOCKED, Ordering::Release);
+        }
+        is_zero
     }
 
     /// Ends a process that no thread runs any more, when the system stops. One that is about to be
