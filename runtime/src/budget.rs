@@ -20,7 +20,7 @@ thread_local! {
 const CLOCK_EVERY: u32 = QUANTUM_REDUCTIONS / 8;
 /// A message counts at least as much of that, since it may take longer than it is charged for: 16
 /// messages at most between two looks.
-const MESSAGE_MIN: u32 = CLOCK_EVERY / 16;
+const MESSAGE_MIN: u32 = CLOCK_EVERY / 15;
 
 struct Budget {
     is_running: Cell<bool>,
@@ -95,8 +95,9 @@ pub(crate) fn begin(quantum: u32, began: Time) {
         budget.quantum.set(quantum);
         budget.left.set(quantum);
         budget.used.set(0);
-        // The first look is before the second message, the next ones come after twice as long.
-        budget.unmeasured.set(MESSAGE_MIN);
+        // The first look is before the second message, also if little else is consumed before; the
+        // next ones come after twice as long each time.
+        budget.unmeasured.set(2 * MESSAGE_MIN - 1);
         budget.interval.set(MESSAGE_MIN);
         budget.looked.set(began);
         budget.has_nudge.set(false);

@@ -73,16 +73,21 @@ pub(crate) enum Verdict {
 }
 
 /// A verdict as it leaves the cell.
-#[derive(Clone, Copy)]
 enum Ended {
+    Waits(Wait),
+    Again,
+    /// All is dropped, and a holder counted.
+    Done,
+}
+
+/// For what a process waits.
+#[derive(Clone, Copy)]
+enum Wait {
     Idle,
     Parked,
     /// A future that takes messages, and one that does not.
     Pending,
     PendingParked,
-    Again,
-    /// All is dropped, and a holder counted.
-    Done,
 }
 
 /// What runs in a cell: an actor with its factory, or a future.
@@ -174,7 +179,7 @@ impl Born {
 struct VTable {
     is_born_idle: unsafe fn(NonNull<Header>) -> bool,
     turn: unsafe fn(NonNull<Header>) -> Ended,
-    leave: unsafe fn(NonNull<Header>, Ended) -> bool,
+    leave: unsafe fn(NonNull<Header>, Wait) -> bool,
     end: unsafe fn(NonNull<Header>, &Exit),
     close: unsafe fn(NonNull<Header>),
     load: unsafe fn(NonNull<Header>) -> Load,
@@ -387,10 +392,10 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
         });
         turn.settle();
         match verdict {
-            Verdict::Idle => Ended::Idle,
-            Verdict::Parked => Ended::Parked,
-            Verdict::Pending { takes_messages: true } => Ended::Pending,
-            Verdict::Pending { takes_messages: false } => Ended::PendingParked,
+            Verdict::Idle => Ended::Waits(Wait::Idle),
+            Verdict::Parked => Ended::Waits(Wait::Parked),
+            Verdict::Pending { takes_messages: true } => Ended::Waits(Wait::Pending),
+            Verdict::Pending { takes_messages: false } => Ended::Waits(Wait::PendingParked),
             Verdict::Again => Ended::Again,
             Verdict::Done(exit) => {
                 // Without a turn it is no run any more that keeps the cell; see `Ended::Done`.
@@ -408,7 +413,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
     /// # Safety
     ///
     /// The header is of this cell type, and the caller owns the turn, which ended like this.
-    unsafe fn leave(header: NonNull<Header>, ended: Ended) -> bool {
+    unsafe fn leave(header: NonNull<Header>, wait: Wait) -> bool {
         // SAFETY: as the caller says.
         let header = unsafe { &Self::of(header).front.header };
         let (used, is_spent) = (header.used.load(Ordering::Relaxed), header.is_spent());
@@ -419,10 +424,10 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             let me = ManuallyDrop::new(Task(NonNull::from(header)));
             Task::clone(&me)
         });
-        let waits = match ended {
+        let waits = match wait {
             // SAFETY: this thread owns the turn (C2), and the cell is of this type.
-            Ended::Idle | Ended::Pending => unsafe { header.queue.try_idle::<M>(&header.taken) },
-            _ => header.queue.try_park(),
+            Wait::Idle | Wait::Pending => unsafe { header.queue.try_idle::<M>(&header.taken) },
+            Wait::Parked | Wait::PendingParked => header.queue.try_park(),
         };
         if !waits {
             header.used.store(used, Ordering::Relaxed);
@@ -485,8 +490,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
 
     /// # Safety
     ///
-    /// Nobody holds the cell any more: the last address of an idle process is gone, or the queue
-    /// that held it was dropped with its system.
+    /// Nobody holds the cell any more, and there is no run (C4).
     unsafe fn drop_contents(header: NonNull<Header>) {
         // SAFETY: as the caller says, and nobody owns a turn of what nobody holds.
         let (letters, locked, before, _) = unsafe { shut(&Self::of(header).front) };

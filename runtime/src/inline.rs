@@ -162,7 +162,7 @@ impl Inline {
 
 impl Drop for Inline {
     fn drop(&mut self) {
-        // Processes hold the system and its queues hold them: taken apart here, or never freed.
+        // Processes hold the system, and are queued in it: taken apart here, or never freed.
         self.driver().single.end_all(&self.system);
         self.system.timers().clear();
     }

@@ -6,7 +6,8 @@
 //! to be scheduled. The process takes what waits by reading the word, and reverses it; the newest
 //! letter stays linked, emptied, and says where next time's begin. Only to go idle it takes that
 //! out, by the swap that says so: a turn of one letter costs it one locked instruction. The room of
-//! letters is counted by two words that only grow, one of which the owner of the turn writes alone.
+//! letters is counted by two words, one of which only grows and is written by the owner of the turn
+//! alone.
 //!
 //! A list that senders push on and the reader takes whole has no half-done push that a reader
 //! would have to wait for, and no stub node in an idle process (`docs/adr/0007`). Where an overflow
@@ -31,8 +32,9 @@
 //! - Q4: `sent` less `gone` counts every letter that was let in and not taken out, so `items_max`
 //!   and `bytes_max` hold but for senders that are turning back at this moment. Who is let in has
 //!   read `gone`, which only grows, before it counted itself in `sent`, so it counted at least all
-//!   letters before its own. Within a turn they may count an eighth of the bounds too much: room is
-//!   given back in lots, because the senders' cores have to hand that word over each time.
+//!   letters before its own (as long as fewer than 2^23 pass between the two). Within a turn they
+//!   may count an eighth of the bounds too much: room is given back in lots, because the senders'
+//!   cores have to hand that word over each time.
 //! - Q5: of what was taken, the newest letter stays linked until the word has moved on; its block
 //!   is freed after that, so that no other letter can lie there and look like it.
 #![allow(unsafe_code, reason = "letters are linked through raw pointers")]
@@ -58,12 +60,12 @@ const IDLE: usize = 1;
 const WOKEN: usize = 2;
 /// The process waits for a wake-up; letters only wait with it.
 const PARKED: usize = 4;
-/// Nothing is accepted any more. With [`IDLE`], [`PARKED`] or [`WOKEN`] it says what the process
-/// did before; alone, that its letters were dropped.
+/// Nothing is accepted any more. With [`IDLE`] or [`PARKED`] the process waited, and is to be
+/// ended; alone it has ended.
 const SHUT: usize = 8;
 /// Of a process that runs or is queued: it has got the last holder of its cell. Above all
 /// addresses.
-const HEIR: usize = 1 << (usize::BITS - 1);
+const HEIR: usize = 1 << 63;
 /// Of the owner's own pointer: that letter is emptied.
 const EMPTIED: usize = 1;
 const TAGS: usize = IDLE | WOKEN | PARKED | SHUT | HEIR;
@@ -87,6 +89,11 @@ const BYTES_MAX: u64 = 1 << 38;
 const _: () =
     assert!(BYTES_MAX + 64 * LETTER_BYTES_MAX as u64 <= u64::MAX >> (SUM_SHIFT + ITEM_BITS));
 
+/// In `bounds`: senders put letters in here and turn back if there is no room. They need not look
+/// at the overflow rule, which lies where the owner's core writes.
+const PLAIN: u64 = 1 << 63;
+const _: () = assert!(BYTES_MAX << ITEM_BITS < PLAIN);
+
 /// Why a letter was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -99,7 +106,7 @@ pub(crate) enum Refusal {
 pub(crate) enum Before {
     /// It waited.
     Asleep,
-    /// It ran, was queued (and may have been dropped by its queue), or was not born.
+    /// It ran, was queued, or was not born.
     Awake,
     /// It was shut already.
     Shut,
@@ -134,11 +141,6 @@ pub(crate) struct Queue {
     /// The most letters and bytes, as one weight, and [`PLAIN`].
     bounds: u64,
 }
-
-/// In `bounds`: senders put letters in here and turn back if there is no room. They need not look
-/// at the overflow rule, which lies where the owner's core writes.
-const PLAIN: u64 = 1 << 63;
-const _: () = assert!(BYTES_MAX << ITEM_BITS < PLAIN);
 
 /// What weighs so much between two sums.
 #[inline]
@@ -449,7 +451,8 @@ impl Queue {
         Some(oldest)
     }
 
-    /// Goes idle unless something came, or was taken and not opened (Q3). After `true` the turn
+    /// Goes idle unless something came, or was taken and not opened (Q3), or the process has got a
+    /// holder. After `true` the turn
     /// belongs to somebody else.
     ///
     /// # Safety
@@ -487,8 +490,8 @@ impl Queue {
         self.head.compare_exchange(ptr::null_mut(), idle, order.0, order.1).is_ok()
     }
 
-    /// Waits for a wake-up, whatever letters come, unless there was one (Q3). After `true` the
-    /// turn belongs to somebody else.
+    /// Waits for a wake-up, whatever letters come, unless there was one (Q3), or the process has
+    /// got a holder. After `true` the turn belongs to somebody else.
     pub(crate) fn try_park(&self) -> bool {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -512,7 +515,7 @@ impl Queue {
         self.change(|tags| (tags & HEIR != 0).then_some(tags & !HEIR)).is_some()
     }
 
-    // --- for the last holder, and for who drops what is queued ------------------------------
+    // --- for the last holder, and for who ends what waits ------------------------------------
 
     /// True if the process runs or is queued, or is not born.
     pub(crate) fn is_awake(&self) -> bool {
@@ -525,16 +528,11 @@ impl Queue {
         self.change(|tags| (tags & (RESTS | HEIR) == 0).then_some(tags | HEIR)).is_some()
     }
 
-    /// Shuts a queue whose process rests; false if it does not.
+    /// Shuts a queue whose process waits, by who is to end it; false if it does not wait, or
+    /// somebody else has done so.
     pub(crate) fn shut_at_rest(&self) -> bool {
-        self.change(|tags| (tags & RESTS != 0).then_some(tags | SHUT)).is_some()
-    }
-
-    /// Shuts the queue of a process that was queued and will not run; true if it had got a holder,
-    /// which is the caller's now.
-    pub(crate) fn shut_unrun(&self) -> bool {
-        let before = self.change(|tags| Some(tags & !HEIR | SHUT | WOKEN));
-        before.is_some_and(|tags| tags & HEIR != 0)
+        let waits = |tags: usize| tags & (IDLE | PARKED) != 0 && tags & SHUT == 0;
+        self.change(|tags| waits(tags).then_some(tags | SHUT)).is_some()
     }
 
     /// Changes the tags; says what they were, or nothing if they are to stay.
@@ -587,7 +585,7 @@ impl Queue {
         self.take_off(weight);
         let before = match tags(head) {
             tags if tags & (IDLE | PARKED) != 0 => Before::Asleep,
-            tags if tags & (SHUT | WOKEN) == SHUT => Before::Shut,
+            tags if tags & SHUT != 0 => Before::Shut,
             _ => Before::Awake,
         };
         (letters, before, tags(head) & HEIR != 0)

@@ -298,7 +298,7 @@ impl std::fmt::Debug for Simulation {
 
 impl Drop for Simulation {
     fn drop(&mut self) {
-        // Processes hold the system and its queues hold them: taken apart here, or never freed.
+        // Processes hold the system, and are queued in it: taken apart here, or never freed.
         let single = &self.driver().single;
         for node in self.nodes.values().filter_map(|place| place.node.as_ref()) {
             single.end_all(node.system());

@@ -68,6 +68,9 @@ impl EventHash {
 struct State {
     ready: Ready<Run>,
     hash: EventHash,
+    /// Made runnable after the end of their systems, and not dropped yet; and if somebody does so.
+    ended: Vec<Run>,
+    is_dropping: bool,
 }
 
 /// The turns of all processes, one after the other.
@@ -79,7 +82,8 @@ pub(crate) struct Single {
 
 impl Single {
     pub(crate) fn new(pick: Pick) -> Self {
-        let state = State { ready: Ready::new(pick), hash: EventHash::new() };
+        let (ready, hash) = (Ready::new(pick), EventHash::new());
+        let state = State { ready, hash, ended: Vec::new(), is_dropping: false };
         Self { state: Mutex::new(state), jobs: AtomicUsize::new(0) }
     }
 
@@ -90,12 +94,28 @@ impl Single {
 
     pub(crate) fn schedule(&self, run: Run, since: Time) {
         let mut state = self.lock();
-        if run.system.has_ended() {
-            // What is dropped with it may be scheduled.
-            drop(state);
-            return drop(run);
+        if !run.system.has_ended() {
+            return state.ready.woke(run, since);
         }
-        state.ready.woke(run, since);
+        state.ended.push(run);
+        drop(state);
+        self.drop_ended();
+    }
+
+    /// By one thread at a time, and not within itself: what is dropped may make others runnable,
+    /// each of which the next.
+    fn drop_ended(&self) {
+        let mut state = self.lock();
+        if state.is_dropping {
+            return;
+        }
+        state.is_dropping = true;
+        while let Some(run) = state.ended.pop() {
+            drop(state);
+            drop(run);
+            state = self.lock();
+        }
+        state.is_dropping = false;
     }
 
     pub(crate) fn class_status(&self, class: Class) -> ClassStatus {
@@ -159,7 +179,7 @@ impl Single {
             }
         }
         let allowance = self.lock().ready.allow(run.rest(quantum));
-        // It is looked at after the turn, when it may wait, and run on another thread.
+        // It is looked at after the turn, when it may be gone.
         let process = run.hold();
         let began = process.system.core().clock.now();
         budget::begin(allowance, began);
@@ -190,12 +210,13 @@ impl Single {
     ///
     /// Only between turns.
     pub(crate) fn end_all(&self, system: &System) {
-        let dropped = {
+        {
             let mut state = self.lock();
             system.set_ended();
-            state.ready.take_out(|run| !run.system.is_same(system))
-        };
-        drop(dropped);
+            let dropped = state.ready.take_out(|run| !run.system.is_same(system));
+            state.ended.extend(dropped);
+        }
+        self.drop_ended();
         system.finish_all();
     }
 }

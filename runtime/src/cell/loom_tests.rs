@@ -46,9 +46,11 @@ impl Drop for Note {
 #[derive(Clone, Copy)]
 enum Ends {
     Idle,
-    /// The same after it has made an address of itself, and dropped it; or kept it.
+    /// The same after it has made an address of itself, and dropped it; or kept it; or looked
+    /// itself up.
     IdleAfterClone,
     IdleKept,
+    IdleAfterLookup,
     Parked,
     Done,
 }
@@ -87,6 +89,11 @@ impl Body<Note> for Work {
             Ends::Idle => Verdict::Idle,
             Ends::IdleAfterClone => {
                 drop(turn.me().clone());
+                Verdict::Idle
+            }
+            Ends::IdleAfterLookup => {
+                let found = turn.me().task().downgrade().upgrade();
+                drop(found.expect("it runs"));
                 Verdict::Idle
             }
             Ends::IdleKept => {
@@ -193,8 +200,8 @@ fn an_upgrade_beside_the_last_holder_is_whole_or_nothing() {
 /// address of the process, and drop it or keep it.
 #[test]
 fn a_holder_comes_and_goes_beside_the_last_one() {
-    for ends in [Ends::Idle, Ends::IdleAfterClone, Ends::IdleKept] {
-        loom::model(move || {
+    for ends in [Ends::Idle, Ends::IdleAfterClone, Ends::IdleKept, Ends::IdleAfterLookup] {
+        model(4, move || {
             let world = World::new();
             let address = world.spawn(ends);
             let weak = address.task().downgrade();
@@ -218,6 +225,34 @@ fn a_holder_comes_and_goes_beside_the_last_one() {
             // Kept again by the turn that the second note gave it.
             drop(world.drops.kept.lock().unwrap().take());
             world.assert_gone(notes);
+        });
+    }
+}
+
+/// Goal: C4: who makes a process runnable beside the end of its system, or ends the system too,
+/// leaves nothing behind: it ends once, and who asked is told, though it is held.
+#[test]
+fn a_letter_beside_the_end_of_the_system() {
+    for ends_too in [false, true] {
+        model(3, move || {
+            let world = World::new();
+            let address = world.spawn(Ends::Idle);
+            let (telling, mut answer) = reply();
+            address.task().on_exit(telling);
+            let (sender, note, system) = (address.clone(), world.note(), world.system.clone());
+            let other = thread::spawn(move || {
+                if ends_too {
+                    drop(note);
+                    system.single().unwrap().end_all(&system);
+                } else {
+                    drop(sender.send(note));
+                }
+            });
+            world.system.single().unwrap().end_all(&world.system);
+            other.join().unwrap();
+            assert_eq!(answer.try_take(), Some(Ok(Exit::Stopped)));
+            drop(address);
+            world.assert_gone(1);
         });
     }
 }

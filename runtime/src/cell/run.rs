@@ -8,25 +8,25 @@ use std::{
     ptr::{self, NonNull},
 };
 
-use super::{Ended, Header, Task};
+use super::{Ended, Header, Task, Wait};
 use crate::{
     budget,
+    status::Exit,
     sync::{Alive, AtomicPtr, Ordering},
 };
 
 /// What is to be done with a process after its turn.
 pub(crate) enum After {
-    /// It waits to be woken, and may be gone.
-    Idle,
+    /// It waits to be woken, and may be gone; but for the last holder, if it had got that.
+    Idle(Option<Task>),
     /// It has more to do: to be put into a run queue.
     Again(Run),
-    /// It has ended.
-    Done,
+    /// It has ended; this may be the last holder.
+    Done(Task),
 }
 
 /// A process that is queued or runs (C1). Not counted among its holders: a message that wakes a
-/// process, and its turn, pay no locked instruction for that. Dropped, the process never runs
-/// again.
+/// process, and its turn, pay no locked instruction for that. Dropped, it ends the process.
 pub(crate) struct Run(pub(super) NonNull<Header>);
 
 // SAFETY: as a task; and there is one run of a process at most (C1).
@@ -52,8 +52,8 @@ impl Run {
         let mut heritage = None;
         loop {
             // SAFETY: whoever has a run owns the turn (C2); the vtable is this cell's.
-            let ended = unsafe { (self.vtable.turn)(self.0) };
-            let is_resumable = match ended {
+            let wait = match unsafe { (self.vtable.turn)(self.0) } {
+                Ended::Waits(wait) => wait,
                 Ended::Again => {
                     ends(&self);
                     return After::Again(self);
@@ -62,18 +62,17 @@ impl Run {
                     // The end has counted a holder, which this is.
                     let process = Task(ManuallyDrop::new(self).0);
                     ends(&process);
-                    return After::Done;
+                    return After::Done(process);
                 }
-                Ended::Idle | Ended::Parked => true,
-                Ended::Pending | Ended::PendingParked => false,
             };
             ends(&self);
-            if self.leaves(ended, &mut heritage) {
+            if self.leave(wait, &mut heritage) {
                 mem::forget(self);
-                return After::Idle;
+                return After::Idle(heritage);
             }
             // Woken meanwhile. An actor goes on within its quantum; a future that woke itself wants
             // others to run first.
+            let is_resumable = matches!(wait, Wait::Idle | Wait::Parked);
             if !is_resumable || budget::left() == 0 {
                 return After::Again(self);
             }
@@ -83,9 +82,9 @@ impl Run {
     /// Lets the process wait, unless it was woken meanwhile. After `true` it may run elsewhere
     /// already, or be gone, but for the holder that it had got: that is in `heritage`.
     #[inline]
-    fn leaves(&self, ended: Ended, heritage: &mut Option<Task>) -> bool {
+    fn leave(&self, wait: Wait, heritage: &mut Option<Task>) -> bool {
         // SAFETY: as in `turn`; after `true` nothing is reached through this any more.
-        while !unsafe { (self.vtable.leave)(self.0, ended) } {
+        while !unsafe { (self.vtable.leave)(self.0, wait) } {
             if !self.queue.take_heritage() {
                 return false;
             }
@@ -94,8 +93,8 @@ impl Run {
         true
     }
 
-    /// A run, as if the process was woken.
-    #[cfg(test)]
+    /// A run, as if the process was woken; for one that waits, and has no other.
+    #[cfg(all(test, not(evenkeel_shuttle)))]
     pub(crate) const fn of(process: &Task) -> Self {
         Self(process.0)
     }
@@ -110,11 +109,9 @@ impl Run {
 impl Drop for Run {
     #[cold]
     fn drop(&mut self) {
-        let is_heir = self.queue.shut_unrun();
-        if is_heir {
-            // What it had got is this one's now (C4).
-            drop(Task(self.0));
-        }
+        let process = self.hold();
+        // SAFETY: whoever has a run owns the turn (C2); the vtable is this cell's, and it is held.
+        unsafe { (process.vtable.end)(process.0, &Exit::Stopped) };
     }
 }
 

@@ -102,8 +102,8 @@ impl Drop for LazyExtras {
     }
 }
 
-/// In the count of holders: the last one looks if the process rests, and nobody becomes a holder
-/// who is none. It is a holder meanwhile.
+/// In the count of holders: the last one, which is still counted, looks if the process rests. Who
+/// becomes a holder by a weak one takes it off.
 const LOCKED: u32 = 1 << 31;
 
 /// How many hold a cell (C3).
@@ -160,8 +160,8 @@ impl Clone for Task {
 impl Drop for Task {
     #[inline]
     fn drop(&mut self) {
-        if !self.is_one_of_several() {
-            self.is_last();
+        if !self.leave_to_others() {
+            self.end_last();
         }
     }
 }
@@ -185,7 +185,8 @@ impl WeakTask {
 
     /// The process, if anybody still holds it.
     pub(crate) fn upgrade(&self) -> Option<Task> {
-        let increment = |count: u32| (count > 0 && count < LOCKED).then_some(count + 1);
+        // A lock is taken off: who has it sees that it is not alone any more.
+        let increment = |count: u32| (count > 0).then(|| (count & !LOCKED) + 1);
         let held =
             self.counts().strong.fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
         // Made only then: a task that is dropped counts down.
@@ -226,7 +227,7 @@ impl Task {
     /// Counts one holder down, if there are others. (A count that is locked is above one as well,
     /// as the last holder is in it.)
     #[inline]
-    fn is_one_of_several(&self) -> bool {
+    fn leave_to_others(&self) -> bool {
         let strong = &self.counts.strong;
         let mut count = strong.load(Ordering::Relaxed);
         while count > 1 {
@@ -242,15 +243,15 @@ impl Task {
     /// The end of the last holder: it goes to the process if that runs or is queued, else the cell
     /// goes with it (C4).
     #[cold]
-    fn is_last(&self) {
+    fn end_last(&self) {
         loop {
             if !self.rests() && self.queue.bequeath() {
                 return;
             }
-            if self.counts_to_zero() {
+            if self.count_to_zero() {
                 break;
             }
-            if self.is_one_of_several() {
+            if self.leave_to_others() {
                 return;
             }
         }
@@ -269,7 +270,7 @@ impl Task {
 
     /// Counts the last holder of a process that rests to zero; false if it is not the last one, or
     /// the process does not rest.
-    fn counts_to_zero(&self) -> bool {
+    fn count_to_zero(&self) -> bool {
         let strong = &self.counts.strong;
         let sets = |from: u32, to: u32| {
             strong.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -278,8 +279,8 @@ impl Task {
             // Nobody can wake it.
             return sets(1, 0);
         }
-        // Somebody may have become a holder, have woken it, and be gone again. From here on nobody
-        // becomes one.
+        // Somebody may have become a holder, have woken it, and be gone again. Who becomes one from
+        // here on takes the mark off.
         if !sets(1, LOCKED | 1) {
             return false;
         }

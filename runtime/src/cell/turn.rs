@@ -158,7 +158,7 @@ pub(super) fn running<R>(cell: NonNull<Header>, turn: impl FnOnce() -> R) -> R {
 /// The process whose turn this thread runs.
 pub(crate) fn current_process() -> Option<Task> {
     let current = NonNull::new(CURRENT.with(ThreadCell::get).cast_mut())?;
-    // SAFETY: it is set during a turn alone, and whoever runs that holds the cell (C3). The
+    // SAFETY: it is set during a turn alone, and a run reaches the cell (C4). The
     // borrowed task is not counted down.
     let borrowed = ManuallyDrop::new(Task(current));
     Some(Task::clone(&borrowed))

@@ -104,12 +104,17 @@ impl ClassQueue {
         }
     }
 
-    pub(super) fn clear(&self) {
+    /// Drops what is there; false if nothing was.
+    pub(super) fn has_dropped(&self) -> bool {
+        let mut dropped = 0_u64;
         while self.slot.take().is_some()
             || self.fresh.pop().is_some()
             || self.spent.pop().is_some()
             || self.dated.pop().is_some()
-        {}
+        {
+            dropped += 1;
+        }
+        dropped > 0
     }
 
     /// The fresh one that runs next where some may have a deadline.
@@ -260,24 +265,37 @@ fn steal_half(from: &Stealer<Run>, to: &Worker<Run>) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        cell::Task,
+        Actor, Address, Ctx, Flow,
         limits::{FRESH_REDUCTIONS_MAX, QUANTUM_REDUCTIONS},
         mailbox::MailboxSpec,
         message::Never,
-        system::System,
+        system::{Spawn, System},
     };
+
+    /// Born idle: it has no run but those that a test makes.
+    struct Idle;
+
+    impl Actor for Idle {
+        type Message = Never;
+        const HAS_START: bool = false;
+
+        fn handle(&mut self, never: Never, _ctx: &mut Ctx<'_, Never>) -> Flow {
+            match never {}
+        }
+    }
 
     /// Goal: who was woken runs next as long as the chain has something left of its quantum, also
     /// in a class that owes spent processes turns and has none; else it waits with the others.
     #[test]
     fn who_was_woken_runs_next_within_the_quantum() {
         let inline = System::inline().expect("a seed");
-        let tasks: Vec<Task> = (0..3)
-            .map(|_| inline.system().mailbox::<Never>(MailboxSpec::none("test")))
-            .map(|(address, _)| address.task().clone())
-            .collect();
-        // All tasks outlive their runs, which nothing runs.
-        let run = |nth: usize| Run::of(&tasks[nth]);
+        let spawn = || {
+            let spec = MailboxSpec::none("test");
+            inline.system().spawn_once(Spawn::new("test", Class::Call), spec, Idle)
+        };
+        let idle = [spawn(), spawn(), spawn()];
+        let tasks = idle.each_ref().map(Address::task);
+        let run = |nth: usize| Run::of(tasks[nth]);
         let is = |drawn: Option<(Run, Kind)>, nth: usize, kind: Kind| {
             let (run, of_kind) = drawn.expect("something is there");
             run.hold().downgrade().is_same(&tasks[nth].downgrade()) && of_kind == kind

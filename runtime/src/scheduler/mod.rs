@@ -46,6 +46,7 @@ pub(crate) struct Scheduler {
     is_stopping: AtomicBool,
     /// No worker runs any more: what is made runnable is dropped.
     is_closed: AtomicBool,
+    is_dropping: AtomicBool,
     running: Mutex<usize>,
     has_ended: Condvar,
 }
@@ -60,6 +61,7 @@ impl Scheduler {
             idle: CachePadded::new(Idle::new(workers)),
             is_stopping: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
+            is_dropping: AtomicBool::new(false),
             running: Mutex::new(workers),
             has_ended: Condvar::new(),
         };
@@ -79,7 +81,7 @@ impl Scheduler {
             self.idle.announce();
             // Either this is seen after the fence in there, or who closes sees the run.
             if self.is_closed.load(Ordering::Relaxed) {
-                self.inbox.take(drop);
+                self.drop_inbox();
             }
         }
     }
@@ -131,7 +133,16 @@ impl Scheduler {
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        self.inbox.take(drop);
+        self.drop_inbox();
+    }
+
+    /// By one thread at a time, and not within itself: what is dropped may make others runnable,
+    /// each of which the next.
+    fn drop_inbox(&self) {
+        while !self.inbox.is_empty() && !self.is_dropping.swap(true, Ordering::SeqCst) {
+            self.inbox.take(drop);
+            self.is_dropping.swap(false, Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn class_status(&self, class: Class) -> ClassStatus {

@@ -11,7 +11,7 @@ use super::{
     Scheduler,
     core_time::CoreTime,
     idle::Searcher,
-    lane::{Lane, Queues},
+    lane::{ClassQueue, Lane, Queues},
     queues::{ClassTimes, Kind},
 };
 use crate::{
@@ -275,10 +275,15 @@ impl Local {
         let after = run.turn(|header| self.charge(lane, header, &mut turn, now));
         self.running.set(None);
         budget::end();
-        if let After::Again(run) = after {
-            let is_spent = run.book(turn.charged, quantum);
-            run.set_since(*now);
-            self.push(run, is_spent);
+        match after {
+            After::Again(run) => {
+                let is_spent = run.book(turn.charged, quantum);
+                run.set_since(*now);
+                self.push(run, is_spent);
+            }
+            // What is dropped with the last holder may send, and be woken.
+            After::Idle(holder) => drop(holder),
+            After::Done(holder) => drop(holder),
         }
     }
 
@@ -420,9 +425,8 @@ impl Local {
 
     /// Drops what is left when the system stops.
     fn clear(&self) {
-        for queue in &self.queues.0 {
-            queue.clear();
-        }
+        // What is dropped may make others runnable, of a class that was cleared before.
+        while self.queues.0.iter().any(ClassQueue::has_dropped) {}
     }
 }
 
