@@ -12,7 +12,7 @@ use super::{Ended, Header, Task, Wait};
 use crate::{
     budget,
     status::Exit,
-    sync::{Alive, AtomicPtr, Ordering},
+    sync::{AtomicPtr, Ordering},
 };
 
 /// What is to be done with a process after its turn.
@@ -27,24 +27,25 @@ pub(crate) enum After {
 
 /// A process that is queued or runs (C1). Not counted among its holders: a message that wakes a
 /// process, and its turn, pay no locked instruction for that. Dropped, it ends the process.
-pub(crate) struct Run(pub(super) NonNull<Header>);
-
-// SAFETY: as a task; and there is one run of a process at most (C1).
-unsafe impl Send for Run {}
+pub(crate) struct Run(ManuallyDrop<Task>);
 
 impl Deref for Run {
-    type Target = Header;
+    type Target = Task;
 
     #[inline]
-    fn deref(&self) -> &Header {
-        // SAFETY: the cell lives while there is a run (C4).
-        let header = unsafe { self.0.as_ref() };
-        Alive::used(&header.counts.contents);
-        header
+    fn deref(&self) -> &Task {
+        &self.0
     }
 }
 
 impl Run {
+    /// For who has taken the process's mark off the queue's word (Q1), or a run out of where it
+    /// lay.
+    #[inline]
+    pub(super) const fn new(cell: NonNull<Header>) -> Self {
+        Self(ManuallyDrop::new(Task(cell)))
+    }
+
     /// Runs one turn, or several if the process is woken at the end of one. `ends` is told at the
     /// end of each, before the process waits and others may run or drop it.
     #[inline]
@@ -52,7 +53,7 @@ impl Run {
         let mut heritage = None;
         loop {
             // SAFETY: whoever has a run owns the turn (C2); the vtable is this cell's.
-            let wait = match unsafe { (self.vtable.turn)(self.0) } {
+            let wait = match unsafe { (self.vtable.turn)(self.0.0) } {
                 Ended::Waits(wait) => wait,
                 Ended::Again => {
                     ends(&self);
@@ -60,7 +61,7 @@ impl Run {
                 }
                 Ended::Done => {
                     // The end has counted a holder, which this is.
-                    let process = Task(ManuallyDrop::new(self).0);
+                    let process = Task(ManuallyDrop::new(self).0.0);
                     ends(&process);
                     return After::Done(process);
                 }
@@ -84,11 +85,11 @@ impl Run {
     #[inline]
     fn leave(&self, wait: Wait, heritage: &mut Option<Task>) -> bool {
         // SAFETY: as in `turn`; after `true` nothing is reached through this any more.
-        while !unsafe { (self.vtable.leave)(self.0, wait) } {
+        while !unsafe { (self.vtable.leave)(self.0.0, wait) } {
             if !self.queue.take_heritage() {
                 return false;
             }
-            *heritage = Some(Task(self.0));
+            *heritage = Some(Task(self.0.0));
         }
         true
     }
@@ -96,13 +97,12 @@ impl Run {
     /// A run, as if the process was woken; for one that waits, and has no other.
     #[cfg(all(test, not(evenkeel_shuttle)))]
     pub(crate) const fn of(process: &Task) -> Self {
-        Self(process.0)
+        Self::new(process.0)
     }
 
     /// A holder beside the run, for whoever looks at the process after its turn.
     pub(crate) fn hold(&self) -> Task {
-        let run = ManuallyDrop::new(Task(self.0));
-        Task::clone(&run)
+        Task::clone(&self.0)
     }
 }
 
@@ -130,7 +130,7 @@ impl RunStack {
         loop {
             run.below.store(top, Ordering::Relaxed);
             let order = (Ordering::AcqRel, Ordering::Relaxed);
-            match self.0.compare_exchange_weak(top, run.0.as_ptr(), order.0, order.1) {
+            match self.0.compare_exchange_weak(top, run.0.0.as_ptr(), order.0, order.1) {
                 Ok(_) => return,
                 Err(now) => top = now,
             }
@@ -151,7 +151,7 @@ impl RunStack {
         while let Some(run) = NonNull::new(oldest) {
             // SAFETY: as above; read before the run is handed out and may be pushed again.
             oldest = unsafe { run.as_ref() }.below.load(Ordering::Relaxed);
-            each(Run(run));
+            each(Run::new(run));
         }
     }
 }
@@ -178,11 +178,11 @@ impl RunSlot {
         let run = ManuallyDrop::new(run);
         if self.is_empty() {
             // Nobody else fills it.
-            self.0.store(run.0.as_ptr(), Ordering::Release);
+            self.0.store(run.0.0.as_ptr(), Ordering::Release);
             return None;
         }
-        let before = self.0.swap(run.0.as_ptr(), Ordering::AcqRel);
-        NonNull::new(before).map(Run)
+        let before = self.0.swap(run.0.0.as_ptr(), Ordering::AcqRel);
+        NonNull::new(before).map(Run::new)
     }
 
     #[inline]
@@ -191,7 +191,7 @@ impl RunSlot {
             return None;
         }
         // What lies in the slot is a run, and who swaps it out has it.
-        NonNull::new(self.0.swap(ptr::null_mut(), Ordering::AcqRel)).map(Run)
+        NonNull::new(self.0.swap(ptr::null_mut(), Ordering::AcqRel)).map(Run::new)
     }
 }
 

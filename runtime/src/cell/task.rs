@@ -111,7 +111,7 @@ pub(super) struct Counts {
     strong: AtomicU32,
     weak: AtomicU32,
     /// While `strong` is not zero.
-    pub(super) contents: Alive,
+    contents: Alive,
     /// While `weak` is not zero.
     memory: Alive,
 }
@@ -346,7 +346,7 @@ impl Task {
             share.enter();
         }
         // Whoever calls this has taken the mark off the queue's word (Q1).
-        self.system.schedule(Run(self.0));
+        self.system.schedule(Run::new(self.0));
     }
 
     /// A weak holder for the registry, before birth. A process that nobody else holds or looks for
