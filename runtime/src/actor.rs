@@ -1,14 +1,13 @@
 //! Sync actors: the trait, and the body that runs one.
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
 use crate::{
     budget,
-    cell::{Body, Order, Turn, Verdict},
+    cell::{Body, Order, Turn, Verdict, said_by},
     ctx::Ctx,
     entropy::Entropy,
     message::Message,
@@ -209,13 +208,11 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
         if let Some(verdict) = enter(phase, flow, is_stopping) {
             return verdict;
         }
-        loop {
-            if budget::left() == 0 {
-                return Verdict::Again;
-            }
-            let Some(message) = turn.pop() else {
-                return if is_stopping { Verdict::Done(Exit::Stopped) } else { Verdict::Idle };
-            };
+        if budget::left() == 0 {
+            return Verdict::Again;
+        }
+        let mut next = turn.pop();
+        while let Some(message) = next {
             budget::consume_message(message.cost());
             let flow = if is_traced {
                 spans::of_message(message.kind(), || actor.handle(message, &mut ctx))
@@ -225,7 +222,12 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
             if let Some(verdict) = enter(phase, flow, is_stopping) {
                 return verdict;
             }
+            if budget::left() == 0 {
+                return Verdict::Again;
+            }
+            next = turn.next();
         }
+        if is_stopping { Verdict::Done(Exit::Stopped) } else { Verdict::Idle }
     }
 
     /// Carries out what was ordered; `Some` ends the turn.
@@ -288,10 +290,9 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
     }
 
     /// A panic has ended the turn.
-    fn crash(&mut self, turn: &Turn<'_, A::Message>, payload: &(dyn Any + Send)) -> Verdict {
+    fn crash(&mut self, turn: &Turn<'_, A::Message>, reason: String) -> Verdict {
         let header = turn.header();
         let name = header.identity().name;
-        let reason = panic_text(payload);
         tracing::error!(name, reason, "an actor panicked");
         header.system.count_panic();
         match self.keeper() {
@@ -414,19 +415,8 @@ impl<A: Actor, F: Make<A>> Body<A::Message> for ActorBody<A, F> {
             Ok(Tag::Parked) => Verdict::Parked,
             Ok(Tag::Again) => Verdict::Again,
             Ok(Tag::Done) => Verdict::Done(exit.unwrap_or(Exit::Stopped)),
-            Err(payload) => self.crash(turn, &*payload),
+            Err(payload) => self.crash(turn, said_by(payload)),
         }
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&'static str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without text".to_owned()
     }
 }
 

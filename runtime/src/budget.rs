@@ -159,12 +159,13 @@ pub fn consume(reductions: u32) {
     });
 }
 
-/// The same for a message that is about to be handled, or what else may be worth more.
+/// The same for a message that is about to be handled, or what else may be worth more. One that says
+/// it costs nothing costs one, or a process that sends to itself would have a turn without an end.
 #[inline]
 pub(crate) fn consume_message(cost: u32) {
     BUDGET.with(|budget| {
         if budget.is_running.get() {
-            budget.consume(cost, cost.max(MESSAGE_MIN));
+            budget.consume(cost.max(1), cost.max(MESSAGE_MIN));
         }
     });
 }

@@ -52,8 +52,8 @@ mod turn;
 use self::task::{Counts, LazyExtras, memory};
 pub(crate) use self::{
     run::{After, Run, RunSlot, RunStack},
-    task::{Extras, Order, Task, WeakTask, quietly},
-    turn::{Turn, current_process, current_turn},
+    task::{Extras, Order, Task, WeakTask, quietly, said_by},
+    turn::{Turn, current_process, current_turn, forget_current},
 };
 
 /// How a body ends a turn.
@@ -511,7 +511,7 @@ impl<M: Message, B: Body<M>> Cell<M, B> {
             front.header.tell_exits(&Exit::Unreachable);
         }
         // SAFETY: nobody holds the contents, and they are dropped once; the counts have no drop.
-        unsafe { ptr::drop_in_place(header.cast::<Self>().as_ptr()) };
+        quietly(|| unsafe { ptr::drop_in_place(header.cast::<Self>().as_ptr()) });
     }
 
     /// # Safety

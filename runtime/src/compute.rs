@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    actor::panic_text,
+    cell::said_by,
     limits::{BLOCKING_JOBS_MAX, COMPUTE_JOBS_MAX, GIVE_WAY_MAX, GIVE_WAY_STEP},
     scheduler::Scheduler,
     sync::coarse::{
@@ -102,7 +102,7 @@ pub(crate) fn guarded<T>(
         return Err(Panicked::Cancelled);
     }
     catch_unwind(AssertUnwindSafe(|| job(yielder)))
-        .map_err(|payload| Panicked::Panic(panic_text(&*payload)))
+        .map_err(|payload| Panicked::Panic(said_by(payload)))
 }
 
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
@@ -110,7 +110,7 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 /// Runs a job whose own fence is inside it; what is left is code that hands over the result.
 pub(crate) fn run_fenced(job: Job) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
-        tracing::error!(reason = panic_text(&*payload), "a job panicked while it gave its result");
+        tracing::error!(reason = said_by(payload), "a job panicked while it gave its result");
     }
 }
 

@@ -78,6 +78,10 @@ pub const BALANCE_NS: u64 = 10_000_000;
 /// that does not end, and its timers are then late by so much more.
 pub const TIMERS_LOOK_NS: u64 = 1_000_000;
 
+/// Timers that one wheel fires between two turns, at most: what is made runnable costs some 50 ns
+/// each (a guess), so together less than a quantum.
+pub const TIMERS_AT_ONCE: usize = 256;
+
 /// Worker threads; parked workers are a bit set in one word.
 pub const WORKERS_MAX: usize = 64;
 

@@ -165,6 +165,12 @@ impl<M> Rule<M> {
         }
     }
 
+    /// True if messages wait behind a lock, and not in the queue.
+    #[inline]
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self.by(), By::Locked(_))
+    }
+
     /// True if letters go into the queue, and a sender that finds no room turns back.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self.by(), By::Reject | By::DropNew)

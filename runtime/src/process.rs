@@ -11,10 +11,9 @@ use std::{
 };
 
 use crate::{
-    actor::panic_text,
     address::Address,
     budget,
-    cell::{self, Body, Order, Task, Turn, Verdict, WeakTask},
+    cell::{self, Body, Order, Task, Turn, Verdict, WeakTask, quietly, said_by},
     message::Message,
     reply::{Answer, Lost, Reply, reply},
     spans,
@@ -77,13 +76,14 @@ where
             Ok(Poll::Pending) => pending(),
             Ok(Poll::Ready(output)) => {
                 if let Some(done) = self.done.take() {
-                    done(Ok(output));
+                    // If nobody waits for it, the output is dropped.
+                    quietly(|| done(Ok(output)));
                 }
                 Verdict::Done(Exit::Stopped)
             }
             Err(reason) => {
                 if let Some(done) = self.done.take() {
-                    done(Err(TaskError::Panicked(reason.clone())));
+                    quietly(|| done(Err(TaskError::Panicked(reason.clone()))));
                 }
                 Verdict::Done(Exit::Panicked(reason))
             }
@@ -107,7 +107,7 @@ pub(crate) fn poll_once<M: Message, T>(
         catch_unwind(poll)
     };
     polled.map_err(|payload| {
-        let reason = panic_text(&*payload);
+        let reason = said_by(payload);
         let header = turn.header();
         tracing::error!(name = header.identity().name, reason, "a process panicked");
         header.system.count_panic();

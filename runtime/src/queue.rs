@@ -384,6 +384,7 @@ impl Queue {
     /// # Safety
     ///
     /// The caller owns the turn, and `taken` is this queue's.
+    #[inline]
     pub(crate) unsafe fn has_letters(&self, taken: &Taken) -> bool {
         // SAFETY: only the owner of the turn touches it.
         let own = taken.0.with_mut(|own| unsafe { &*own });

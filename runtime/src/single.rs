@@ -147,7 +147,7 @@ impl Single {
 
     /// Fires what is due and runs one turn. False if nothing was runnable.
     pub(crate) fn step(&self, system: &System) -> bool {
-        system.timers().fire(system.now());
+        system.timers().fire(system.now(), usize::MAX);
         let next = self.lock().ready.next(system.now());
         match next {
             Some(run) => {

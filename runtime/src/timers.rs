@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 
 use self::wheel::{Key, Wheel};
 use crate::{
+    cell::quietly,
     scheduler,
     sync::coarse::{AtomicU64, Mutex, MutexGuard},
     time::Time,
@@ -57,14 +58,16 @@ impl Place {
         first < before
     }
 
-    fn fire(&self, now: Time) {
-        loop {
+    /// Fires `most` of what is due.
+    fn fire(&self, now: Time, most: usize) {
+        for _ in 0..most {
             let mut wheel = self.lock();
             let due = wheel.pop(now);
             self.publish(&wheel);
             drop(wheel);
             let Some(due) = due else { return };
-            due();
+            // It may wake, by a waker that is the user's.
+            quietly(due);
         }
     }
 }
@@ -125,16 +128,16 @@ impl Timers {
         self.places[place].first.load(Ordering::Relaxed) <= now.as_nanos()
     }
 
-    /// Fires what is due in wheel number `place`, in order.
-    pub(crate) fn fire_in(&self, place: usize, now: Time) {
-        self.places[place].fire(now);
+    /// Fires `most` of what is due in wheel number `place`, in order. What is left stays due.
+    pub(crate) fn fire_in(&self, place: usize, now: Time, most: usize) {
+        self.places[place].fire(now, most);
     }
 
-    /// Fires all that is due; in order where there is one wheel.
-    pub(crate) fn fire(&self, now: Time) {
+    /// Fires what is due, `most` in each wheel; in order where there is one.
+    pub(crate) fn fire(&self, now: Time, most: usize) {
         for place in 0..self.places.len() {
             if self.is_due(place, now) {
-                self.fire_in(place, now);
+                self.fire_in(place, now, most);
             }
         }
     }

@@ -243,9 +243,17 @@ fn a_compute_job_gives_way_to_urgent_actors_and_goes_on() {
 
 /// Goal: a timer fires at its time, or a look of another worker later, though the worker that it
 /// was set on is in a turn that does not end.
-/// Method: that turn waits for the timer; another process keeps the other worker awake.
+/// Method: that turn waits for the timer; another process keeps the other worker awake, or that
+/// one sleeps.
+/// Found by review: one that slept was not woken by a turn that said nothing any more.
 #[test]
 fn a_timer_fires_while_its_worker_is_in_a_long_turn() {
+    for is_other_awake in [true, false] {
+        fires_in_a_long_turn(is_other_awake);
+    }
+}
+
+fn fires_in_a_long_turn(is_other_awake: bool) {
     struct Tells(mpsc::Sender<()>);
     impl std::task::Wake for Tells {
         fn wake(self: Arc<Self>) {
@@ -256,13 +264,14 @@ fn a_timer_fires_while_its_worker_is_in_a_long_turn() {
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);
     let busy = system.spawn_future(Spawn::new("busy", Class::Net), async move {
-        while !over.load(Ordering::Relaxed) {
+        while is_other_awake && !over.load(Ordering::Relaxed) {
             evenkeel_runtime::yield_now().await;
         }
     });
     let inside = system.clone();
     let long = system.spawn_future(Spawn::new("long", Class::Rpc), async move {
         let (tells, told) = mpsc::channel();
+        let_others_park();
         let waker = std::task::Waker::from(Arc::new(Tells(tells)));
         let mut sleep = Box::pin(inside.sleep(Duration::from_millis(5)));
         let mut cx = std::task::Context::from_waker(&waker);
@@ -276,18 +285,31 @@ fn a_timer_fires_while_its_worker_is_in_a_long_turn() {
     system.stop(Duration::from_secs(10));
 }
 
+/// As long as no worker looks for work before it parks.
+fn let_others_park() {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1) {
+        std::hint::spin_loop();
+    }
+}
+
 /// Goal: what a turn that does not end has made runnable, and what waits behind it, runs on the
-/// other worker, though that one is never idle.
+/// other worker, be that one never idle, or asleep.
 /// Method: that turn waits for a process that it has spawned; endless ones of its class and of the
 /// last one keep the other worker busy.
 /// Found by review: a spent process was taken before the one that was to run next, and the last
-/// one that waits never.
+/// one that waits never; and a worker that slept was not woken by a turn that said nothing any more.
 #[test]
 fn what_waits_behind_a_long_turn_runs_elsewhere() {
-    for (child, spinners) in [(Class::Call, Class::Call), (Class::Consensus, Class::Prove)] {
+    let cases = [
+        (Class::Call, Class::Call, 4),
+        (Class::Consensus, Class::Prove, 4),
+        (Class::Call, Class::Call, 0),
+    ];
+    for (child, spinners, count) in cases {
         let system = system(2);
         let is_over = Arc::new(AtomicBool::new(false));
-        let busy: Vec<_> = (0..4)
+        let busy: Vec<_> = (0..count)
             .map(|_| {
                 let over = Arc::clone(&is_over);
                 system.spawn_future(Spawn::new("busy", spinners), async move {
@@ -301,6 +323,7 @@ fn what_waits_behind_a_long_turn_runs_elsewhere() {
         let inside = system.clone();
         let long = system.spawn_future(Spawn::new("long", Class::Call), async move {
             let (tells, told) = mpsc::channel();
+            let_others_park();
             drop(inside.spawn_future(Spawn::new("child", child), async move {
                 tells.send(()).expect("the turn waits");
             }));

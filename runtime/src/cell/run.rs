@@ -53,20 +53,15 @@ impl Run {
         let mut heritage = None;
         loop {
             // SAFETY: whoever has a run owns the turn (C2); the vtable is this cell's.
-            let wait = match unsafe { (self.vtable.turn)(self.0.0) } {
-                Ended::Waits(wait) => wait,
-                Ended::Again => {
-                    ends(&self);
-                    return After::Again(self);
-                }
-                Ended::Done => {
-                    // The end has counted a holder, which this is.
-                    let process = Task(ManuallyDrop::new(self).0.0);
-                    ends(&process);
-                    return After::Done(process);
-                }
-            };
+            let ended = unsafe { (self.vtable.turn)(self.0.0) };
+            // At one place, since it is worth being inlined. A process that is done is still held.
             ends(&self);
+            let wait = match ended {
+                Ended::Waits(wait) => wait,
+                Ended::Again => return After::Again(self),
+                // The end has counted a holder, which this is.
+                Ended::Done => return After::Done(Task(ManuallyDrop::new(self).0.0)),
+            };
             if self.leave(wait, &mut heritage) {
                 mem::forget(self);
                 return After::Idle(heritage);
@@ -77,6 +72,8 @@ impl Run {
             if !is_resumable || budget::left() == 0 {
                 return After::Again(self);
             }
+            // A turn that only looks why it was woken costs something too.
+            budget::consume(1);
         }
     }
 
@@ -183,6 +180,14 @@ impl RunSlot {
         }
         let before = self.0.swap(run.0.0.as_ptr(), Ordering::AcqRel);
         NonNull::new(before).map(Run::new)
+    }
+
+    /// Takes it where nobody else does, without a locked instruction. By the owner alone.
+    #[inline]
+    pub(crate) fn take_alone(&self) -> Option<Run> {
+        let run = NonNull::new(self.0.load(Ordering::Relaxed))?;
+        self.0.store(ptr::null_mut(), Ordering::Relaxed);
+        Some(Run::new(run))
     }
 
     #[inline]

@@ -5,8 +5,9 @@ use std::{
     any::Any,
     collections::VecDeque,
     marker::PhantomData,
-    mem::ManuallyDrop,
+    mem::{self, ManuallyDrop},
     ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     process::abort,
     ptr::{self, NonNull},
     task::{RawWaker, RawWakerVTable, Waker},
@@ -148,12 +149,16 @@ impl Deref for Task {
 impl Clone for Task {
     #[inline]
     fn clone(&self) -> Self {
-        let before = self.counts.strong.fetch_add(1, Ordering::Relaxed);
-        // As `Arc`: somebody forgets holders in a loop, and counting on would free what is in use.
-        if before & !LOCKED > LOCKED / 2 {
-            abort();
-        }
+        check_count(self.counts.strong.fetch_add(1, Ordering::Relaxed) & !LOCKED);
         Self(self.0)
+    }
+}
+
+/// As `Arc`: somebody forgets holders in a loop, and counting on would free what is in use.
+#[inline]
+fn check_count(before: u32) {
+    if before > LOCKED / 2 {
+        abort();
     }
 }
 
@@ -189,6 +194,7 @@ impl WeakTask {
         let increment = |count: u32| (count > 0).then(|| (count & !LOCKED) + 1);
         let held =
             self.counts().strong.fetch_update(Ordering::Acquire, Ordering::Relaxed, increment);
+        check_count(held.unwrap_or(0) & !LOCKED);
         // Made only then: a task that is dropped counts down.
         held.is_ok().then(|| Task(self.0))
     }
@@ -220,7 +226,7 @@ impl Drop for WeakTask {
 
 impl Task {
     pub(crate) fn downgrade(&self) -> WeakTask {
-        self.counts.weak.fetch_add(1, Ordering::Relaxed);
+        check_count(self.counts.weak.fetch_add(1, Ordering::Relaxed));
         WeakTask(self.0)
     }
 
@@ -333,6 +339,11 @@ impl Task {
         if self.is_done() {
             return drop(extras);
         }
+        // Only the last of these counts, so those who give many do not fill it.
+        let is_switch = |order: &Order| matches!(order, Order::Suspend | Order::Resume);
+        if is_switch(&order) {
+            extras.orders.pop_back_if(|last| is_switch(last));
+        }
         extras.orders.push_back(order);
         drop(extras);
         self.has_orders.store(true, Ordering::Release);
@@ -383,16 +394,31 @@ fn borrow(data: *const ()) -> ManuallyDrop<Task> {
     ManuallyDrop::new(Task(header))
 }
 
-/// Runs `drops`, whose panic would otherwise end a worker.
-pub(crate) fn quietly(drops: impl FnOnce()) {
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drops));
-    if let Err(payload) = result {
+/// Runs code of the user's outside of a process's own fence: drops, wakers, what hands a result
+/// over. Its panic would otherwise end a worker.
+pub(crate) fn quietly(run: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
         // What loom and shuttle find is a panic.
         if cfg!(any(evenkeel_loom, evenkeel_shuttle)) {
-            std::panic::resume_unwind(payload);
+            resume_unwind(payload);
         }
-        tracing::error!("a process panicked while it was dropped");
+        let reason = said_by(payload);
+        tracing::error!(reason, "a panic outside of a turn, in a drop or a waker");
     }
+}
+
+/// What a panic said. What it carried may panic itself when it is dropped: then that is forgotten.
+pub(crate) fn said_by(payload: Box<dyn Any + Send>) -> String {
+    let text = match payload.downcast_ref::<String>() {
+        Some(text) => text.clone(),
+        None => {
+            payload.downcast_ref().map_or("a panic without text", |text: &&str| text).to_owned()
+        }
+    };
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(again);
+    }
+    text
 }
 
 /// Where cells lie: in blocks of the slab, if they are of a size that it has.

@@ -141,6 +141,11 @@ impl<M> Front<M> {
     }
 }
 
+/// This thread runs no turn any more: one has unwound.
+pub(crate) fn forget_current() {
+    CURRENT.with(|current| current.set(ptr::null()));
+}
+
 thread_local! {
     /// The cell whose turn this thread runs.
     static CURRENT: ThreadCell<*const Header> = const { ThreadCell::new(ptr::null()) };
@@ -184,8 +189,14 @@ impl<M: Message> Turn<'_, M> {
         self.me.task()
     }
 
-    /// The oldest message; what an earlier life has ordered is not among them.
+    /// As [`Turn::pop`], with a look before it: most turns end with that.
     #[inline]
+    pub(crate) fn next(&self) -> Option<M> {
+        if self.me.front().rule.is_locked() || self.has_queued() { self.pop() } else { None }
+    }
+
+    /// The oldest message; what an earlier life has ordered is not among them.
+    #[inline(never)]
     pub(crate) fn pop(&self) -> Option<M> {
         loop {
             let (message, ordered_by) = self.pop_any()?;
@@ -193,6 +204,7 @@ impl<M: Message> Turn<'_, M> {
             // Written by the owner of the turn alone.
             match ordered_by {
                 Some(life) if life != header.generation.load(Ordering::Relaxed) => {
+                    crate::budget::consume_message(1);
                     header.bury(message, DeadReason::EarlierLife);
                 }
                 Some(_) | None => return Some(message),
@@ -217,11 +229,16 @@ impl<M: Message> Turn<'_, M> {
         let front = self.me.front();
         match front.rule.by() {
             By::Locked(locked) => locked.len() > 0,
-            By::Reject | By::DropNew | By::Await(_) => {
-                // SAFETY: a `Turn` is held by the owner of the turn.
-                unsafe { front.header.queue.has_letters(&front.header.taken) }
-            }
+            By::Reject | By::DropNew | By::Await(_) => self.has_queued(),
         }
+    }
+
+    /// True if a letter waits in the queue.
+    #[inline]
+    fn has_queued(&self) -> bool {
+        let header = self.header();
+        // SAFETY: a `Turn` is held by the owner of the turn.
+        unsafe { header.queue.has_letters(&header.taken) }
     }
 
     /// Gives back, at the end of the turn, all room of what was taken.

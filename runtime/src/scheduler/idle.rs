@@ -8,11 +8,17 @@
 //! - I2: who clears a bit unparks that worker, and counts it as searching.
 //! - I3: while a worker is counted as searching nobody else is woken; so the last one that ends a
 //!   search with work of its own (fence) looks if it leaves some to others.
+//! - I4: once something waits behind a turn, one of the workers that park, if there are any, looks
+//!   every now and then if that turn has become long, until all park. Who lets something wait has
+//!   put it there before it looks who watches; who parks says so before it looks if it is asked.
 
 use std::time::Duration;
 
-use crate::sync::{
-    AtomicU64, AtomicUsize, OnceLock, Ordering, Thread, current, fence, park, park_timeout,
+use crate::{
+    limits::BALANCE_NS,
+    sync::{
+        AtomicU64, AtomicUsize, OnceLock, Ordering, Thread, current, fence, park, park_timeout,
+    },
 };
 
 /// A worker that has run out of work.
@@ -29,15 +35,30 @@ pub(super) trait Searcher {
     /// How long it may park; `None` until it is woken.
     fn timeout(&self) -> Option<Duration>;
 
+    /// Asked of the one that watches (I4), each time it has parked: true if it is to end, a timer is
+    /// due, or something waits behind a turn that has become long.
+    fn is_due(&self) -> bool;
+
     /// Called after it has parked. False if it is to end.
     fn goes_on(&self) -> bool;
 }
+
+/// Nobody watches, and nothing has waited behind a turn since all have parked.
+const NOBODY: usize = 0;
+/// The next worker that parks is to watch.
+const ASKED: usize = 1;
+/// From here on: the number of the worker that watches.
+const WATCHERS: usize = 2;
+/// How long who watches parks.
+const WATCH_EVERY: Duration = Duration::from_nanos(BALANCE_NS);
 
 pub(super) struct Idle {
     /// Bit i is set while worker i parks.
     parked: AtomicU64,
     /// Workers that look for work; while there are any, nobody else need be woken.
     searching: AtomicUsize,
+    /// Who watches (I4).
+    watch: AtomicUsize,
     threads: Vec<OnceLock<Thread>>,
 }
 
@@ -47,6 +68,7 @@ impl Idle {
         Self {
             parked: AtomicU64::new(0),
             searching: AtomicUsize::new(0),
+            watch: AtomicUsize::new(NOBODY),
             threads: (0..workers).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -99,6 +121,56 @@ impl Idle {
         }
     }
 
+    /// The caller, a worker, has let something wait behind its turn: has a worker that parks watch
+    /// (I4), unless one does. After that somebody watches until the caller parks.
+    pub(super) fn be_watched(&self) {
+        if self.watch.load(Ordering::SeqCst) == NOBODY {
+            self.ask();
+        }
+    }
+
+    #[cold]
+    fn ask(&self) {
+        let order = (Ordering::SeqCst, Ordering::SeqCst);
+        if self.watch.compare_exchange(NOBODY, ASKED, order.0, order.1).is_ok() {
+            self.tell_asked();
+        }
+    }
+
+    /// Lets one that parks see that it is asked. The last one, since the first is woken for work.
+    fn tell_asked(&self) {
+        if let Some(last) = self.parked.load(Ordering::SeqCst).checked_ilog2() {
+            self.unpark(last as usize);
+        }
+    }
+
+    fn do_all_park(&self) -> bool {
+        self.parked.load(Ordering::SeqCst).count_ones() as usize == self.threads.len()
+    }
+
+    /// True if worker `index`, whose bit is set, is to watch.
+    fn takes_watch(&self, index: usize) -> bool {
+        let order = (Ordering::SeqCst, Ordering::SeqCst);
+        let me = WATCHERS + index;
+        let is_mine = self.watch.load(Ordering::SeqCst) == me
+            || self.watch.compare_exchange(ASKED, me, order.0, order.1).is_ok();
+        if !is_mine || !self.do_all_park() {
+            return is_mine;
+        }
+        // Said before it looks again: who has been woken meanwhile asks, or is seen.
+        self.watch.store(NOBODY, Ordering::SeqCst);
+        !self.do_all_park() && self.watch.compare_exchange(NOBODY, me, order.0, order.1).is_ok()
+    }
+
+    /// Worker `index` does not park any more: if it watched, or has been asked, another has to.
+    fn leaves_watch(&self, index: usize) {
+        let order = (Ordering::SeqCst, Ordering::SeqCst);
+        let watched = self.watch.compare_exchange(WATCHERS + index, ASKED, order.0, order.1);
+        if watched.is_ok() || watched == Err(ASKED) {
+            self.tell_asked();
+        }
+    }
+
     fn unpark(&self, index: usize) {
         if let Some(thread) = self.threads[index].get() {
             thread.unpark();
@@ -139,14 +211,26 @@ impl Idle {
         self.parked.fetch_or(bit, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if !searcher.has_work() {
-            match searcher.timeout() {
-                Some(timeout) => park_timeout(timeout),
-                None => park(),
-            }
+            while self.rest(index, searcher) {}
         }
         // If somebody else has cleared it, an unpark is on its way or has been used; one that is
         // left over ends a later park early, which does no harm.
-        self.parked.fetch_and(!bit, Ordering::SeqCst) & bit == 0
+        let is_woken = self.parked.fetch_and(!bit, Ordering::SeqCst) & bit == 0;
+        self.leaves_watch(index);
+        is_woken
+    }
+
+    /// Parks once. True if it is to do so again: it watches, or is asked to, and nothing is due.
+    fn rest(&self, index: usize, searcher: &impl Searcher) -> bool {
+        let watches = self.takes_watch(index);
+        match (searcher.timeout(), watches) {
+            (Some(timeout), false) => park_timeout(timeout),
+            (Some(timeout), true) => park_timeout(timeout.min(WATCH_EVERY)),
+            (None, true) => park_timeout(WATCH_EVERY),
+            (None, false) => park(),
+        }
+        let is_woken = self.parked.load(Ordering::SeqCst) & (1 << index) == 0;
+        !is_woken && (watches || self.watch.load(Ordering::SeqCst) == ASKED) && !searcher.is_due()
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct ClassQueue {
     /// Woken by the turn that has just run: the first of the fresh ones while the chain of such
     /// turns has something left of the quantum of the one that began it.
     slot: Arc<RunSlot>,
+    /// There is no other worker, which could steal from the slot.
+    is_alone: bool,
     chain: Cell<u32>,
     /// Woken, and a quantum not used up.
     pub(super) fresh: Worker<Run>,
@@ -66,14 +68,10 @@ impl ClassQueue {
 
     /// What runs next; `None` if nothing is there.
     #[inline]
-    pub(super) fn draw(
-        &self,
-        class: Class,
-        times: &mut ClassTimes,
-        now: Time,
-    ) -> Option<(Run, Kind)> {
+    pub(super) fn draw(&self, class: Class, times: &ClassTimes, now: Time) -> Option<(Run, Kind)> {
         let chain = self.chain.replace(u32::MAX);
-        if let Some(next) = self.slot.take() {
+        let next = if self.is_alone { self.slot.take_alone() } else { self.slot.take() };
+        if let Some(next) = next {
             // A class without spent ones is in their debt all the time.
             let is_spents_turn = times.wants_spent(class) && !self.spent.is_empty();
             let has_dated = times.is_dated(class) && self.dated.len() > 0;
@@ -87,7 +85,7 @@ impl ClassQueue {
     }
 
     #[inline]
-    fn draw_queued(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Run, Kind)> {
+    fn draw_queued(&self, class: Class, times: &ClassTimes, now: Time) -> Option<(Run, Kind)> {
         if times.wants_spent(class)
             && let Some(run) = self.spent.pop()
         {
@@ -119,7 +117,7 @@ impl ClassQueue {
 
     /// The fresh one that runs next where some may have a deadline.
     #[cold]
-    fn draw_dated(&self, class: Class, times: &mut ClassTimes, now: Time) -> Option<(Run, Kind)> {
+    fn draw_dated(&self, class: Class, times: &ClassTimes, now: Time) -> Option<(Run, Kind)> {
         if times.wants_undated(class)
             && let Some(run) = self.fresh.pop()
         {
@@ -141,10 +139,12 @@ impl ClassQueue {
 pub(crate) struct Queues(pub(super) [ClassQueue; Class::COUNT]);
 
 impl Queues {
-    pub(super) fn new() -> Self {
+    /// Of one of so many workers.
+    pub(super) fn new(workers: usize) -> Self {
         Self(Class::ALL.map(|_| ClassQueue {
             dated: Arc::default(),
             slot: Arc::default(),
+            is_alone: workers == 1,
             chain: Cell::new(u32::MAX),
             fresh: Worker::new_fifo(),
             spent: Worker::new_fifo(),
@@ -301,15 +301,15 @@ mod tests {
             run.hold().downgrade().is_same(&tasks[nth].downgrade()) && of_kind == kind
         };
         let class = Class::Call;
-        let Queues(queues) = Queues::new();
+        let Queues(queues) = Queues::new(2);
         let queue = &queues[class.index()];
-        let mut times = ClassTimes::default();
+        let times = ClassTimes::default();
         times.note_turn(class, Kind::Fresh, FRESH_REDUCTIONS_MAX);
         for _ in 0..3 {
             times.note_turn(class, Kind::Fresh, QUANTUM_REDUCTIONS.into());
         }
         assert!(times.wants_spent(class));
-        let mut draw = || queue.draw(class, &mut times, Time::ZERO);
+        let draw = || queue.draw(class, &times, Time::ZERO);
         for left in [QUANTUM_REDUCTIONS, CHAIN_REDUCTIONS_MIN] {
             queue.fresh.push(run(0));
             queue.push_next(run(1));

@@ -54,7 +54,7 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     /// The shared part, and what each worker thread is to be started with.
     pub(crate) fn new(workers: usize) -> (Self, Vec<Queues>) {
-        let queues: Vec<_> = (0..workers).map(|_| Queues::new()).collect();
+        let queues: Vec<_> = (0..workers).map(|_| Queues::new(workers)).collect();
         let scheduler = Self {
             lanes: queues.iter().map(|queues| CachePadded::new(Lane::new(queues))).collect(),
             inbox: CachePadded::new(RunStack::default()),
@@ -75,7 +75,7 @@ impl Scheduler {
     /// Makes a process runnable that is in no queue.
     #[inline]
     pub(crate) fn schedule(&self, run: Run) {
-        if let Some(run) = worker::push_local(self, run) {
+        if let Some(run) = worker::push_local(run) {
             run.set_since(run.system.now());
             self.inbox.push(run);
             self.idle.announce();
@@ -99,6 +99,7 @@ impl Scheduler {
     pub(crate) fn timer_set(&self) {
         if worker::is_own_worker(self) {
             budget::nudge_later();
+            self.idle.be_watched();
         } else {
             self.idle.announce();
         }
@@ -106,10 +107,16 @@ impl Scheduler {
 
     /// The life of one worker thread.
     pub(crate) fn work(&self, index: usize, queues: Queues, system: &System) {
+        /// Counts the thread down however it ends.
+        struct Ends<'a>(&'a Scheduler);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+                self.0.has_ended.notify_all();
+            }
+        }
+        let _ends = Ends(self);
         worker::run(self, index, queues, system);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        *running -= 1;
-        self.has_ended.notify_all();
     }
 
     /// Lets the workers end after their turns, and waits for them. True if all have.

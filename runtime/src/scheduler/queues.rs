@@ -6,7 +6,7 @@
 //!
 //! And which queue of the class: see [`Kind`] and `docs/adr/0011`.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 use crate::{
     class::Class,
@@ -87,144 +87,157 @@ pub(crate) const WAKE_LEAD: u64 = QUANTUM_REDUCTIONS as u64;
 
 const QUANTUM: u64 = QUANTUM_REDUCTIONS as u64;
 
-/// Virtual times of all classes on one worker.
+/// What a reduction adds to the time of its class; the strict one has no time of its own.
+const COST: [u64; Class::COUNT] = {
+    let mut cost = [0; Class::COUNT];
+    let mut index = 0;
+    while index < Class::COUNT {
+        if let Some(weight) = Class::ALL[index].weight() {
+            cost[index] = WEIGHT_MAX / weight as u64;
+        }
+        index += 1;
+    }
+    cost
+};
+
+type PerClass = [Cell<u64>; Class::COUNT];
+
+/// Virtual times of all classes on one worker. In cells, because a turn changes them from within
+/// and from around it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClassTimes {
-    times: [u64; Class::COUNT],
+    times: PerClass,
     /// Bit i is set if class i has something runnable.
-    ready: u8,
+    ready: Cell<u8>,
     /// Bit i is set if class i may have something with a deadline.
-    dated: u8,
+    dated: Cell<u8>,
     /// The time of the last class that was picked; never falls.
-    floor: u64,
+    floor: Cell<u64>,
     /// What fresh processes used and the spent ones were not paid for yet, by class.
-    fresh_used: [u64; Class::COUNT],
+    fresh_used: PerClass,
     /// What of it those with a deadline used and those without were not paid for yet, by class.
-    dated_used: [u64; Class::COUNT],
+    dated_used: PerClass,
 }
 
 impl ClassTimes {
     /// True if no class has anything runnable.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.ready == 0
+        self.ready.get() == 0
     }
 
     pub(crate) const fn is_ready(&self, class: Class) -> bool {
-        self.ready & (1 << class.index()) != 0
+        self.ready.get() & (1 << class.index()) != 0
     }
 
     /// The class has something runnable.
     #[inline]
-    pub(crate) fn filled(&mut self, class: Class) {
+    pub(crate) fn filled(&self, class: Class) {
         if !self.is_ready(class) {
-            self.ready |= 1 << class.index();
-            let time = &mut self.times[class.index()];
-            *time = (*time).max(self.floor.saturating_sub(WAKE_LEAD));
+            self.ready.set(self.ready.get() | 1 << class.index());
+            let time = &self.times[class.index()];
+            time.set(time.get().max(self.floor.get().saturating_sub(WAKE_LEAD)));
         }
     }
 
     /// True if the class may have something with a deadline.
     #[inline]
     pub(crate) const fn is_dated(&self, class: Class) -> bool {
-        self.dated & (1 << class.index()) != 0
+        self.dated.get() & (1 << class.index()) != 0
     }
 
     /// The class has something runnable with a deadline.
-    pub(crate) fn filled_dated(&mut self, class: Class) {
-        self.dated |= 1 << class.index();
+    pub(crate) fn filled_dated(&self, class: Class) {
+        self.dated.set(self.dated.get() | 1 << class.index());
         self.filled(class);
     }
 
     /// The class has nothing with a deadline.
-    pub(crate) const fn emptied_dated(&mut self, class: Class) {
-        self.dated &= !(1 << class.index());
+    pub(crate) fn emptied_dated(&self, class: Class) {
+        self.dated.set(self.dated.get() & !(1 << class.index()));
     }
 
     /// The class has nothing runnable.
     #[inline]
-    pub(crate) const fn emptied(&mut self, class: Class) {
-        self.ready &= !(1 << class.index());
+    pub(crate) fn emptied(&self, class: Class) {
+        self.ready.set(self.ready.get() & !(1 << class.index()));
     }
 
     /// The class that runs next.
     #[inline]
-    pub(crate) fn pick(&mut self) -> Option<Class> {
+    pub(crate) fn pick(&self) -> Option<Class> {
         if self.is_ready(Class::System) {
             return Some(Class::System);
         }
-        let mut ready = self.ready;
+        let mut ready = self.ready.get();
         let mut next: Option<usize> = None;
         while ready != 0 {
             let index = ready.trailing_zeros() as usize;
             ready &= ready - 1;
             // The heavier class wins a tie, because it comes first.
-            if next.is_none_or(|best| self.times[index] < self.times[best]) {
+            if next.is_none_or(|best| self.times[index].get() < self.times[best].get()) {
                 next = Some(index);
             }
         }
         let class = Class::ALL[next?];
-        self.floor = self.floor.max(self.times[class.index()]);
+        self.floor.set(self.floor.get().max(self.time(class)));
         Some(class)
     }
 
     /// Virtual time of a class.
     pub(crate) const fn time(&self, class: Class) -> u64 {
-        self.times[class.index()]
+        self.times[class.index()].get()
     }
 
     /// Where a class that wakes begins, but for its lead.
     pub(crate) const fn floor(&self) -> u64 {
-        self.floor
+        self.floor.get()
     }
 
     /// Charges a turn.
     #[inline]
-    pub(crate) fn charge(&mut self, class: Class, reductions: u64) {
-        // The strict class has no time of its own.
-        if let Some(weight) = class.weight() {
-            self.times[class.index()] += reductions * (WEIGHT_MAX / u64::from(weight));
-        }
+    pub(crate) fn charge(&self, class: Class, reductions: u64) {
+        let time = &self.times[class.index()];
+        time.set(time.get() + reductions * COST[class.index()]);
     }
 
     /// True if it is a spent process's turn in this class.
     #[inline]
     pub(crate) const fn wants_spent(&self, class: Class) -> bool {
-        self.fresh_used[class.index()] >= FRESH_REDUCTIONS_MAX
+        self.fresh_used(class) >= FRESH_REDUCTIONS_MAX
     }
 
     /// What the fresh processes of a class used and the spent ones were not paid for yet.
     pub(crate) const fn fresh_used(&self, class: Class) -> u64 {
-        self.fresh_used[class.index()]
+        self.fresh_used[class.index()].get()
     }
 
     /// True if, of the fresh, it is the turn of one without a deadline.
     pub(crate) const fn wants_undated(&self, class: Class) -> bool {
-        self.dated_used[class.index()] >= DATED_REDUCTIONS_MAX
+        self.dated_used(class) >= DATED_REDUCTIONS_MAX
     }
 
     /// What those with a deadline used and those without were not paid for yet.
     pub(crate) const fn dated_used(&self, class: Class) -> u64 {
-        self.dated_used[class.index()]
+        self.dated_used[class.index()].get()
     }
 
     /// Takes note of what a turn of a process from that queue used. One that sits its turn out used
     /// nothing.
     #[inline]
-    pub(crate) fn note_turn(&mut self, class: Class, kind: Kind, reductions: u64) {
-        let (fresh, dated) =
-            (&mut self.fresh_used[class.index()], &mut self.dated_used[class.index()]);
+    pub(crate) fn note_turn(&self, class: Class, kind: Kind, reductions: u64) {
+        let (fresh, dated) = (&self.fresh_used[class.index()], &self.dated_used[class.index()]);
         let part = turn_part(reductions);
         // With none of the others there they stop growing, so that one which comes gets one turn,
         // not what it would have got had it been there.
         match kind {
-            Kind::Spent => *fresh = fresh.saturating_sub(part * SPENT_PART),
+            Kind::Spent => fresh.set(fresh.get().saturating_sub(part * SPENT_PART)),
             Kind::Fresh | Kind::Dated => {
-                *fresh = (*fresh + part).min(FRESH_REDUCTIONS_MAX + QUANTUM);
+                fresh.set((fresh.get() + part).min(FRESH_REDUCTIONS_MAX + QUANTUM));
             }
         }
         match kind {
-            Kind::Dated => *dated = (*dated + part).min(DATED_REDUCTIONS_MAX + QUANTUM),
-            Kind::Fresh if *dated > 0 => *dated = dated.saturating_sub(part),
+            Kind::Dated => dated.set((dated.get() + part).min(DATED_REDUCTIONS_MAX + QUANTUM)),
+            Kind::Fresh if dated.get() > 0 => dated.set(dated.get().saturating_sub(part)),
             Kind::Fresh | Kind::Spent => {}
         }
     }
@@ -246,13 +259,13 @@ mod tests {
     #[test]
     fn shares_follow_the_weights_and_sleep_earns_nothing() {
         let mut entropy = crate::Entropy::from_seed(7);
-        let mut times = ClassTimes::default();
+        let times = ClassTimes::default();
         let busy = &Class::ALL[1..];
         let mut used = [0_u64; Class::COUNT];
         for &class in busy.iter().filter(|class| **class != Class::Net) {
             times.filled(class);
         }
-        let mut run = |times: &mut ClassTimes, turns: u32| {
+        let mut run = |times: &ClassTimes, turns: u32| {
             used = [0; Class::COUNT];
             for _ in 0..turns {
                 let class = times.pick().expect("all are busy");
@@ -262,9 +275,9 @@ mod tests {
             }
             used
         };
-        run(&mut times, 100_000);
+        run(&times, 100_000);
         times.filled(Class::Net);
-        let used = run(&mut times, 200_000);
+        let used = run(&times, 200_000);
         let total: u64 = used.iter().sum();
         for &class in busy {
             let weight = u64::from(class.weight().expect("not strict"));

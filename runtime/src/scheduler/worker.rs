@@ -1,7 +1,8 @@
 //! One worker thread: takes tasks from its queues, or from others', and runs their turns.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, OnceCell},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     rc::Rc,
     sync::atomic::Ordering,
     time::Duration,
@@ -16,12 +17,12 @@ use super::{
 };
 use crate::{
     budget,
-    cell::{After, Header, Run},
+    cell::{After, Header, Run, forget_current, said_by},
     class::Class,
     histogram::grow,
     limits::{
-        BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TIMERS_LOOK_NS,
-        TURN_DOUBTED_NS,
+        BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TIMERS_AT_ONCE,
+        TIMERS_LOOK_NS, TURN_DOUBTED_NS,
     },
     park::TurnClock,
     status::SlowTurn,
@@ -47,13 +48,15 @@ struct Local {
     system: System,
     index: usize,
     queues: Queues,
-    times: RefCell<ClassTimes>,
+    times: ClassTimes,
     /// The class of the running turn.
     running: Cell<Option<Class>>,
     clock: TurnClock,
     core_time: CoreTime,
     /// When it looks at the timers of all workers, in nanoseconds.
     looks_around: Cell<u64>,
+    /// It has asked for a watch (I4 of `idle`) since it last parked; that is kept until then.
+    is_watched: Cell<bool>,
     /// State of a xorshift generator: which victim to steal from needs no better.
     random: Cell<u64>,
 }
@@ -80,12 +83,14 @@ pub(crate) fn worker_index() -> Option<usize> {
 
 /// Puts a run into the calling worker's queues, or gives it back on any other thread.
 #[inline]
-pub(super) fn push_local(scheduler: &Scheduler, run: Run) -> Option<Run> {
+pub(super) fn push_local(run: Run) -> Option<Run> {
     let mut run = Some(run);
     // The thread's values are gone while it ends: then it is no worker any more.
     let _ = LOCAL.try_with(|local| {
-        if let Some(local) = local.get().filter(|local| local.is_of(scheduler)) {
-            local.woke(scheduler, run.take().expect("taken here alone"));
+        if let Some(local) = local.get()
+            && let Some(run) = run.take_if(|run| local.system.is_same(&run.system))
+        {
+            local.woke(run);
         }
     });
     run
@@ -114,17 +119,18 @@ pub(super) fn run(scheduler: &Scheduler, index: usize, queues: Queues, system: &
         system: system.clone(),
         index,
         queues,
-        times: RefCell::default(),
+        times: ClassTimes::default(),
         running: Cell::new(None),
         clock: TurnClock::new(start),
         core_time: CoreTime::default(),
         looks_around: Cell::new(0),
+        is_watched: Cell::new(false),
         random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
     });
     let is_first = LOCAL.with(|slot| slot.set(Rc::clone(&local)).is_ok());
     assert!(is_first, "a thread is one worker");
     scheduler.idle.enlist(index);
-    local.work(scheduler);
+    while !local.survives(scheduler) {}
     local.clear();
 }
 
@@ -135,24 +141,42 @@ impl Local {
 
     /// A process became runnable during a turn of this worker.
     #[inline]
-    fn woke(&self, scheduler: &Scheduler, run: Run) {
-        let has_others = !self.times.borrow().is_empty();
+    fn woke(&self, run: Run) {
+        let has_others = !self.times.is_empty();
         run.set_since(budget::looked());
-        let class = run.identity().class;
-        if self.running.get() == Some(class) && run.identity().deadline() == Time::MAX {
+        let identity = run.identity();
+        let (class, deadline) = (identity.class, identity.deadline());
+        if self.running.get() == Some(class) && deadline == Time::MAX {
             self.queues.0[class.index()].push_next(run);
-            self.times.borrow_mut().filled(class);
+            self.times.filled(class);
         } else {
             self.push(run, false);
         }
         if has_others {
-            // Nothing is lost if a worker that is about to park misses this: the task is in this
-            // worker's own queue. So no fence.
-            if scheduler.idle.has_parked() {
-                scheduler.idle.wake_one();
-            }
+            self.wake_another();
         } else {
             budget::nudge_later();
+        }
+        if !self.is_watched.get() {
+            self.be_watched();
+        }
+    }
+
+    /// A worker that is about to park may miss this: what waits is in this worker's own queue, and
+    /// if the turn gets long somebody watches it. So no fence.
+    fn wake_another(&self) {
+        if let Some(scheduler) = self.system.scheduler()
+            && scheduler.idle.has_parked()
+        {
+            scheduler.idle.wake_one();
+        }
+    }
+
+    #[cold]
+    fn be_watched(&self) {
+        self.is_watched.set(true);
+        if let Some(scheduler) = self.system.scheduler() {
+            scheduler.idle.be_watched();
         }
     }
 
@@ -167,13 +191,32 @@ impl Local {
         } else {
             return self.push_dated(class, deadline, run);
         }
-        self.times.borrow_mut().filled(class);
+        self.times.filled(class);
     }
 
     #[cold]
     fn push_dated(&self, class: Class, deadline: Time, run: Run) {
         self.queues.0[class.index()].dated.push(deadline, run);
-        self.times.borrow_mut().filled_dated(class);
+        self.times.filled_dated(class);
+    }
+
+    /// Works until the scheduler stops. False if a panic of the user's has come through, which was
+    /// in no process's own fence, as of a waker: then the turn's process has ended by it.
+    fn survives(&self, scheduler: &Scheduler) -> bool {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.work(scheduler))) else {
+            return true;
+        };
+        // What loom and shuttle find is a panic.
+        if cfg!(any(evenkeel_loom, evenkeel_shuttle)) {
+            resume_unwind(payload);
+        }
+        self.running.set(None);
+        budget::end();
+        forget_current();
+        self.system.count_panic();
+        let reason = said_by(payload);
+        tracing::error!(reason, "a panic ended a turn from outside of its handler");
+        false
     }
 
     fn work(&self, scheduler: &Scheduler) {
@@ -182,20 +225,23 @@ impl Local {
         let mut balanced = now;
         self.core_time.begin(now);
         while !scheduler.is_stopping.load(Ordering::Relaxed) {
+            // What is done between turns is no time of the next one.
             if !scheduler.inbox.is_empty() {
                 self.take_inbox(scheduler);
+                now = self.clock.now(now);
             }
-            self.fire_timers(now);
+            self.fire_timers(&mut now);
             if let Some((run, kind)) = self.next(now) {
                 self.dispatch(lane, run, kind, &mut now);
                 if now.as_nanos() - balanced.as_nanos() >= BALANCE_NS {
+                    self.balance(scheduler, now);
                     now = self.clock.check(now);
                     balanced = now;
                     self.core_time.begin(now);
-                    self.balance(scheduler, now);
                 }
             } else {
                 scheduler.idle.search(self.index, &Search { local: self, scheduler });
+                self.is_watched.set(false);
                 let idle_since = now;
                 now = self.clock.check(now);
                 self.core_time.was_idle(now - idle_since);
@@ -219,30 +265,32 @@ impl Local {
     /// Fires what is due in this worker's wheel; in others' too when some time has passed, since
     /// theirs may be in a long turn.
     #[inline]
-    fn fire_timers(&self, now: Time) {
+    fn fire_timers(&self, now: &mut Time) {
         let timers = self.system.timers();
-        if timers.is_due(self.index, now) {
-            budget::look(now);
-            timers.fire_in(self.index, now);
+        if timers.is_due(self.index, *now) {
+            budget::look(*now);
+            timers.fire_in(self.index, *now, TIMERS_AT_ONCE);
+            *now = self.clock.now(*now);
         }
         if now.as_nanos() >= self.looks_around.get() {
-            self.fire_all_timers(now);
+            self.fire_all_timers(*now);
+            *now = self.clock.now(*now);
         }
     }
 
     fn fire_all_timers(&self, now: Time) {
         self.looks_around.set(now.as_nanos().saturating_add(TIMERS_LOOK_NS));
         budget::look(now);
-        self.system.timers().fire(now);
+        self.system.timers().fire(now, TIMERS_AT_ONCE);
     }
 
     /// The next run of this worker's own queues, and from which queue of its class it is.
     #[inline]
     fn next(&self, now: Time) -> Option<(Run, Kind)> {
-        let mut times = self.times.borrow_mut();
+        let times = &self.times;
         while let Some(class) = times.pick() {
             let queue = &self.queues.0[class.index()];
-            let drawn = queue.draw(class, &mut times, now);
+            let drawn = queue.draw(class, times, now);
             if queue.is_empty() && !times.is_dated(class) {
                 times.emptied(class);
             }
@@ -259,7 +307,7 @@ impl Local {
     fn dispatch(&self, lane: &Lane, run: Run, kind: Kind, now: &mut Time) {
         let (class, quantum) = (run.identity().class, run.quantum());
         if self.sits_out(&run, class, quantum) {
-            self.times.borrow_mut().note_turn(class, kind, 0);
+            self.times.note_turn(class, kind, 0);
             run.set_since(*now);
             self.push(run, true);
             return;
@@ -281,9 +329,12 @@ impl Local {
                 run.set_since(*now);
                 self.push(run, is_spent);
             }
-            // What is dropped with the last holder may send, and be woken.
-            After::Idle(holder) => drop(holder),
-            After::Done(holder) => drop(holder),
+            After::Idle(None) => {}
+            // What is dropped with the last holder may send, and be woken, and take its time.
+            After::Idle(Some(holder)) | After::Done(holder) => {
+                drop(holder);
+                *now = self.clock.now(*now);
+            }
         }
     }
 
@@ -298,11 +349,8 @@ impl Local {
         let core_ns =
             if nanos > TURN_DOUBTED_NS { self.core_time.within(nanos, end) } else { nanos };
         let charge = (turn.counted - counted).max(core_ns / REDUCTION_NS);
-        {
-            let mut times = self.times.borrow_mut();
-            times.charge(class, charge);
-            times.note_turn(class, kind, charge);
-        }
+        self.times.charge(class, charge);
+        self.times.note_turn(class, kind, charge);
         let counters = &lane.counters[class.index()];
         grow(&counters.reductions, charge);
         if counters.lengths.add(nanos) {
@@ -329,14 +377,14 @@ impl Local {
         }
         let debt = debt.min(quantum.saturating_mul(DEBT_QUANTA_MAX));
         header.debt.store(debt - quantum, Ordering::Relaxed);
-        self.times.borrow().is_ready(class)
+        self.times.is_ready(class)
     }
 
     /// Looks for work for a moment: what comes within it costs no system call on either side.
     fn finds_work(&self, scheduler: &Scheduler) -> bool {
         // A model has no hurry, and each look is a step of it.
         for _ in 0..if cfg!(evenkeel_shuttle) { 1 } else { SEARCHES } {
-            if !self.times.borrow().is_empty() || self.steal(scheduler) {
+            if !self.times.is_empty() || self.steal(scheduler) {
                 return true;
             }
             for _ in 0..SEARCH_PAUSES {
@@ -395,7 +443,7 @@ impl Local {
         }
         let has_stolen = theirs.steal_half(&self.queues.0[class.index()]);
         if has_stolen {
-            self.times.borrow_mut().filled(class);
+            self.times.filled(class);
         }
         has_stolen
     }
@@ -453,6 +501,15 @@ impl Searcher for Search<'_> {
 
     fn timeout(&self) -> Option<Duration> {
         self.local.until_first_timer()
+    }
+
+    fn is_due(&self) -> bool {
+        let now = self.local.system.now();
+        let first = self.local.system.timers().look_at();
+        let is_long = |lane: &Lane| lane.is_stuck(now, BALANCE_NS) && lane.has_work();
+        self.scheduler.is_stopping.load(Ordering::SeqCst)
+            || first.is_some_and(|first| first <= now)
+            || self.scheduler.lanes.iter().any(|lane| is_long(lane))
     }
 
     fn goes_on(&self) -> bool {

@@ -9,7 +9,8 @@ use std::{
 
 use super::{Edition, UpgradeError, Version};
 use crate::{
-    actor::{Actor, Flow, panic_text},
+    actor::{Actor, Flow},
+    cell::said_by,
     ctx::Ctx,
     message::Message,
     reply::Reply,
@@ -115,7 +116,7 @@ impl<M: Message, C: Send + Sync + 'static> Bound<M, C> {
                 Err(UpgradeError::Refused { from, to, reason: unmigrated.0 })
             }
             Ok(None) => Err(UpgradeError::NoMigration { from, to }),
-            Err(payload) => Err(UpgradeError::Panicked { from, to, reason: panic_text(&*payload) }),
+            Err(payload) => Err(UpgradeError::Panicked { from, to, reason: said_by(payload) }),
         };
         if let Err(error) = &outcome {
             tracing::warn!(%error, "an actor was not upgraded");

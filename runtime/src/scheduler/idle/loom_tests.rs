@@ -56,6 +56,10 @@ impl Searcher for Search<'_> {
         None
     }
 
+    fn is_due(&self) -> bool {
+        self.has_work()
+    }
+
     fn goes_on(&self) -> bool {
         !self.floor.is_stopping.load(Ordering::SeqCst)
     }
@@ -224,6 +228,43 @@ fn what_a_long_turn_hands_over_is_seen() {
         floor.own[0].fetch_add(1, Ordering::Release);
         floor.idle.announce();
         worker.join().unwrap();
+        floor.assert_rest();
+    });
+}
+
+/// Goal: I4: what waits behind a turn that says nothing any more is seen by a worker that parks, or
+/// is about to.
+#[test]
+fn what_waits_behind_a_silent_turn_is_seen() {
+    loom::model(|| {
+        let floor = Floor::new();
+        let worker = floor.start_busy(1);
+        // Worker 0, in a turn that does not end, and hands nothing over.
+        floor.own[0].fetch_add(1, Ordering::Release);
+        floor.idle.be_watched();
+        worker.join().unwrap();
+        floor.assert_rest();
+    });
+}
+
+/// Goal: I4: who watches and is woken for a task hands the watch on.
+#[test]
+fn a_watch_is_handed_on() {
+    model(3, || {
+        let [task, _] = tasks();
+        let floor = Floor::new();
+        let workers = [floor.start_busy(0), floor.start_busy(1)];
+        floor.idle.be_watched();
+        floor.schedule(&task);
+        // One of the two has that, in a turn that does not end; and now something waits behind it.
+        while floor.handled.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        floor.own[0].fetch_add(1, Ordering::Release);
+        floor.idle.be_watched();
+        for worker in workers {
+            worker.join().unwrap();
+        }
         floor.assert_rest();
     });
 }

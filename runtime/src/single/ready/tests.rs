@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::{actor::panic_text, limits::QUANTUM_REDUCTIONS, limits::REDUCTION_NS};
+use crate::{cell::said_by, limits::QUANTUM_REDUCTIONS, limits::REDUCTION_NS};
 
 struct Process {
     id: u64,
@@ -123,7 +123,7 @@ fn a_broken_rule_breaks_the_bound() {
     for (broken, mix, expected) in cases {
         let run = || run(7, mix, quantum, 5_000, Some(broken));
         let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("the bound is broken");
-        let text = panic_text(&*panic);
+        let text = said_by(panic);
         for part in expected {
             assert!(text.contains(part), "{broken:?}: {text}");
         }
