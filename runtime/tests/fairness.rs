@@ -9,8 +9,8 @@ use std::{
 };
 
 use evenkeel_runtime::{
-    Actor, Address, Class, Ctx, Entropy, Faults, Flow, MailboxSpec, Message, Order, Overflow, Reply,
-    Share, Simulation, Spawn, System, Time, limits, reply,
+    Actor, Address, Class, Ctx, Entropy, Faults, Flow, MailboxSpec, Message, Order, Overflow,
+    Reply, Share, Simulation, Spawn, System, Time, limits, reply,
 };
 
 const BOX: MailboxSpec =
