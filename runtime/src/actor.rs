@@ -100,7 +100,7 @@ impl<A> Make<A> for MadeOnce {
 /// Who decides what comes after a life.
 enum Keeper {
     /// The machine of a supervisor of which the actor is the only child.
-    Own(Machine),
+    Own(Box<Machine>),
     Supervisor(AtRestart),
 }
 
@@ -118,7 +118,7 @@ pub(crate) struct Rare {
     /// `None` for an actor with one life.
     keeper: Option<Keeper>,
     /// Made when it is first asked for.
-    pub(crate) entropy: Option<Entropy>,
+    pub(crate) entropy: Option<Box<Entropy>>,
     is_suspended: bool,
 }
 
@@ -135,7 +135,7 @@ impl<A: Actor> ActorBody<A, MadeOnce> {
 }
 
 fn own(rule: Restart) -> Option<Box<Rare>> {
-    rule.rules().map(|rules| kept(Keeper::Own(Machine::alone(rules))))
+    rule.rules().map(|rules| kept(Keeper::Own(Box::new(Machine::alone(rules)))))
 }
 
 fn kept(keeper: Keeper) -> Box<Rare> {
@@ -328,7 +328,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
                     self.phase = Phase::New;
                     return Verdict::Again;
                 }
-                Effect::Escalate { crashes, .. } => {
+                Effect::Escalate { crashes } => {
                     let Blame { name, reason, .. } = Blame::new(header.identity().name, &exit);
                     system.escalate(name, crashes, &reason);
                     return Verdict::Done(exit);
@@ -352,7 +352,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
         else {
             return Vec::new();
         };
-        let entropy = entropy.get_or_insert_with(|| turn.me().entropy());
+        let entropy = entropy.get_or_insert_with(|| Box::new(turn.me().entropy()));
         machine.handle(now, event, entropy)
     }
 }
@@ -424,7 +424,7 @@ impl<A: Actor, F: Make<A>> Body<A::Message> for ActorBody<A, F> {
 mod tests {
     use super::*;
     use crate::{
-        cell::{self, Front},
+        cell::{self, Front, WeakTask},
         mailbox::{MailboxSpec, Overflow},
         simulated::Faults,
         system::System,
@@ -461,11 +461,13 @@ mod tests {
         }
     }
 
-    /// Goal: what supervision needs lies in the lazy parts: an idle actor with two words of state
-    /// stays within 224 bytes, which the slab has a size for.
-    #[test]
-    fn an_idle_actor_is_at_most_224_bytes() {
-        let (front, body) = (size_of::<Front<Word>>(), size_of::<ActorBody<Idler, MadeOnce>>());
-        assert!(front + body <= 224, "front {front}, body {body}");
-    }
+    /// What an actor with two words of state holds while it idles: its cell, and twice its place in
+    /// the registry, whose vectors may be half empty.
+    const IDLE: usize = {
+        let cell = size_of::<Front<Word>>() + size_of::<ActorBody<Idler, MadeOnce>>();
+        // What supervision needs lies in the lazy parts.
+        assert!(cell <= 224, "the slab has a size for it");
+        cell + 2 * (size_of::<Option<WeakTask>>() + size_of::<u32>())
+    };
+    const _: () = assert!(IDLE <= 400, "an idle actor is small");
 }

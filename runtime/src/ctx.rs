@@ -41,7 +41,7 @@ impl<'a, M: Message> Ctx<'a, M> {
     /// This actor's stream, seeded by the system's seed and the actor's number.
     pub fn entropy(&mut self) -> &mut Entropy {
         let me = self.me;
-        self.rare.get_or_insert_default().entropy.get_or_insert_with(|| me.entropy())
+        self.rare.get_or_insert_default().entropy.get_or_insert_with(|| Box::new(me.entropy()))
     }
 
     /// The actor's own address.

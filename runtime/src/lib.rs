@@ -74,7 +74,7 @@ pub use self::{
         ClockFaults, Disk, DiskError, DiskFaults, Endpoint, Faults, Network, NetworkFaults,
         NetworkStatus, Node, Order, Simulation,
     },
-    status::{ClassStatus, Exit, SlowTurn, StopReason, SystemStatus},
+    status::{ClassStatus, Exit, SlowTurn, StopReason, SystemStatus, cells_live},
     stream::{Credit, NoCredit, ReplyStream, Sink, StreamError, StreamEvent, stream},
     supervision::{
         AtRestart, Backoff, Child, Down, GroupError, Intensity, LookupError, Monitor, NameError,

@@ -319,8 +319,10 @@ impl<M: Message> Locked<M> {
     }
 
     fn put_coalescing(&self, contents: &mut Contents<M>, message: M, bytes: usize) -> Put<M> {
+        // The newest, of which what was ordered or insisted on may make several: else an older one
+        // would come after this one (M2).
         let place = message.coalesce_key().and_then(|key| {
-            contents.held.iter().position(|held| held.message.coalesce_key() == Some(key))
+            contents.held.iter().rposition(|held| held.message.coalesce_key() == Some(key))
         });
         let before = place.map_or(0, |place| contents.held[place].bytes);
         let has_room = place.is_some() || contents.held.len() < self.items_max;

@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::{class::Class, dead_letters::DeadReason, histogram::Histogram, limits::TURN_SLOW_NS};
+use crate::{
+    class::Class, dead_letters::DeadReason, histogram::Histogram, limits::TURN_SLOW_NS,
+    sync::count_cells,
+};
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +131,14 @@ impl SystemStatus {
     pub const fn class(&self, class: Class) -> &ClassStatus {
         &self.classes[class.index()]
     }
+}
+
+/// Cells of processes and mailboxes whose memory was not given back, of all systems of this program:
+/// what is left of them when all systems and handles are gone has leaked. `None` in builds without
+/// debug assertions, which do not count them. For tests.
+#[must_use]
+pub fn cells_live() -> Option<usize> {
+    count_cells(0).map(|cells| usize::try_from(cells).expect("each is given back once"))
 }
 
 /// Counters of the whole system that are not on any hot path.

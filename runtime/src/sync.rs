@@ -62,6 +62,16 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// Counts cells that are made (1) and given back (-1), and says how many there are; in builds with
+/// debug assertions alone, for tests that look for leaks.
+#[cfg(not(evenkeel_shuttle))]
+#[inline]
+pub(crate) fn count_cells(more: i64) -> Option<i64> {
+    use std::sync::atomic;
+    static CELLS: atomic::AtomicI64 = atomic::AtomicI64::new(0);
+    cfg!(debug_assertions).then(|| CELLS.fetch_add(more, atomic::Ordering::Relaxed) + more)
+}
+
 /// Stands for what counts keep alive. Loom sees by it that every use comes before the end; without
 /// loom it is nothing.
 #[cfg(not(evenkeel_loom))]

@@ -16,7 +16,7 @@ use evenkeel_runtime::{
     Actor, ActorHandle, Address, AtRestart, Backoff, Child, Class, Ctx, DeadReason, Down, Exit,
     Faults, Flow, GroupError, LookupError, MailboxSpec, Message, Monitor, NameError, Overflow,
     Restart, Simulation, Spawn, SpawnRefused, StopReason, Strategy, Supervisor, SupervisorSpec,
-    System, ThreadsConfig, Told, limits,
+    System, ThreadsConfig, Told, limits, link,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -399,6 +399,37 @@ fn links_pass_on_abnormal_ends_unless_they_are_trapped() {
     unlinked.0.send(Say::Link(c.0)).unwrap();
     simulation.run_until_idle();
     assert!(unlinked.1.is_finished());
+}
+
+/// Goal: a supervisor fails with what it is linked to, and all below it with it: its parent begins
+/// them anew, the root stops the system.
+/// Found by the trees under fire (`trees`): it ended alone, and what was below it was nobody's.
+#[test]
+fn a_supervisor_fails_with_what_it_is_linked_to() {
+    let (mut simulation, system, log) = simulation(14);
+    let root = system.supervisor(SupervisorSpec::new("root", Strategy::Stop));
+    let above = system.supervisor(SupervisorSpec::new("above", Strategy::Restart));
+    let middle = above.supervisor(SupervisorSpec::new("middle", Strategy::Stop), MS).unwrap();
+    let _children = ["a", "b"].map(|name| named(&middle, &system, name, &log));
+    let _child = named(&root, &system, "c", &log);
+    simulation.run_until_idle();
+    taken(&log);
+    let mut fail_beside = |supervisor: &Supervisor| {
+        let supervisor = supervisor.clone();
+        system.spawn_future::<()>(Spawn::new("beside", Class::Rpc), async move {
+            link(&supervisor).unwrap();
+            panic::resume_unwind(Box::new("asked to break"));
+        });
+        simulation.run_until_idle();
+        taken(&log)
+    };
+    assert_eq!(fail_beside(&middle), ["b ends", "a ends", "a begins", "b begins"]);
+    assert_eq!(system.stop_reason(), None);
+    assert_eq!(fail_beside(&root).len(), 3);
+    let reason = "asked to break".to_owned();
+    let gave_up = StopReason::GaveUp { name: "beside", panics: 1, reason };
+    assert_eq!(system.stop_reason(), Some(gave_up));
+    assert_eq!(system.status().actors_live, 0);
 }
 
 struct Other;

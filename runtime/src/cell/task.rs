@@ -435,6 +435,7 @@ pub(super) mod memory {
 
     #[inline]
     pub(crate) fn place<T>(cell: T) -> NonNull<T> {
+        crate::sync::count_cells(1);
         let Some(class) = Class::<T>::OF else {
             return NonNull::from(Box::leak(Box::new(cell)));
         };
@@ -448,6 +449,7 @@ pub(super) mod memory {
     ///
     /// The cell came from `place`, its contents are dropped, and nobody needs the memory any more.
     pub(crate) unsafe fn give_back<T>(cell: NonNull<T>) {
+        crate::sync::count_cells(-1);
         match Class::<T>::OF {
             // SAFETY: as the caller says; it was taken with this class.
             Some(class) => unsafe { slab::give(class, cell.cast()) },

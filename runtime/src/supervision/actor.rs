@@ -6,6 +6,7 @@
 //! | `Added` | `Supervisor::spawn`, before the child is born | a child more |
 //! | `Crashed`, `Halted`, `Begun`, `Exited` | the child, in its turn | see `machine` |
 //! | `Halt`, `Begin`, `Stop`, `Kill` | parent, handle, system | see `machine` |
+//! | `Broken` | the end of a process it is linked to | see `machine` |
 //! | `Due` | its timer | time has passed |
 //!
 //! No code of the user's runs here, so nothing here can fail because of it. All messages come in
@@ -42,6 +43,7 @@ pub(crate) enum Signal {
     Begin,
     Stop,
     Kill,
+    Broken { blame: Blame },
     Due,
 }
 
@@ -179,7 +181,7 @@ impl SupervisorActor {
             Effect::Wake(at) => self.timer = Some(ctx.send_at(at, Signal::Due)),
             Effect::Begun => ctx.me().task().report(|child| Signal::Begun { child }),
             Effect::Halted => ctx.me().task().report(|child| Signal::Halted { child }),
-            Effect::Escalate { crashes, .. } => self.escalate(crashes, ctx),
+            Effect::Escalate { crashes } => self.escalate(crashes, ctx),
             Effect::End => return Flow::Stop,
         }
         Flow::Next
@@ -225,6 +227,10 @@ impl SupervisorActor {
             Signal::Begin => Event::Begin,
             Signal::Stop => Event::Stop,
             Signal::Kill => Event::Kill,
+            Signal::Broken { blame } => {
+                self.blame = Some(blame);
+                Event::Broken
+            }
             Signal::Due => Event::Due,
         }
     }

@@ -12,6 +12,7 @@ use super::{
     bonds::Place,
     future::FutureChild,
     machine::{Backoff, ChildId, Intensity, Rules, Strategy},
+    watch::fail_with_links,
 };
 use crate::{
     actor::{Actor, ActorBody},
@@ -154,6 +155,7 @@ impl Supervisor {
         // Signals come in beyond the bound; nobody else has the address.
         let mailbox = MailboxSpec::none(name);
         let address = cell::occupied(system.clone(), &mailbox, ActorBody::indispensable(actor));
+        fail_with_links(address.task());
         Self { address, room }
     }
 

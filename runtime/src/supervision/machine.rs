@@ -128,6 +128,8 @@ pub(crate) enum Event {
     Stop,
     /// From above: end now.
     Kill,
+    /// A process that is linked to this supervisor ended by a failure.
+    Broken,
     /// Time has passed.
     Due,
 }
@@ -145,8 +147,9 @@ pub(crate) enum Effect {
     Kill(ChildId),
     /// `Due` at this time, which takes the place of any earlier such wish; none: there is no wish.
     Wake(Time),
-    /// This child has failed once too often: tell the parent, or stop the system.
-    Escalate { child: ChildId, crashes: u32 },
+    /// This life has failed, with so many failures that are remembered: tell the parent, or stop
+    /// the system.
+    Escalate { crashes: u32 },
     /// Tell the parent that this life has ended as ordered.
     Halted,
     /// Tell the parent that all below have begun, as ordered.
@@ -194,9 +197,9 @@ impl Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Running,
-    /// Ends its own life; `blame` if by itself, and with how many crashes.
+    /// Ends its own life; if by itself, after so many failures.
     Halting {
-        blame: Option<(ChildId, u32)>,
+        failures: Option<u32>,
     },
     /// Waits for `Begin`.
     Halted,
@@ -276,16 +279,20 @@ impl Machine {
             }
             Event::Halt if self.mode == Mode::Running => {
                 self.is_beginning = false;
-                self.mode = Mode::Halting { blame: None };
+                self.mode = Mode::Halting { failures: None };
             }
             Event::Begin if self.mode == Mode::Halted => self.begin_all(now),
+            Event::Broken if self.mode == Mode::Running => {
+                let crashes = self.remember(now);
+                self.escalate(crashes, &mut effects);
+            }
             Event::Stop => self.mode = Mode::Stopping,
             Event::Kill => {
                 self.mode = Mode::Stopping;
                 self.is_killed = true;
             }
             // What it orders is in force already.
-            Event::Halt | Event::Begin | Event::Due => {}
+            Event::Halt | Event::Begin | Event::Broken | Event::Due => {}
         }
         self.advance(now, &mut effects);
         effects
@@ -331,9 +338,7 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) {
         let Rules { strategy, intensity, .. } = self.rules;
-        self.crashes.retain(|&at| now - at < intensity.window);
-        self.crashes.push_back(now);
-        let crashes = u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
+        let crashes = self.remember(now);
         let first = match strategy {
             Strategy::Stop => {
                 self.crashes.clear();
@@ -344,12 +349,12 @@ impl Machine {
                 self.mode = Mode::Stopping;
                 return;
             }
-            Strategy::Escalate => return self.escalate(child, crashes, effects),
+            Strategy::Escalate => return self.escalate(crashes, effects),
             Strategy::Restart | Strategy::RestartAll | Strategy::RestartRest
                 if crashes > intensity.max =>
             {
                 // V3
-                return self.escalate(child, crashes, effects);
+                return self.escalate(crashes, effects);
             }
             Strategy::Restart => None,
             Strategy::RestartAll => self.children.keys().next().copied(),
@@ -370,15 +375,23 @@ impl Machine {
         self.group = Some(Group { first: before.first.min(first), at: before.at.max(at) });
     }
 
-    fn escalate(&mut self, child: ChildId, crashes: u32, effects: &mut Vec<Effect>) {
+    /// Takes note of a failure; says how many are remembered.
+    fn remember(&mut self, now: Time) -> u32 {
+        let window = self.rules.intensity.window;
+        self.crashes.retain(|&at| now - at < window);
+        self.crashes.push_back(now);
+        u32::try_from(self.crashes.len()).unwrap_or(u32::MAX)
+    }
+
+    fn escalate(&mut self, crashes: u32, effects: &mut Vec<Effect>) {
         self.group = None;
         self.is_beginning = false;
         self.crashes.clear();
         if self.rules.is_root {
             self.mode = Mode::Stopping;
-            effects.push(Effect::Escalate { child, crashes });
+            effects.push(Effect::Escalate { crashes });
         } else {
-            self.mode = Mode::Halting { blame: Some((child, crashes)) };
+            self.mode = Mode::Halting { failures: Some(crashes) };
         }
     }
 
@@ -389,11 +402,11 @@ impl Machine {
                 self.advance_group(effects);
                 self.begin_due(now, effects);
             }
-            Mode::Halting { blame } => {
+            Mode::Halting { failures } => {
                 if self.halt_from(ChildId(0), effects) {
                     self.mode = Mode::Halted;
-                    effects.push(match blame {
-                        Some((child, crashes)) => Effect::Escalate { child, crashes },
+                    effects.push(match failures {
+                        Some(crashes) => Effect::Escalate { crashes },
                         None => Effect::Halted,
                     });
                 }

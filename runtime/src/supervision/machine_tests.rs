@@ -46,6 +46,8 @@ struct World {
     beginning: Vec<ChildId>,
     added: u64,
     failures: Vec<Time>,
+    /// A linked process has failed.
+    is_broken: bool,
     /// This life or the whole of the supervisor is over.
     has_given_up: bool,
     has_ended: bool,
@@ -69,6 +71,7 @@ impl World {
             beginning: Vec::new(),
             added: 0,
             failures: Vec::new(),
+            is_broken: false,
             has_given_up: false,
             has_ended: false,
             is_halted: false,
@@ -118,9 +121,10 @@ impl World {
                 self.children.insert(child, Model::Ending).expect("it is a child");
             }
             Effect::Wake(at) => self.wake = Some(at),
-            Effect::Escalate { crashes, .. } => {
+            Effect::Escalate { crashes } => {
                 let Rules { strategy, intensity, .. } = self.rules;
-                assert!(strategy == Strategy::Escalate || crashes > intensity.max);
+                let has_failed = crashes > intensity.max || self.is_broken;
+                assert!(strategy == Strategy::Escalate || has_failed);
                 self.has_given_up = true;
                 self.is_halted = !self.rules.is_root;
                 self.check_all_down();
@@ -142,7 +146,8 @@ impl World {
     }
 
     fn check_all_down(&self) {
-        let is_down = |state: &Model| *state == Model::Down;
+        // One that was ordered to end for good does so meanwhile.
+        let is_down = |state: &Model| *state != Model::Alive;
         assert!(self.rules.is_root || self.children.values().all(is_down), "a life is left");
     }
 
@@ -195,6 +200,14 @@ impl World {
                     self.tell(Event::Exited { child });
                 }
             }
+            3 if self.entropy.once_in(12) => {
+                self.is_broken = true;
+                self.failures.push(self.now);
+                self.tell(Event::Broken);
+                if self.rules.is_root && self.rules.strategy != Strategy::StopAll {
+                    assert!(self.has_given_up, "a broken link is more than any strategy forgives");
+                }
+            }
             _ => self.quiet_step(),
         }
     }
@@ -235,7 +248,7 @@ impl World {
     fn check_at_rest(&self) {
         let has_failed = !self.failures.is_empty();
         let is_over = match self.rules.strategy {
-            Strategy::StopAll => has_failed,
+            Strategy::StopAll => has_failed && (self.rules.is_root || !self.has_given_up),
             _ => self.has_given_up && self.rules.is_root,
         };
         assert_eq!(self.has_ended, is_over || self.must_stop, "it ends when it has to");
@@ -268,6 +281,7 @@ fn every_order_is_allowed_and_all_is_well_at_rest() {
                 world.settle();
                 assert!(world.is_halted, "seed {seed}: one halt, one answer");
                 (world.is_halted, world.has_given_up) = (false, false);
+                world.failures.clear();
                 world.is_restarted = true;
                 world.tell(Event::Begin);
                 world.settle();
@@ -326,7 +340,7 @@ fn one_failure_more_than_allowed_within_the_window_escalates() {
             let now = Time::ZERO + gap * failure;
             machine.handle(now, Event::Due, &mut entropy);
             let effects = crash_alone(&mut machine, now, &mut entropy);
-            let escalated = Effect::Escalate { child: ChildId::ALONE, crashes: 4 };
+            let escalated = Effect::Escalate { crashes: 4 };
             assert_eq!(effects.first() == Some(&escalated), escalates && failure == 3);
         }
     }

@@ -9,7 +9,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::bonds::{Down, Process, TooManyBonds, Trap};
+use super::{
+    actor::{Blame, Signal},
+    bonds::{Down, Process, TooManyBonds, Trap},
+};
 use crate::{
     address::Address,
     cell::{self, Task, WeakTask},
@@ -202,6 +205,17 @@ fn trap_exits<M: Message>(me: &Task, wrap: impl Fn(Down) -> M + Send + Sync + 's
     let trap: Trap = Arc::new(move |down| deliver(wrap(down)));
     let before = me.extras().bonds.trap.replace(trap);
     drop(before);
+}
+
+/// Lets a supervisor fail as a whole, with all below it, if a process fails that is linked to it.
+pub(super) fn fail_with_links(supervisor: &Task) {
+    let deliver = deliver_to(supervisor);
+    let trap: Trap = Arc::new(move |Down { name, exit, .. }| {
+        if exit.is_abnormal() {
+            deliver(Signal::Broken { blame: Blame::new(name, &exit) });
+        }
+    });
+    supervisor.extras().bonds.trap = Some(trap);
 }
 
 /// Delivers to the present life of `me`, without keeping it alive.
