@@ -1,10 +1,10 @@
 //! Every order of threads that take blocks and give them back, by loom: `make loom`.
 //!
 //! Racks, depot and chunks are the real ones, small: magazines of two blocks, a depot of one
-//! magazine, chunks of five blocks or two. A model's threads have their racks by hand, and hand them
-//! over at their end, as the destructor of a thread's own racks does. Loom itself reports a block
-//! that two write to, the slab being one of them, without anything that puts them in order, and a
-//! chunk that is given back twice or never.
+//! magazine, chunks of five blocks or two. A model's threads have their racks by hand, and hand
+//! them over at their end, as the destructor of a thread's own racks does. Loom itself reports a
+//! block that two write to, the slab being one of them, without anything that puts them in order,
+//! and a chunk that is given back twice or never.
 
 use std::{
     collections::BTreeSet,
@@ -198,8 +198,8 @@ fn a_full_depot_sends_blocks_home() {
     assert_eq!(most.load(SeqCst), MAGAZINES_MAX, "magazines at most");
 }
 
-/// Goal: of two that find no block, each asks for a chunk at worst; both chunks are the depot's, and
-/// one is kept.
+/// Goal: of two that find no block, each asks for a chunk at worst; both chunks are the depot's,
+/// and one is kept.
 #[test]
 fn two_that_need_a_chunk_may_map_two() {
     let most = Arc::new(AtomicUsize::new(0));
