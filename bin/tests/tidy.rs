@@ -50,6 +50,7 @@ const UNSAFE_FILES: &[&str] = &[
     "runtime/src/queue/tests.rs",
     "runtime/src/slab.rs",
     "runtime/src/slab/chunks.rs",
+    "runtime/src/slab/loom_tests.rs",
     "runtime/src/park.rs",
     "vm/src/suspended.rs",
 ];

@@ -10,6 +10,7 @@
 //!
 //! - B1: a chunk is in the list of its size if and only if it has a block at home.
 //! - B2: a chunk whose last block comes home is given back, unless it is the only one in the list.
+//!   (So one that is mapped while blocks come home is kept as well, until it was used.)
 //!
 //! The kernel is asked for memory, and given some back, while nobody waits for the chunks: a first
 //! write to a huge page clears 2 MiB, and unmapping may take as long.
@@ -17,22 +18,17 @@
 
 use std::{
     alloc::{Layout, handle_alloc_error},
-    ffi::c_void,
-    io,
     ptr::{self, NonNull},
 };
 
-#[cfg(target_os = "linux")]
-use rustix::mm::{Advice, madvise};
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
-
-use super::{Magazine, SizeClass};
-use crate::limits::MAGAZINE_BLOCKS;
+use super::{MAGAZINE_BLOCKS, Magazine, SizeClass};
 
 /// A huge page of x86-64 and, with small pages of 4 KiB, of ARM.
+#[cfg(not(evenkeel_loom))]
 const CHUNK_BYTES: usize = 2 << 20;
-/// Small pages, of any machine, are not smaller.
-const SMALL_PAGE_BYTES: usize = 4 << 10;
+/// A few blocks, in a model.
+#[cfg(evenkeel_loom)]
+const CHUNK_BYTES: usize = 512;
 const LAYOUT: Layout = match Layout::from_size_align(CHUNK_BYTES, CHUNK_BYTES) {
     Ok(layout) => layout,
     Err(_) => unreachable!(),
@@ -123,6 +119,32 @@ impl Chunks {
         self.count == 0
     }
 
+    /// How many there are, also of those that are handed out whole.
+    #[cfg(test)]
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Gives up all chunks.
+    ///
+    /// # Panics
+    ///
+    /// If a block is away.
+    #[cfg(test)]
+    pub(super) fn close(&mut self) -> Whole {
+        let mut whole = Whole::NONE;
+        while let Some(chunk) = NonNull::new(self.first) {
+            // SAFETY: chunks in the list live, and are reached through it alone.
+            assert_eq!(unsafe { chunk.as_ref() }.away, 0, "blocks of a chunk are away");
+            self.unlink(chunk);
+            self.count -= 1;
+            // SAFETY: it is a chunk in no list, and none of its blocks is away.
+            unsafe { whole.add(chunk) };
+        }
+        assert_eq!(self.count, 0, "all blocks of these chunks are away");
+        whole
+    }
+
     /// Takes a chunk in.
     pub(super) fn add(&mut self, mut new: Whole) {
         while let Some(chunk) = new.pop() {
@@ -169,8 +191,7 @@ impl Whole {
 
     /// A new one, asked of the kernel.
     pub(super) fn map(is_first: bool) -> Self {
-        let chunk = map_chunk().unwrap_or_else(|_| handle_alloc_error(LAYOUT));
-        advise(chunk, is_first);
+        let chunk = kernel::map(is_first).unwrap_or_else(|| handle_alloc_error(LAYOUT));
         let chunk = chunk.cast::<Chunk>();
         let (before, after) = (ptr::null_mut(), ptr::null_mut());
         let head =
@@ -200,8 +221,8 @@ impl Whole {
 impl Drop for Whole {
     fn drop(&mut self) {
         while let Some(chunk) = self.pop() {
-            // SAFETY: nobody has a block of it.
-            unsafe { unmap(chunk.as_ptr().cast(), CHUNK_BYTES) };
+            // SAFETY: nobody has a block of it, nor reaches it by a list.
+            unsafe { kernel::take_back(chunk.cast()) };
         }
     }
 }
@@ -218,11 +239,15 @@ unsafe fn fill(mut chunk: NonNull<Chunk>, class: SizeClass, magazine: &mut Magaz
         let block = if let Some(free) = NonNull::new(head.free) {
             // SAFETY: blocks at home hold a `Free`, written when they came back.
             head.free = unsafe { free.as_ref() }.next;
+            // SAFETY: it was cut before, and is at home.
+            unsafe { seen::written(free.cast(), class) };
             free.cast()
         } else {
             // SAFETY: the offset is within the chunk, as `has_blocks` says.
             let block = unsafe { chunk.cast::<u8>().add(head.uncut) };
             head.uncut += class.bytes();
+            // SAFETY: it is a block of this class that nobody has yet.
+            unsafe { seen::cut(block, class) };
             block
         };
         head.away += 1;
@@ -240,6 +265,8 @@ unsafe fn take_home(mut chunk: NonNull<Chunk>, class: SizeClass, block: NonNull<
     let head = unsafe { chunk.as_mut() };
     let had_none = !head.has_blocks(class);
     let free = block.cast::<Free>();
+    // SAFETY: the block was cut, and nobody uses it any more.
+    unsafe { seen::written(block, class) };
     // SAFETY: the block is free, and as big and aligned as a `Free` at least.
     unsafe { free.write(Free { next: head.free }) };
     head.free = free.as_ptr();
@@ -247,59 +274,154 @@ unsafe fn take_home(mut chunk: NonNull<Chunk>, class: SizeClass, block: NonNull<
     had_none
 }
 
-/// Maps an aligned chunk, all zero.
-fn map_chunk() -> io::Result<NonNull<u8>> {
-    let wide = CHUNK_BYTES - SMALL_PAGE_BYTES;
-    // Newer kernels align what is as big as a huge page.
-    for spare in [0, wide] {
-        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-        let bytes = CHUNK_BYTES + spare;
-        // SAFETY: new memory is mapped where nothing is.
-        let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, protection, flags) }?;
-        let before = start.cast::<u8>().align_offset(CHUNK_BYTES);
-        if before > spare {
-            // SAFETY: it was mapped just now.
-            unsafe { unmap(start, bytes) };
-            continue;
-        }
-        let chunk = start.wrapping_byte_add(before);
-        // SAFETY: parts of what was mapped just now, before and behind the chunk.
-        unsafe {
-            unmap(start, before);
-            unmap(chunk.wrapping_byte_add(CHUNK_BYTES), spare - before);
-        }
-        return NonNull::new(chunk.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into());
-    }
-    unreachable!("twice the size less a page holds an aligned chunk");
-}
+/// Where chunks come from, and go to.
+#[cfg(not(evenkeel_loom))]
+mod kernel {
+    use std::ffi::c_void;
 
-/// # Safety
-///
-/// The range is of whole pages that were mapped here, and nobody uses it any more.
-unsafe fn unmap(start: *mut c_void, bytes: usize) {
-    // Refused only where it would split a mapping, beyond the kernel's count of them: then the
-    // addresses stay, without memory.
-    if bytes > 0 && unsafe { munmap(start, bytes) }.is_err() {
-        #[cfg(target_os = "linux")]
-        // SAFETY: as the caller says.
-        let _same_reason = unsafe { madvise(start, bytes, Advice::LinuxDontNeed) };
-    }
-}
-
-/// Asks for small pages for the first chunk, which may stay nearly empty, and for huge ones for all
-/// others; a kernel that has none to give, or is told not to, goes on as it does.
-fn advise(chunk: NonNull<u8>, is_first: bool) {
     #[cfg(target_os = "linux")]
-    {
-        let advice = if is_first { Advice::LinuxNoHugepage } else { Advice::LinuxHugepage };
-        // SAFETY: the range is one mapping, page-aligned, and the advice changes no contents.
-        let _may_refuse = unsafe { madvise(chunk.as_ptr().cast(), CHUNK_BYTES, advice) };
+    use rustix::mm::{Advice, madvise};
+    use rustix::{
+        io,
+        mm::{MapFlags, ProtFlags, mmap_anonymous, munmap},
+    };
+
+    use super::{CHUNK_BYTES, NonNull, ptr};
+
+    /// Small pages, of any machine, are not smaller.
+    const SMALL_PAGE_BYTES: usize = 4 << 10;
+
+    /// Maps an aligned chunk, all zero; the first of its size on small pages. Nothing if there is
+    /// no memory.
+    pub(super) fn map(is_first: bool) -> Option<NonNull<u8>> {
+        let chunk = map_aligned().ok().and_then(NonNull::new)?;
+        advise(chunk, is_first);
+        Some(chunk)
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (chunk, is_first);
+
+    fn map_aligned() -> io::Result<*mut u8> {
+        let wide = CHUNK_BYTES - SMALL_PAGE_BYTES;
+        // Newer kernels align what is as big as a huge page.
+        for spare in [0, wide] {
+            let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+            let bytes = CHUNK_BYTES + spare;
+            // SAFETY: new memory is mapped where nothing is.
+            let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, protection, flags) }?;
+            let before = start.cast::<u8>().align_offset(CHUNK_BYTES);
+            if before > spare {
+                // SAFETY: it was mapped just now.
+                unsafe { unmap(start, bytes) };
+                continue;
+            }
+            let chunk = start.wrapping_byte_add(before);
+            // SAFETY: parts of what was mapped just now, before and behind the chunk.
+            unsafe {
+                unmap(start, before);
+                unmap(chunk.wrapping_byte_add(CHUNK_BYTES), spare - before);
+            }
+            return Ok(chunk.cast());
+        }
+        unreachable!("twice the size less a page holds an aligned chunk");
+    }
+
+    /// # Safety
+    ///
+    /// The chunk came from [`map`], and nobody uses it any more.
+    pub(super) unsafe fn take_back(chunk: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        unsafe { unmap(chunk.as_ptr().cast(), CHUNK_BYTES) };
+    }
+
+    /// # Safety
+    ///
+    /// The range is of whole pages that were mapped here, and nobody uses it any more.
+    unsafe fn unmap(start: *mut c_void, bytes: usize) {
+        // Refused only where it would split a mapping, beyond the kernel's count of them: then the
+        // addresses stay, without memory.
+        // SAFETY: as the caller says.
+        if bytes > 0 && unsafe { munmap(start, bytes) }.is_err() {
+            #[cfg(target_os = "linux")]
+            // SAFETY: as the caller says.
+            let _same_reason = unsafe { madvise(start, bytes, Advice::LinuxDontNeed) };
+        }
+    }
+
+    /// Asks for small pages for the first chunk, which may stay nearly empty, and for huge ones for
+    /// all others; a kernel that has none to give, or is told not to, goes on as it does.
+    fn advise(chunk: NonNull<u8>, is_first: bool) {
+        #[cfg(target_os = "linux")]
+        {
+            let advice = if is_first { Advice::LinuxNoHugepage } else { Advice::LinuxHugepage };
+            // SAFETY: the range is one mapping, page-aligned, and the advice changes no contents.
+            let _may_refuse = unsafe { madvise(chunk.as_ptr().cast(), CHUNK_BYTES, advice) };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (chunk, is_first);
+    }
 }
 
-#[cfg(test)]
+/// Where chunks come from under loom, which counts what was given back, and how often.
+#[cfg(evenkeel_loom)]
+mod kernel {
+    use super::{LAYOUT, NonNull};
+
+    pub(super) fn map(_is_first: bool) -> Option<NonNull<u8>> {
+        // SAFETY: a chunk has a size.
+        NonNull::new(unsafe { loom::alloc::alloc(LAYOUT) })
+    }
+
+    /// # Safety
+    ///
+    /// The chunk came from [`map`], and nobody uses it any more.
+    pub(super) unsafe fn take_back(chunk: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        unsafe { loom::alloc::dealloc(chunk.as_ptr(), LAYOUT) };
+    }
+}
+
+/// What loom sees of blocks: who writes to them. Without loom it is nothing.
+#[cfg(not(evenkeel_loom))]
+mod seen {
+    use super::{NonNull, SizeClass};
+
+    #[inline]
+    pub(super) const unsafe fn cut(_block: NonNull<u8>, _class: SizeClass) {}
+
+    #[inline]
+    pub(super) const unsafe fn written(_block: NonNull<u8>, _class: SizeClass) {}
+}
+
+/// Under loom a block ends with a cell, which stands for all of it.
+#[cfg(evenkeel_loom)]
+pub(super) mod seen {
+    use super::{NonNull, SizeClass};
+    use crate::sync::UnsafeCell;
+
+    type Seen = UnsafeCell<()>;
+
+    fn place(block: NonNull<u8>, class: SizeClass) -> NonNull<Seen> {
+        let at = (class.bytes() - size_of::<Seen>()) & !(align_of::<Seen>() - 1);
+        block.map_addr(|address| address.saturating_add(at)).cast()
+    }
+
+    /// # Safety
+    ///
+    /// It is a block of this class that nobody has yet.
+    pub(crate) unsafe fn cut(block: NonNull<u8>, class: SizeClass) {
+        // SAFETY: as the caller says; the place is within the block, and aligned.
+        unsafe { place(block, class).write(Seen::new(())) };
+    }
+
+    /// # Safety
+    ///
+    /// It is a block of this class that was cut, and nothing else was written at its end.
+    pub(crate) unsafe fn written(block: NonNull<u8>, class: SizeClass) {
+        // SAFETY: as the caller says; it is the place of a cell.
+        unsafe { place(block, class).as_ref() }.with_mut(|_| ());
+    }
+}
+
+#[cfg(all(test, not(evenkeel_loom)))]
 mod tests {
     use super::*;
 
