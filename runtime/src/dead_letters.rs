@@ -1,8 +1,8 @@
 //! Messages that nobody handled: all counted by reason, the last of them kept as a sample, some of
 //! them told in the log.
 //!
-//! Lines are a warning where a mailbox had no room or an actor began anew, and `debug` where what was
-//! on its way met an ordinary end.
+//! Lines are a warning where a mailbox had no room or an actor began anew, and `debug` where what
+//! was on its way met an ordinary end.
 
 use std::{
     array,
@@ -98,7 +98,7 @@ struct Told {
 /// Which dead letters are told in the log: one a [`DEAD_LINE_EVERY`] of each receiver and reason.
 ///
 /// Of [`DEAD_LINES_MAX`] that is remembered. One more takes the place of the one told longest ago,
-/// whose unsaid letters are then in the counts alone; if all are younger than a line, it is not told.
+/// whose unsaid letters are then in the counts alone; if none is due for a line, it is not told.
 #[derive(Default)]
 struct Lines(Vec<Told>);
 

@@ -1,13 +1,13 @@
 //! Turns over a millisecond by the name of their process: lately, and since the start.
 //!
-//! Pure: times come in. "Lately" are two halves, the one that runs and the one before it, so a turn is
-//! seen for 30 to 60 seconds, and no list of single turns is needed.
+//! Pure: times come in. "Lately" are two halves, the one that runs and the one before it, so a turn
+//! is seen for 30 to 60 seconds, and no list of single turns is needed.
 //!
 //! # Invariants
 //!
 //! - L1: a turn is seen lately until the half after its own is over, and no longer.
-//! - L2: a list holds at most [`SLOW_NAMES_MAX`] names. When it is full a new name takes the place of
-//!   the one whose slowest turn is the shortest, if its own is longer; else it is left out.
+//! - L2: a list holds at most [`SLOW_NAMES_MAX`] names. When it is full a new name takes the place
+//!   of the one whose slowest turn is the shortest, if its own is longer; else it is left out.
 
 use crate::{
     class::Class,
