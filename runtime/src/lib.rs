@@ -39,6 +39,7 @@ mod shuttle_tests;
 mod simulated;
 mod single;
 mod slab;
+mod slow_turns;
 mod spans;
 mod status;
 mod stop;
@@ -74,6 +75,7 @@ pub use self::{
         ClockFaults, Disk, DiskError, DiskFaults, Endpoint, Faults, Network, NetworkFaults,
         NetworkStatus, Node, Order, Simulation,
     },
+    slow_turns::SlowName,
     status::{ClassStatus, Exit, SlowTurn, StopReason, SystemStatus, cells_live},
     stream::{Credit, NoCredit, ReplyStream, Sink, StreamError, StreamEvent, stream},
     supervision::{

@@ -69,6 +69,25 @@ pub const MAGAZINES_MAX: usize = 32;
 /// A turn longer than this is counted: it is ten quanta, and everything behind it felt it.
 pub const TURN_SLOW_NS: u64 = 1_000_000;
 
+/// Names of processes with turns longer than that which are remembered, in each of three lists of at
+/// most 2 KiB: more than a node has.
+pub const SLOW_NAMES_MAX: usize = 32;
+
+/// How many of them are shown: the slowest.
+pub const SLOW_NAMES_SHOWN: usize = 8;
+const _: () = assert!(SLOW_NAMES_SHOWN <= SLOW_NAMES_MAX);
+
+/// Half of the time for which they are seen, in nanoseconds: one to two of them, so that a person
+/// who looks within half a minute sees what was slow.
+pub const SLOW_HALF_NS: u64 = 30_000_000_000;
+
+/// How often a line is logged of the dead letters of one receiver and reason: what comes between is
+/// counted in the next one.
+pub const DEAD_LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// Receivers and reasons of which that is remembered, so also the most lines a second.
+pub const DEAD_LINES_MAX: usize = 64;
+
 /// How often a worker compares its queue with a random other one. Stealing when idle alone leaves
 /// 10 against 100 runnable actors as they are. What waits behind a turn longer than this is taken
 /// over whole.

@@ -4,9 +4,12 @@ mod bound;
 mod priorities;
 mod ready;
 
-use std::sync::{
-    PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 pub(crate) use self::{
@@ -187,7 +190,9 @@ impl Single {
         let used = budget::end().max(1);
         let nanos = process.system.core().clock.end_turn(began, used);
         let (id, name) = (process.identity().id, process.identity().name);
-        process.system.counters().note_turn(SlowTurn { name, nanos, core_ns: nanos });
+        let end = began + Duration::from_nanos(nanos);
+        let turn = SlowTurn { name, nanos, core_ns: nanos };
+        process.system.counters().note_turn(turn, class, end);
         let mut state = self.lock();
         state.ready.book(class, used, nanos);
         let node = process.system.core().node;

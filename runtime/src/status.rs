@@ -6,8 +6,13 @@ use std::sync::{
 };
 
 use crate::{
-    class::Class, dead_letters::DeadReason, histogram::Histogram, limits::TURN_SLOW_NS,
+    class::Class,
+    dead_letters::DeadReason,
+    histogram::Histogram,
+    limits::TURN_SLOW_NS,
+    slow_turns::{SlowName, SlowTurns},
     sync::count_cells,
+    time::Time,
 };
 
 /// How a process ended.
@@ -109,6 +114,11 @@ pub struct SystemStatus {
     pub turns_preempted: u64,
     /// The longest of all turns.
     pub slowest_turn: SlowTurn,
+    /// By name the slowest turns over a millisecond of the last 30 to 60 seconds, the slowest first;
+    /// at most [`SLOW_NAMES_SHOWN`](crate::limits::SLOW_NAMES_SHOWN).
+    pub slow_lately: Vec<SlowName>,
+    /// The same since the start.
+    pub slow_ever: Vec<SlowName>,
     /// Messages that nobody handled.
     pub dead_letters: u64,
     /// The same by reason, in the order of [`DeadReason::ALL`].
@@ -150,21 +160,37 @@ pub(crate) struct Counters {
     pub(crate) turns_preempted: AtomicU64,
     slowest_ns: AtomicU64,
     slowest: Mutex<SlowTurn>,
+    slow: Mutex<SlowTurns>,
 }
 
 impl Counters {
-    /// Takes note of a turn's length.
+    /// Takes note of the length of a turn that was over at `at`.
     #[inline]
-    pub(crate) fn note_turn(&self, turn: SlowTurn) {
+    pub(crate) fn note_turn(&self, turn: SlowTurn, class: Class, at: Time) {
         if turn.nanos > self.slowest_ns.load(Ordering::Relaxed) {
             self.note_slowest(turn);
         }
         if turn.nanos > TURN_SLOW_NS {
-            self.turns_slow.fetch_add(1, Ordering::Relaxed);
-            if turn.core_ns <= TURN_SLOW_NS {
-                self.turns_preempted.fetch_add(1, Ordering::Relaxed);
-            }
+            self.note_slow(turn, class, at);
         }
+    }
+
+    #[cold]
+    fn note_slow(&self, turn: SlowTurn, class: Class, at: Time) {
+        let SlowTurn { name, nanos, core_ns } = turn;
+        self.turns_slow.fetch_add(1, Ordering::Relaxed);
+        if core_ns <= TURN_SLOW_NS {
+            self.turns_preempted.fetch_add(1, Ordering::Relaxed);
+        }
+        // Waiting for it is no loss beside a turn of a millisecond.
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.note(&SlowName { name, class, at, nanos, core_ns, turns: 1 });
+    }
+
+    /// The slowest names lately, and since the start.
+    pub(crate) fn slow(&self, now: Time) -> (Vec<SlowName>, Vec<SlowName>) {
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        (slow.lately(now), slow.ever())
     }
 
     #[cold]

@@ -350,6 +350,7 @@ impl System {
     pub fn status(&self) -> SystemStatus {
         let counters = &self.0.counters;
         let dead_by_reason = self.0.dead.counts();
+        let (slow_lately, slow_ever) = counters.slow(self.now());
         let class = |class| match &self.0.driver {
             Driver::Threads(driver) => driver.scheduler.class_status(class),
             Driver::Simulated(driver) => driver.single.class_status(class),
@@ -361,6 +362,8 @@ impl System {
             turns_slow: counters.turns_slow.load(Ordering::Relaxed),
             turns_preempted: counters.turns_preempted.load(Ordering::Relaxed),
             slowest_turn: counters.slowest(),
+            slow_lately,
+            slow_ever,
             dead_letters: dead_by_reason.iter().sum(),
             dead_by_reason,
             panics: counters.panics.load(Ordering::Relaxed),

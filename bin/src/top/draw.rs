@@ -9,35 +9,52 @@ use ratatui::{
 };
 
 use super::{
-    page::{head, percent, time, weight},
+    look::DEAD_SHOWN,
+    page::{ago, head, percent, time, weight},
     view::View,
 };
 
 /// Columns of the classes before the bar.
 const CLASS_WIDTHS: [u16; 8] = [10, 6, 7, 8, 12, 8, 8, 6];
 /// Columns of the processes.
-const GROUP_WIDTHS: [u16; 7] = [20, 10, 7, 8, 12, 14, 8];
+const GROUP_WIDTHS: [u16; 7] = [20, 9, 6, 7, 10, 12, 8];
+/// Columns of the slow turns, and what they take.
+const SLOW_WIDTHS: [u16; 4] = [14, 7, 5, 5];
+const SLOW_WIDTH: u16 = 34;
+/// Columns of the dead letters, which stand beside.
+const DEAD_WIDTHS: [u16; 4] = [13, 10, 12, 5];
 /// Columns of the executions.
 const EXECUTION_WIDTHS: [u16; 4] = [10, 26, 8, 12];
 
+/// Rows from which on there are blank ones between the tables. At 80x24 all is seen without them.
+const ROOMY_HEIGHT: u16 = 32;
+
 /// Draws `view` over the whole frame; what finds no room is cut off.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
-    let classes_height = u16::try_from(view.now.status.classes.len()).unwrap_or(u16::MAX);
-    let [head_area, classes_area, _, groups_area, _, executions_area, keys_area] =
+    let is_roomy = frame.area().height >= ROOMY_HEIGHT;
+    let dead_height = if is_roomy { DEAD_SHOWN + 1 } else { 3 };
+    let lines = head(&view.url, &view.now).map(Line::from);
+    let length = |rows: usize| Constraint::Length(u16::try_from(rows).unwrap_or(u16::MAX));
+    let [head_area, classes_area, groups_area, both_area, executions_area, keys_area] =
         Layout::vertical([
-            Constraint::Length(4),
-            Constraint::Length(classes_height.saturating_add(1)),
-            Constraint::Length(1),
+            length(lines.len()),
+            length(view.now.status.classes.len() + 1),
+            Constraint::Fill(3),
+            length(dead_height),
             Constraint::Fill(2),
             Constraint::Length(1),
-            Constraint::Fill(1),
-            Constraint::Length(1),
         ])
+        .spacing(u16::from(is_roomy))
         .areas(frame.area());
-    let lines = head(&view.url, &view.now).map(Line::from);
+    let [slow_area, dead_area] =
+        Layout::horizontal([Constraint::Length(SLOW_WIDTH), Constraint::Fill(1)])
+            .spacing(2)
+            .areas(both_area);
     frame.render_widget(Paragraph::new(Text::from_iter(lines)), head_area);
     classes(frame, classes_area, view);
     groups(frame, groups_area, view);
+    slow_turns(frame, slow_area, view);
+    dead_letters(frame, dead_area, view);
     executions(frame, executions_area, view);
     frame.render_widget(keys(view), keys_area);
 }
@@ -95,6 +112,42 @@ fn groups(frame: &mut Frame<'_>, area: Rect, view: &View) {
         right("RESTARTS"),
     ]);
     let table = Table::new(rows, GROUP_WIDTHS).header(header.style(title()));
+    frame.render_widget(table, area);
+}
+
+/// Those of the last 30 to 60 seconds.
+fn slow_turns(frame: &mut Frame<'_>, area: Rect, view: &View) {
+    let status = &view.now.status;
+    let rows = status.slow_lately.iter().map(|slow| {
+        Row::new([
+            Cell::from(slow.name.as_str()),
+            right(time(slow.nanos)),
+            right(slow.turns.to_string()),
+            right(ago(status, slow.at_ms)),
+        ])
+    });
+    let header =
+        Row::new([Cell::from("SLOW TURNS"), right("LONGEST"), right("TURNS"), right("AGO")]);
+    let table = Table::new(rows, SLOW_WIDTHS).header(header.style(title()));
+    frame.render_widget(table, area);
+}
+
+fn dead_letters(frame: &mut Frame<'_>, area: Rect, view: &View) {
+    let rows = view.now.dead.letters.iter().map(|letter| {
+        Row::new([
+            Cell::from(letter.receiver.as_str()),
+            Cell::from(letter.kind.as_str()),
+            Cell::from(letter.reason.as_str()),
+            right(ago(&view.now.status, letter.at_ms)),
+        ])
+    });
+    let header = Row::new([
+        Cell::from("DEAD LETTERS"),
+        Cell::from("MESSAGE"),
+        Cell::from("REASON"),
+        right("AGO"),
+    ]);
+    let table = Table::new(rows, DEAD_WIDTHS).header(header.style(title()));
     frame.render_widget(table, area);
 }
 

@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Groups of processes that are asked for: the most there are to be had.
 const GROUPS_MAX: usize = 1_000;
+/// Dead letters that are asked for: those that are shown.
+pub(super) const DEAD_SHOWN: usize = 5;
 
 /// What helps where no node is.
 const TIP: &str = "`evenkeel` starts a node; `evenkeel top http://HOST:PORT` asks another";
@@ -34,6 +36,7 @@ pub(super) struct Look {
     pub(super) status: Status,
     pub(super) groups: Vec<Group>,
     pub(super) executions: Vec<Execution>,
+    pub(super) dead: DeadLetters,
 }
 
 /// What is used of `sched_status`.
@@ -47,7 +50,8 @@ pub(super) struct Status {
     pub(super) turns_slow: u64,
     pub(super) turns_preempted: u64,
     pub(super) slowest_turn: SlowestTurn,
-    pub(super) dead_letters: u64,
+    /// The slowest first.
+    pub(super) slow_lately: Vec<SlowName>,
     pub(super) panics: u64,
     pub(super) restarts: u64,
     pub(super) executions: Places,
@@ -80,11 +84,41 @@ pub(super) struct Times {
 
 /// The longest turn so far.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct SlowestTurn {
     pub(super) name: String,
     pub(super) nanos: u64,
+}
+
+/// The turns over a millisecond of one name, of the last 30 to 60 seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SlowName {
+    pub(super) name: String,
+    pub(super) class: String,
+    pub(super) at_ms: u64,
+    pub(super) nanos: u64,
     pub(super) core_ns: u64,
+    pub(super) turns: u64,
+}
+
+/// What nobody handled, in `sched_deadLetters`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeadLetters {
+    pub(super) total: u64,
+    pub(super) by_reason: BTreeMap<String, u64>,
+    /// The newest first.
+    pub(super) letters: Vec<DeadLetter>,
+}
+
+/// A message that nobody handled.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeadLetter {
+    pub(super) at_ms: u64,
+    pub(super) receiver: String,
+    pub(super) kind: String,
+    pub(super) reason: String,
 }
 
 /// The executions of requests, counted.
@@ -134,6 +168,7 @@ impl Node {
             { "jsonrpc": "2.0", "id": 0, "method": "sched_status", "params": [] },
             { "jsonrpc": "2.0", "id": 1, "method": "sched_queues", "params": [GROUPS_MAX] },
             { "jsonrpc": "2.0", "id": 2, "method": "sched_executions", "params": [] },
+            { "jsonrpc": "2.0", "id": 3, "method": "sched_deadLetters", "params": [DEAD_SHOWN] },
         ]);
         let url = &self.url;
         let answers = self.post(&request);
@@ -192,12 +227,13 @@ fn result<T: DeserializeOwned>(answer: &Value) -> Result<T> {
 }
 
 impl Look {
-    /// Reads the answers to the three questions of [`Node::look`].
+    /// Reads the answers to the four questions of [`Node::look`].
     pub(super) fn read(answers: &Value) -> Result<Self> {
         Ok(Self {
             status: result(&answers[0])?,
             groups: result(&answers[1])?,
             executions: result(&answers[2])?,
+            dead: result(&answers[3])?,
         })
     }
 }

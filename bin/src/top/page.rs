@@ -1,14 +1,15 @@
-//! What is printed of two looks where there is no terminal. Pure.
+//! What is printed of two looks where there is no terminal: no line is longer than 80 columns, but
+//! by names and figures that are longer than their own. Pure.
 
 use std::fmt::Write as _;
 
-use super::look::{Look, Rates};
+use super::look::{DeadLetters, Look, Rates, Status};
 
 /// Groups of processes that are shown.
 const GROUPS_SHOWN: usize = 20;
 
 /// The lines above the tables.
-pub(super) fn head(url: &str, now: &Look) -> [String; 3] {
+pub(super) fn head(url: &str, now: &Look) -> [String; 4] {
     let status = &now.status;
     let (slowest, executions) = (&status.slowest_turn, &status.executions);
     [
@@ -19,24 +20,41 @@ pub(super) fn head(url: &str, now: &Look) -> [String; 3] {
             status.actors
         ),
         format!(
-            "executions: {} running, {} waiting, {} refused   panics {}  restarts {}  \
-             dead letters {}",
+            "executions: {} running, {} waiting, {} refused   panics {}  restarts {}",
             executions.running,
             executions.waiting,
             executions.refused,
             status.panics,
             status.restarts,
-            status.dead_letters
         ),
         format!(
-            "turns over 1 ms: {} ({} preempted)   slowest: {} us ({} us on the core), {}",
+            "turns over 1 ms: {} ({} preempted)   slowest ever: {} {}",
             status.turns_slow,
             status.turns_preempted,
-            slowest.nanos / 1_000,
-            slowest.core_ns / 1_000,
+            time(slowest.nanos),
             slowest.name
         ),
+        dead_by_reason(&now.dead),
     ]
+}
+
+/// All dead letters, and those of each reason that there are some of.
+fn dead_by_reason(dead: &DeadLetters) -> String {
+    let mut text = format!("dead letters: {}", dead.total);
+    let mut before = "   ";
+    for (reason, count) in dead.by_reason.iter().filter(|&(_, &count)| count > 0) {
+        write!(text, "{before}{reason} {count}").expect("writing to a String cannot fail");
+        before = "  ";
+    }
+    text
+}
+
+/// How long ago something was that has happened `at_ms` after the start, in five columns or so.
+pub(super) fn ago(status: &Status, at_ms: u64) -> String {
+    match status.uptime_ms.saturating_sub(at_ms) / 1_000 {
+        seconds @ 0..10_000 => format!("{seconds}s"),
+        seconds => format!("{}h", seconds / 3_600),
+    }
 }
 
 /// `12.3` of 123 thousandths.
@@ -65,45 +83,14 @@ pub(super) fn page(url: &str, now: &Look, rates: &Rates) -> String {
     let mut line = |text: std::fmt::Arguments<'_>| {
         write!(page, "\n{text}").expect("writing to a String cannot fail");
     };
+    classes(&mut line, now, rates);
     line(format_args!(
-        "\n{:<10} {:>6} {:>8} {:>7} {:>12} {:>14} {:>8} {:>7} {:>7} {:>8} {:>7} {:>7}",
-        "CLASS",
-        "WEIGHT",
-        "BUSY %",
-        "QUEUED",
-        "TURNS/S",
-        "REDUCTIONS/S",
-        "WAIT P50",
-        "P99",
-        "MAX",
-        "TURN P50",
-        "P99",
-        "MAX"
-    ));
-    for (class, rates) in now.status.classes.iter().zip(&rates.classes) {
-        line(format_args!(
-            "{:<10} {:>6} {:>8} {:>7} {:>12} {:>14} {:>8} {:>7} {:>7} {:>8} {:>7} {:>7}",
-            class.name,
-            weight(class.weight),
-            percent(rates.busy_permille),
-            class.queued,
-            rates.turns,
-            rates.reductions,
-            time(class.wait_ns.p50),
-            time(class.wait_ns.p99),
-            time(class.wait_ns.max),
-            time(class.turn_ns.p50),
-            time(class.turn_ns.p99),
-            time(class.turn_ns.max),
-        ));
-    }
-    line(format_args!(
-        "\n{:<20} {:<10} {:>7} {:>8} {:>12} {:>14} {:>8}",
+        "\n{:<20} {:<9} {:>6} {:>7} {:>10} {:>12} {:>8}",
         "PROCESSES", "CLASS", "COUNT", "QUEUED", "BYTES", "REDUCTIONS/S", "RESTARTS"
     ));
     for (group, reductions) in now.groups.iter().zip(&rates.groups).take(GROUPS_SHOWN) {
         line(format_args!(
-            "{:<20} {:<10} {:>7} {:>8} {:>12} {:>14} {:>8}",
+            "{:<20} {:<9} {:>6} {:>7} {:>10} {:>12} {:>8}",
             group.name,
             group.class,
             group.count,
@@ -113,6 +100,71 @@ pub(super) fn page(url: &str, now: &Look, rates: &Rates) -> String {
             group.restarts,
         ));
     }
+    slow_and_dead(&mut line, now);
     page.push('\n');
     page
+}
+
+/// Their shares and rates, then their times.
+fn classes(line: &mut impl FnMut(std::fmt::Arguments<'_>), now: &Look, rates: &Rates) {
+    line(format_args!(
+        "\n{:<20} {:>6} {:>8} {:>10} {:>14} {:>8}",
+        "CLASS", "WEIGHT", "QUEUED", "TURNS/S", "REDUCTIONS/S", "BUSY %"
+    ));
+    for (class, rates) in now.status.classes.iter().zip(&rates.classes) {
+        line(format_args!(
+            "{:<20} {:>6} {:>8} {:>10} {:>14} {:>8}",
+            class.name,
+            weight(class.weight),
+            class.queued,
+            rates.turns,
+            rates.reductions,
+            percent(rates.busy_permille),
+        ));
+    }
+    line(format_args!(
+        "\n{:<20} {:>8} {:>8} {:>8}    {:>8} {:>8} {:>8}",
+        "TIMES", "WAIT P50", "P99", "MAX", "TURN P50", "P99", "MAX"
+    ));
+    for class in &now.status.classes {
+        line(format_args!(
+            "{:<20} {:>8} {:>8} {:>8}    {:>8} {:>8} {:>8}",
+            class.name,
+            time(class.wait_ns.p50),
+            time(class.wait_ns.p99),
+            time(class.wait_ns.max),
+            time(class.turn_ns.p50),
+            time(class.turn_ns.p99),
+            time(class.turn_ns.max),
+        ));
+    }
+}
+
+/// The slowest turns of the last 30 to 60 seconds, and the newest dead letters.
+fn slow_and_dead(line: &mut impl FnMut(std::fmt::Arguments<'_>), now: &Look) {
+    line(format_args!(
+        "\n{:<20} {:<9} {:>8} {:>8} {:>8} {:>6}",
+        "SLOW TURNS", "CLASS", "LONGEST", "ON CORE", "TURNS", "AGO"
+    ));
+    for slow in &now.status.slow_lately {
+        line(format_args!(
+            "{:<20} {:<9} {:>8} {:>8} {:>8} {:>6}",
+            slow.name,
+            slow.class,
+            time(slow.nanos),
+            time(slow.core_ns),
+            slow.turns,
+            ago(&now.status, slow.at_ms),
+        ));
+    }
+    line(format_args!("\n{:<20} {:<24} {:<12} {:>6}", "DEAD LETTERS", "MESSAGE", "REASON", "AGO"));
+    for letter in &now.dead.letters {
+        line(format_args!(
+            "{:<20} {:<24} {:<12} {:>6}",
+            letter.receiver,
+            letter.kind,
+            letter.reason,
+            ago(&now.status, letter.at_ms),
+        ));
+    }
 }

@@ -91,11 +91,40 @@ fn a_screen_of_any_size_is_drawn() {
     for (width, height) in [(1, 1), (10, 3), (40, 10), (80, 24), (500, 200)] {
         let lines = lines(&screen(&view, width, height));
         assert_eq!(lines.len(), usize::from(height));
-        if (width, height) == (80, 24) {
-            assert!(lines[0].starts_with("evenkeel http://"), "{lines:?}");
-            assert!(lines[23].starts_with("kill 0x11"), "{lines:?}");
-        }
     }
+}
+
+/// Goal: on a terminal of the usual size all is there that one looks for, each table with a row or
+/// more and no column cut off; on paper as well, and no line is wider.
+#[test]
+fn the_usual_terminal_shows_all() {
+    let mut view = view();
+    press(&mut view, KeyCode::Char('k'));
+    let screen = lines(&screen(&view, 80, 24));
+    assert!(screen[23].starts_with("kill 0x11"), "{screen:#?}");
+    let page = page(URL, &now(), &Rates::between(&before(), &now()));
+    let page: Vec<_> = page.lines().map(str::to_owned).collect();
+    for lines in [&screen, &page] {
+        for [title, last, row, value] in [
+            ["evenkeel http://", "actors 41", "executions: 3 running", "restarts 1"],
+            ["turns over 1 ms: 4 (3 preempted)", "2345us writer", "dead letters: 12", "full 2"],
+            ["CLASS ", "BUSY %", "system ", "first"],
+            ["PROCESSES ", "RESTARTS", "pool ", "65536"],
+            ["SLOW TURNS ", "AGO", "writer ", "2345us"],
+        ] {
+            let at = lines.iter().position(|line| line.starts_with(title)).expect(title);
+            assert!(lines[at].contains(last), "{title}: {lines:#?}");
+            let shown = lines[at + 1].starts_with(row) && lines[at + 1].contains(value);
+            assert!(shown, "{row}: {lines:#?}");
+        }
+        let at = lines.iter().position(|line| line.contains("DEAD LETTERS ")).expect("a title");
+        assert!(lines[at].ends_with("AGO"), "{lines:#?}");
+        for part in ["Admission ", "Submit ", "full ", " 2s"] {
+            assert!(lines[at + 1].contains(part), "{part}: {lines:#?}");
+        }
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
+    }
+    assert!(screen.iter().any(|line| line.starts_with("0x12 ")), "{screen:#?}");
 }
 
 /// Goal: an execution ends only if its end is confirmed, and it is the one that was asked about,

@@ -264,6 +264,7 @@ methods! { api, request:
 
     "sched_status" => sched::status(api, request);
     "sched_queues" => sched::queues(api, request).await;
+    "sched_deadLetters" => sched::dead_letters(api, request);
     "sched_executions" => sched::executions(api, request);
     "sched_kill" => sched::kill(api, request);
     "sched_setWeight" => sched::set_weight(api, request);

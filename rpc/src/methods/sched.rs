@@ -1,10 +1,10 @@
 //! `sched_*`: what the scheduler does, what waits, and the means to end or weigh executions.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use evenkeel_runtime::{
-    Class, Histogram,
-    limits::{SHARE_WEIGHT_MAX, SHARE_WEIGHT_ONE},
+    Class, DeadLetter, DeadReason, Histogram, SlowName,
+    limits::{DEAD_LETTERS_KEPT, SHARE_WEIGHT_MAX, SHARE_WEIGHT_ONE},
 };
 use serde::Serialize;
 
@@ -61,6 +61,27 @@ struct Slowest {
     core_ns: u64,
 }
 
+/// The slowest turn of the processes of one name.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Slow {
+    name: &'static str,
+    class: &'static str,
+    /// Since the start of the node.
+    at_ms: u64,
+    nanos: u64,
+    core_ns: u64,
+    /// Turns over a millisecond.
+    turns: u64,
+}
+
+impl From<&SlowName> for Slow {
+    fn from(slow: &SlowName) -> Self {
+        let &SlowName { name, class, at, nanos, core_ns, turns } = slow;
+        Self { name, class: class.name(), at_ms: at.as_nanos() / 1_000_000, nanos, core_ns, turns }
+    }
+}
+
 #[derive(Serialize)]
 struct Gauge {
     running: usize,
@@ -100,6 +121,10 @@ struct Status {
     turns_slow: u64,
     turns_preempted: u64,
     slowest_turn: Slowest,
+    /// By name, of the last 30 to 60 seconds, the slowest first.
+    slow_lately: Vec<Slow>,
+    /// The same since the start.
+    slow_ever: Vec<Slow>,
     dead_letters: u64,
     panics: u64,
     restarts: u64,
@@ -150,6 +175,8 @@ pub(super) fn status(api: &Api, request: Request<'_>) -> Answered {
             nanos: slowest.nanos,
             core_ns: slowest.core_ns,
         },
+        slow_lately: status.slow_lately.iter().map(Slow::from).collect(),
+        slow_ever: status.slow_ever.iter().map(Slow::from).collect(),
         dead_letters: status.dead_letters,
         panics: status.panics,
         restarts: status.restarts,
@@ -199,6 +226,47 @@ pub(super) async fn queues(api: &Api, request: Request<'_>) -> Answered {
         restarts: group.restarts,
     };
     answer(&groups.into_iter().map(line).collect::<Vec<_>>())
+}
+
+/// `sched_deadLetters(limit)`: messages that nobody handled: how many since the start by reason,
+/// and the last of them, the newest first. O(those that are kept).
+pub(super) fn dead_letters(api: &Api, request: Request<'_>) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Letter {
+        /// Since the start of the node.
+        at_ms: u64,
+        receiver: &'static str,
+        kind: &'static str,
+        reason: &'static str,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Letters {
+        total: u64,
+        by_reason: BTreeMap<&'static str, u64>,
+        letters: Vec<Letter>,
+    }
+    let params = Params::new(request.params, 1)?;
+    let limit = match params.optional::<Quantity>(0)? {
+        None => DEAD_LETTERS_KEPT,
+        Some(Quantity(limit)) => usize::try_from(limit)
+            .ok()
+            .filter(|limit| (1..=DEAD_LETTERS_KEPT).contains(limit))
+            .ok_or_else(|| refuse(0, &format!("expected 1 to {DEAD_LETTERS_KEPT} letters")))?,
+    };
+    let status = api.system.status();
+    let letter = |letter: DeadLetter| Letter {
+        at_ms: letter.at.as_nanos() / 1_000_000,
+        receiver: letter.receiver,
+        kind: letter.kind,
+        reason: letter.reason.name(),
+    };
+    answer(&Letters {
+        total: status.dead_letters,
+        by_reason: DeadReason::ALL.map(|reason| (reason.name(), status.dead(reason))).into(),
+        letters: api.system.dead_letters().into_iter().rev().take(limit).map(letter).collect(),
+    })
 }
 
 /// `sched_executions`: what executes for requests now, the oldest first.

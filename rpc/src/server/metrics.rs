@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use evenkeel_runtime::{Class, ClassStatus, DeadReason, Histogram, SystemStatus};
+use evenkeel_runtime::{Class, ClassStatus, DeadReason, Histogram, SlowName, SystemStatus};
 
 use crate::{
     dispatch::Dispatch,
@@ -33,6 +33,7 @@ pub(super) async fn metrics<D: Dispatch>(door: &Door<D>) -> String {
     classes(&mut to, &status);
     times(&mut to, &status);
     turns_and_failures(&mut to, &status);
+    slow_turns(&mut to, &status);
     processes(&mut to, &groups);
     executions(&mut to, door.calls.dispatch().executions());
     server(&mut to, door);
@@ -114,6 +115,32 @@ fn turns_and_failures(to: &mut Exposition, status: &SystemStatus) {
     for reason in DeadReason::ALL {
         dead.sample(&[("reason", reason.name())], status.dead(reason));
     }
+}
+
+/// The slowest names of the last 30 to 60 seconds: no more samples than the runtime shows names.
+fn slow_turns(to: &mut Exposition, status: &SystemStatus) {
+    let mut by_name = |name, help, figure: fn(&SlowName) -> Value| {
+        let mut metric = to.metric(Gauge, name, help);
+        for slow in &status.slow_lately {
+            let labels = [("process", slow.name), ("class", slow.class.name())];
+            metric.sample(&labels, figure(slow));
+        }
+    };
+    by_name(
+        "evenkeel_sched_slow_turn_seconds",
+        "The longest turn over a millisecond of the last 30 to 60 seconds.",
+        |slow| Duration::from_nanos(slow.nanos).into(),
+    );
+    by_name(
+        "evenkeel_sched_slow_turn_core_seconds",
+        "How long that turn had the processor.",
+        |slow| Duration::from_nanos(slow.core_ns).into(),
+    );
+    by_name(
+        "evenkeel_sched_slow_turns",
+        "Turns over a millisecond of the last 30 to 60 seconds.",
+        |slow| slow.turns.into(),
+    );
 }
 
 /// The living processes by name. What has ended takes its figures with it: all are gauges.

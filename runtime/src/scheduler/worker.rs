@@ -355,7 +355,7 @@ impl Local {
         grow(&counters.reductions, charge);
         if counters.lengths.add(nanos) {
             let name = header.identity().name;
-            self.system.counters().note_turn(SlowTurn { name, nanos, core_ns });
+            self.system.counters().note_turn(SlowTurn { name, nanos, core_ns }, class, end);
         }
         header.count(charge);
 

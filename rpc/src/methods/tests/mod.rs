@@ -10,6 +10,7 @@ mod opcode_gas;
 mod pool;
 mod proofs;
 mod reads;
+mod scheduler;
 mod sending;
 mod standard_trace;
 mod state_debug;

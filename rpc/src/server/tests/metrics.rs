@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel_runtime::{Class, DeadReason};
+use evenkeel_runtime::{Class, DeadReason, Spawn, yield_now};
 
 use super::{
     peer::{Peer, Reply},
@@ -29,6 +29,23 @@ fn read(peer: &mut Peer) -> Metrics {
 /// The only sample of a metric without labels.
 fn value(metrics: &Metrics, name: &str) -> u128 {
     metrics[name].samples[&Vec::new()]
+}
+
+/// Runs a turn of two milliseconds and waits until it is counted.
+fn run_slow_turn(system: &System) {
+    let (done, is_done) = channel();
+    let clock = system.clone();
+    let task = system.spawn_future(Spawn::new("glutton", Class::Net), async move {
+        let began = clock.now();
+        while clock.now() - began < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
+        // The next turn begins when this one is counted.
+        yield_now().await;
+        done.send(()).expect("it is waited for");
+    });
+    is_done.recv_timeout(PATIENCE).expect("it ends");
+    drop(task);
 }
 
 /// Goal: what is served is the format, with every class and every reason; the figures of the work
@@ -65,6 +82,7 @@ fn metrics_tell_of_the_work_and_never_fall() {
     for id in 0..200 {
         assert_eq!(peer.post(&call(id, "echo", "[1]")).status, 200);
     }
+    run_slow_turn(&bench.system);
     let second = Peer::new(bench.address);
     let mut asker = Peer::new(bench.address);
     let after = read(&mut asker);
@@ -90,8 +108,16 @@ fn metrics_tell_of_the_work_and_never_fall() {
     assert!(value(&after, "evenkeel_uptime_seconds") > value(&before, "evenkeel_uptime_seconds"));
     assert_eq!(value(&after, "evenkeel_rpc_connections"), 3 * ONE);
 
-    let labels = [("process", "http"), ("class", "rpc")];
-    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let labels = |name: &str, class: &str| {
+        let labels = [("process", name), ("class", class)];
+        labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    };
+    let slow = |name: &str| &after[&format!("evenkeel_sched_slow_turn{name}")].samples;
+    let glutton = labels("glutton", "net");
+    assert_eq!(slow("s").get(&glutton), Some(&ONE));
+    assert!(slow("_seconds")[&glutton] >= 2 * ONE / 1_000);
+    assert!(slow("_core_seconds")[&glutton] <= slow("_seconds")[&glutton]);
+    let labels = labels("http", "rpc");
     assert_eq!(after["evenkeel_processes"].samples[&labels], 3 * ONE, "three connections");
     assert!(after["evenkeel_process_reductions"].samples[&labels] > 0);
 }
