@@ -25,7 +25,7 @@ use evenkeel_mempool::{AdmissionMessage, PoolError, PoolMessage, Query};
 use evenkeel_node::{
     AdmissionConfig, Config, Limits, LogConfig, Mining, Node, PoolConfig, RpcConfig, start,
 };
-use evenkeel_rpc::{Client, ClientId, EngineCall, Request, RpcError, dispatch};
+use evenkeel_rpc::{Client, ClientId, EngineCall, Member, Request, RpcError, dispatch};
 use evenkeel_runtime::{
     Answer, Class, DeadReason, Reply, Share, Spawn, StopReason, System, TaskError, TaskHandle,
     ThreadsConfig, reply,
@@ -226,7 +226,7 @@ impl World {
     fn send(&self, method: &str, params: &Value) -> TaskHandle<Answered> {
         let api = Arc::clone(&self.node.api);
         let now = self.system.now();
-        let client = Client { share: Share::new(), id: ClientId::default(), arrived: now };
+        let client = Client::new(&Member { share: Share::new(), id: ClientId::default() }, now);
         let method = method.to_owned();
         let params = RawValue::from_string(params.to_string()).expect("it is JSON");
         let request = async move {

@@ -10,7 +10,7 @@ use evenkeel_chain::{ChainSpec, DERIVATION_PATH, DevAccounts, DevOptions, MNEMON
 use evenkeel_node::{
     AdmissionConfig, Config, Limits, LogConfig, Mining, Node, PoolConfig, RpcConfig, start,
 };
-use evenkeel_rpc::{Client, ClientId, Request, RpcError, dispatch};
+use evenkeel_rpc::{Client, ClientId, Member, Request, RpcError, dispatch};
 use evenkeel_runtime::{Class, Faults, Order, Share, Simulation, Spawn, System, TaskHandle};
 use evenkeel_state::{Database, Options};
 use serde_json::{Value, json, value::RawValue};
@@ -79,11 +79,8 @@ impl World {
     /// Sends a request of `share`; its answer comes with the handle.
     fn send(&self, share: &Share, method: &str, params: &Value) -> Asked {
         let api = Arc::clone(&self.node.api);
-        let client = Client {
-            share: share.clone(),
-            id: ClientId::default(),
-            arrived: self.simulation.now(),
-        };
+        let member = Member { share: share.clone(), id: ClientId::default() };
+        let client = Client::new(&member, self.simulation.now());
         let method = method.to_owned();
         let params = RawValue::from_string(params.to_string()).expect("it is JSON");
         let request = async move {

@@ -75,10 +75,15 @@ impl Answer {
             Self::Stream(stream) => stream,
         };
         let (Begun::Whole(pieces) | Begun::Beginning(pieces, _)) = stream.begin(usize::MAX).await?;
-        let text = String::from_utf8(pieces.concat())
-            .map_err(|error| RpcError::internal(error.to_string()))?;
-        RawValue::from_string(text).map_err(|error| RpcError::internal(error.to_string()))
+        json_of(&pieces)
     }
+}
+
+/// The JSON that the pieces are. O(their bytes) at once.
+pub(crate) fn json_of(pieces: &[Bytes]) -> Result<Box<RawValue>, RpcError> {
+    let text = String::from_utf8(pieces.concat())
+        .map_err(|error| RpcError::internal(error.to_string()))?;
+    RawValue::from_string(text).map_err(|error| RpcError::internal(error.to_string()))
 }
 
 pub(crate) fn text_of(json: Box<RawValue>) -> Bytes {

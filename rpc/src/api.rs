@@ -165,12 +165,23 @@ impl Default for RpcConfig {
 impl Api {
     /// When work for `client` has to stop.
     pub(crate) fn deadline(&self, client: &Client) -> Time {
-        client.arrived.saturating_add(self.config.evm_timeout)
+        match &client.held {
+            None => client.arrived.saturating_add(self.config.evm_timeout),
+            Some(held) => held.deadline,
+        }
+    }
+
+    /// The time that this stands for.
+    pub(crate) fn timeout(&self, client: &Client) -> Duration {
+        client.held.as_ref().map_or(self.config.evm_timeout, |held| held.timeout)
     }
 
     /// Waits for the right to run one execution for `client`; its deadline counts meanwhile.
     pub(crate) async fn place(&self, client: &Client) -> Result<Place, RpcError> {
-        self.places.take(client, self.deadline(client), self.config.evm_timeout).await
+        if let Some(held) = &client.held {
+            held.has_started();
+        }
+        self.places.take(client, self.deadline(client), self.timeout(client)).await
     }
 
     /// What is noted of a call for the log, if anything is.
@@ -200,7 +211,7 @@ impl Api {
             gas_cap: self.config.gas_cap,
             memory_bytes_max: self.config.memory_bytes_max,
             deadline: Some(self.deadline(client)),
-            timeout: self.config.evm_timeout,
+            timeout: self.timeout(client),
             code_size_max: self.config.code_size_max,
             tx_gas_cap: self.config.tx_gas_cap,
             ..Limits::default()

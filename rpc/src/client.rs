@@ -6,12 +6,16 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use evenkeel_runtime::{Share, Time};
+use evenkeel_vm::Hold;
 
-use crate::limits::{API_KEY_BYTES_MAX, CLIENTS_MAX};
+use crate::{
+    executions::Held,
+    limits::{API_KEY_BYTES_MAX, CLIENTS_MAX},
+};
 
 /// Tells clients apart where their requests wait in line; not used twice in a run of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,13 +53,20 @@ pub struct Client {
     pub id: ClientId,
     /// When the request arrived: deadlines count from here.
     pub arrived: Time,
+    /// How what it asks for is held, if it is.
+    pub(crate) held: Option<Arc<Held>>,
 }
 
 impl Client {
     /// A request of `member` that arrived at `arrived`.
     #[must_use]
     pub fn new(member: &Member, arrived: Time) -> Self {
-        Self { share: member.share.clone(), id: member.id, arrived }
+        Self { share: member.share.clone(), id: member.id, arrived, held: None }
+    }
+
+    /// Who may pause what is executed for it.
+    pub(crate) fn hold(&self) -> Option<&Hold> {
+        self.held.as_ref().map(|held| &held.hold)
     }
 }
 
@@ -143,11 +154,12 @@ impl Clients {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use evenkeel_runtime::limits::SHARE_WEIGHT_ONE;
-    use evenkeel_vm::Hold;
 
     use super::*;
-    use crate::executions::Executions;
+    use crate::executions::{Executions, Method, ToHold};
 
     /// Goal: a stranger with a new key for each request cannot grow the map.
     /// Method: three times as many keys as fit, none of them active.
@@ -182,10 +194,14 @@ mod tests {
         };
         let client = Client::new(&clients.member(key(b"owner")), Time::ZERO);
         let id = client.id;
-        let held = executions
-            .hold(&client, (crate::executions::Method::Call, Hold::new(true), Time::ZERO))
-            .map(|held| held.0.id)
-            .expect("there is room");
+        let to_hold = ToHold {
+            method: Method::Call,
+            params: None,
+            hold: Hold::new(true),
+            deadline: Time::ZERO,
+            timeout: Duration::ZERO,
+        };
+        let held = executions.hold(&client, to_hold).expect("there is room").held.id;
         executions.set_weight(id, 32).expect("it holds an execution");
         drop(client);
         flood(1);

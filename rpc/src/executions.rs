@@ -5,11 +5,15 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use evenkeel_runtime::{Answer, Reply, Share, Time, Weight, limits::SHARE_WEIGHT_ONE, reply};
+use evenkeel_runtime::{
+    Answer, Publisher, Reply, Share, Time, Weight, limits::SHARE_WEIGHT_ONE, published, reply,
+};
 use evenkeel_vm::Hold;
 use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
@@ -17,7 +21,7 @@ use serde_json::value::RawValue;
 use crate::{
     client::{Client, ClientId},
     error::RpcError,
-    methods::limits::{EXECS_MAX, EXECS_PER_CLIENT_MAX, WEIGHTS_MAX},
+    methods::limits::{EXEC_PARAMS_BYTES_MAX, EXECS_MAX, EXECS_PER_CLIENT_MAX, WEIGHTS_MAX},
 };
 
 /// All executions of one node.
@@ -99,6 +103,50 @@ executing! {
     WitnessByHash = "debug_executionWitnessByBlockHash";
 }
 
+impl Method {
+    /// Whether it can be held: all that it executes is one call, or one trace, and the answer is
+    /// that of a request.
+    pub(crate) const fn can_be_held(self) -> bool {
+        match self {
+            Self::Call
+            | Self::CallMany
+            | Self::EstimateGas
+            | Self::CreateAccessList
+            | Self::TraceCall
+            | Self::TraceCallMany
+            | Self::TraceTransaction
+            | Self::TraceBlock
+            | Self::TraceBlockByNumber
+            | Self::TraceBlockByHash
+            | Self::ParityBlock
+            | Self::ParityTransaction
+            | Self::ParityGet
+            | Self::ParityCall
+            | Self::ParityCallMany
+            | Self::ParityRawTransaction
+            | Self::ParityReplayTransaction
+            | Self::ParityReplayBlock
+            | Self::ParityTransactionOpcodeGas
+            | Self::ParityBlockOpcodeGas => true,
+            Self::TraceChain
+            | Self::StandardTrace
+            | Self::ParityFilter
+            | Self::OtsInternalOperations
+            | Self::OtsTraceTransaction
+            | Self::OtsTransactionError
+            | Self::OtsContractCreator
+            | Self::OtsSearchBefore
+            | Self::OtsSearchAfter
+            | Self::Simulate
+            | Self::BuildPayload
+            | Self::Witness
+            | Self::StorageRange
+            | Self::AccountAt
+            | Self::WitnessByHash => false,
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// How many there ever were.
@@ -123,6 +171,17 @@ pub(crate) struct Listed {
     pub(crate) since: Time,
 }
 
+/// What is to be held.
+pub(crate) struct ToHold {
+    pub(crate) method: Method,
+    /// The method's.
+    pub(crate) params: Option<Box<RawValue>>,
+    pub(crate) hold: Hold,
+    pub(crate) deadline: Time,
+    /// The time that this stands for.
+    pub(crate) timeout: Duration,
+}
+
 /// An execution that is held, or that was and whose result is kept.
 pub(crate) struct Held {
     pub(crate) id: u64,
@@ -130,9 +189,25 @@ pub(crate) struct Held {
     pub(crate) hold: Hold,
     pub(crate) client: Client,
     pub(crate) deadline: Time,
-    end: Mutex<Option<End>>,
+    pub(crate) timeout: Duration,
+    /// Bytes of its parameters.
+    params_bytes: usize,
+    /// Version 1 is how it ended.
+    end: Mutex<Publisher<Option<End>>>,
+    /// Answers who started it.
+    start: Mutex<Option<Reply<Result<(), RpcError>>>>,
     /// Calls off the future that sees it to its end, wherever that waits.
     call_off: Mutex<Option<Reply<()>>>,
+}
+
+/// An execution that is to be held, for who sees it to its end.
+pub(crate) struct Entered {
+    pub(crate) held: Arc<Held>,
+    pub(crate) params: Option<Box<RawValue>>,
+    /// Comes when it has gone so far that its parameters are understood, or why they are not.
+    pub(crate) started: Answer<Result<(), RpcError>>,
+    /// Comes when it is cancelled.
+    pub(crate) cancelled: Answer<()>,
 }
 
 /// How a held execution ended.
@@ -191,7 +266,9 @@ impl Executions {
     /// Those that run or are held, by number.
     pub(crate) fn list(&self) -> Vec<Listed> {
         let state = self.lock();
-        let running = state.running.iter().map(|(&id, running)| Listed {
+        // Of one that is held there is a line already.
+        let running = state.running.iter().filter(|(_, running)| running.client.held.is_none());
+        let running = running.map(|(&id, running)| Listed {
             id,
             method: running.method,
             client: running.client.id,
@@ -269,16 +346,14 @@ impl Executions {
 
     // --- held ones -------------------------------------------------------------------------
 
-    /// Enters an execution that is held. The answer comes when it is cancelled.
+    /// Enters an execution that is held.
     ///
     /// # Errors
     ///
-    /// -32005 at [`EXECS_MAX`] or [`EXECS_PER_CLIENT_MAX`].
-    pub(crate) fn hold(
-        &self,
-        client: &Client,
-        (method, hold, deadline): (Method, Hold, Time),
-    ) -> Result<(Arc<Held>, Answer<()>), RpcError> {
+    /// -32005 at [`EXECS_MAX`], [`EXECS_PER_CLIENT_MAX`] or [`EXEC_PARAMS_BYTES_MAX`].
+    pub(crate) fn hold(&self, client: &Client, to_hold: ToHold) -> Result<Entered, RpcError> {
+        let ToHold { method, params, hold, deadline, timeout } = to_hold;
+        let params_bytes = params.as_ref().map_or(0, |params| params.get().len());
         let mut state = self.lock();
         let own = state.held.values().filter(|held| held.client.id == client.id).count();
         if own >= EXECS_PER_CLIENT_MAX || state.held.len() >= EXECS_MAX {
@@ -286,19 +361,31 @@ impl Executions {
                 "too many held executions: limits {EXECS_PER_CLIENT_MAX} of a client, {EXECS_MAX} in all"
             )));
         }
+        let running = state.held.values().filter(|held| held.end().is_none());
+        let others: usize = running.map(|held| held.params_bytes).sum();
+        if others.saturating_add(params_bytes) > EXEC_PARAMS_BYTES_MAX {
+            return Err(RpcError::limit(format!(
+                "params of {params_bytes} bytes beside {others} of other held executions: limit \
+                 {EXEC_PARAMS_BYTES_MAX} in all"
+            )));
+        }
         state.count += 1;
-        let (call_off, cancelled) = reply();
-        let entered = Arc::new(Held {
+        let ((call_off, cancelled), (start, started)) = (reply(), reply());
+        let (end, _) = published(None);
+        let held = Arc::new(Held {
             id: state.count,
             method,
             hold,
             client: client.clone(),
             deadline,
-            end: Mutex::default(),
+            timeout,
+            params_bytes,
+            end: Mutex::new(end),
+            start: Mutex::new(Some(start)),
             call_off: Mutex::new(Some(call_off)),
         });
-        state.held.insert(entered.id, Arc::clone(&entered));
-        Ok((entered, cancelled))
+        state.held.insert(held.id, Arc::clone(&held));
+        Ok(Entered { held, params, started, cancelled })
     }
 
     /// The held execution of this number, if it is this client's.
@@ -345,25 +432,58 @@ impl<E: Deref<Target = Executions>> Drop for Entry<E> {
     }
 }
 
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Held");
+        shown.field("id", &self.id).field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
 impl Held {
     /// How it ended, if it has.
     pub(crate) fn end(&self) -> Option<End> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Option::clone(&lock(&self.end).get())
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn over(&self) -> End {
+        let end = lock(&self.end).subscribe();
+        end.changed_since(0).await;
+        end.look(Option::clone).expect("version 1 is how it ended")
     }
 
     /// Keeps the end; the first one stands.
     pub(crate) fn ended(&self, at: Time, result: Result<Arc<RawValue>, RpcError>) {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        end.get_or_insert(End { at, result });
+        let mut end = lock(&self.end);
+        if end.get().is_none() {
+            end.set(Some(End { at, result }));
+        }
+    }
+
+    /// It has gone so far that its parameters are understood.
+    pub(crate) fn has_started(&self) {
+        if let Some(start) = self.take_start() {
+            start.send(Ok(()));
+        }
+    }
+
+    /// Who waits for [`has_started`](Self::has_started), if anybody does still.
+    pub(crate) fn take_start(&self) -> Option<Reply<Result<(), RpcError>>> {
+        lock(&self.start).take()
     }
 
     /// Ends it now, whatever it is doing; it is forgotten as if it had ended by itself.
     pub(crate) fn cancel(&self, now: Time, error: RpcError) {
         self.ended(now, Err(error));
         self.hold.cancel();
-        let call_off = self.call_off.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let call_off = lock(&self.call_off).take();
         if let Some(call_off) = call_off {
             call_off.send(());
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever has it only moves a value.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -67,9 +67,8 @@ impl<T> UnsafeCell<T> {
 #[cfg(not(evenkeel_shuttle))]
 #[inline]
 pub(crate) fn count_cells(more: i64) -> Option<i64> {
-    use std::sync::atomic;
-    static CELLS: atomic::AtomicI64 = atomic::AtomicI64::new(0);
-    cfg!(debug_assertions).then(|| CELLS.fetch_add(more, atomic::Ordering::Relaxed) + more)
+    static CELLS: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+    cfg!(debug_assertions).then(|| CELLS.fetch_add(more, Ordering::Relaxed) + more)
 }
 
 /// Stands for what counts keep alive. Loom sees by it that every use comes before the end; without

@@ -1,7 +1,9 @@
 //! Dead letters in the log, where what takes the log sends messages itself. One test, since a
 //! program has one log.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::{
+    fmt::Write as _,
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
@@ -34,7 +36,7 @@ struct Fields<'a>(&'a mut String);
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0.push_str(&format!("{field}={value:?} "));
+        write!(self.0, "{field}={value:?} ").expect("a string takes it");
     }
 }
 
@@ -76,15 +78,15 @@ fn a_flood_is_told_without_an_echo() {
         let (address, mailbox) = system.mailbox::<Word>(spec);
         system.spawn_async(Spawn::new(name, Class::Rpc), mailbox, |inbox| async move {
             let _inbox = inbox;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         address.send(Word).unwrap();
         address
     };
-    let (deaf, sink) = (full("deaf"), full("sink"));
+    let (deaf, taker) = (full("deaf"), full("sink"));
     simulation.run_until_idle();
     let log = Log::default();
-    assert!(log.full.set(sink).is_ok());
+    assert!(log.full.set(taker).is_ok());
     tracing::subscriber::set_global_default(log.clone()).unwrap();
 
     for _ in 0..100 {
@@ -93,11 +95,11 @@ fn a_flood_is_told_without_an_echo() {
     simulation.run_for(Duration::from_secs(1));
     deaf.send(Word).unwrap();
     let lines = log.lines.lock().unwrap();
-    let line = |unsaid| {
+    let said = |unsaid| {
         let letter = r#"receiver="deaf" kind="word" reason="full""#;
         format!("message=nobody handles a message {letter} unsaid={unsaid} ")
     };
-    assert_eq!(*lines, [line(0), line(99)]);
-    let dead = system.status().dead(DeadReason::Full);
-    assert_eq!((dead, system.dead_letters().len()), (101 + 2, 64));
+    assert_eq!(*lines, [said(0), said(99)]);
+    let counted = system.status().dead(DeadReason::Full);
+    assert_eq!((counted, system.dead_letters().len()), (101 + 2, 64));
 }

@@ -38,9 +38,9 @@ mod witness;
 
 pub use actor::{
     BlockNoting, BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage,
-    ExecutorPorts, Hold, HoldState, Progress, Reverted, Shadow, StreamedTrace, Writing, spawn_call,
-    spawn_held_call, spawn_payload, spawn_replay, spawn_simulation, spawn_streamed_trace,
-    spawn_trace, spawn_witness,
+    ExecutorPorts, Hold, HoldState, Progress, Reverted, Shadow, StreamedTrace, Watch, Writing,
+    spawn_call, spawn_payload, spawn_replay, spawn_simulation, spawn_streamed_trace, spawn_trace,
+    spawn_witness,
 };
 pub use block::{
     BlockNotes, BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates,

@@ -249,6 +249,10 @@ const _: () = assert!(KECCAK_CHUNK_BYTES <= KECCAK_INLINE_BYTES);
 const _: () = assert!(COPY_CHUNK_BYTES <= COPY_INLINE_BYTES);
 const _: () = assert!(SLICE_GAS >= GAS_PER_REDUCTION);
 
+/// Changes of state of a held call that wait for one of its watches, 100 bytes each. Each is due to
+/// an order, and they are heard at once.
+pub const WATCH_CHANGES_MAX: usize = 64;
+
 /// Everything that limits one execution.
 #[derive(Clone, Debug)]
 pub struct Limits {

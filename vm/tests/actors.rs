@@ -73,10 +73,10 @@ fn light_call_passes_endless_ones() {
     let (busy, other) = (Share::new(), Share::new());
     let deadline = system.now() + TIMEOUT;
     let endless: Vec<Waiting> =
-        (0..64).map(|_| spawn_call(&system, &busy, job(endless(), Some(deadline)))).collect();
+        (0..64).map(|_| spawn_call(&system, &busy, job(endless(), Some(deadline)), None)).collect();
     simulation.run_for(Duration::from_millis(5));
     let start = simulation.now();
-    let answer = spawn_call(&system, &other, job(light(), Some(deadline)));
+    let answer = spawn_call(&system, &other, job(light(), Some(deadline)), None);
     let output = simulation.run_until(answer).expect("it is answered").expect("it returns");
     let output = match output {
         CallOutcome::Output(output) => U256::from_be_slice(&output),
@@ -101,8 +101,9 @@ fn dropped_answer_ends_the_call() {
     let mut simulation = simulation();
     let system = simulation.system().clone();
     let share = Share::new();
-    let answers: Vec<Waiting> =
-        [endless(), heavy(150_000)].map(|code| spawn_call(&system, &share, job(code, None))).into();
+    let answers: Vec<Waiting> = [endless(), heavy(150_000)]
+        .map(|code| spawn_call(&system, &share, job(code, None), None))
+        .into();
     simulation.run_for(Duration::from_millis(5));
     assert_eq!(system.status().actors_live, 2);
     drop(answers);
@@ -125,7 +126,7 @@ fn deadline_holds_while_offloaded() {
     let mut job = job(heavy(4_000_000_000), Some(start + timeout));
     job.limits.timeout = timeout;
     let error =
-        spawn_call(&system, &Share::new(), job).wait().expect("answered").expect_err("late");
+        spawn_call(&system, &Share::new(), job, None).wait().expect("answered").expect_err("late");
     assert_eq!(error.to_string(), "execution aborted (timeout = 100ms)");
     let waited = system.now() - start;
     assert!(waited >= timeout && waited < Duration::from_secs(2), "{waited:?}");

@@ -4,7 +4,16 @@
 mod chain;
 mod common;
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use alloy_primitives::{Address, Bytes, TxKind};
 use alloy_rpc_types_eth::{
@@ -14,23 +23,27 @@ use alloy_rpc_types_eth::{
 use alloy_rpc_types_trace::geth::{
     GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions,
 };
-use chain::{database, spec};
+use chain::{account, built, create, database, deploying, legacy, spec};
 use common::{Code, contract};
 use evenkeel_chain::Fork;
 use evenkeel_runtime::{Class, Faults, Share, Simulation, System, Time};
 use evenkeel_vm::{
-    CallError, CallJob, CallKind, CallOutcome, CallRun, Hold, HoldState, Limits, Step, spawn_call,
-    spawn_held_call,
+    CallError, CallJob, CallKind, CallOutcome, CallRun, Hold, HoldState, Limits, Step, TraceJob,
+    TraceKind, TraceRun, Watch, Whereabouts, limits::WATCH_CHANGES_MAX, spawn_call,
 };
 use rand_core::RngCore as _;
 use revm::bytecode::opcode as op;
 
-fn trace() -> CallKind {
+fn options() -> GethDebugTracingOptions {
     let tracer = GethDebugBuiltInTracerType::CallTracer;
-    CallKind::Trace(GethDebugTracingOptions {
+    GethDebugTracingOptions {
         tracer: Some(GethDebugTracerType::BuiltInTracer(tracer)),
         ..GethDebugTracingOptions::default()
-    })
+    }
+}
+
+fn trace() -> CallKind {
+    CallKind::Trace(options())
 }
 
 fn job(kind: CallKind, codes: &[Vec<u8>], deadline: Option<Time>) -> CallJob {
@@ -83,22 +96,24 @@ fn turns(sim: &Simulation) -> u64 {
 }
 
 /// Goal: a call that is paused and stepped at random points answers as one that nobody touches: the
-/// same output (with the gas that was left in it), the same trace.
+/// same output (with the gas that was left in it), the same trace, the same estimate, the same
+/// access list, which take several runs.
 /// Method: 12 seeds; one beside the other; after random times pause, then resume or step 1 to 300.
 #[test]
 fn a_held_call_answers_as_an_undisturbed_one() {
     let mut pauses = 0;
-    for seed in 0..12 {
-        let kind = || if seed % 2 == 0 { CallKind::Call } else { trace() };
+    let kinds = [CallKind::Call, trace(), CallKind::EstimateGas, CallKind::AccessList];
+    for (seed, kind) in (0..12).zip(kinds.iter().cycle()) {
+        let [alone, disturbed] = [(); 2].map(|()| job(kind.clone(), &busy(16), None));
         let mut sim = System::simulated(seed, Faults::none());
         let system = sim.system().clone();
         let share = Share::new();
-        let alone = spawn_call(&system, &share, job(kind(), &busy(16), None));
+        let alone = spawn_call(&system, &share, alone, None);
         let alone = sim.run_until(alone).expect("it answers").expect("it succeeds");
 
         let mut random = system.entropy("holding");
         let hold = Hold::new(seed % 3 == 0);
-        let disturbed = spawn_held_call(&system, &share, job(kind(), &busy(16), None), &hold);
+        let disturbed = spawn_call(&system, &share, disturbed, Some(&hold));
         loop {
             sim.run_for(Duration::from_nanos(random.next_u64() % 60_000));
             let progress = sim.run_until(hold.pause()).expect("nobody else asks");
@@ -124,7 +139,21 @@ fn a_held_call_answers_as_an_undisturbed_one() {
     assert!(pauses > 12 * 3, "{pauses} pauses");
 }
 
-/// Goal: a step is one instruction, at any depth, and says which comes next.
+/// Where something steps: depth and instruction, each time that the steps are one more.
+fn stepped(mut step: impl FnMut() -> Option<Whereabouts>) -> Vec<(usize, u8)> {
+    let mut seen = Vec::new();
+    while let Some(here) = step() {
+        if here.steps == seen.len() as u64
+            && let Some(opcode) = here.opcode
+        {
+            seen.push((here.depth, opcode));
+        }
+    }
+    seen
+}
+
+/// Goal: a step is one instruction, at any depth, and says which comes next; what runs several
+/// times counts on.
 /// Method: all of a short program, its instructions counted by hand.
 #[test]
 fn a_step_is_one_instruction() {
@@ -147,17 +176,122 @@ fn a_step_is_one_instruction() {
         (1, op::POP),
         (1, op::STOP),
     ];
-    for kind in [CallKind::Call, trace()] {
+    let kinds = [CallKind::Call, trace(), CallKind::AccessList, CallKind::EstimateGas];
+    let runs = kinds.map(|kind| {
         let mut run = CallRun::new(job(kind, &[outer.clone(), inner.clone()], None)).expect("fits");
-        let mut seen = Vec::new();
-        while let Step::More { .. } = run.step_instruction() {
-            let here = run.whereabouts();
-            if here.steps == seen.len() as u64 {
-                seen.push((here.depth, here.opcode.expect("it is between two instructions")));
-            }
+        let seen = stepped(|| match run.step_instruction() {
+            Step::More { .. } => Some(run.whereabouts()),
+            Step::Offload(_) | Step::Done(_) => None,
+        });
+        let runs = seen.chunks(expected.len());
+        runs.map(|run| assert_eq!(run, expected)).count()
+    });
+    // The list is that of the call without one; an estimate halves what is left to try.
+    assert_eq!(runs, [1, 1, 2, 5]);
+}
+
+/// Goal: of the transactions of a block those that are traced are stepped through, one after the
+/// other, and not those before.
+#[test]
+fn what_is_traced_is_stepped_through() {
+    let spec = spec(Fork::Osaka);
+    let tip = database(&spec).tip();
+    let code = Code::default().push(1).push(0).op(op::SSTORE).op(op::STOP);
+    let at = account(0).create(0);
+    let calls =
+        (1..5).map(|from| legacy(account(from), 0, TxKind::Call(at), (100_000, 0), Bytes::new()));
+    let txs = [create(account(0), 0, deploying(&code.0))].into_iter().chain(calls).collect();
+    let executed = built(&tip, &spec, txs);
+    let job = TraceJob::of_block(
+        (tip.view, Arc::clone(&executed.block)),
+        2..4,
+        TraceKind::Geth(options()),
+        (spec, Limits::default()),
+    );
+    let mut run = TraceRun::new(job).expect("it can be traced");
+    let mut traces = Vec::new();
+    let seen = stepped(|| match run.step_instruction() {
+        Step::More { .. } => Some(run.whereabouts()),
+        Step::Offload(_) => panic!("nothing of it is heavy"),
+        Step::Done(done) => {
+            traces = done.expect("it runs");
+            None
         }
-        assert_eq!(seen, expected);
+    });
+    let once = [op::PUSH1, op::PUSH1, op::SSTORE, op::STOP].map(|opcode| (1, opcode));
+    assert_eq!((seen, traces.len()), ([once, once].concat(), 2));
+}
+
+/// How often somebody was woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Everything that a watch has to say now.
+fn heard(watch: &mut Watch, is_due: bool, wakes: &Arc<Wakes>) -> Vec<HoldState> {
+    let told = Waker::from(Arc::clone(wakes));
+    let mut next = || {
+        let due = poll_fn(|_| if is_due { Poll::Ready(()) } else { Poll::Pending });
+        match pin!(watch.next(due)).poll(&mut Context::from_waker(&told)) {
+            Poll::Ready(progress) => Some(progress.state),
+            Poll::Pending => None,
+        }
+    };
+    std::iter::from_fn(&mut next).collect()
+}
+
+/// Goal: who watches hears of each change of state, in order and however late, within its bound,
+/// and of progress when it is due; nothing else wakes it.
+#[test]
+fn a_watch_hears_of_every_change() {
+    use HoldState::{Over, Paused, Running};
+    let mut sim = System::simulated(8, Faults::none());
+    let system = sim.system().clone();
+    let (hold, wakes) = (Hold::new(true), Arc::<Wakes>::default());
+    let [mut watch, mut late] = [hold.watch(), hold.watch()];
+    let mut run = || sim.run_for(Duration::from_millis(1));
+    let mut endless = job(CallKind::Call, &endless(), None);
+    // More than it burns while it is watched.
+    endless.request.gas = Some(1_000_000_000);
+    let answer = spawn_call(&system, &Share::new(), endless, Some(&hold));
+    assert_eq!(heard(&mut watch, true, &wakes), []);
+    run();
+    assert_eq!(heard(&mut watch, false, &wakes), [Paused]);
+    for is_running in [true, false, true] {
+        if is_running {
+            hold.resume();
+        } else {
+            drop(hold.pause());
+        }
+        run();
+    }
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 2, "by the first turn, and the first change since");
+    assert_eq!(heard(&mut watch, false, &wakes), [Running, Paused, Running]);
+    run();
+    assert_eq!(heard(&mut watch, false, &wakes), []);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 2, "not by progress that nobody wants");
+    assert_eq!(heard(&mut watch, true, &wakes), [Running]);
+    run();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 3, "by progress that is due");
+    let mut expected = vec![Paused, Running, Paused, Running];
+    while expected.len() < WATCH_CHANGES_MAX + 2 {
+        drop(hold.pause());
+        run();
+        hold.resume();
+        run();
+        expected.extend([Paused, Running]);
+    }
+    hold.cancel();
+    run();
+    expected.truncate(WATCH_CHANGES_MAX - 1);
+    expected.push(Over);
+    assert_eq!(heard(&mut late, false, &wakes), expected, "the newest is not lost");
+    drop(answer);
 }
 
 /// Goal: a paused call takes no worker, keeps its place, and ends by its deadline or its holder.
@@ -169,7 +303,7 @@ fn a_paused_call_runs_no_turns_and_ends_in_time() {
     let deadline = sim.now() + Duration::from_millis(500);
     let held = |hold: &Hold| {
         let job = job(CallKind::Call, &endless(), Some(deadline));
-        spawn_held_call(&system, &Share::new(), job, hold)
+        spawn_call(&system, &Share::new(), job, Some(hold))
     };
     let [late, cancelled, left] = [false, true, false].map(Hold::new);
     let (late_answer, cancelled_answer) = (held(&late), held(&cancelled));
@@ -199,7 +333,7 @@ fn a_paused_call_runs_no_turns_and_ends_in_time() {
     assert!(sim.now() <= deadline + Duration::from_micros(1), "the deadline's turn is all");
     assert_eq!(left.progress().state, HoldState::Over);
     let CallOutcome::Output(_) = sim
-        .run_until(spawn_call(&system, &Share::new(), job(CallKind::Call, &busy(1), None)))
+        .run_until(spawn_call(&system, &Share::new(), job(CallKind::Call, &busy(1), None), None))
         .expect("it answers")
         .expect("it succeeds")
     else {

@@ -36,7 +36,7 @@ const KEY_WAIT: Duration = Duration::from_millis(100);
 
 /// What the asking thread tells, if the node did not fail it.
 enum Report {
-    Look(Look),
+    Look(Box<Look>),
     /// The execution of this id has been ended.
     Killed(String),
 }
@@ -92,7 +92,7 @@ pub(super) fn run(node: Node, mut view: View) -> Result<()> {
             },
             // Another size, for example: it is drawn anew.
             Next::Input(_) => {}
-            Next::Report(Ok(Report::Look(look))) => view.seen(look),
+            Next::Report(Ok(Report::Look(look))) => view.seen(*look),
             Next::Report(Ok(Report::Killed(id))) => view.say(format!("{id} is killed")),
             Next::Report(Err(error)) => view.say(format!("{error:#}")),
         }
@@ -146,7 +146,7 @@ fn ask(node: &Node, orders: &Receiver<String>, reports: &SyncSender<Result<Repor
     loop {
         let report = match orders.recv_timeout(LOOK_EVERY) {
             Ok(id) => node.kill(&id).map(|()| Report::Killed(id)),
-            Err(RecvTimeoutError::Timeout) => node.look().map(Report::Look),
+            Err(RecvTimeoutError::Timeout) => node.look().map(|look| Report::Look(Box::new(look))),
             Err(RecvTimeoutError::Disconnected) => return,
         };
         if reports.send(report).is_err() {

@@ -12,10 +12,9 @@ use alloy_rpc_types_eth::{
     AccessList, BlockOverrides, TransactionRequest,
     state::{EvmOverrides, StateOverride},
 };
-use evenkeel_vm::{AccessListed, CallError, CallJob, CallKind, CallOutcome, Limits, spawn_call};
+use evenkeel_vm::{AccessListed, CallError, CallJob, CallKind, CallOutcome, spawn_call};
 use serde::Serialize;
 
-use super::debug_trace;
 use crate::{
     api::{Api, Request},
     client::Client,
@@ -101,21 +100,6 @@ pub(super) async fn create_access_list(api: &Api, request: Request<'_>) -> Answe
     }
 }
 
-/// What may be held, by the name of its method: the call, and what is asked of it.
-pub(super) fn to_hold(request: Request<'_>) -> Result<(Asked, CallKind), RpcError> {
-    match request.method {
-        "eth_call" => Ok((Asked::new(request, BlockNumberOrTag::Latest)?, CallKind::Call)),
-        "debug_traceCall" => {
-            let call = debug_trace::CallAsked::new(request)?;
-            call.into_held().map(|(asked, options)| (asked, CallKind::Trace(options)))
-        }
-        other => {
-            let text = format!("cannot hold {other}: expected eth_call or debug_traceCall");
-            Err(RpcError::invalid_params(text))
-        }
-    }
-}
-
 /// What a client asked to execute.
 pub(super) struct Asked {
     pub(super) call: TransactionRequest,
@@ -179,19 +163,18 @@ impl Asked {
             CallKind::Trace(_) => Method::TraceCall,
             CallKind::AccessList => Method::CreateAccessList,
         };
-        let mut job = self.job(api, kind, api.limits(client)).await?;
+        let mut job = self.job(api, (client, kind)).await?;
         job.notes = job.notes.filter(|_| is_heard);
         let share = api.executions.share(client, method);
-        let outcome = spawn_call(&api.system, &share, job);
+        let outcome = spawn_call(&api.system, &share, job, client.hold());
         api.executions.run(client, method, outcome).await
     }
 
     /// The call on the state of now.
-    pub(super) async fn job(
+    async fn job(
         self,
         api: &Api,
-        kind: CallKind,
-        limits: Limits,
+        (client, kind): (&Client, CallKind),
     ) -> Result<CallJob, RpcError> {
         let durable = api.durable.get();
         let (view, header) = position::environment(api, &durable, self.block).await?;
@@ -203,7 +186,7 @@ impl Asked {
             state_overrides: self.overrides.state,
             block_overrides: self.overrides.block.map(|block| *block),
             kind,
-            limits,
+            limits: api.limits(client),
             notes: api.call_noting(),
         })
     }

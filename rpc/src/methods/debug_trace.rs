@@ -6,7 +6,7 @@ use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_eth::{
     BlockOverrides, Bundle, StateContext, TransactionIndex, TransactionRequest,
-    state::{EvmOverrides, StateOverride},
+    state::StateOverride,
 };
 use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions};
 use evenkeel_chain::{Height, SealedBlock};
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{
-    call::{self, Asked},
+    call,
     chain_reads::By,
     limits::TRACE_CALLS_MAX,
     traced::{self, Scene},
@@ -145,55 +145,30 @@ async fn whole(
     traced_text::answer(api, request, (place, job, TraceFrame::Block)).await
 }
 
-/// The arguments of `debug_traceCall`.
-pub(super) struct CallAsked {
-    asked: Asked,
-    options: GethDebugTracingOptions,
-    tx_index: Option<u64>,
-}
-
-impl CallAsked {
-    pub(super) fn new(request: Request<'_>) -> Result<Self, RpcError> {
-        let params = Params::new(request.params, 3)?;
-        let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
-        let block = params.block(1)?;
-        let GethDebugTracingCallOptions {
-            tracing_options: options,
-            state_overrides,
-            block_overrides,
-            tx_index,
-        } = call_options(&params, 2)?;
-        let block_overrides = block_overrides.map(Box::new);
-        let overrides = EvmOverrides { state: state_overrides, block: block_overrides };
-        let asked = Asked { call: call::checked(call)?, block, overrides };
-        Ok(Self { asked, options, tx_index })
-    }
-
-    /// What can be held: a call after a whole block.
-    pub(super) fn into_held(self) -> Result<(Asked, GethDebugTracingOptions), RpcError> {
-        if self.tx_index.is_some() {
-            return Err(refuse(2, "a call with txIndex cannot be held"));
-        }
-        Ok((self.asked, self.options))
-    }
-}
-
 /// `debug_traceCall`
 pub(super) async fn call(api: &Arc<Api>, request: Request<'_>) -> Result<Answer, RpcError> {
-    let CallAsked { asked, options, tx_index } = CallAsked::new(request)?;
-    let place = api.place(request.client).await?;
-    let durable = api.durable.get();
-    let start = match tx_index {
-        Some(tx_index) => within(api, &durable, (asked.block, tx_index)).await?,
-        None => after(api, &durable, asked.block).await?,
-    };
+    let params = Params::new(request.params, 3)?;
+    let Object(call) = params.required::<Object<TransactionRequest>>(0)?;
+    let block = params.block(1)?;
+    let GethDebugTracingCallOptions {
+        tracing_options: options,
+        state_overrides,
+        block_overrides,
+        tx_index,
+    } = call_options(&params, 2)?;
     let call = TraceCall {
-        request: asked.call,
-        state_overrides: asked.overrides.state,
-        block_overrides: asked.overrides.block.map(Arc::from),
+        request: call::checked(call)?,
+        state_overrides,
+        block_overrides: block_overrides.map(Arc::new),
         kind: None,
     };
     let items = vec![TraceItem::Call(Box::new(call))];
+    let place = api.place(request.client).await?;
+    let durable = api.durable.get();
+    let start = match tx_index {
+        Some(tx_index) => within(api, &durable, (block, tx_index)).await?,
+        None => after(api, &durable, block).await?,
+    };
     let job = job(api, request, (start, items, options));
     traced_text::answer(api, request, (place, job, TraceFrame::One)).await
 }

@@ -1,28 +1,32 @@
 //! `exec_*`: executions that a client holds: paused, stepped through, watched, cancelled.
 //!
-//! An execution is the same actor as that of a plain call, with a hold on it. It has a place from
-//! its first turn to its end, paused or not. Only the client that started it reaches it.
+//! An execution is that of the plain method, with a hold on it. It has a place from its first turn
+//! to its end, paused or not. Only the client that started it reaches it.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use evenkeel_runtime::{Answer, Class, Spawn, Time};
-use evenkeel_vm::{CallKind, CallOutcome, Hold, HoldState, Limits, spawn_held_call};
+use bytes::Bytes;
+use evenkeel_runtime::{Class, Spawn, System, Time};
+use evenkeel_vm::{Hold, HoldState, Progress};
 use futures_util::{
     FutureExt as _,
-    future::{Either, select},
+    future::{BoxFuture, Either, select},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    call::{self, Asked},
+    dispatch,
     limits::{EXEC_KEPT, EXEC_RESULT_BYTES_MAX, EXEC_STEPS_MAX, EXEC_TIME_MAX, EXEC_TOLD_EVERY},
     subscribe::session,
 };
 use crate::{
+    answer::{Answer, Begun, json_of},
     api::{Api, Request},
+    client::Client,
     error::RpcError,
-    executions::{End, Held, Method},
+    executions::{End, Entered, Held, Method, ToHold},
+    limits::JOIN_INLINE_BYTES_MAX,
     params::{Object, Params, Quantity, refuse},
     render::{Answered, answer, quantity},
     session::{Closed, Outbox},
@@ -38,12 +42,13 @@ struct Options {
     paused: bool,
 }
 
-/// `exec_start(kind, params, options)`: starts it and answers with its number.
-pub(super) fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
+/// `exec_start(method, params, options)`: starts it and answers with its number; with the method's
+/// error if its parameters are wrong.
+pub(super) async fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 3)?;
     let name = params.required::<String>(0)?;
-    let inner = Request { method: &name, params: params.raw(1), ..request };
-    let (asked, kind) = call::to_hold(inner)?;
+    let method = Method::named(&name).filter(|method| method.can_be_held());
+    let method = method.ok_or_else(|| cannot_hold(&name))?;
     let Object(options) =
         params.optional::<Object<Options>>(2)?.unwrap_or(Object(Options::default()));
     let timeout = options.timeout_ms.map_or(api.config.evm_timeout, Duration::from_millis);
@@ -52,34 +57,62 @@ pub(super) fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
         return Err(refuse(2, &format!("timeoutMs is above the limit of {most}")));
     }
     let timeout = timeout.min(EXEC_TIME_MAX);
-    let deadline = request.client.arrived.saturating_add(timeout);
-    let method = if matches!(kind, CallKind::Call) { Method::Call } else { Method::TraceCall };
-    let hold = Hold::new(options.paused);
-    let entered = api.executions.hold(request.client, (method, hold, deadline))?;
-    let id = entered.0.id;
-    let limits = Limits { deadline: Some(deadline), timeout, ..api.limits(request.client) };
+    let to_hold = ToHold {
+        method,
+        params: params.raw(1).map(ToOwned::to_owned),
+        hold: Hold::new(options.paused),
+        deadline: request.client.arrived.saturating_add(timeout),
+        timeout,
+    };
+    let Entered { held, params, started, cancelled } =
+        api.executions.hold(request.client, to_hold)?;
+    let id = held.id;
     let spawn = Spawn::new("exec", Class::Rpc).share(request.client.share.clone());
-    let driver = drive(Arc::clone(api), entered, (asked, kind, limits));
+    let driver = drive(Arc::clone(api), (held, params), cancelled);
     // It ends by itself: at its deadline at the latest, and the time that a result is kept.
     drop(api.system.spawn_future(spawn, driver));
+    started.await.map_err(|lost| RpcError::internal(format!("exec: {lost}")))??;
     quantity(id)
 }
 
-/// Sees an execution to its end, keeps its result for a while, and forgets it.
-async fn drive(
+fn cannot_hold(name: &str) -> RpcError {
+    let can = Method::ALL.into_iter().filter(|method| method.can_be_held());
+    let can = can.map(Method::name).collect::<Vec<_>>().join(", ");
+    RpcError::invalid_params(format!("cannot hold {name}: expected one of {can}"))
+}
+
+/// Sees an execution to its end, keeps its result for a while, and forgets it. Boxed: what it runs
+/// may start another one by its type, if not in fact.
+fn drive(
     api: Arc<Api>,
-    (held, cancelled): (Arc<Held>, Answer<()>),
-    work: (Asked, CallKind, Limits),
-) {
-    // One that is cancelled leaves at once, also the line for a place; it has its end already.
-    let running = run(&api, &held, work).boxed();
-    if let Either::Left((result, _)) = select(running, cancelled).await {
-        held.ended(api.system.now(), kept(result));
-    }
-    if api.executions.is_held(held.id) {
-        api.system.sleep(EXEC_KEPT).await;
-        api.executions.forget(held.id);
-    }
+    (held, params): (Arc<Held>, Option<Box<RawValue>>),
+    cancelled: evenkeel_runtime::Answer<()>,
+) -> BoxFuture<'static, ()> {
+    let driver = async move {
+        // One that is cancelled leaves at once, also the line for a place; it has its end already.
+        let running = run(&api, &held, params).boxed();
+        if let Either::Left((result, _)) = select(running, cancelled).await {
+            match (held.take_start(), kept(result)) {
+                (Some(start), Err(error)) => {
+                    api.executions.forget(held.id);
+                    start.send(Err(error));
+                    return;
+                }
+                (start, result) => {
+                    held.ended(api.system.now(), result);
+                    if let Some(start) = start {
+                        start.send(Ok(()));
+                    }
+                }
+            }
+        }
+        held.has_started();
+        if api.executions.is_held(held.id) {
+            api.system.sleep(EXEC_KEPT).await;
+            api.executions.forget(held.id);
+        }
+    };
+    driver.boxed()
 }
 
 /// What is kept of a result or an error: all of it, or that it was too large.
@@ -89,26 +122,39 @@ fn kept(result: Answered) -> Result<Arc<RawValue>, RpcError> {
         Err(error) => error.size_bytes(),
     };
     if bytes > EXEC_RESULT_BYTES_MAX {
-        return Err(RpcError::limit(format!(
-            "the result has {bytes} bytes, too many to be kept: limit {EXEC_RESULT_BYTES_MAX}"
-        )));
+        return Err(too_large(&bytes.to_string()));
     }
     result.map(Arc::from)
 }
 
-async fn run(api: &Api, held: &Held, (asked, kind, limits): (Asked, CallKind, Limits)) -> Answered {
-    let client = &held.client;
-    let _place = api.places.take(client, held.deadline, limits.timeout).await?;
-    let job = asked.job(api, kind, limits).await?;
-    let share = api.executions.share(client, held.method);
-    let outcome = spawn_held_call(&api.system, &share, job, &held.hold);
-    let outcome = outcome.await.map_err(|lost| RpcError::internal(format!("exec: {lost}")))??;
-    match outcome {
-        CallOutcome::Output(output) => answer(&output),
-        CallOutcome::Trace(trace) => Ok(trace.0),
-        CallOutcome::Gas(gas) => quantity(gas),
-        CallOutcome::AccessList(_) => Err(call::wrong_kind()),
+fn too_large(bytes: &str) -> RpcError {
+    RpcError::limit(format!(
+        "the result has {bytes} bytes, too many to be kept: limit {EXEC_RESULT_BYTES_MAX}"
+    ))
+}
+
+/// What the plain method answers.
+async fn run(api: &Arc<Api>, held: &Arc<Held>, params: Option<Box<RawValue>>) -> Answered {
+    let client = Client { held: Some(Arc::clone(held)), ..held.client.clone() };
+    let (method, params) = (held.method.name(), params.as_deref());
+    let request = Request { method, params, client: &client, session: None };
+    let stream = match dispatch(api, request).await? {
+        Answer::Json(json) => return Ok(json),
+        Answer::Stream(stream) => stream,
+    };
+    match stream.begin(EXEC_RESULT_BYTES_MAX).await? {
+        Begun::Whole(pieces) => whole(&api.system, pieces).await,
+        Begun::Beginning(..) => Err(too_large(&format!("more than {EXEC_RESULT_BYTES_MAX}"))),
     }
+}
+
+/// The JSON that the pieces are: on the compute pool if reading it takes longer than a turn.
+async fn whole(system: &System, pieces: Vec<Bytes>) -> Answered {
+    if pieces.iter().map(Bytes::len).sum::<usize>() <= JOIN_INLINE_BYTES_MAX {
+        return json_of(&pieces);
+    }
+    let json = system.compute_async(move |_| json_of(&pieces)).await;
+    json.map_err(|lost| RpcError::internal(format!("exec: {lost}")))?
 }
 
 /// What the client is told of one of its executions.
@@ -136,8 +182,7 @@ struct Status<'a> {
 }
 
 impl<'a> Status<'a> {
-    fn of(held: &Held, end: Option<&'a End>, now: Time) -> Self {
-        let progress = held.hold.progress();
+    fn of(held: &Held, (progress, end): (Progress, Option<&'a End>), now: Time) -> Self {
         let state = match (end, progress.state) {
             (Some(End { result: Ok(_), .. }), _) => "done",
             (Some(End { result: Err(_), .. }), _) => "failed",
@@ -172,7 +217,8 @@ fn error_json(error: &RpcError) -> Box<RawValue> {
 }
 
 fn tell(api: &Api, held: &Held) -> Answered {
-    answer(&Status::of(held, held.end().as_ref(), api.system.now()))
+    let so_far = (held.hold.progress(), held.end());
+    answer(&Status::of(held, (so_far.0, so_far.1.as_ref()), api.system.now()))
 }
 
 /// The execution that the first argument names; `max` arguments.
@@ -234,8 +280,9 @@ pub(super) fn cancel(api: &Api, request: Request<'_>) -> Answered {
     answer(&true)
 }
 
-/// `exec_subscribe(id)`: `pending`, then an `item` with the status whenever it has changed, then
-/// `ok` or `err`, then `done`, as notifications of `eth_subscription`.
+/// `exec_subscribe(id)`: `pending`, then an `item` with the status whenever its state has changed,
+/// and while it runs every [`EXEC_TOLD_EVERY`], then `ok` or `err`, then `done`, as notifications of
+/// `eth_subscription`.
 pub(super) fn subscribe(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let session = session(request)?;
     let (held, _) = named(api, request, 1)?;
@@ -262,26 +309,25 @@ enum Event<'a> {
 }
 
 async fn follow(api: &Api, held: &Held, outbox: &Outbox) -> Result<(), Closed> {
-    let (mut told, mut items) = (None, 0);
+    let (mut watch, mut items, mut due) = (held.hold.watch(), 0, api.system.now());
     outbox.notify(&Event::Pending)?;
-    loop {
-        let (end, progress) = (held.end(), held.hold.progress());
-        let is_new = told != Some(progress) && progress.state != HoldState::Pending;
-        if is_new && end.is_none() {
-            let status = Status::of(held, None, api.system.now());
-            outbox.notify(&Event::Item { progress: &status })?;
-            (told, items) = (Some(progress), items + 1);
+    let end = loop {
+        let next = watch.next(api.system.sleep_until(due));
+        let progress = match select(pin!(next), pin!(held.over())).await {
+            Either::Left((progress, _)) => progress,
+            Either::Right((end, _)) => break end,
+        };
+        if progress.state == HoldState::Over {
+            // Its result is on the way.
+            break held.over().await;
         }
-        match end {
-            Some(End { result: Ok(result), .. }) => {
-                outbox.notify(&Event::Ok { result: &result })?;
-                return outbox.notify(&Event::Done { items });
-            }
-            Some(End { result: Err(error), .. }) => {
-                outbox.notify(&Event::Err { error: &error_json(&error) })?;
-                return outbox.notify(&Event::Done { items });
-            }
-            None => api.system.sleep(EXEC_TOLD_EVERY).await,
-        }
+        let status = Status::of(held, (progress, None), api.system.now());
+        outbox.notify(&Event::Item { progress: &status })?;
+        (items, due) = (items + 1, api.system.now() + EXEC_TOLD_EVERY);
+    };
+    match end.result {
+        Ok(result) => outbox.notify(&Event::Ok { result: &result })?,
+        Err(error) => outbox.notify(&Event::Err { error: &error_json(&error) })?,
     }
+    outbox.notify(&Event::Done { items })
 }

@@ -85,6 +85,10 @@ pub(crate) const EXECS_PER_CLIENT_MAX: usize = 16;
 const _: () = assert!(EXECS_PER_CLIENT_MAX <= EXECS_MAX / 4);
 const _: () = assert!(EXECS_MAX <= crate::limits::EXECUTIONS_MAX / 4);
 
+/// Bytes of the parameters of all held executions that run or are paused; four of the largest
+/// requests, and more than any sane number of calls.
+pub(crate) const EXEC_PARAMS_BYTES_MAX: usize = 64 << 20;
+
 /// The longest time that an execution may be held, from its start.
 pub(crate) const EXEC_TIME_MAX: Duration = Duration::from_mins(10);
 
@@ -105,7 +109,8 @@ pub(crate) const EXEC_RESULT_BYTES_MAX: usize = 16 << 20;
 /// Instructions of one `exec_step`: some 100 ms of work.
 pub(crate) const EXEC_STEPS_MAX: u64 = 1_000_000;
 
-/// How often the progress of an execution is told to its subscribers.
+/// The least time between what is told of an execution and of its progress after that. Changes of
+/// its state do not wait: each is due to an order of its client.
 pub(crate) const EXEC_TOLD_EVERY: Duration = Duration::from_millis(100);
 
 /// Clients whose weights are remembered while they execute nothing.

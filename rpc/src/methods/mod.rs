@@ -268,7 +268,7 @@ methods! { api, request:
     "sched_executions" => sched::executions(api, request);
     "sched_kill" => sched::kill(api, request);
     "sched_setWeight" => sched::set_weight(api, request);
-    "exec_start" => exec::start(api, request);
+    "exec_start" => exec::start(api, request).await;
     "exec_status" => exec::status(api, request);
     "exec_pause" => exec::pause(api, request).await;
     "exec_resume" => exec::resume(api, request);

@@ -242,7 +242,7 @@ pub(super) fn dead_letters(api: &Api, request: Request<'_>) -> Answered {
     }
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Letters {
+    struct Dead {
         total: u64,
         by_reason: BTreeMap<&'static str, u64>,
         letters: Vec<Letter>,
@@ -262,7 +262,7 @@ pub(super) fn dead_letters(api: &Api, request: Request<'_>) -> Answered {
         kind: letter.kind,
         reason: letter.reason.name(),
     };
-    answer(&Letters {
+    answer(&Dead {
         total: status.dead_letters,
         by_reason: DeadReason::ALL.map(|reason| (reason.name(), status.dead(reason))).into(),
         letters: api.system.dead_letters().into_iter().rev().take(limit).map(letter).collect(),

@@ -364,7 +364,7 @@ impl Who {
             + 'static,
     {
         let client = self.client.clone();
-        let (deadline, timeout) = (api.deadline(&client), api.config.evm_timeout);
+        let (deadline, timeout) = (api.deadline(&client), api.timeout(&client));
         let until =
             Until { deadline, late: CallError::Timeout(timeout).into(), place: Some(place) };
         written(api, &client, until, |text| write(text, self)).await

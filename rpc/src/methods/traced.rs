@@ -82,7 +82,7 @@ pub(super) async fn run(
 ) -> Result<Vec<Traced>, RpcError> {
     let method = method(request)?;
     let share = api.executions.share(request.client, method);
-    let traced = spawn_trace(&api.system, &share, job);
+    let traced = spawn_trace(&api.system, &share, job, request.client.hold());
     Ok(api.executions.run(request.client, method, traced).await??)
 }
 

@@ -50,10 +50,11 @@ pub(super) async fn answer(
     streamed(api, request, (place, job, frame)).await
 }
 
-/// Lets the trace take as long as its options say.
+/// Lets the trace take as long as its options say, unless it is held: then who holds it has said.
 fn set_timeout(api: &Api, client: &Client, job: &mut TraceJob) -> Result<(), RpcError> {
     if let TraceKind::Geth(options) = &job.kind
         && let Some(timeout) = timeout(api, options)?
+        && client.held.is_none()
     {
         job.limits.timeout = timeout;
         job.limits.deadline = Some(client.arrived.saturating_add(timeout));
@@ -127,7 +128,7 @@ impl Tracing {
         let late = CallError::Timeout(job.limits.timeout);
         let deadline = job.limits.deadline.unwrap_or_else(|| api.deadline(client));
         let StreamedTrace { pieces, running } =
-            spawn_streamed_trace(&api.system, &share, (job, frame));
+            spawn_streamed_trace(&api.system, &share, (job, frame), client.hold());
         let (entry, killed) = api.executions.list_running(client, method);
         let shared = Shared { pieces: Mutex::new(Ok(pieces)), reader: AtomicWaker::new() };
         let shared = Arc::new(shared);

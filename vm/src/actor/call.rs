@@ -27,7 +27,7 @@ use crate::{
     call::TracePiece,
     error::CallError,
     heavy::HeavyResult,
-    limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits},
+    limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits, TURN_TIME_MAX},
     step::Step,
     suspended::Whereabouts,
 };
@@ -247,11 +247,13 @@ impl<R: Run> Call<R> {
         until: u64,
         mut counted: impl FnMut(Step<Outcome<R>>) -> Step<Outcome<R>>,
     ) -> Turn<Outcome<R>> {
+        let end = ctx.now() + TURN_TIME_MAX;
         loop {
             if let Some(error) = self.interruption(ctx) {
                 return Turn::Done(Err(error));
             }
-            if ctx.left() == 0 || run.whereabouts().steps >= until {
+            let is_spent = ctx.left() == 0 || ctx.now() >= end;
+            if is_spent || run.whereabouts().steps >= until {
                 return Turn::Spent;
             }
             match counted(run.step_instruction()) {

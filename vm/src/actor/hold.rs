@@ -3,11 +3,18 @@
 //! The call looks at the hold at the start of each of its turns, so it obeys within one turn; a
 //! paused one is woken by a message. Steps are counted in instructions that were stepped through.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
+};
 
 use evenkeel_runtime::{Answer, Port, Reply, reply};
 
-use crate::suspended::Whereabouts;
+use crate::{limits::WATCH_CHANGES_MAX, suspended::Whereabouts};
 
 /// What a held call is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +73,28 @@ struct State {
     progress: Progress,
     /// Who waits until the call has stopped; one at most, the last who asked.
     stopped: Option<Reply<Progress>>,
+    watched: BTreeMap<u64, Watched>,
+    /// Watches that there ever were.
+    watches: u64,
+}
+
+/// Hears how a held call goes on; each watch by itself.
+pub struct Watch {
+    hold: Hold,
+    id: u64,
+    /// What was said last.
+    told: Progress,
+}
+
+/// What a watch has not said yet.
+#[derive(Default)]
+struct Watched {
+    /// Changes of state, the oldest first.
+    changes: VecDeque<Progress>,
+    /// Whoever waits for the next one.
+    waker: Option<Waker>,
+    /// Whether any progress will do.
+    is_due: bool,
 }
 
 impl Hold {
@@ -74,7 +103,13 @@ impl Hold {
     #[must_use]
     pub fn new(is_paused: bool) -> Self {
         let order = if is_paused { Order::Pause } else { Order::Run };
-        let state = State { order, progress: Progress::default(), stopped: None };
+        let state = State {
+            order,
+            progress: Progress::default(),
+            stopped: None,
+            watched: BTreeMap::new(),
+            watches: 0,
+        };
         Self(Arc::new(Held { state: Mutex::new(state), waker: OnceLock::new() }))
     }
 
@@ -82,6 +117,16 @@ impl Hold {
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.lock().progress
+    }
+
+    /// Hears how the call goes on from here.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        let mut state = self.lock();
+        let id = state.watches;
+        state.watches += 1;
+        state.watched.insert(id, Watched::default());
+        Watch { hold: self.clone(), id, told: Progress::default() }
     }
 
     /// Has the call pause at its next turn. The answer comes when it has stopped, or is over; it is
@@ -167,10 +212,12 @@ impl Hold {
         state.order
     }
 
-    /// Says how far the call is; when it has stopped, to whoever waits for that.
+    /// Says how far the call is: to those who watch, and when it has stopped, to whoever waits for
+    /// that.
     pub(super) fn tell(&self, progress: Progress) {
         let mut state = self.lock();
         let steps = state.progress.here.steps;
+        let has_changed = progress.state != state.progress.state;
         state.progress = progress;
         // Where nothing runs nothing is counted.
         state.progress.here.steps = progress.here.steps.max(steps);
@@ -179,7 +226,17 @@ impl Hold {
             HoldState::Pending | HoldState::Running => None,
         };
         let progress = state.progress;
+        let mut wakers = Vec::new();
+        for watched in state.watched.values_mut() {
+            if has_changed {
+                watched.has_changed(progress);
+            }
+            if has_changed || watched.is_due {
+                wakers.extend(watched.waker.take());
+            }
+        }
         drop(state);
+        wakers.into_iter().for_each(Waker::wake);
         if let Some(stopped) = stopped {
             stopped.send(progress);
         }
@@ -188,5 +245,58 @@ impl Hold {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing of another's runs under the lock.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hold").field(&self.progress()).finish()
+    }
+}
+
+impl Watched {
+    fn has_changed(&mut self, progress: Progress) {
+        if self.changes.len() == WATCH_CHANGES_MAX {
+            self.changes.pop_back();
+        }
+        self.changes.push_back(progress);
+    }
+}
+
+impl Watch {
+    /// Waits for the next change of the call's state; once `due` is over, for any progress. No
+    /// change of state is left out, unless [`WATCH_CHANGES_MAX`] wait to be heard: then the newest
+    /// takes the place of the one before. Nothing comes after [`HoldState::Over`].
+    pub async fn next(&mut self, due: impl Future<Output = ()>) -> Progress {
+        let (mut due, mut is_due) = (pin!(due), false);
+        poll_fn(|cx| {
+            is_due = is_due || due.as_mut().poll(cx).is_ready();
+            self.poll(cx, is_due)
+        })
+        .await
+    }
+
+    fn poll(&mut self, cx: &Context<'_>, is_due: bool) -> Poll<Progress> {
+        let mut state = self.hold.lock();
+        let progress = state.progress;
+        let watched = state.watched.get_mut(&self.id).expect("it is there until it is dropped");
+        let news = (is_due && progress != self.told).then_some(progress);
+        if let Some(next) = watched.changes.pop_front().or(news) {
+            self.told = next;
+            return Poll::Ready(next);
+        }
+        watched.is_due = is_due;
+        let former = watched.waker.replace(cx.waker().clone());
+        drop(state);
+        // Outside the lock: what a waker runs when it is dropped is not ours.
+        drop(former);
+        Poll::Pending
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let former = self.hold.lock().watched.remove(&self.id);
+        drop(former);
     }
 }

@@ -14,11 +14,11 @@ mod turn;
 mod writing;
 
 pub use executor::{BlockNoting, Executor, ExecutorConfig, ExecutorPorts};
-pub use hold::{Hold, HoldState, Progress};
+pub use hold::{Hold, HoldState, Progress, Watch};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};
 pub use run::{
-    StreamedTrace, spawn_call, spawn_held_call, spawn_payload, spawn_replay, spawn_simulation,
-    spawn_streamed_trace, spawn_trace, spawn_witness,
+    StreamedTrace, spawn_call, spawn_payload, spawn_replay, spawn_simulation, spawn_streamed_trace,
+    spawn_trace, spawn_witness,
 };
 pub use shadow::Shadow;
 pub use writing::Writing;

@@ -7,7 +7,7 @@ use super::{call::spawn, hold::Hold};
 use crate::{
     call::{
         CallJob, CallOutcome, CallRun, ReplayJob, ReplayRun, TraceFrame, TraceJob, TracePiece,
-        TraceRun,
+        TraceRun, TraceStep,
     },
     error::CallError,
     heavy::HeavyResult,
@@ -23,36 +23,33 @@ use crate::{
 /// Starts the call as an actor of class call in `share`.
 ///
 /// Dropping the answer cancels it within one slice. The deadline is answered at once, even while a
-/// precompile runs on the pool. Precompiles of one share run there one at a time.
-pub fn spawn_call(
-    system: &System,
-    share: &Share,
-    job: CallJob,
-) -> Answer<Result<CallOutcome, CallError>> {
-    spawn::<CallRun>(system, share, job, Extras::default())
-}
-
-/// The same for a call that `hold` can pause, step through, watch and cancel.
+/// precompile runs on the pool. Precompiles of one share run there one at a time. If there is a
+/// hold, who has it can pause the call, step through it, watch and cancel it.
 ///
 /// # Panics
 ///
 /// If the hold is another call's.
-pub fn spawn_held_call(
+pub fn spawn_call(
     system: &System,
     share: &Share,
     job: CallJob,
-    hold: &Hold,
+    hold: Option<&Hold>,
 ) -> Answer<Result<CallOutcome, CallError>> {
-    spawn::<CallRun>(system, share, job, Extras { hold: Some(hold.clone()), sink: None })
+    spawn::<CallRun>(system, share, job, Extras { hold: hold.cloned(), sink: None })
 }
 
 /// The same for traces, one after another.
+///
+/// # Panics
+///
+/// If the hold is another call's.
 pub fn spawn_trace(
     system: &System,
     share: &Share,
     job: TraceJob,
+    hold: Option<&Hold>,
 ) -> Answer<Result<Vec<Traced>, CallError>> {
-    spawn::<TraceRun>(system, share, job, Extras::default())
+    spawn::<TraceRun>(system, share, job, Extras { hold: hold.cloned(), sink: None })
 }
 
 /// Traces that come in pieces.
@@ -64,14 +61,20 @@ pub struct StreamedTrace {
 }
 
 /// The same for traces that are streamed: they are at most [`TEXT_AHEAD_BYTES`] and a turn, or the
-/// trace of a transaction, ahead of their reader. While they wait for it their deadline moves on.
+/// trace of a transaction, ahead of their reader. While they wait for it their deadline moves on,
+/// and a hold's orders wait.
+///
+/// # Panics
+///
+/// If the hold is another call's.
 pub fn spawn_streamed_trace(
     system: &System,
     share: &Share,
     (job, frame): (TraceJob, TraceFrame),
+    hold: Option<&Hold>,
 ) -> StreamedTrace {
     let (sink, pieces) = stream(Credit { items: TEXT_AHEAD_PIECES, bytes: TEXT_AHEAD_BYTES });
-    let extras = Extras { hold: None, sink: Some(sink) };
+    let extras = Extras { hold: hold.cloned(), sink: Some(sink) };
     let running = spawn::<StreamedRun>(system, share, (job, frame), extras);
     StreamedTrace { pieces, running }
 }
@@ -131,7 +134,7 @@ pub(super) trait Run: Sized + Send + 'static {
     fn provide(&mut self, result: HeavyResult);
     /// One instruction, or a part of it; asked of what is held only.
     fn step_instruction(&mut self) -> Step<Result<Self::Outcome, CallError>> {
-        unreachable!("only calls are held")
+        unreachable!("only calls and traces are held")
     }
     fn whereabouts(&mut self) -> Whereabouts {
         Whereabouts::default()
@@ -185,6 +188,12 @@ impl Run for TraceRun {
     fn provide(&mut self, result: HeavyResult) {
         self.provide(result);
     }
+    fn step_instruction(&mut self) -> Step<Result<Vec<Traced>, CallError>> {
+        self.step_instruction()
+    }
+    fn whereabouts(&mut self) -> Whereabouts {
+        self.whereabouts()
+    }
 }
 
 /// Traces that are streamed.
@@ -200,17 +209,27 @@ impl Run for StreamedRun {
         TraceRun::streamed(job, frame).map(Self)
     }
     fn step(&mut self, fuel: u64) -> Step<Result<(), CallError>> {
-        match self.0.step(fuel) {
-            Step::More { used } => Step::More { used },
-            Step::Offload(call) => Step::Offload(call),
-            Step::Done(traces) => Step::Done(traces.map(|_none| ())),
-        }
+        without_traces(self.0.step(fuel))
     }
     fn provide(&mut self, result: HeavyResult) {
         self.0.provide(result);
     }
+    fn step_instruction(&mut self) -> Step<Result<(), CallError>> {
+        without_traces(self.0.step_instruction())
+    }
+    fn whereabouts(&mut self) -> Whereabouts {
+        self.0.whereabouts()
+    }
     fn take_piece(&mut self) -> Option<TracePiece> {
         self.0.take_piece()
+    }
+}
+
+fn without_traces(step: TraceStep) -> Step<Result<(), CallError>> {
+    match step {
+        Step::More { used } => Step::More { used },
+        Step::Offload(call) => Step::Offload(call),
+        Step::Done(traces) => Step::Done(traces.map(|_none| ())),
     }
 }
 

@@ -225,7 +225,7 @@ impl CallRun {
             Kind::Call { evm, .. } => evm.whereabouts(),
             Kind::Estimate(estimate) => estimate.evm().whereabouts(),
             Kind::Trace(tracer) => tracer.whereabouts(),
-            Kind::AccessList(lister) => lister.evm().whereabouts(),
+            Kind::AccessList(lister) => lister.whereabouts(),
         }
     }
 

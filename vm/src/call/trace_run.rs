@@ -28,10 +28,10 @@ use crate::{
     env,
     error::{CallError, InvalidCall, TxFacts, Unsupported},
     heavy::HeavyResult,
-    limits::{Limits, TRACE_BYTES_MAX, TRACE_TEXT_BYTES_MAX, TX_FUEL},
+    limits::{Limits, SLICE_GAS, TRACE_BYTES_MAX, TRACE_TEXT_BYTES_MAX, TX_FUEL},
     overlay::Overlay,
     step::Step,
-    suspended::Setup,
+    suspended::{Setup, Whereabouts},
     tracer::{Plan, TraceKind, Traced},
 };
 
@@ -128,6 +128,8 @@ pub struct TraceRun {
     text_bytes: usize,
     /// What nobody took yet, if they are streamed.
     streamed: Option<Streamed>,
+    /// Instructions stepped through in the traces before.
+    steps_before: u64,
 }
 
 /// Where the traces are.
@@ -208,6 +210,7 @@ impl TraceRun {
             bytes_left: TRACE_BYTES_MAX,
             text_bytes: 0,
             streamed: None,
+            steps_before: 0,
         })
     }
 
@@ -270,15 +273,7 @@ impl TraceRun {
             },
             Phase::Between(overlay) => self.next(*overlay),
             Phase::Trace(mut tracing) => match tracing.step(fuel) {
-                Step::Done(left) => match left.and_then(|left| self.keep(left, &mut tracing)) {
-                    Ok(overlay) => {
-                        // Calls are no part of a block: each begins where that ends.
-                        self.logs += if self.is_mined { tracing.logs() } else { 0 };
-                        self.phase = Phase::Between(Box::new(overlay));
-                        Step::More { used: TX_FUEL }
-                    }
-                    Err(error) => Step::Done(Err(error)),
-                },
+                Step::Done(left) => self.ended(left, &mut tracing),
                 Step::More { used } => {
                     self.phase = Phase::Trace(tracing);
                     Step::More { used }
@@ -289,6 +284,53 @@ impl TraceRun {
                 }
             },
             Phase::Over => panic!("a trace was stepped after its end"),
+        }
+    }
+
+    fn ended(&mut self, left: Result<Left, CallError>, tracing: &mut TracedTx) -> TraceStep {
+        self.steps_before += tracing.whereabouts().steps;
+        match left.and_then(|left| self.keep(left, tracing)) {
+            Ok(overlay) => {
+                // Calls are no part of a block: each begins where that ends.
+                self.logs += if self.is_mined { tracing.logs() } else { 0 };
+                self.phase = Phase::Between(Box::new(overlay));
+                Step::More { used: TX_FUEL }
+            }
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    /// Runs one instruction of what is traced, as
+    /// [`CallRun::step_instruction`](super::CallRun::step_instruction) does. What comes before the
+    /// first trace is not stepped through: there it runs a slice.
+    pub fn step_instruction(&mut self) -> TraceStep {
+        if matches!(self.phase, Phase::Replay(_)) {
+            return self.step(SLICE_GAS);
+        }
+        self.set_stepping(true);
+        // Any fuel will do.
+        let step = self.step(1);
+        self.set_stepping(false);
+        step
+    }
+
+    fn set_stepping(&mut self, is_stepping: bool) {
+        if let Phase::Trace(tracing) = &mut self.phase {
+            tracing.set_stepping(is_stepping);
+        }
+    }
+
+    /// Where it is now: nowhere before the first trace; the steps are those of all traces.
+    pub fn whereabouts(&mut self) -> Whereabouts {
+        let before = self.steps_before;
+        match &mut self.phase {
+            Phase::Trace(tracing) => {
+                let here = tracing.whereabouts();
+                Whereabouts { steps: before + here.steps, ..here }
+            }
+            Phase::Replay(_) | Phase::Between(_) | Phase::Over => {
+                Whereabouts { steps: before, ..Whereabouts::default() }
+            }
         }
     }
 

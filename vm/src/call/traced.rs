@@ -418,18 +418,19 @@ impl TracedTx {
         }
     }
 
+    /// Where it is; the steps are those of all runs.
     pub(crate) fn whereabouts(&mut self) -> Whereabouts {
         let before = self.steps_before;
         let counted = |here: Whereabouts| Whereabouts { steps: here.steps + before, ..here };
         match &mut self.state {
             State::Running(evm) => counted(evm.whereabouts()),
             State::Back(piece) => counted(piece.rest.evm.whereabouts()),
-            State::Away => self.was_at,
+            State::Away => counted(self.was_at),
             State::Writing(_)
             | State::Showing(..)
             | State::Rendering
             | State::Rendered(_)
-            | State::Over => Whereabouts::default(),
+            | State::Over => counted(Whereabouts::default()),
         }
     }
 }

@@ -5,9 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use evenkeel_runtime::{Class, Share};
 use serde_json::{Value, json};
 
-use super::world::{Setup, World};
+use super::{
+    traces::{counter, world},
+    world::{Setup, World},
+};
 use crate::{
     ClientId, Member, PlaceLimits, RpcConfig, Session,
+    methods::limits::EXEC_PARAMS_BYTES_MAX,
     session::{Line, Outboxes},
 };
 
@@ -16,6 +20,8 @@ const CODE_AT: &str = "0x00000000000000000000000000000000000000cc";
 const ENDLESS: &str = "0x5b600056";
 /// PUSH1 42, PUSH0, MSTORE, PUSH1 32, PUSH0, RETURN
 const ANSWER: &str = "0x602a5f5260205ff3";
+/// The same, but REVERT.
+const REVERT: &str = "0x602a5f5260205ffd";
 
 fn call(code: &str) -> Value {
     json!([{ "to": CODE_AT }, "latest", { CODE_AT: { "code": code } }])
@@ -160,8 +166,94 @@ fn executions_are_held() {
     world.sim.run_for(Duration::from_millis(1));
     assert_eq!(world.api.places.gauge().running, 0, "their places are free");
     assert_eq!(world.err("exec_status", &json!([ids[0]]).to_string()).0, -32_001);
-    let (_, text) = world.err("exec_start", r#"["eth_sendTransaction",[]]"#);
-    assert!(text.contains("expected eth_call or debug_traceCall"), "{text}");
+}
+
+/// Each method that can be held, some of them in several ways.
+fn held_cases(block: &Value, hash: &Value) -> Vec<(&'static str, Value)> {
+    let to = json!({ "to": "0x4242424242424242424242424242424242424242" });
+    let tracer = json!({ "tracer": "callTracer" });
+    let script = "{ n: 0, step: function() { this.n++ }, fault: function() {}, \
+                  result: function() { return this.n } }";
+    let types = json!(["trace", "vmTrace", "stateDiff"]);
+    vec![
+        ("eth_call", call(ANSWER)),
+        ("eth_call", call(REVERT)),
+        ("eth_callMany", json!([[{ "transactions": [to, to] }]])),
+        ("eth_estimateGas", json!([to])),
+        ("eth_estimateGas", call(REVERT)),
+        ("eth_createAccessList", json!([to])),
+        ("eth_createAccessList", call(REVERT)),
+        ("debug_traceCall", json!([to, "latest", tracer])),
+        ("debug_traceCall", json!([to, "latest", { "txIndex": "0x2" }])),
+        ("debug_traceCall", json!([to, "latest", { "tracer": script }])),
+        ("debug_traceCallMany", json!([[{ "transactions": [to, to] }]])),
+        ("debug_traceTransaction", json!([hash])),
+        ("debug_traceTransaction", json!([hash, { "tracer": "muxTracer" }])),
+        ("debug_traceBlockByNumber", json!(["latest", tracer])),
+        ("debug_traceBlockByHash", json!([block, tracer])),
+        ("trace_call", json!([to, types])),
+        ("trace_callMany", json!([[[to, types], [to, types]]])),
+        ("trace_transaction", json!([hash])),
+        ("trace_get", json!([hash, ["0x0"]])),
+        ("trace_block", json!(["latest"])),
+        ("trace_replayTransaction", json!([hash, types])),
+        ("trace_replayBlockTransactions", json!(["latest", types])),
+        ("trace_transactionOpcodeGas", json!([hash])),
+        ("trace_blockOpcodeGas", json!(["latest"])),
+    ]
+}
+
+/// Goal: what is held answers as its method does, result or error, and is stepped through whatever
+/// it is; one with wrong parameters does not even start; the parameters of all are bounded.
+/// Method: each method that can be held, paused, stepped, resumed; beside the plain one.
+#[test]
+fn whatever_is_held_answers_as_its_method() {
+    let mut world = world(66, &counter());
+    let block = world.mine(&[vec![], vec![], vec![]]);
+    for (method, params) in held_cases(&json!(block.hash), &json!(block.txs[1].hash())) {
+        let plain = world.call(method, &params.to_string());
+        let asked = json!([method, params, { "paused": true }]).to_string();
+        let id = world.ok("exec_start", &asked);
+        let named = json!([id]).to_string();
+        world.sim.run_for(Duration::from_millis(1));
+        for (count, steps) in [(1, 1), (4, 5)] {
+            let status = world.ok("exec_step", &json!([id, count]).to_string());
+            let expected = (&json!("paused"), &json!(steps), &json!(method));
+            assert_eq!((&status["state"], &status["steps"], &status["kind"]), expected, "{status}");
+        }
+        assert_eq!(
+            world.ok("sched_executions", "[]").as_array().map(Vec::len),
+            Some(1),
+            "{method}"
+        );
+        world.ok("exec_resume", &named);
+        world.sim.run_for(Duration::from_millis(100));
+        let status = world.ok("exec_status", &named);
+        match plain {
+            Ok(result) => assert_eq!(status["result"], result, "{method} {params}: {status}"),
+            Err(error) => {
+                let mut text = String::new();
+                error.write_json(&mut text);
+                let error: Value = serde_json::from_str(&text).expect("errors are JSON");
+                assert_eq!(status["error"], error, "{method} {params}");
+            }
+        }
+        assert_eq!(world.ok("exec_cancel", &named), true);
+    }
+
+    for (method, params) in [("eth_estimateGas", "[1]"), ("trace_call", "[]")] {
+        let asked = format!("[\"{method}\",{params}]");
+        assert_eq!(world.err("exec_start", &asked), world.err(method, params));
+    }
+    for method in ["eth_sendTransaction", "trace_filter"] {
+        let (_, text) = world.err("exec_start", &json!([method, []]).to_string());
+        let expected = format!("cannot hold {method}: expected one of eth_call, eth_estimateGas, ");
+        assert!(text.starts_with(&expected), "{text}");
+    }
+    let long = "0".repeat(EXEC_PARAMS_BYTES_MAX);
+    let (code, text) = world.err("exec_start", &json!(["eth_call", [long]]).to_string());
+    assert!(code == -32_005 && text.ends_with("limit 67108864 in all"), "{text}");
+    assert_eq!(world.ok("sched_executions", "[]"), json!([]));
 }
 
 /// Goal: a held execution that is cancelled or killed while it waits for a place leaves the line.
@@ -186,29 +278,73 @@ fn one_that_waits_for_a_place_leaves_the_line_when_cancelled() {
     assert_eq!(world.ok("exec_status", &json!([ids[0]]).to_string())["state"], "paused");
 }
 
-/// Goal: subscribers are told how an execution goes and how it ends, ten times a second at most.
-#[test]
-fn executions_are_followed() {
-    let mut world = World::new(63, RpcConfig::default());
+/// Follows an execution.
+fn follow(world: &mut World, id: &Value) -> Arc<Line> {
     let system = world.api.system.clone();
     let line =
         Line::new(system.clone(), Share::new(), system.entropy("test socket"), Outboxes::default());
     let session = Session::new(Arc::clone(&line));
-    let id = start(&mut world, ENDLESS, &json!({ "timeoutMs": 250 }));
     let subscribed = world.call_on(Some(&session), "exec_subscribe", &json!([id]).to_string());
     subscribed.expect("a subscription");
     session.release();
+    line
+}
+
+/// What was told since the last time.
+fn told(line: &Line) -> Vec<Value> {
+    let texts = std::iter::from_fn(|| line.take_text().ok().flatten());
+    let notes = texts.map(|text| serde_json::from_slice::<Value>(&text).expect("JSON"));
+    notes.map(|note| note["params"]["result"].clone()).collect()
+}
+
+/// Goal: subscribers are told of each change of state when it happens, also of those that are over
+/// when they are told.
+/// Method: all orders within two milliseconds; the status is told every 100.
+#[test]
+fn changes_of_state_are_told_at_once() {
+    let mut world = World::new(67, RpcConfig::default());
+    let id = start(&mut world, ANSWER, &json!({ "paused": true }));
+    let line = follow(&mut world, &id);
+    world.sim.run_for(Duration::from_millis(1));
+    world.ok("exec_step", &json!([id, 2]).to_string());
+    world.ok("exec_resume", &json!([id]).to_string());
+    world.sim.run_for(Duration::from_millis(1));
+    let notes = told(&line);
+    let kind = |note: &Value| {
+        let state = note["progress"]["state"].as_str().unwrap_or_default();
+        format!("{} {state}", note["type"].as_str().expect("a type"))
+    };
+    let kinds: Vec<_> = notes.iter().map(kind).collect();
+    let items = ["item paused", "item running", "item paused", "item running"];
+    assert_eq!(kinds, [&["pending "], &items[..], &["ok ", "done "]].concat());
+    assert_eq!(notes[3]["progress"]["steps"], 2);
+    assert_eq!(notes[6]["items"], 4);
+
+    let id = start(&mut world, ENDLESS, &json!({ "paused": true }));
+    let line = follow(&mut world, &id);
+    world.sim.run_for(Duration::from_millis(1));
+    assert_eq!(world.ok("exec_cancel", &json!([id]).to_string()), true);
+    world.sim.run_for(Duration::from_millis(1));
+    let notes = told(&line);
+    let kinds: Vec<_> = notes.iter().map(kind).collect();
+    assert_eq!(kinds, ["pending ", "item paused", "err ", "done "]);
+    assert_eq!(notes[2]["error"]["message"], "execution cancelled");
+}
+
+/// Goal: subscribers are told how an execution goes and how it ends, ten times a second at most.
+#[test]
+fn executions_are_followed() {
+    let mut world = World::new(63, RpcConfig::default());
+    let id = start(&mut world, ENDLESS, &json!({ "timeoutMs": 250 }));
+    let line = follow(&mut world, &id);
     world.sim.run_for(Duration::from_millis(400));
-    let mut notes = Vec::new();
-    while let Ok(Some(message)) = line.take_text() {
-        let note: Value = serde_json::from_slice(&message).expect("JSON");
-        notes.push(note["params"]["result"].clone());
-    }
+    let notes = told(&line);
     let kinds: Vec<_> = notes.iter().map(|note| note["type"].as_str().expect("a type")).collect();
     assert_eq!(kinds.first(), Some(&"pending"));
     assert_eq!(kinds[kinds.len() - 2..], ["err", "done"]);
     let items = &notes[1..notes.len() - 2];
-    assert!((2..=3).contains(&items.len()), "{kinds:?}");
+    // At 0, 100 and 200 ms.
+    assert_eq!(items.len(), 3, "{kinds:?}");
     let gas = |note: &Value| note["progress"]["gasUsed"].as_u64().expect("a number");
     assert!(items.windows(2).all(|two| gas(&two[0]) < gas(&two[1])), "{items:?}");
     assert_eq!(notes[notes.len() - 1]["items"], items.len());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::world::{World, ether, sender};
-use crate::{Client, ClientId, METHODS, Request, RpcConfig};
+use crate::{Client, ClientId, METHODS, Member, Request, RpcConfig};
 use alloy_primitives::{B256, Signature, b256};
 use evenkeel_runtime::{Class, Share, Spawn};
 use serde_json::{Value, json, value::RawValue};
@@ -23,8 +23,8 @@ fn racing_sends_draw_their_own_nonces() {
         .map(|_| {
             let api = Arc::clone(&world.api);
             let params = RawValue::from_string(params.clone()).expect("the test's JSON");
-            let client =
-                Client { share: Share::new(), id: ClientId::default(), arrived: api.system.now() };
+            let member = Member { share: Share::new(), id: ClientId::default() };
+            let client = Client::new(&member, api.system.now());
             let spawn = Spawn::new("send", Class::Rpc);
             world.api.system.spawn_future(spawn, async move {
                 let (method, params) = ("eth_sendTransaction", Some(&*params));

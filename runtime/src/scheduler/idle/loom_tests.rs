@@ -247,25 +247,21 @@ fn what_waits_behind_a_silent_turn_is_seen() {
     });
 }
 
-/// Goal: I4: who watches and is woken for a task hands the watch on.
+/// Goal: I4: who watches and leaves hands the watch on, to who parks or will; it ends when all park.
 #[test]
 fn a_watch_is_handed_on() {
-    model(3, || {
-        let [task, _] = tasks();
-        let floor = Floor::new();
-        let workers = [floor.start_busy(0), floor.start_busy(1)];
-        floor.idle.be_watched();
-        floor.schedule(&task);
-        // One of the two has that, in a turn that does not end; and now something waits behind it.
-        while floor.handled.load(Ordering::SeqCst) == 0 {
-            thread::yield_now();
-        }
-        floor.own[0].fetch_add(1, Ordering::Release);
-        floor.idle.be_watched();
-        for worker in workers {
-            worker.join().unwrap();
-        }
-        floor.assert_rest();
+    loom::model(|| {
+        let idle = Idle::new(WORKERS);
+        idle.parked.store(0b01, Ordering::SeqCst);
+        assert!(!idle.takes_watch(0), "nobody has asked");
+        idle.be_watched();
+        assert!(idle.takes_watch(0) && !idle.takes_watch(1));
+        idle.parked.store(0b10, Ordering::SeqCst);
+        idle.leaves_watch(0);
+        assert!(idle.takes_watch(1) && !idle.takes_watch(0));
+        idle.parked.store(0b11, Ordering::SeqCst);
+        assert!(!idle.takes_watch(1));
+        assert_eq!(idle.watch.load(Ordering::SeqCst), NOBODY);
     });
 }
 
