@@ -124,6 +124,8 @@ impl Idle {
     /// The caller, a worker, has let something wait behind its turn: has a worker that parks watch
     /// (I4), unless one does. After that somebody watches until the caller parks.
     pub(super) fn be_watched(&self) {
+        // That it does not park any more was said before; who gives a watch up looks after that.
+        fence(Ordering::SeqCst);
         if self.watch.load(Ordering::SeqCst) == NOBODY {
             self.ask();
         }
@@ -133,6 +135,8 @@ impl Idle {
     fn ask(&self) {
         let order = (Ordering::SeqCst, Ordering::SeqCst);
         if self.watch.compare_exchange(NOBODY, ASKED, order.0, order.1).is_ok() {
+            // Who parks has said so before it looks if it is asked.
+            fence(Ordering::SeqCst);
             self.tell_asked();
         }
     }
@@ -159,6 +163,7 @@ impl Idle {
         }
         // Said before it looks again: who has been woken meanwhile asks, or is seen.
         self.watch.store(NOBODY, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         !self.do_all_park() && self.watch.compare_exchange(NOBODY, me, order.0, order.1).is_ok()
     }
 
