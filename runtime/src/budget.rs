@@ -159,8 +159,9 @@ pub fn consume(reductions: u32) {
     });
 }
 
-/// The same for a message that is about to be handled, or what else may be worth more. One that says
-/// it costs nothing costs one, or a process that sends to itself would have a turn without an end.
+/// The same for a message that is about to be handled, or what else may be worth more. One that
+/// says it costs nothing costs one, or a process that sends to itself would have a turn without an
+/// end.
 #[inline]
 pub(crate) fn consume_message(cost: u32) {
     BUDGET.with(|budget| {

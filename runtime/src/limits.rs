@@ -69,8 +69,8 @@ pub const MAGAZINES_MAX: usize = 32;
 /// A turn longer than this is counted: it is ten quanta, and everything behind it felt it.
 pub const TURN_SLOW_NS: u64 = 1_000_000;
 
-/// Names of processes with turns longer than that which are remembered, in each of three lists of at
-/// most 2 KiB: more than a node has.
+/// Names of processes with turns longer than that which are remembered, in each of three lists of
+/// at most 2 KiB: more than a node has.
 pub const SLOW_NAMES_MAX: usize = 32;
 
 /// How many of them are shown: the slowest.

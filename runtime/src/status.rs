@@ -114,8 +114,8 @@ pub struct SystemStatus {
     pub turns_preempted: u64,
     /// The longest of all turns.
     pub slowest_turn: SlowTurn,
-    /// By name the slowest turns over a millisecond of the last 30 to 60 seconds, the slowest first;
-    /// at most [`SLOW_NAMES_SHOWN`](crate::limits::SLOW_NAMES_SHOWN).
+    /// By name the slowest turns over a millisecond of the last 30 to 60 seconds, the slowest
+    /// first; at most [`SLOW_NAMES_SHOWN`](crate::limits::SLOW_NAMES_SHOWN).
     pub slow_lately: Vec<SlowName>,
     /// The same since the start.
     pub slow_ever: Vec<SlowName>,
@@ -143,9 +143,9 @@ impl SystemStatus {
     }
 }
 
-/// Cells of processes and mailboxes whose memory was not given back, of all systems of this program:
-/// what is left of them when all systems and handles are gone has leaked. `None` in builds without
-/// debug assertions, which do not count them. For tests.
+/// Cells of processes and mailboxes whose memory was not given back, of all systems of this
+/// program: what is left of them when all systems and handles are gone has leaked. `None` in builds
+/// without debug assertions, which do not count them. For tests.
 #[must_use]
 pub fn cells_live() -> Option<usize> {
     count_cells(0).map(|cells| usize::try_from(cells).expect("each is given back once"))

@@ -309,8 +309,8 @@ impl Actor for Chatty {
 /// Goal: actors of one class get equal parts, counted in reductions, however long their handlers
 /// are, up to two quanta, and whether they go on or send themselves messages: Jain's index of 100
 /// of them is at least 0.99.
-/// Method: 14 seeds, of which each draws a class; 64 rounds of a quantum each, of which the longest turn with
-/// its debt is a twentieth.
+/// Method: 14 seeds, of which each draws a class; 64 rounds of a quantum each, of which the longest
+/// turn with its debt is a twentieth.
 #[test]
 #[expect(clippy::cast_precision_loss, reason = "an index of fairness needs few digits")]
 fn actors_of_one_class_get_equal_parts() {

@@ -298,7 +298,8 @@ fn let_others_park() {
 /// Method: that turn waits for a process that it has spawned; endless ones of its class and of the
 /// last one keep the other worker busy.
 /// Found by review: a spent process was taken before the one that was to run next, and the last
-/// one that waits never; and a worker that slept was not woken by a turn that said nothing any more.
+/// one that waits never; and a worker that slept was not woken by a turn that said nothing any
+/// more.
 #[test]
 fn what_waits_behind_a_long_turn_runs_elsewhere() {
     let cases = [
@@ -494,7 +495,8 @@ impl Actor for Witness {
 /// Method: reductions are counted, by one that is of the lightest class, in its own turns, so that
 /// nothing else runs meanwhile: no clock is asked. Two turns of the lightest class are 5 % of what
 /// it uses only if they take 600 us each of the processor's time. On two workers each of them
-/// shares so by itself, and who of a class is where changes: that is measured (`make bench-runtime`).
+/// shares so by itself, and who of a class is where changes: that is measured (`make
+/// bench-runtime`).
 #[test]
 fn busy_classes_share_a_worker_by_weight() {
     let system = system(1);

@@ -281,8 +281,8 @@ pub(super) fn cancel(api: &Api, request: Request<'_>) -> Answered {
 }
 
 /// `exec_subscribe(id)`: `pending`, then an `item` with the status whenever its state has changed,
-/// and while it runs every [`EXEC_TOLD_EVERY`], then `ok` or `err`, then `done`, as notifications of
-/// `eth_subscription`.
+/// and while it runs every [`EXEC_TOLD_EVERY`], then `ok` or `err`, then `done`, as notifications
+/// of `eth_subscription`.
 pub(super) fn subscribe(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let session = session(request)?;
     let (held, _) = named(api, request, 1)?;

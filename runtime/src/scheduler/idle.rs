@@ -35,8 +35,8 @@ pub(super) trait Searcher {
     /// How long it may park; `None` until it is woken.
     fn timeout(&self) -> Option<Duration>;
 
-    /// Asked of the one that watches (I4), each time it has parked: true if it is to end, a timer is
-    /// due, or something waits behind a turn that has become long.
+    /// Asked of the one that watches (I4), each time it has parked: true if it is to end, a timer
+    /// is due, or something waits behind a turn that has become long.
     fn is_due(&self) -> bool;
 
     /// Called after it has parked. False if it is to end.

@@ -1,5 +1,5 @@
-//! Clerks: actors and async actors that send each other letters, bind themselves to one another, and
-//! fail.
+//! Clerks: actors and async actors that send each other letters, bind themselves to one another,
+//! and fail.
 
 use std::{
     panic,
@@ -191,8 +191,8 @@ pub(crate) async fn work(
     }
 }
 
-/// Sends when there is room; but not to an async clerk, since two that wait for each other do so for
-/// ever.
+/// Sends when there is room; but not to an async clerk, since two that wait for each other do so
+/// for ever.
 async fn pass_on(letter: Letter, tree: &Tree, entropy: &mut Entropy) {
     let (index, to) = tree.anybody(entropy);
     if is_async(index) {

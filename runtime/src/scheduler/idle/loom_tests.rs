@@ -247,7 +247,8 @@ fn what_waits_behind_a_silent_turn_is_seen() {
     });
 }
 
-/// Goal: I4: who watches and leaves hands the watch on, to who parks or will; it ends when all park.
+/// Goal: I4: who watches and leaves hands the watch on, to who parks or will; it ends when all
+/// park.
 #[test]
 fn a_watch_is_handed_on() {
     loom::model(|| {
