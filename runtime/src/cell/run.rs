@@ -107,8 +107,13 @@ impl Drop for Run {
     #[cold]
     fn drop(&mut self) {
         let process = self.hold();
+        let exit = if std::thread::panicking() {
+            Exit::Panicked("outside of its handler".to_owned())
+        } else {
+            Exit::Stopped
+        };
         // SAFETY: whoever has a run owns the turn (C2); the vtable is this cell's, and it is held.
-        unsafe { (process.vtable.end)(process.0, &Exit::Stopped) };
+        unsafe { (process.vtable.end)(process.0, &exit) };
     }
 }
 

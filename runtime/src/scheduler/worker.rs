@@ -174,8 +174,9 @@ impl Local {
 
     #[cold]
     fn be_watched(&self) {
-        self.is_watched.set(true);
-        if let Some(scheduler) = self.system.scheduler() {
+        if !self.is_watched.replace(true)
+            && let Some(scheduler) = self.system.scheduler()
+        {
             scheduler.idle.be_watched();
         }
     }
@@ -241,7 +242,10 @@ impl Local {
                 }
             } else {
                 scheduler.idle.search(self.index, &Search { local: self, scheduler });
-                self.is_watched.set(false);
+                if self.has_several(scheduler) {
+                    // Stolen, or fired: behind the turn that begins now.
+                    self.be_watched();
+                }
                 let idle_since = now;
                 now = self.clock.check(now);
                 self.core_time.was_idle(now - idle_since);
@@ -257,6 +261,7 @@ impl Local {
             taken += 1;
         });
         if taken > 1 {
+            self.be_watched();
             // Between the inbox and these queues a worker that was about to park saw them nowhere.
             scheduler.idle.announce();
         }
@@ -513,6 +518,8 @@ impl Searcher for Search<'_> {
     }
 
     fn goes_on(&self) -> bool {
+        // It has parked.
+        self.local.is_watched.set(false);
         self.local.fire_all_timers(self.local.system.now());
         !self.scheduler.is_stopping.load(Ordering::SeqCst)
     }
