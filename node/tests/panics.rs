@@ -419,6 +419,19 @@ fn a_request_that_panics_fails_alone() {
     assert_eq!(error.code, -32_603, "{error}");
     world.ok("eth_call", &json!([{ "to": CONTRACT }, "latest"]));
 
+    // Found by review: who waited for a step of it was never answered.
+    let id = world
+        .ok("exec_start", &json!(["eth_call", [{ "to": CONTRACT }, "latest"], { "paused": true }]));
+    world.ok("exec_pause", &json!([id]));
+    let held = world.trap.arm(slot_key(), 0);
+    let step = world.send("exec_step", &json!([id, 1_000]));
+    held.wait();
+    held.let_go();
+    let status = step.wait().expect("the request does not panic").expect("it is answered");
+    let status: Value = serde_json::from_str(status.get()).expect("it is JSON");
+    assert_eq!((&status["state"], &status["error"]["code"]), (&json!("failed"), &json!(-32_603)));
+    assert_eq!(world.ok("exec_cancel", &json!([id])), true);
+
     let held = world.trap.arm(slot_key(), 0);
     let read = world.send("eth_getStorageAt", &json!([CONTRACT, "0x77", "latest"]));
     held.wait();

@@ -361,12 +361,19 @@ impl Executions {
                 "too many held executions: limits {EXECS_PER_CLIENT_MAX} of a client, {EXECS_MAX} in all"
             )));
         }
-        let running = state.held.values().filter(|held| held.end().is_none());
-        let others: usize = running.map(|held| held.params_bytes).sum();
-        if others.saturating_add(params_bytes) > EXEC_PARAMS_BYTES_MAX {
+        let bytes_of = |is_counted: &dyn Fn(&Held) -> bool| -> usize {
+            let running = state.held.values().filter(|held| held.end().is_none());
+            running.filter(|held| is_counted(held)).map(|held| held.params_bytes).sum()
+        };
+        // A client alone does not keep the others out.
+        let (own, all) = (bytes_of(&|held| held.client.id == client.id), bytes_of(&|_| true));
+        if own.saturating_add(params_bytes) > EXEC_PARAMS_BYTES_MAX / 4
+            || all.saturating_add(params_bytes) > EXEC_PARAMS_BYTES_MAX
+        {
             return Err(RpcError::limit(format!(
-                "params of {params_bytes} bytes beside {others} of other held executions: limit \
-                 {EXEC_PARAMS_BYTES_MAX} in all"
+                "params of {params_bytes} bytes beside {own} of its own and {all} of all held \
+                 executions: limits {} of a client, {EXEC_PARAMS_BYTES_MAX} in all",
+                EXEC_PARAMS_BYTES_MAX / 4
             )));
         }
         state.count += 1;

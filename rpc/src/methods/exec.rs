@@ -244,8 +244,7 @@ pub(super) async fn pause(api: &Api, request: Request<'_>) -> Answered {
     let (held, _) = named(api, request, 1)?;
     let paused = held.hold.pause();
     if held.hold.progress().state != HoldState::Pending {
-        // Lost if another request asks too: then the status says how far it is.
-        let _is_there = paused.await;
+        stopped(&held, paused).await;
     }
     tell(api, &held)
 }
@@ -267,9 +266,14 @@ pub(super) async fn step(api: &Api, request: Request<'_>) -> Answered {
     if held.hold.progress().state != HoldState::Paused {
         return Err(RpcError::server("only a paused execution can be stepped"));
     }
-    // Lost if another request asks too: then the status says how far it is.
-    let _is_there = held.hold.step(count).await;
+    stopped(&held, held.hold.step(count)).await;
     tell(api, &held)
+}
+
+/// Waits until it has stopped, or is over, as by a panic of what runs it. If another request asks
+/// too, the answer is lost: then the status says how far it is.
+async fn stopped(held: &Held, stops: impl Future + Unpin) {
+    select(stops, pin!(held.over())).await;
 }
 
 /// `exec_cancel(id)`: ends it within one slice and forgets it.

@@ -86,7 +86,7 @@ const _: () = assert!(EXECS_PER_CLIENT_MAX <= EXECS_MAX / 4);
 const _: () = assert!(EXECS_MAX <= crate::limits::EXECUTIONS_MAX / 4);
 
 /// Bytes of the parameters of all held executions that run or are paused; four of the largest
-/// requests, and more than any sane number of calls.
+/// requests, and more than any sane number of calls. A client's own have a quarter.
 pub(crate) const EXEC_PARAMS_BYTES_MAX: usize = 64 << 20;
 
 /// The longest time that an execution may be held, from its start.

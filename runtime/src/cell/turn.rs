@@ -11,6 +11,7 @@ use std::{
 use super::{Front, Header, Task};
 use crate::{
     address::Address,
+    budget,
     dead_letters::DeadReason,
     mailbox::{By, Locked, Put, SendError},
     message::Message,
@@ -204,7 +205,7 @@ impl<M: Message> Turn<'_, M> {
             // Written by the owner of the turn alone.
             match ordered_by {
                 Some(life) if life != header.generation.load(Ordering::Relaxed) => {
-                    crate::budget::consume_message(1);
+                    budget::consume_message(1);
                     header.bury(message, DeadReason::EarlierLife);
                 }
                 Some(_) | None => return Some(message),

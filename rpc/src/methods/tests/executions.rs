@@ -252,7 +252,7 @@ fn whatever_is_held_answers_as_its_method() {
     }
     let long = "0".repeat(EXEC_PARAMS_BYTES_MAX);
     let (code, text) = world.err("exec_start", &json!(["eth_call", [long]]).to_string());
-    assert!(code == -32_005 && text.ends_with("limit 67108864 in all"), "{text}");
+    assert!(code == -32_005 && text.ends_with("67108864 in all"), "{text}");
     assert_eq!(world.ok("sched_executions", "[]"), json!([]));
 }
 

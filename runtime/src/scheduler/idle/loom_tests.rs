@@ -218,33 +218,29 @@ fn no_task_waits_behind_a_long_turn_while_a_worker_parks() {
     });
 }
 
-/// Goal: I1 for what a turn has put into its worker's own queue, once the turn hands it over.
-#[test]
-fn what_a_long_turn_hands_over_is_seen() {
-    loom::model(|| {
+/// Worker 0, in a turn that does not end, lets something wait behind it, and says so like this.
+fn is_seen_behind_a_turn(says: fn(&Idle)) {
+    loom::model(move || {
         let floor = Floor::new();
         let worker = floor.start_busy(1);
-        // Worker 0, in a turn that does not end.
         floor.own[0].fetch_add(1, Ordering::Release);
-        floor.idle.announce();
+        says(&floor.idle);
         worker.join().unwrap();
         floor.assert_rest();
     });
+}
+
+/// Goal: I1 for what a turn has put into its worker's own queue, once the turn hands it over.
+#[test]
+fn what_a_long_turn_hands_over_is_seen() {
+    is_seen_behind_a_turn(Idle::announce);
 }
 
 /// Goal: I4: what waits behind a turn that says nothing any more is seen by a worker that parks, or
 /// is about to.
 #[test]
 fn what_waits_behind_a_silent_turn_is_seen() {
-    loom::model(|| {
-        let floor = Floor::new();
-        let worker = floor.start_busy(1);
-        // Worker 0, in a turn that does not end, and hands nothing over.
-        floor.own[0].fetch_add(1, Ordering::Release);
-        floor.idle.be_watched();
-        worker.join().unwrap();
-        floor.assert_rest();
-    });
+    is_seen_behind_a_turn(Idle::be_watched);
 }
 
 /// Goal: I4: who watches and leaves hands the watch on, to who parks or will; it ends when all
