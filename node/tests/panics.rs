@@ -438,7 +438,7 @@ fn a_request_that_panics_fails_alone() {
     held.let_go();
     assert!(matches!(read.wait(), Err(TaskError::Panicked(_))));
     assert_eq!(world.system.status().dead_letters, 0);
-    world.goes_on(2, &[]);
+    world.goes_on(3, &[]);
 }
 
 /// Goal: a canary that panics begins anew, and the chain never notices.
