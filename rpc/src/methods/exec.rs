@@ -256,14 +256,15 @@ pub(super) fn resume(api: &Api, request: Request<'_>) -> Answered {
     tell(api, &held)
 }
 
-/// `exec_step(id, n)`: answers with the status after n instructions of a paused execution.
+/// `exec_step(id, n)`: answers with the status after n instructions of a paused execution; of one
+/// that was started paused and has no place yet, when it has.
 pub(super) async fn step(api: &Api, request: Request<'_>) -> Answered {
     let (held, params) = named(api, request, 2)?;
     let count = params.optional::<Quantity>(1)?.map_or(1, |Quantity(count)| count);
     if !(1..=EXEC_STEPS_MAX).contains(&count) {
         return Err(refuse(1, &format!("expected 1 to {EXEC_STEPS_MAX} instructions")));
     }
-    if held.hold.progress().state != HoldState::Paused {
+    if !held.hold.is_pausing() {
         return Err(RpcError::server("only a paused execution can be stepped"));
     }
     stopped(&held, held.hold.step(count)).await;

@@ -168,6 +168,22 @@ fn executions_are_held() {
     assert_eq!(world.err("exec_status", &json!([ids[0]]).to_string()).0, -32_001);
 }
 
+/// Goal: what was started paused can be stepped at once, whether or not it has had its first turn.
+///
+/// Found by CI: on a busy machine the step came first, and was refused.
+#[test]
+fn a_step_may_come_before_the_first_turn() {
+    for seed in 0..16 {
+        let mut world = World::new(seed, RpcConfig::default());
+        let id = start(&mut world, ANSWER, &json!({ "paused": true }));
+        let status = world.ok("exec_step", &json!([id, 2]).to_string());
+        assert_eq!((&status["state"], &status["pc"]), (&json!("paused"), &json!(3)), "{seed}");
+        let running = start(&mut world, ENDLESS, &json!({}));
+        let (_, text) = world.err("exec_step", &json!([running]).to_string());
+        assert!(text.contains("only a paused execution"), "{text}");
+    }
+}
+
 /// Each method that can be held, some of them in several ways.
 fn held_cases(block: &Value, hash: &Value) -> Vec<(&'static str, Value)> {
     let to = json!({ "to": "0x4242424242424242424242424242424242424242" });
