@@ -126,13 +126,15 @@ impl Admission {
         let Some((tx, reply)) = self.unproven.pop_front() else { return };
         let fork = self.next_block().fork;
         self.is_proving = true;
-        let _runs_to_its_end = ctx.compute(
+        let job = ctx.compute(
             move |_| proven(&tx, fork),
             move |proven| AdmissionMessage::Proven {
                 proven: proven.unwrap_or(Err(PoolError::Busy)),
                 reply,
             },
         );
+        // Nobody waits for it but this actor, and who wanted it is answered by its message.
+        job.detach();
     }
 
     fn admit(&self, tx: Arc<RecoveredTx>, reply: Option<AdmitReply>) {

@@ -8,13 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use evenkeel_runtime::{System, checkpoint};
+use evenkeel_runtime::{System, Yielder, checkpoint};
 use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use serde_json::value::RawValue;
 
 use crate::{
     error::RpcError,
-    limits::{JOIN_INLINE_BYTES_MAX, PIECE_BYTES_MIN},
+    limits::{JOB_SLICE_BYTES, JOIN_INLINE_BYTES_MAX, PIECE_BYTES_MIN},
     quota::Taken,
     session::SubscriptionId,
 };
@@ -296,7 +296,7 @@ impl Whole {
             Bytes::from(pieces.concat())
         } else {
             // A job of ours that copies does not panic.
-            let joined = system.compute_async(move |_| Bytes::from(pieces.concat())).await;
+            let joined = system.compute_async(move |yielder| joined(&pieces, yielder)).await;
             joined.unwrap_or_default()
         };
         match held.map(Arc::new) {
@@ -304,4 +304,14 @@ impl Whole {
             Some(held) => counted(whole, &held),
         }
     }
+}
+
+/// All of them in one, a slice at a time; what is there so far if nobody wants it any more.
+fn joined(pieces: &[Bytes], yielder: &Yielder) -> Bytes {
+    let mut whole = Vec::with_capacity(pieces.iter().map(Bytes::len).sum());
+    let slices = pieces.iter().flat_map(|piece| piece.chunks(JOB_SLICE_BYTES));
+    for slice in slices.take_while(|_| !yielder.should_stop()) {
+        whole.extend_from_slice(slice);
+    }
+    Bytes::from(whole)
 }

@@ -61,8 +61,8 @@ impl Yielder {
         self.is_cancelled.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn handle(&self) -> JobHandle {
-        JobHandle { is_cancelled: Arc::clone(&self.is_cancelled) }
+    pub(crate) fn wish(&self) -> Wish {
+        Wish(Arc::clone(&self.is_cancelled))
     }
 }
 
@@ -75,21 +75,46 @@ fn give_way(scheduler: &Scheduler) {
     }
 }
 
-/// A job that was started. Dropping it does not cancel.
-#[derive(Clone, Debug)]
-pub struct JobHandle {
-    is_cancelled: Arc<AtomicBool>,
+/// Whether anybody still wants what a job gives.
+#[derive(Debug)]
+pub(crate) struct Wish(Arc<AtomicBool>);
+
+impl Wish {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
+/// A job that was started. Dropping it cancels the job: with whoever wanted it goes what runs for
+/// it.
+///
+/// A job that was asked to stop still gives its message: what it returned when it saw
+/// [`Yielder::should_stop`], or [`Panicked::Cancelled`] if it had not begun.
+#[derive(Debug)]
+#[must_use = "dropping it cancels the job; `detach` lets it run to its end"]
+pub struct JobHandle(Option<Wish>);
+
 impl JobHandle {
-    /// Asks the job to stop. Its message still comes: what it returned when it saw
-    /// [`Yielder::should_stop`], or [`Panicked::Cancelled`] if it had not begun.
-    pub fn cancel(&self) {
-        self.is_cancelled.store(true, Ordering::Relaxed);
+    pub(crate) const fn new(wish: Wish) -> Self {
+        Self(Some(wish))
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.is_cancelled.load(Ordering::Relaxed)
+    /// Asks the job to stop, as dropping this does.
+    pub fn cancel(self) {
+        drop(self);
+    }
+
+    /// Lets the job run to its end, whatever becomes of who started it.
+    pub fn detach(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        if let Some(Wish(is_cancelled)) = &self.0 {
+            is_cancelled.store(true, Ordering::Relaxed);
+        }
     }
 }
 

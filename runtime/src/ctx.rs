@@ -88,8 +88,9 @@ impl<'a, M: Message> Ctx<'a, M> {
     /// Runs `job` on the compute pool (what cannot be sliced); its result comes back as a message.
     ///
     /// Every job gives exactly one message: a panic comes back as `Err`, and so does a job that was
-    /// cancelled before it began. A restart cancels the message, not the job. Jobs of one
-    /// [`Share`](crate::Share) run one at a time.
+    /// cancelled before it began. Dropping the handle cancels the job, so an actor that keeps it
+    /// takes its jobs with it when it ends; [`JobHandle::detach`] lets one run. A restart cancels
+    /// the message. Jobs of one [`Share`](crate::Share) run one at a time.
     pub fn compute<T: Send + 'static>(
         &mut self,
         job: impl FnOnce(&Yielder) -> T + Send + 'static,

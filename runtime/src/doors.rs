@@ -74,14 +74,8 @@ impl System {
         &self,
         job: impl FnOnce(&Yielder) -> T + Send + 'static,
     ) -> Result<T, Panicked> {
-        struct Cancel(JobHandle);
-        impl Drop for Cancel {
-            fn drop(&mut self) {
-                self.0.cancel();
-            }
-        }
         let (telling, answer) = reply();
-        let _cancel = Cancel(self.start_compute(None, job, move |result| telling.send(result)));
+        let _cancels = self.start_compute(None, job, move |result| telling.send(result));
         answer.await.unwrap_or(Err(Panicked::Cancelled))
     }
 
@@ -112,14 +106,15 @@ impl System {
         done: impl FnOnce(Result<T, Panicked>) + Send + 'static,
     ) -> JobHandle {
         let yielder = Yielder::new(Some(self.clone()));
-        let handle = yielder.handle();
+        let handle = JobHandle::new(yielder.wish());
+        let wish = yielder.wish();
         let run = move |refused: Option<Panicked>| match refused {
             None => done(guarded(&yielder, job)),
             Some(refused) => done(Err(refused)),
         };
         match (share, &self.core().driver) {
             (Some(share), _) => offer(run, |job| {
-                if let Some(first) = share.queue_job(job, handle.clone())? {
+                if let Some(first) = share.queue_job(job, wish)? {
                     self.start_in_share(share.clone(), first);
                 }
                 Ok(())

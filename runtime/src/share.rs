@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    compute::{Job, JobHandle},
+    compute::{Job, Wish},
     limits::{QUANTUM_REDUCTIONS, SHARE_JOBS_MAX, SHARE_SPLIT_MAX, SHARE_WEIGHT_ONE},
     sync::coarse::{AtomicU32, Mutex, MutexGuard},
 };
@@ -62,7 +62,7 @@ impl Weight {
 #[derive(Default)]
 struct Jobs {
     is_running: bool,
-    waiting: VecDeque<(Job, JobHandle)>,
+    waiting: VecDeque<(Job, Wish)>,
 }
 
 impl fmt::Debug for Shared {
@@ -135,7 +135,7 @@ impl Share {
 
     /// Queues a job; gives it back if it is to start now. Gives the number of waiting jobs if there
     /// are too many.
-    pub(crate) fn queue_job(&self, job: Job, handle: JobHandle) -> Result<Option<Job>, usize> {
+    pub(crate) fn queue_job(&self, job: Job, wish: Wish) -> Result<Option<Job>, usize> {
         self.drop_cancelled();
         let mut jobs = self.jobs();
         if !jobs.is_running {
@@ -145,7 +145,7 @@ impl Share {
         if jobs.waiting.len() >= SHARE_JOBS_MAX {
             return Err(jobs.waiting.len());
         }
-        jobs.waiting.push_back((job, handle));
+        jobs.waiting.push_back((job, wish));
         Ok(None)
     }
 
@@ -162,14 +162,14 @@ impl Share {
         let mut cancelled = Vec::new();
         {
             let mut jobs = self.jobs();
-            if !jobs.waiting.iter().any(|(_, handle)| handle.is_cancelled()) {
+            if !jobs.waiting.iter().any(|(_, wish)| wish.is_cancelled()) {
                 return;
             }
-            for (job, handle) in std::mem::take(&mut jobs.waiting) {
-                if handle.is_cancelled() {
+            for (job, wish) in std::mem::take(&mut jobs.waiting) {
+                if wish.is_cancelled() {
                     cancelled.push(job);
                 } else {
-                    jobs.waiting.push_back((job, handle));
+                    jobs.waiting.push_back((job, wish));
                 }
             }
         }

@@ -40,7 +40,7 @@ impl Actor for Worker {
                 ctx.send_after(Duration::from_millis(2), Work::Timer(3));
                 ctx.send_after(Duration::from_millis(1), Work::Timer(2));
                 let own = thread::current().id();
-                ctx.compute(move |_| u32::from(thread::current().id() == own), Work::Done);
+                ctx.compute(move |_| u32::from(thread::current().id() == own), Work::Done).detach();
                 ctx.blocking(move || u32::from(thread::current().id() == own), Work::Done);
                 return Flow::Next;
             }

@@ -11,9 +11,9 @@ use std::{
 };
 
 use evenkeel_runtime::{
-    Actor, Address, Class, Ctx, Entropy, Exit, Faults, Flow, MailboxSpec, Message, Order, Overflow,
-    Panicked, Reply, Restart, Share, Spawn, StopReason, System, ThreadsConfig, Time, Yielder,
-    checkpoint, consume, reply,
+    Actor, ActorHandle, Address, Class, Ctx, Entropy, Exit, Faults, Flow, JobHandle, MailboxSpec,
+    Message, Order, Overflow, Panicked, Reply, Restart, Share, Spawn, StopReason, System,
+    ThreadsConfig, Time, Yielder, checkpoint, consume, reply,
 };
 
 fn spec(items_max: usize) -> MailboxSpec {
@@ -49,7 +49,7 @@ impl Actor for Node {
                 ctx.send_after(delay, next);
             }
             1 => {
-                ctx.compute(move |_| next, |next| next.expect("the job does not panic"));
+                ctx.compute(move |_| next, |next| next.expect("the job does not panic")).detach();
             }
             _ => neighbours[usize::try_from(to).unwrap()].send(next).expect("it drops the oldest"),
         }
@@ -244,8 +244,8 @@ impl Actor for Worker {
     fn handle(&mut self, job: Job, ctx: &mut Ctx<'_, Job>) -> Flow {
         match job {
             Job::Start => {
-                ctx.compute(|_| 6 * 7, Job::Done);
-                ctx.compute(|_| panic!("a bad job"), Job::Done);
+                ctx.compute(|_| 6 * 7, Job::Done).detach();
+                ctx.compute(|_| panic!("a bad job"), Job::Done).detach();
                 ctx.compute(|_| 1, Job::Done).cancel();
                 ctx.blocking(|| 9, Job::Done);
                 return Flow::Next;
@@ -282,6 +282,69 @@ fn every_job_gives_one_message() {
     assert_eq!(simulation.run_until(answer), Ok(four_results()));
 }
 
+/// Starts a job that it keeps and one that it lets go, and hears of neither.
+struct Owner {
+    runs: [Arc<AtomicUsize>; 2],
+    kept: Option<JobHandle>,
+}
+
+impl Actor for Owner {
+    type Message = Job;
+
+    fn handle(&mut self, job: Job, ctx: &mut Ctx<'_, Job>) -> Flow {
+        if matches!(job, Job::Start) {
+            let [kept, let_go] = self.runs.clone();
+            let run = |runs: Arc<AtomicUsize>| move |_: &Yielder| 1 + count(&runs);
+            ctx.compute(run(let_go), Job::Done).detach();
+            self.kept = Some(ctx.compute(run(kept), Job::Done));
+        }
+        Flow::Next
+    }
+}
+
+struct Ends(ActorHandle);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+fn count(runs: &AtomicUsize) -> u64 {
+    runs.fetch_add(1, Ordering::Relaxed) as u64
+}
+
+/// Goal: what a process has started ends with it, down to its jobs; what it let go does not.
+/// Method: a future that owns an actor with two jobs, and waits for one of its own, is aborted
+/// before any of them begins.
+#[test]
+fn jobs_end_with_who_wants_them() {
+    for seed in 0..32 {
+        let faults = Faults { job_time_max: Duration::from_secs(1), ..Faults::default() };
+        let mut simulation = System::simulated(seed, faults);
+        let system = simulation.system().clone();
+        let runs: [_; 3] = std::array::from_fn(|_| Arc::new(AtomicUsize::new(0)));
+        let [kept, let_go, awaited] = runs.clone();
+        let inside = system.clone();
+        let (started, has_started) = reply();
+        let outer = system.spawn_future(Spawn::new("outer", Class::Rpc), async move {
+            let (address, mailbox) = inside.mailbox(spec(2));
+            let runs = [kept, let_go];
+            let owner = move || Owner { runs: runs.clone(), kept: None };
+            let _ends = Ends(inside.spawn(Spawn::new("owner", Class::Call), mailbox, owner));
+            address.send(Job::Start).expect("there is room");
+            checkpoint().await;
+            started.send(());
+            inside.compute_async(move |_| count(&awaited)).await
+        });
+        simulation.run_until(has_started).expect("it goes on");
+        outer.abort();
+        simulation.run_for(Duration::from_secs(1));
+        assert_eq!(runs.map(|runs| runs.load(Ordering::Relaxed)), [0, 1, 0], "{seed}");
+        assert_eq!(system.status().actors_live, 0);
+    }
+}
+
 /// Runs jobs that tell how many of them run at once.
 struct Client {
     running: Arc<AtomicUsize>,
@@ -308,7 +371,7 @@ impl Actor for Client {
                     running.fetch_sub(1, Ordering::SeqCst);
                     0
                 };
-                ctx.compute(run, Job::Done);
+                ctx.compute(run, Job::Done).detach();
             }
             return Flow::Next;
         }

@@ -9,7 +9,7 @@ use alloy_rpc_types_eth::{
     state::StateOverride,
 };
 use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions};
-use evenkeel_chain::{Height, SealedBlock};
+use evenkeel_chain::{Height, SealedBlock, UnrecoveredBlock};
 use evenkeel_state::Durable;
 use evenkeel_vm::{TraceCall, TraceFrame, TraceItem, TraceJob, TraceKind, TraceStart, Within};
 use serde::de::DeserializeOwned;
@@ -100,14 +100,21 @@ pub(super) async fn raw_block(api: &Arc<Api>, request: Request<'_>) -> Result<An
     let (spec, chain) = (Arc::clone(&api.spec), durable.chain.clone());
     // Milliseconds of work. A block of the chain is not recovered: who signed it is known, or
     // nobody did (impersonated senders).
-    let decoded = api.system.compute_async(move |_| {
+    let decoded = api.system.compute_async(move |yielder| {
         let block = SealedBlock::decode_rlp(&rlp).map_err(|error| error.to_string())?;
         if let Ok(Some(height)) = chain.height_of(block.hash) {
             return Ok(Decoded::Known(height));
         }
-        let fork = spec.fork_of(&block.header);
-        let block = block.recover_at(fork).map_err(|error| error.to_string())?;
-        Ok(Decoded::New(Arc::new(block)))
+        let UnrecoveredBlock { header, hash, txs, ommers, withdrawals } = block;
+        let fork = spec.fork_of(&header);
+        let recovered = txs.into_iter().map(|tx| {
+            if yielder.should_stop() {
+                return Err("cancelled".to_owned());
+            }
+            tx.recover_at(fork).map_err(|error| error.to_string())
+        });
+        let txs = recovered.collect::<Result<_, _>>()?;
+        Ok(Decoded::New(Arc::new(SealedBlock { header, hash, txs, ommers, withdrawals })))
     });
     let decoded = decoded.await.map_err(|lost| RpcError::internal(format!("decoding: {lost}")))?;
     let scene = match decoded {

@@ -26,6 +26,7 @@ use crate::{
     api::{Api, Request},
     body::Owned,
     error::RpcError,
+    limits::JOB_SLICE_BYTES,
     params::{self, Params, refuse},
     position::order,
     render::{Answered, answer},
@@ -69,7 +70,7 @@ pub(super) async fn dump(api: &Api, request: Request<'_>) -> Answered {
     let packed = Owned::new(api.system.spawn_future(spawn, packing)).await;
     let lost = |error: &dyn std::fmt::Display| RpcError::internal(format!("state dump: {error}"));
     let pieces: Vec<Vec<u8>> = packed.map_err(|error| lost(&error))??;
-    let joining = api.system.compute_async(move |_| quoted_hex(pieces)).await;
+    let joining = api.system.compute_async(move |yielder| quoted_hex(pieces, yielder)).await;
     joining.map_err(|error| lost(&error))?
 }
 
@@ -83,12 +84,17 @@ fn too_large(bytes_max: usize) -> RpcError {
     )
 }
 
-fn quoted_hex(pieces: Vec<Vec<u8>>) -> Answered {
+fn quoted_hex(pieces: Vec<Vec<u8>>, yielder: &Yielder) -> Answered {
     let bytes: usize = pieces.iter().map(Vec::len).sum();
     let mut text = String::with_capacity(4 + 2 * bytes);
     text.push_str("\"0x");
     for piece in pieces {
-        text.push_str(&hex::encode(piece));
+        for slice in piece.chunks(JOB_SLICE_BYTES) {
+            if yielder.should_stop() {
+                return Err(RpcError::internal("state dump: cancelled"));
+            }
+            text.push_str(&hex::encode(slice));
+        }
     }
     text.push('"');
     RawValue::from_string(text).map_err(|error| RpcError::internal(error.to_string()))

@@ -137,7 +137,8 @@ impl Clerk {
             }
             1 => {
                 let letter = Letter::new(From::Life(self.life.number), hops, post);
-                ctx.compute(move |_| letter, |letter| letter.expect("the job does not panic"));
+                ctx.compute(move |_| letter, |letter| letter.expect("the job does not panic"))
+                    .detach();
             }
             _ => {
                 let letter = Letter::new(From::Sender(self.life.index), hops, post);
