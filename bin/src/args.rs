@@ -8,11 +8,8 @@ use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use alloy_primitives::Address;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::styling};
 use clap_complete::Shell;
-use evenkeel_chain::{
-    Fork,
-    limits::{GENESIS_NUMBER_MAX, GENESIS_TIMESTAMP_MAX},
-};
-use evenkeel_node::INTERVAL_MIN;
+use evenkeel_chain::limits::{GENESIS_NUMBER_MAX, GENESIS_TIMESTAMP_MAX};
+use evenkeel_node::{INTERVAL_MIN, ShadowAim};
 use tracing_subscriber::filter::Targets;
 
 use crate::test::TestArgs;
@@ -346,9 +343,9 @@ pub(crate) struct NodeArgs {
     #[arg(short = 'j', long, value_name = "NUM", visible_alias = "jobs", default_value_t = 0)]
     pub(crate) threads: usize,
     /// Execute every block once more under this hardfork and report what differs, see
-    /// `shadow_report`.
+    /// `shadow_report`; `next`: under the one after the chain's own.
     #[arg(long, value_name = "FORK")]
-    pub(crate) shadow: Option<Fork>,
+    pub(crate) shadow: Option<ShadowAim>,
     /// Write accounts, keys and fees to this file as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) config_out: Option<PathBuf>,

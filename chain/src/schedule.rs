@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use alloy_consensus::Header;
 use alloy_eips::{eip2124::ForkHash, eip7840::BlobParams};
 use alloy_primitives::{B256, FixedBytes};
 
@@ -55,6 +56,28 @@ impl ChainSpec {
             eras.push(self.era(time, time, fork_hash));
         }
         eras
+    }
+
+    /// The rules that come after those of the block with this header: those of the schedule's next
+    /// activation, and where it has none, of the next fork in [`Fork::ALL`]. None after the last
+    /// fork. O(number of forks).
+    #[must_use]
+    pub fn fork_after(&self, header: &Header) -> Option<Fork> {
+        let active = self.fork_of(header);
+        let is_later = |fork: &Fork| *fork > active;
+        // S1: what comes first in the order of the forks comes first on the chain.
+        let Some((_, start)) = self.forks.iter().find(|(fork, _)| is_later(fork)) else {
+            return Fork::ALL.into_iter().find(is_later);
+        };
+        // More than one may begin there.
+        let height = Height::new(header.number);
+        Some(match *start {
+            Activation::Height(start) => self.fork_at(Height::new(start), header.timestamp),
+            Activation::Timestamp(start) => self.fork_at(height, start),
+            Activation::TotalDifficulty(_) => {
+                self.fork_at(height, header.timestamp).max(Fork::Paris)
+            }
+        })
     }
 
     fn era(&self, activation_time: u64, at: u64, fork_hash: ForkHash) -> Era {

@@ -2,8 +2,8 @@
 
 use alloy_primitives::{B256, Bytes, U256, b256};
 use evenkeel_chain::{
-    BodyError, ChainSpec, DAO_REFUND, Fork, GenesisError, Header, HeaderError, Height, RecoveredTx,
-    SealedBlock, TypedTransaction, check_header, limits::BLOCK_SIZE_BYTES_MAX,
+    BodyError, ChainSpec, DAO_REFUND, DevOptions, Fork, GenesisError, Header, HeaderError, Height,
+    RecoveredTx, SealedBlock, TypedTransaction, check_header, limits::BLOCK_SIZE_BYTES_MAX,
 };
 
 fn genesis(config: &str, more: &str) -> Result<ChainSpec, GenesisError> {
@@ -170,6 +170,38 @@ fn paris_may_come_by_total_difficulty() {
     let height = self::spec(&height);
     assert_eq!(height.fork_at(Height::new(8), 0), Fork::London);
     assert_eq!(height.fork_at(Height::new(9), 0), Fork::Paris);
+}
+
+/// Goal: after a block's rules come those of the schedule's next activation, however many forks
+/// begin or are left out there; without one, the next fork; after the last, none.
+#[test]
+fn the_next_fork_is_that_of_the_schedule() {
+    const LONDON: &str = r#","homesteadBlock":0,"eip150Block":0,"eip158Block":0,"byzantiumBlock":0,
+        "constantinopleBlock":7,"petersburgBlock":7,"istanbulBlock":8,"berlinBlock":8,
+        "londonBlock":9"#;
+    let after = |config: &str, number, timestamp, difficulty| {
+        let difficulty = U256::from(difficulty);
+        let header = Header { number, timestamp, difficulty, ..Header::default() };
+        spec(config).fork_after(&header)
+    };
+    let by_height = |number| after(LONDON, number, 0, 1);
+    assert_eq!(by_height(6), Some(Fork::Petersburg));
+    assert_eq!(by_height(7), Some(Fork::Berlin));
+    assert_eq!(by_height(8), Some(Fork::London));
+    assert_eq!(by_height(9), Some(Fork::ArrowGlacier), "not in the schedule");
+
+    let total = format!(r#"{LONDON},"terminalTotalDifficulty":393216,"shanghaiTime":100"#);
+    assert_eq!(after(&total, 9, 50, 1), Some(Fork::Paris));
+    assert_eq!(after(&total, 9, 50, 0), Some(Fork::Shanghai));
+    assert_eq!(after(&total, 9, 100, 0), Some(Fork::Cancun), "not in the schedule");
+
+    // Besu's may leave out forks.
+    let timed = r#","londonBlock":0,"cancunTime":50,"osakaTime":60,"bpo1Time":60,"qbft":{}"#;
+    assert_eq!(after(timed, 1, 49, 0), Some(Fork::Cancun));
+    assert_eq!(after(timed, 1, 59, 0), Some(Fork::Bpo1));
+    assert_eq!(after(timed, 1, 60, 0), Some(Fork::Bpo2), "not in the schedule");
+    let last = ChainSpec::dev(&DevOptions { fork: Fork::LATEST, ..DevOptions::default() });
+    assert_eq!(last.fork_after(&Header::default()), None);
 }
 
 /// Goal: a genesis as Besu's documentation has them: forks left out, other names, an engine.

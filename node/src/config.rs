@@ -1,11 +1,11 @@
 //! What this process of the node is told; the chain itself is a `ChainSpec`.
 
 use alloy_signer_local::PrivateKeySigner;
-use evenkeel_chain::{DevAccounts, Fork};
+use evenkeel_chain::DevAccounts;
 use evenkeel_consensus::Mining;
 use evenkeel_mempool::{AdmissionConfig, PoolConfig};
 use evenkeel_rpc::{LogConfig, RpcConfig};
-use evenkeel_vm::Limits;
+use evenkeel_vm::{Limits, ShadowAim};
 
 /// Settings of one node process. Nodes of one network may differ in all of it.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The chain's clock starts at the time of its head, even if the machine's is later.
     pub is_clock_from_head: bool,
-    /// Execute every block once more under this fork, and report what differs.
-    pub shadow: Option<Fork>,
+    /// Execute every block once more under these rules, and report what differs.
+    pub shadow: Option<ShadowAim>,
     /// Accept unsigned transactions from any sender.
     pub auto_impersonate: bool,
 }

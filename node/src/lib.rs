@@ -16,6 +16,6 @@ pub use evenkeel_mempool::{AdmissionConfig, Order, PoolConfig};
 pub use evenkeel_rpc::{
     Api, Bound, Listeners, LogConfig, LogForm, RpcConfig, ServeError, bind, log_blocks, serve_on,
 };
-pub use evenkeel_vm::{Limits, Noting};
+pub use evenkeel_vm::{Limits, Noting, ShadowAim};
 pub use import::{BlockImport, ImportError, Imported, ReadBlock};
 pub use wire::{Node, start};

@@ -194,10 +194,10 @@ fn canary(
     config: &Config,
     spec: &Arc<ChainSpec>,
 ) -> Option<(Address<LiveBlock>, Shadow)> {
-    let fork = config.shadow?;
+    let aim = config.shadow?;
     let (address, mailbox) = system.mailbox(SHADOW.spec());
     let rules = (Arc::clone(spec), config.limits.clone());
-    Some((address, Shadow::spawn(system, SHADOW.name, mailbox, fork, rules)))
+    Some((address, Shadow::spawn(system, SHADOW.name, mailbox, aim, rules)))
 }
 
 /// An admission for each worker.

@@ -23,7 +23,8 @@ use evenkeel_chain::{
 };
 use evenkeel_mempool::{AdmissionMessage, PoolError, PoolMessage, Query};
 use evenkeel_node::{
-    AdmissionConfig, Config, Limits, LogConfig, Mining, Node, PoolConfig, RpcConfig, start,
+    AdmissionConfig, Config, Limits, LogConfig, Mining, Node, PoolConfig, RpcConfig, ShadowAim,
+    start,
 };
 use evenkeel_rpc::{Client, ClientId, EngineCall, Member, Request, RpcError, dispatch};
 use evenkeel_runtime::{
@@ -186,7 +187,7 @@ struct World {
 type Answered = Result<Box<RawValue>, RpcError>;
 
 impl World {
-    fn new(shadow: Option<Fork>) -> Self {
+    fn new(shadow: Option<ShadowAim>) -> Self {
         let config =
             ThreadsConfig { workers: 2, compute_threads: 1, blocking_threads: 1, seed: Some(1) };
         let system = System::threads(config).expect("threads can be started");
@@ -446,7 +447,7 @@ fn a_request_that_panics_fails_alone() {
 /// Goal: a canary that panics begins anew, and the chain never notices.
 #[test]
 fn a_canary_that_panics_begins_anew() {
-    let world = World::new(Some(Fork::Cancun));
+    let world = World::new(Some(ShadowAim::Fork(Fork::Cancun)));
     // The executor reads first.
     let held = world.trap.arm(slot_key(), 1);
     world.ok("eth_sendTransaction", &json!([world.tx(0, CONTRACT, 0)]));

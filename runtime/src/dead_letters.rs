@@ -1,8 +1,8 @@
 //! Messages that nobody handled: all counted by reason, the last of them kept as a sample, some of
 //! them told in the log.
 //!
-//! Lines are a warning where a mailbox had no room or an actor began anew, and `debug` where what
-//! was on its way met an ordinary end.
+//! Lines are a warning where a mailbox had no room, an actor began anew or could not move to the
+//! message's version, and `debug` where what was on its way met an ordinary end.
 
 use std::{
     array,
@@ -35,12 +35,20 @@ pub enum DeadReason {
     Restarted,
     /// An earlier life of the process has ordered it (a timer, a job, a monitor).
     EarlierLife,
+    /// It is for a version of the actor's code that the actor could not move to.
+    NoVersion,
 }
 
 impl DeadReason {
     /// All reasons, in the order of [`SystemStatus::dead_by_reason`](crate::SystemStatus).
-    pub const ALL: [Self; 5] =
-        [Self::Full, Self::Displaced, Self::Ended, Self::Restarted, Self::EarlierLife];
+    pub const ALL: [Self; 6] = [
+        Self::Full,
+        Self::Displaced,
+        Self::Ended,
+        Self::Restarted,
+        Self::EarlierLife,
+        Self::NoVersion,
+    ];
 
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
@@ -54,13 +62,14 @@ impl DeadReason {
             Self::Ended => "ended",
             Self::Restarted => "restarted",
             Self::EarlierLife => "earlier_life",
+            Self::NoVersion => "no_version",
         }
     }
 
     /// True if something was lost that somebody may miss; false where an end has crossed a message.
     const fn is_loss(self) -> bool {
         match self {
-            Self::Full | Self::Displaced | Self::Restarted => true,
+            Self::Full | Self::Displaced | Self::Restarted | Self::NoVersion => true,
             Self::Ended | Self::EarlierLife => false,
         }
     }

@@ -513,7 +513,7 @@ fn dead_letters_are_counted_by_reason_and_sampled() {
     simulation.run_until_idle();
     let status = system.status();
     let dead = DeadReason::ALL.map(|reason| status.dead(reason));
-    assert_eq!((dead, status.dead_letters), ([2, 2, 1, 0, 0], 5));
+    assert_eq!((dead, status.dead_letters), ([2, 2, 1, 0, 0, 0], 5));
     let last = *system.dead_letters().last().unwrap();
     assert_eq!((last.kind, last.receiver, last.reason), ("say", "old", DeadReason::Ended));
     for _ in 0..2 * limits::DEAD_LETTERS_KEPT {

@@ -65,7 +65,7 @@ pub use noted::{Noted, Noting};
 pub use overlay::{Overlay, ReadError};
 pub use payload::{Payload, PayloadJob, PayloadRun, PayloadStep};
 pub use revert::Failure;
-pub use shadow::{Difference, Divergence, LiveBlock, ShadowReport};
+pub use shadow::{BadAim, Difference, Divergence, LiveBlock, ShadowAim, ShadowReport};
 pub use simulate::{
     NumberedLog, SimulateError, SimulateJob, SimulateRun, SimulateStep, SimulatedBlock,
     SimulatedCall, SimulatedInput, check_sizes,

@@ -4,7 +4,7 @@
 //! fork had been active. What came out differently, transaction by transaction, is what that fork
 //! would change for the users of this chain.
 
-use std::{collections::VecDeque, sync::Arc, vec};
+use std::{collections::VecDeque, fmt, str::FromStr, sync::Arc, vec};
 
 use alloy_consensus::TxReceipt as _;
 use alloy_primitives::B256;
@@ -23,6 +23,42 @@ pub struct LiveBlock {
     pub parent: Tip,
     /// The block, as the chain has it.
     pub executed: Arc<ExecutedBlock>,
+}
+
+/// Which rules a canary runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowAim {
+    /// Those of this fork, whatever the chain has.
+    Fork(Fork),
+    /// At each block those that come after the chain's own
+    /// ([`fork_after`](ChainSpec::fork_after)).
+    Next,
+}
+
+impl fmt::Display for ShadowAim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fork(fork) => fork.fmt(f),
+            Self::Next => f.pad("next"),
+        }
+    }
+}
+
+/// It names no rules that a canary could run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected next or a hardfork (frontier .. prague, osaka, bpo1, bpo2, latest), found '{0}'")]
+pub struct BadAim(pub String);
+
+impl FromStr for ShadowAim {
+    type Err = BadAim;
+
+    /// `next`, or a fork as [`Fork`] reads it.
+    fn from_str(text: &str) -> Result<Self, BadAim> {
+        if text.eq_ignore_ascii_case("next") {
+            return Ok(Self::Next);
+        }
+        text.parse().map(Self::Fork).map_err(|_unknown| BadAim(text.to_owned()))
+    }
 }
 
 /// What the other rules do to one transaction.
@@ -59,12 +95,17 @@ pub struct Divergence {
     pub difference: Difference,
 }
 
-/// What a canary has seen.
+/// What a canary has seen since it began with its rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShadowReport {
-    /// The rules it runs.
-    pub fork: Fork,
-    /// Blocks that were executed under them.
+    /// Which rules it is to run.
+    pub aim: ShadowAim,
+    /// The rules it runs. None: it follows the chain, and no block has come yet (`active` is none
+    /// then) or the chain is at the last fork.
+    pub fork: Option<Fork>,
+    /// What the chain itself had active at the last block looked at.
+    pub active: Option<Fork>,
+    /// Blocks that were executed under its rules.
     pub blocks: u64,
     /// Transactions in those.
     pub txs: u64,
@@ -76,18 +117,22 @@ pub struct ShadowReport {
     pub failed: u64,
     /// The last of those reasons.
     pub failure: Option<String>,
-    /// Height of the last block looked at.
+    /// Height of the last block looked at, also if that was under the rules before.
     pub height: Option<u64>,
     /// The newest divergences, oldest first; at most [`DIVERGENCES_KEPT`].
     pub newest: VecDeque<Divergence>,
+    /// The report on the rules that it ran before it moved, without what was before those.
+    pub before: Option<Arc<Self>>,
 }
 
 impl ShadowReport {
     /// Nothing seen yet.
     #[must_use]
-    pub const fn new(fork: Fork) -> Self {
+    pub const fn new(aim: ShadowAim, fork: Option<Fork>) -> Self {
         Self {
+            aim,
             fork,
+            active: None,
             blocks: 0,
             txs: 0,
             diverged: 0,
@@ -96,16 +141,29 @@ impl ShadowReport {
             failure: None,
             height: None,
             newest: VecDeque::new(),
+            before: None,
         }
     }
 
-    /// A block comes; those between the last one and it were left out.
-    pub(crate) fn comes(&mut self, height: u64) {
+    /// Nothing seen yet under the rules that the canary has moved to.
+    pub(crate) fn moved(&self, aim: ShadowAim, fork: Option<Fork>) -> Self {
+        let before = if self.fork.is_some() {
+            Some(Arc::new(Self { before: None, ..self.clone() }))
+        } else {
+            self.before.clone()
+        };
+        Self { height: self.height, before, ..Self::new(aim, fork) }
+    }
+
+    /// A block comes at which the chain has `active`; those between the last one and it were left
+    /// out.
+    pub(crate) fn comes(&mut self, height: u64, active: Fork) {
         if let Some(last) = self.height {
             // A chain that was reverted comes by old heights again.
             self.skipped += height.saturating_sub(last + 1);
         }
         self.height = Some(height);
+        self.active = Some(active);
     }
 
     /// Adds what became of a block.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use alloy_primitives::{Address, Bytes, TxKind};
 use chain::{account, built, database, legacy, spec, transfer};
 use common::Code;
-use evenkeel_chain::Fork;
+use evenkeel_chain::{ChainSpec, Fork};
 use evenkeel_runtime::{Faults, MailboxSpec, Overflow, System};
-use evenkeel_vm::{Difference, Limits, LiveBlock, Shadow};
+use evenkeel_vm::{Difference, Limits, LiveBlock, Shadow, ShadowAim};
 use revm::bytecode::opcode as op;
 
 const MAILBOX: MailboxSpec =
@@ -25,6 +25,16 @@ fn asks_p256() -> Bytes {
     code.0.into()
 }
 
+fn canary(
+    system: &System,
+    spec: &Arc<ChainSpec>,
+    aim: ShadowAim,
+) -> (evenkeel_runtime::Address<LiveBlock>, Shadow) {
+    let (address, mailbox) = system.mailbox(MAILBOX);
+    let rules = (Arc::clone(spec), Limits::default());
+    (address, Shadow::spawn(system, "shadow", mailbox, aim, rules))
+}
+
 /// Goal: what Prague and Osaka change for users is found, transaction by transaction, and nothing
 /// else; the canary moves from one fork to the next while it runs; what it has no time for is
 /// counted.
@@ -33,9 +43,7 @@ fn later_rules_are_seen_before_they_are_active() {
     let spec = spec(Fork::Cancun);
     let mut simulation = System::simulated(5, Faults::none());
     let system = simulation.system().clone();
-    let (address, mailbox) = system.mailbox(MAILBOX);
-    let rules = (Arc::clone(&spec), Limits::default());
-    let shadow = Shadow::spawn(&system, "shadow", mailbox, Fork::Cancun, rules);
+    let (address, shadow) = canary(&system, &spec, ShadowAim::Fork(Fork::Cancun));
 
     let data = Bytes::from(vec![1; 1_000]);
     let call = |nonce, gas| {
@@ -56,7 +64,7 @@ fn later_rules_are_seen_before_they_are_active() {
     let hash = |index: usize| *executed.block.txs[index].hash();
     let mut look = |fork: Option<Fork>| {
         if let Some(fork) = fork {
-            let mut moved = shadow.upgrade(fork).expect("every fork is published");
+            let mut moved = shadow.upgrade(ShadowAim::Fork(fork)).expect("every fork is published");
             simulation.run_until_idle();
             let version = moved.try_take().expect("idle").expect("it lives").expect("it moves");
             assert!(version.major > 1);
@@ -70,7 +78,7 @@ fn later_rules_are_seen_before_they_are_active() {
     assert_eq!((cancun.blocks, cancun.txs, cancun.diverged), (1, 4, 0), "{cancun:?}");
 
     let prague = look(Some(Fork::Prague));
-    assert_eq!((prague.fork, prague.blocks, prague.txs), (Fork::Prague, 1, 4));
+    assert_eq!((prague.fork, prague.blocks, prague.txs), (Some(Fork::Prague), 1, 4));
     let gas = Difference::GasUsed { live: 37_000, shadow: 61_000 };
     let seen: Vec<_> = prague.newest.iter().map(|one| (one.index, one.hash)).collect();
     assert_eq!(seen, [(1, hash(1)), (2, hash(2))], "{prague:?}");
@@ -92,4 +100,95 @@ fn later_rules_are_seen_before_they_are_active() {
     simulation.run_until_idle();
     let report = shadow.report();
     assert_eq!((report.height, report.blocks, report.skipped), (Some(5), 3, 2), "{report:?}");
+}
+
+/// A chain at Shanghai, and at Cancun from the third second on; no later fork is in its schedule.
+fn shanghai_then_cancun() -> Arc<ChainSpec> {
+    let sender = account(0);
+    Arc::new(
+        ChainSpec::from_genesis_json(&format!(
+            r#"{{ "config": {{ "chainId": 31337, "homesteadBlock": 0, "eip150Block": 0,
+                "eip155Block": 0, "eip158Block": 0, "byzantiumBlock": 0, "constantinopleBlock": 0,
+                "petersburgBlock": 0, "istanbulBlock": 0, "berlinBlock": 0, "londonBlock": 0,
+                "terminalTotalDifficulty": 0, "shanghaiTime": 0, "cancunTime": 3 }},
+                "alloc": {{ "{sender:#x}": {{ "balance": "0xde0b6b3a7640000" }} }},
+                "gasLimit": "0x1c9c380", "difficulty": "0x0", "timestamp": "0x0", "nonce": "0x0",
+                "extraData": "0x" }}"#
+        ))
+        .expect("a genesis"),
+    )
+}
+
+/// Goal: a canary that follows the chain runs what comes next at each block: what Cancun changes is
+/// found before it is active and not after, when Prague is next; what was before stays in the
+/// report; what was left out at the boundary is counted; a reorg leads back.
+/// Method: every block has a transaction with MCOPY (EIP-5656, Cancun).
+#[test]
+fn a_canary_follows_the_chain() {
+    let spec = shanghai_then_cancun();
+    let mut tip = database(&spec).tip();
+    let copies = Bytes::from(Code::default().push(0).push(0).push(0).op(op::MCOPY).op(op::STOP).0);
+    let blocks: Vec<LiveBlock> = (0..4)
+        .map(|nonce| {
+            let tx = legacy(account(0), nonce, TxKind::Create, (100_000, 0), copies.clone());
+            let (parent, executed) = (tip.clone(), built(&tip, &spec, vec![tx]));
+            tip = tip.extend(&executed);
+            LiveBlock { parent, executed }
+        })
+        .collect();
+    let mut simulation = System::simulated(6, Faults::none());
+    let (address, shadow) = canary(simulation.system(), &spec, ShadowAim::Next);
+    let waits = shadow.report();
+    assert_eq!((waits.aim, waits.fork, waits.active), (ShadowAim::Next, None, None));
+    let mut look = |live: &[LiveBlock]| {
+        for live in live {
+            assert!(address.send(live.clone()).is_ok());
+        }
+        simulation.run_until_idle();
+        shadow.report()
+    };
+
+    let cancun = look(&blocks[..1]);
+    assert_eq!((cancun.active, cancun.fork), (Some(Fork::Shanghai), Some(Fork::Cancun)));
+    assert_eq!((cancun.blocks, cancun.diverged, &cancun.before), (1, 1, &None), "{cancun:?}");
+    assert_eq!(cancun.newest[0].difference, Difference::Status { live: false });
+
+    // Room for two of three, of which the first that is left has Cancun.
+    let prague = look(&blocks[1..]);
+    assert_eq!((prague.active, prague.fork), (Some(Fork::Cancun), Some(Fork::Prague)));
+    assert_eq!((prague.aim, prague.height), (ShadowAim::Next, Some(4)));
+    assert_eq!((prague.blocks, prague.txs, prague.diverged), (2, 2, 0), "{prague:?}");
+    assert_eq!((prague.skipped, prague.failed), (1, 0), "{prague:?}");
+    assert_eq!(prague.before.as_ref(), Some(&cancun));
+
+    let back = look(&blocks[1..2]);
+    assert_eq!((back.active, back.fork), (Some(Fork::Shanghai), Some(Fork::Cancun)));
+    assert_eq!((back.height, back.blocks, back.diverged), (Some(2), 1, 1), "{back:?}");
+    let before = back.before.as_deref().map(|before| (before.fork, before.blocks, &before.before));
+    assert_eq!(before, Some((Some(Fork::Prague), 2, &None)), "one report back, and no more");
+}
+
+/// Goal: at the last fork there is nothing to run: blocks are seen, none is executed or failed, and
+/// the canary can be given another aim.
+#[test]
+fn after_the_last_fork_there_is_nothing_to_run() {
+    let spec = spec(Fork::LATEST);
+    let mut simulation = System::simulated(7, Faults::none());
+    let (address, shadow) = canary(simulation.system(), &spec, ShadowAim::Next);
+    let parent = database(&spec).tip();
+    let executed = built(&parent, &spec, vec![transfer(account(1), 0, account(2), 1)]);
+    let live = LiveBlock { parent, executed };
+    let mut look = || {
+        assert!(address.send(live.clone()).is_ok());
+        simulation.run_until_idle();
+        shadow.report()
+    };
+    let idle = look();
+    assert_eq!((idle.fork, idle.active, idle.height), (None, Some(Fork::LATEST), Some(1)));
+    assert_eq!((idle.blocks, idle.failed, idle.skipped), (0, 0, 0), "{idle:?}");
+    let mut moved = shadow.upgrade(ShadowAim::Fork(Fork::LATEST)).expect("every fork is published");
+    let named = look();
+    assert!(matches!(moved.try_take(), Some(Ok(Ok(_)))));
+    assert_eq!((named.fork, named.blocks, named.diverged), (Some(Fork::LATEST), 1, 0));
+    assert_eq!(named.before, None, "it ran nothing before");
 }

@@ -9,6 +9,7 @@ mod keystore;
 mod otlp;
 mod process;
 mod reorg;
+mod shadow;
 mod socket;
 mod state_file;
 mod top;

@@ -1,7 +1,7 @@
-//! `shadow_*`: the canary that executes every block under another fork.
+//! `shadow_*`: the canary that executes every block under other rules.
 
 use evenkeel_chain::Fork;
-use evenkeel_vm::{Difference, Divergence, Shadow};
+use evenkeel_vm::{Difference, Divergence, Shadow, ShadowAim, ShadowReport};
 use serde::Serialize;
 
 use super::limits::SHADOW_NEWEST;
@@ -15,7 +15,22 @@ use crate::{
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
-    fork: &'static str,
+    aim: String,
+    active: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle: Option<String>,
+    #[serde(flatten)]
+    counts: Counts,
+    newest: Vec<Line>,
+    /// What it has seen under the rules that it ran before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Counts>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counts {
+    fork: Option<&'static str>,
     height: Option<String>,
     blocks: u64,
     transactions: u64,
@@ -24,7 +39,21 @@ struct Report {
     failed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
-    newest: Vec<Line>,
+}
+
+impl Counts {
+    fn of(report: &ShadowReport) -> Self {
+        Self {
+            fork: report.fork.map(Fork::name),
+            height: report.height.map(|height| format!("{height:#x}")),
+            blocks: report.blocks,
+            transactions: report.txs,
+            diverged: report.diverged,
+            skipped: report.skipped,
+            failed: report.failed,
+            failure: report.failure.clone(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -61,33 +90,40 @@ impl Line {
     }
 }
 
-/// `shadow_report`: what the canary has seen since it began with its fork, and the newest
+/// `shadow_report`: what the canary has seen since it began with its rules, and the newest
 /// divergences, the newest first.
 pub(super) fn report(api: &Api, request: Request<'_>) -> Answered {
     Params::none(request.params)?;
     let report = canary(api)?.report();
     answer(&Report {
-        fork: report.fork.name(),
-        height: report.height.map(|height| format!("{height:#x}")),
-        blocks: report.blocks,
-        transactions: report.txs,
-        diverged: report.diverged,
-        skipped: report.skipped,
-        failed: report.failed,
-        failure: report.failure.clone(),
+        aim: report.aim.to_string(),
+        active: report.active.map(Fork::name),
+        idle: idle(&report),
+        counts: Counts::of(&report),
         newest: report.newest.iter().rev().take(SHADOW_NEWEST).map(Line::of).collect(),
+        before: report.before.as_deref().map(Counts::of),
     })
 }
 
-/// `shadow_upgrade(fork)`: moves the canary to another fork, between two blocks, with a new report.
-/// Answers when it has moved.
+/// Why it runs no rules, if it does not.
+fn idle(report: &ShadowReport) -> Option<String> {
+    match (report.fork, report.active) {
+        (Some(_), _) => None,
+        (None, None) => Some("waits for a block, which says what rules are next".to_owned()),
+        (None, Some(last)) => {
+            Some(format!("nothing to run: {last} is the last fork that this node knows"))
+        }
+    }
+}
+
+/// `shadow_upgrade(aim)`: moves the canary to a fork, or to what is `next` at each block, with a
+/// new report, between two blocks. Answers when it has moved.
 pub(super) async fn upgrade(api: &Api, request: Request<'_>) -> Answered {
     let name: String = Params::new(request.params, 1)?.required(0)?;
-    let fork: Fork = name.parse().map_err(|error| refuse(0, &format!("{error}")))?;
-    let moved =
-        canary(api)?.upgrade(fork).map_err(|error| RpcError::internal(error.to_string()))?;
+    let aim: ShadowAim = name.parse().map_err(|error| refuse(0, &format!("{error}")))?;
+    let moved = canary(api)?.upgrade(aim).map_err(|error| RpcError::internal(error.to_string()))?;
     match moved.await {
-        Ok(Ok(_)) => answer(&fork.name()),
+        Ok(Ok(_)) => answer(&aim.to_string()),
         Ok(Err(error)) => Err(RpcError::internal(error.to_string())),
         Err(lost) => Err(RpcError::internal(lost.to_string())),
     }
@@ -95,6 +131,8 @@ pub(super) async fn upgrade(api: &Api, request: Request<'_>) -> Answered {
 
 fn canary(api: &Api) -> Result<&Shadow, RpcError> {
     api.shadow.as_ref().ok_or_else(|| {
-        RpcError::resource_not_found("this node has no canary: start it with --shadow FORK")
+        RpcError::resource_not_found(
+            "this node has no canary: start it with --shadow next or --shadow FORK",
+        )
     })
 }

@@ -7,11 +7,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Edition, UpgradeError, Version};
+use super::{Behaviour, Choose, Edition, UpgradeError, Version};
 use crate::{
     actor::{Actor, Flow},
     cell::said_by,
     ctx::Ctx,
+    dead_letters::DeadReason,
     message::Message,
     reply::Reply,
 };
@@ -71,17 +72,22 @@ pub(super) struct Upgrade<M: Message, C> {
 
 /// The actor.
 pub(super) struct Bound<M: Message, C> {
+    behaviour: Behaviour<M, C>,
     binding: Arc<Binding<M, C>>,
     state: Box<dyn State<M>>,
+    /// Of the version that it runs: here, so that a message takes no lock to find that there is
+    /// none.
+    choose: Option<Choose<M>>,
     /// No message is being handled.
     is_between: bool,
     waiting: Option<Upgrade<M, C>>,
 }
 
 impl<M: Message, C: Send + Sync + 'static> Bound<M, C> {
-    pub(super) fn new(binding: Arc<Binding<M, C>>, config: &C) -> Self {
-        let state = (binding.get().make)(config);
-        Self { binding, state, is_between: false, waiting: None }
+    pub(super) fn new(behaviour: Behaviour<M, C>, binding: Arc<Binding<M, C>>, config: &C) -> Self {
+        let edition = binding.get();
+        let (state, choose) = ((edition.make)(config), edition.choose.clone());
+        Self { behaviour, binding, state, choose, is_between: false, waiting: None }
     }
 
     /// Upgrades now, or when the message that is being handled is done.
@@ -95,19 +101,25 @@ impl<M: Message, C: Send + Sync + 'static> Bound<M, C> {
         }
     }
 
-    /// V3.
     fn upgrade(&mut self, upgrade: Upgrade<M, C>) {
-        let Upgrade { edition, reply } = upgrade;
+        let outcome = self.move_to(upgrade.edition);
+        if let Err(error) = &outcome {
+            tracing::warn!(%error, "an actor was not upgraded");
+        }
+        upgrade.reply.send(outcome);
+    }
+
+    /// V3. The version that it runs then.
+    fn move_to(&mut self, edition: Arc<Edition<M, C>>) -> Result<Version, UpgradeError> {
         let (from, to) = (self.binding.get().version.clone(), edition.version.clone());
         if from == to {
-            reply.send(Ok(to));
-            return;
+            return Ok(to);
         }
         // Only read, so it is whole after a panic.
         let migrating = AssertUnwindSafe(|| edition.migrate(self.state.as_any()));
-        let migrated = catch_unwind(migrating);
-        let outcome = match migrated {
+        match catch_unwind(migrating) {
             Ok(Some(Ok(state))) => {
+                self.choose.clone_from(&edition.choose);
                 self.binding.set(edition);
                 self.state = state;
                 Ok(to)
@@ -117,11 +129,26 @@ impl<M: Message, C: Send + Sync + 'static> Bound<M, C> {
             }
             Ok(None) => Err(UpgradeError::NoMigration { from, to }),
             Err(payload) => Err(UpgradeError::Panicked { from, to, reason: said_by(payload) }),
-        };
-        if let Err(error) = &outcome {
-            tracing::warn!(%error, "an actor was not upgraded");
         }
-        reply.send(outcome);
+    }
+
+    /// V6: false if `message` is for a version that cannot be had.
+    fn is_its_version(&mut self, message: &M) -> bool {
+        let Some(choose) = &self.choose else { return true };
+        let chosen = choose(self.state.as_any(), message);
+        if chosen == self.binding.get().version {
+            return true;
+        }
+        let Some(edition) = self.behaviour.exactly(&chosen) else {
+            let behaviour = self.behaviour.name();
+            tracing::debug!(behaviour, %chosen, "a message chose what is not published");
+            return false;
+        };
+        let moved = self.move_to(edition);
+        if let Err(error) = &moved {
+            tracing::debug!(%error, "a message did not move the actor to its version");
+        }
+        moved.is_ok()
     }
 
     /// V2.
@@ -140,7 +167,12 @@ impl<M: Message, C: Send + Sync + 'static> Actor for Bound<M, C> {
     type Message = M;
 
     fn handle(&mut self, message: M, ctx: &mut Ctx<'_, M>) -> Flow {
-        let flow = self.state.handle(message, ctx);
+        let flow = if self.is_its_version(&message) {
+            self.state.handle(message, ctx)
+        } else {
+            ctx.me().task().bury(message, DeadReason::NoVersion);
+            Flow::Next
+        };
         self.after(flow)
     }
 

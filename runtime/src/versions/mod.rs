@@ -15,6 +15,9 @@
 //!   case.
 //! - V4: the next life after a panic begins on the version that the last one ran.
 //! - V5: a version lives as long as it is published or an actor runs it.
+//! - V6: where messages choose ([`Code::chosen_by`]), one that is for another version is handled by
+//!   that version or by none: the actor moves before it, by V3, and if it cannot the message is a
+//!   dead letter.
 
 mod bound;
 mod handle;
@@ -124,12 +127,15 @@ pub enum UpgradeError {
 type Make<M, C> = Box<dyn Fn(&C) -> Box<dyn State<M>> + Send + Sync>;
 type Migrate<M> =
     Box<dyn Fn(&dyn Any) -> Option<Result<Box<dyn State<M>>, Unmigrated>> + Send + Sync>;
+type Choose<M> = Arc<dyn Fn(&dyn Any, &M) -> Version + Send + Sync>;
 
 /// A published version.
 struct Edition<M: Message, C> {
     version: Version,
     make: Make<M, C>,
     migrations: Vec<Migrate<M>>,
+    /// None: every message is for this version.
+    choose: Option<Choose<M>>,
 }
 
 impl<M: Message, C> Edition<M, C> {
@@ -150,7 +156,8 @@ impl<A: Actor, C: 'static> Code<A, C> {
     /// A version whose actors are made by `make` from the configuration they are spawned with.
     pub fn new(version: Version, make: impl Fn(&C) -> A + Send + Sync + 'static) -> Self {
         let make = move |config: &C| -> Box<dyn State<A::Message>> { Box::new(make(config)) };
-        let edition = Edition { version, make: Box::new(make), migrations: Vec::new() };
+        let edition =
+            Edition { version, make: Box::new(make), migrations: Vec::new(), choose: None };
         Self { edition, _actor: PhantomData }
     }
 
@@ -172,6 +179,24 @@ impl<A: Actor, C: 'static> Code<A, C> {
         self.edition.migrations.push(Box::new(move |old| {
             let migrated = migrate(old.downcast_ref::<Old>()?);
             Some(migrated.map(|state| Box::new(state) as Box<dyn State<A::Message>>))
+        }));
+        self
+    }
+
+    /// The same, where a message says for which version it is (V6): `choose` is asked before each
+    /// one, and if it names another version than this the actor moves there first, as by
+    /// [`VersionedHandle::upgrade`], if that version is published and takes over. The one that it
+    /// names handles the message and is not asked about it. A panic of `choose` ends the actor's
+    /// life, as one of its handler does. A message costs a lock that nobody contends for, and a
+    /// lookup if the actor moves.
+    #[must_use]
+    pub fn chosen_by(
+        mut self,
+        choose: impl Fn(&A, &A::Message) -> Version + Send + Sync + 'static,
+    ) -> Self {
+        self.edition.choose = Some(Arc::new(move |state, message| {
+            let state = state.downcast_ref().expect("the state of a version is what it makes");
+            choose(state, message)
         }));
         self
     }
@@ -257,11 +282,17 @@ impl<M: Message, C: Send + Sync + 'static> Behaviour<M, C> {
         config: C,
     ) -> Result<VersionedHandle<M, C>, NoVersion> {
         let binding = Arc::new(Binding::new(self.newest(requirement)?));
-        let held = Arc::clone(&binding);
+        let (behaviour, held) = (self.clone(), Arc::clone(&binding));
         let config = Arc::new(config);
-        let factory = move || Bound::new(Arc::clone(&held), &config);
+        let factory = move || Bound::new(behaviour.clone(), Arc::clone(&held), &config);
         let handle = system.spawn(spec, mailbox, factory);
         Ok(VersionedHandle::new(handle, self.clone(), binding))
+    }
+
+    /// The version, if it is published.
+    fn exactly(&self, version: &Version) -> Option<Arc<Edition<M, C>>> {
+        let published = self.0.published.read().unwrap_or_else(PoisonError::into_inner);
+        published.get(version).map(Arc::clone)
     }
 
     /// The newest published version that meets a requirement. O(number of versions).
@@ -288,11 +319,12 @@ impl<M: Message, C> fmt::Debug for Behaviour<M, C> {
 
 impl<A: Actor, C> fmt::Debug for Code<A, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Edition { version, migrations, .. } = &self.edition;
+        let Edition { version, migrations, choose, .. } = &self.edition;
         f.debug_struct("Code")
             .field("version", version)
             .field("actor", &type_name::<A>())
             .field("migrations", &migrations.len())
+            .field("is_chosen", &choose.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -1,13 +1,14 @@
-//! The canary: executes final blocks under another fork, and reports what differs.
+//! The canary: executes final blocks under other rules, and reports what differs.
 //!
 //! | message | from | does |
 //! |---|---|---|
 //! | `LiveBlock` | executor | executes it once more, in slices, and publishes the report |
 //!
 //! Each fork is a version of the behaviour `evm-rules`: a canary is spawned on the one that is
-//! asked for, and can be moved to another while it runs, between two blocks. It runs in the class
-//! of proofs, so it costs the chain nothing; when it falls behind, its mailbox drops the oldest
-//! block and the report counts it.
+//! asked for, and can be moved to another while it runs, between two blocks. One that follows the
+//! chain is on a version whose blocks choose: it moves before the first block of a fork, and back
+//! where a reorg goes back before it. It runs in the class of proofs, so it costs the chain
+//! nothing; when it falls behind, its mailbox drops the oldest block and the report counts it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,7 +28,7 @@ use crate::{
     block::{BlockOutcome, ExecError},
     heavy::{HeavyCall, HeavyResult},
     limits::Limits,
-    shadow::{self, LiveBlock, ShadowReport},
+    shadow::{self, LiveBlock, ShadowAim, ShadowReport},
 };
 
 impl Message for LiveBlock {
@@ -41,7 +42,9 @@ impl Message for LiveBlock {
 }
 
 /// What every version is made from.
+#[derive(Clone)]
 struct Rules {
+    /// The chain's own.
     spec: Arc<ChainSpec>,
     limits: Limits,
     board: Arc<Mutex<Publisher<ShadowReport>>>,
@@ -54,21 +57,22 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    /// Spawns a canary that executes what comes into `mailbox` under `fork`.
+    /// Spawns a canary that executes what comes into `mailbox` under the rules of `aim`.
     #[must_use]
     pub fn spawn(
         system: &System,
         name: &'static str,
         mailbox: Mailbox<LiveBlock>,
-        fork: Fork,
+        aim: ShadowAim,
         (spec, limits): (Arc<ChainSpec>, Limits),
     ) -> Self {
-        let (board, report) = published(ShadowReport::new(fork));
+        let course = Course::begin(aim);
+        let (board, report) = published(ShadowReport::new(aim, course.fork));
         let rules = Rules { spec, limits, board: Arc::new(Mutex::new(board)) };
         let spawn = Spawn::new(name, Class::Prove).restart(Restart::DEFAULT);
-        let handle = forks()
-            .spawn(system, spawn, mailbox, &requirement(fork), rules)
-            .expect("every fork is published");
+        let handle = courses()
+            .spawn(system, spawn, mailbox, &course.requirement(), rules)
+            .expect("every course is published");
         Self { handle, report }
     }
 
@@ -78,77 +82,103 @@ impl Shadow {
         self.report.get()
     }
 
-    /// Moves it to another fork, with a new report, when the block at hand is done.
+    /// Gives it another aim, with a new report, when the block at hand is done. To follow the
+    /// chain it waits for the next block, which says what comes after it.
     ///
     /// # Errors
     ///
-    /// [`NoVersion`] never, while every fork is published.
-    pub fn upgrade(&self, fork: Fork) -> Result<Answer<Result<Version, UpgradeError>>, NoVersion> {
-        self.handle.upgrade(&requirement(fork))
+    /// [`NoVersion`] never, while every course is published.
+    pub fn upgrade(
+        &self,
+        aim: ShadowAim,
+    ) -> Result<Answer<Result<Version, UpgradeError>>, NoVersion> {
+        self.handle.upgrade(&Course::begin(aim).requirement())
     }
 }
 
-/// The EVM's rules, each fork a version: its place among the forks, and its name.
-fn forks() -> Behaviour<LiveBlock, Rules> {
+/// One version of the canary: its aim, and the rules that it runs, if there are any.
+#[derive(Clone, Copy)]
+struct Course {
+    aim: ShadowAim,
+    fork: Option<Fork>,
+}
+
+impl Course {
+    /// Where a canary with this aim begins.
+    const fn begin(aim: ShadowAim) -> Self {
+        let fork = match aim {
+            ShadowAim::Fork(fork) => Some(fork),
+            ShadowAim::Next => None,
+        };
+        Self { aim, fork }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        let named = Fork::ALL.map(|fork| Self::begin(ShadowAim::Fork(fork)));
+        let next = Fork::ALL.map(|fork| Self { aim: ShadowAim::Next, fork: Some(fork) });
+        named.into_iter().chain(next).chain([Self::begin(ShadowAim::Next)])
+    }
+
+    /// The place of the fork in [`Fork::ALL`], from 1 on, 0 for none; then 1 if it follows the
+    /// chain.
+    fn version(self) -> Version {
+        let place = |fork| 1 + Fork::ALL.iter().take_while(|other| **other < fork).count() as u64;
+        let follows = self.aim == ShadowAim::Next;
+        Version::new(self.fork.map_or(0, place), follows.into(), 0)
+    }
+
+    fn requirement(self) -> VersionReq {
+        format!("={}", self.version()).parse().expect("a version that is met exactly")
+    }
+}
+
+/// The EVM's rules as a canary may run them.
+fn courses() -> Behaviour<LiveBlock, Rules> {
     let behaviour = Behaviour::new("evm-rules");
-    for fork in Fork::ALL {
-        let code = Code::new(version(fork), move |rules: &Rules| {
-            let spec = Arc::new(rules.spec.under(fork));
-            let (limits, board) = (rules.limits.clone(), Arc::clone(&rules.board));
-            Canary::new(fork, (Arc::clone(&rules.spec), spec), limits, board)
+    for course in Course::all() {
+        let Course { aim, fork } = course;
+        let code = Code::new(course.version(), move |rules: &Rules| {
+            Canary::new(course, rules.clone(), ShadowReport::new(aim, fork))
         });
         let code = code.takes_over_by(move |old: &Canary| {
-            let spec = Arc::new(old.live.under(fork));
-            let (limits, board) = (old.limits.clone(), Arc::clone(&old.board));
-            Ok(Canary::new(fork, (Arc::clone(&old.live), spec), limits, board))
+            Ok(Canary::new(course, old.rules.clone(), old.report.moved(aim, fork)))
         });
-        behaviour.publish(code).expect("each fork once");
+        let code = match aim {
+            ShadowAim::Fork(_) => code,
+            ShadowAim::Next => code.chosen_by(Canary::next),
+        };
+        behaviour.publish(code).expect("each course once");
     }
     behaviour
 }
 
-/// Forks in the order of [`Fork::ALL`], from 1 on.
-fn number(fork: Fork) -> u64 {
-    1 + Fork::ALL.iter().take_while(|other| **other < fork).count() as u64
-}
-
-fn version(fork: Fork) -> Version {
-    Version::new(number(fork), 0, 0)
-}
-
-fn requirement(fork: Fork) -> VersionReq {
-    format!("={}.0.0", number(fork)).parse().expect("a version that is met exactly")
-}
-
-/// The actor of any fork.
+/// The actor of any course.
 struct Canary {
-    /// The chain's own rules.
-    live: Arc<ChainSpec>,
-    /// The same under the canary's fork.
-    spec: Arc<ChainSpec>,
-    limits: Limits,
-    board: Arc<Mutex<Publisher<ShadowReport>>>,
+    rules: Rules,
+    /// The chain's rules under the canary's fork; none if there is nothing to run.
+    spec: Option<Arc<ChainSpec>>,
     report: ShadowReport,
     /// The block at hand, also while the pool runs a precompile of it.
     work: Option<BlockWork<LiveBlock>>,
 }
 
 impl Canary {
-    fn new(
-        fork: Fork,
-        (live, spec): (Arc<ChainSpec>, Arc<ChainSpec>),
-        limits: Limits,
-        board: Arc<Mutex<Publisher<ShadowReport>>>,
-    ) -> Self {
-        let report = ShadowReport::new(fork);
-        let canary = Self { live, spec, limits, board, report, work: None };
+    fn new(course: Course, rules: Rules, report: ShadowReport) -> Self {
+        let spec = course.fork.map(|fork| Arc::new(rules.spec.under(fork)));
+        let canary = Self { rules, spec, report, work: None };
         canary.publish();
         canary
     }
 
+    /// The version of one that follows the chain, for this block.
+    fn next(&self, live: &LiveBlock) -> Version {
+        let fork = self.rules.spec.fork_after(&live.executed.block.header);
+        Course { aim: ShadowAim::Next, fork }.version()
+    }
+
     fn publish(&self) {
         // One life writes at a time; a report is set whole.
-        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut board = self.rules.board.lock().unwrap_or_else(PoisonError::into_inner);
         board.set(self.report.clone());
     }
 
@@ -188,8 +218,13 @@ impl Actor for Canary {
     type Message = LiveBlock;
 
     fn handle(&mut self, live: LiveBlock, _ctx: &mut Ctx<'_, LiveBlock>) -> Flow {
-        self.report.comes(live.executed.block.header.number);
-        match shadow::begin(&live, Arc::clone(&self.spec), self.limits.clone()) {
+        let header = &live.executed.block.header;
+        self.report.comes(header.number, self.rules.spec.fork_of(header));
+        let Some(spec) = &self.spec else {
+            self.publish();
+            return Flow::Next;
+        };
+        match shadow::begin(&live, Arc::clone(spec), self.rules.limits.clone()) {
             Ok(run) => {
                 self.work = Some(BlockWork::new(run, live));
                 Flow::More

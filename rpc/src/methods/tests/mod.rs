@@ -12,6 +12,7 @@ mod proofs;
 mod reads;
 mod scheduler;
 mod sending;
+mod shadow;
 mod standard_trace;
 mod state_debug;
 mod subscriptions;

@@ -80,7 +80,9 @@ fn slow_turns_are_told_by_name() {
 #[test]
 fn dead_letters_are_read() {
     let mut world = World::new(72, RpcConfig::default());
-    let none = json!({ "full": 0, "displaced": 0, "ended": 0, "restarted": 0, "earlier_life": 0 });
+    let none = json!({
+        "full": 0, "displaced": 0, "ended": 0, "restarted": 0, "earlier_life": 0, "no_version": 0,
+    });
     let read = world.ok("sched_deadLetters", "[]");
     assert_eq!(read, json!({ "total": 0, "byReason": none, "letters": [] }));
 
@@ -107,8 +109,9 @@ fn dead_letters_are_read() {
         old.send(Word).expect("it drops what is old");
     }
     let read = world.ok("sched_deadLetters", "[]");
-    let counts =
-        json!({ "full": 2, "displaced": 99, "ended": 1, "restarted": 0, "earlier_life": 0 });
+    let counts = json!({
+        "full": 2, "displaced": 99, "ended": 1, "restarted": 0, "earlier_life": 0, "no_version": 0,
+    });
     assert_eq!((&read["total"], &read["byReason"]), (&json!(102), &counts));
     assert_eq!(read["letters"].as_array().map(Vec::len), Some(64), "a sample");
     let read = world.ok("sched_deadLetters", "[1]");

@@ -2,7 +2,10 @@
 //!
 //! Blocks are made without an EVM: their receipts say what the test wants them to say.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    mem,
+    sync::{Arc, LazyLock},
+};
 
 use crate::{
     Accounts, Answer, Api, Client, ClientId, EngineCall, Filters, Flags, LogConfig, Member,
@@ -11,17 +14,19 @@ use crate::{
 use alloy_consensus::{TxEip1559, TxType};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, TxKind, U256};
 use evenkeel_chain::{
-    ChainSpec, Command, CommandError, DERIVATION_PATH, DevAccounts, DevOptions, EngineStatus,
+    ChainSpec, Command, CommandError, DERIVATION_PATH, DevAccounts, DevOptions, EngineStatus, Fork,
     Header, Height, MNEMONIC, Outcome, Receipt, RecoveredTx, RevertTo, SealedBlock,
     TypedTransaction, logs_bloom, receipts_root, transactions_root,
 };
 use evenkeel_mempool::Order;
 use evenkeel_runtime::{
-    Class, Faults, Port, Publisher, Share, Simulation, Spawn, System, TaskHandle, published,
+    Class, Faults, MailboxSpec, Overflow, Port, Publisher, Share, Simulation, Spawn, System,
+    TaskHandle, published,
 };
 use evenkeel_state::{
     Account, ChangeSet, Database, Durable, ExecutedBlock, Options, Tip, TrieStep,
 };
+use evenkeel_vm::{Limits, LiveBlock, Shadow, ShadowAim};
 use serde_json::{Value, value::RawValue};
 
 /// What the tests hold of the node.
@@ -30,6 +35,7 @@ pub(super) struct World {
     pub(super) api: Arc<Api>,
     pub(super) database: Database,
     publisher: Publisher<Durable>,
+    live_blocks: Option<evenkeel_runtime::Address<LiveBlock>>,
     tip: Tip,
     nonce: u64,
 }
@@ -61,7 +67,11 @@ pub(super) struct Setup {
     pub(super) places: PlaceLimits,
     /// Number of the first block.
     pub(super) first_block: u64,
+    /// Active from the first block on.
+    pub(super) fork: Fork,
     pub(super) engine: Port<EngineCall>,
+    /// What a canary looks at, if there is one.
+    pub(super) shadow: Option<ShadowAim>,
 }
 
 impl Default for Setup {
@@ -70,7 +80,9 @@ impl Default for Setup {
             config: RpcConfig::default(),
             places: PlaceLimits::default(),
             first_block: 0,
+            fork: Fork::default(),
             engine: engine(),
+            shadow: None,
         }
     }
 }
@@ -81,7 +93,7 @@ impl World {
     }
 
     pub(super) fn with(seed: u64, setup: Setup) -> Self {
-        let Setup { config, places, first_block, engine } = setup;
+        let Setup { config, places, first_block, fork, engine, shadow } = setup;
         let sim = System::simulated(seed, Faults::default());
         let system = sim.system().clone();
         let dev = dev_accounts();
@@ -90,6 +102,7 @@ impl World {
             accounts: accounts.collect(),
             timestamp: 1_000,
             number: first_block,
+            fork,
             ..DevOptions::default()
         }));
         let database =
@@ -97,6 +110,7 @@ impl World {
         let (publisher, durable) = published(database.durable());
         let tip = database.tip();
         let pool = super::pool::spawn(&system, &spec, &durable);
+        let (live_blocks, shadow) = shadow.map(|aim| canary(&system, &spec, aim)).unzip();
         let api = Arc::new(Api {
             spec,
             durable,
@@ -108,7 +122,7 @@ impl World {
             order: Order::Fifo,
             places: Places::new(&system, places),
             executions: Arc::default(),
-            shadow: None,
+            shadow,
             accounts: Accounts::new(dev, &[]),
             filters: Filters::new(&system),
             flags: Arc::new(Flags::new(&system)),
@@ -116,7 +130,7 @@ impl World {
             config,
             system,
         });
-        Self { sim, api, database, publisher, tip, nonce: 0 }
+        Self { sim, api, database, publisher, live_blocks, tip, nonce: 0 }
     }
 
     /// Calls a method and waits.
@@ -219,9 +233,13 @@ impl World {
         changes.accounts.insert(sender(), Some(account));
         let executed = self.executed(recovered, receipts, &changes);
         let durable = self.database.commit(std::slice::from_ref(&executed)).expect("memory");
-        self.tip = self.database.tip();
+        let parent = mem::replace(&mut self.tip, self.database.tip());
         self.publisher.set(durable);
-        Arc::clone(&executed.block)
+        let block = Arc::clone(&executed.block);
+        if let Some(live_blocks) = &self.live_blocks {
+            assert!(live_blocks.send(LiveBlock { parent, executed }).is_ok());
+        }
+        block
     }
 
     /// Puts one empty block in the place of those above `kept`.
@@ -321,6 +339,19 @@ impl World {
         self.tip = self.database.tip();
         self.publisher.set(durable);
     }
+}
+
+/// A canary and its mailbox.
+fn canary(
+    system: &System,
+    spec: &Arc<ChainSpec>,
+    aim: ShadowAim,
+) -> (evenkeel_runtime::Address<LiveBlock>, Shadow) {
+    let (items_max, bytes_max, overflow) = (8, 1 << 20, Overflow::DropOld);
+    let (address, mailbox) =
+        system.mailbox(MailboxSpec { name: "shadow", items_max, bytes_max, overflow });
+    let rules = (Arc::clone(spec), Limits::default());
+    (address, Shadow::spawn(system, "shadow", mailbox, aim, rules))
 }
 
 pub(super) fn ether(amount: u64) -> U256 {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod chosen;
+
 use std::{
     sync::{
         Arc,
