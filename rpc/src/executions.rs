@@ -3,11 +3,16 @@
 //! Every execution of a request is entered here while it has its place, so their number is bounded
 //! by the places; held ones have bounds of their own (`methods/limits.rs`).
 
+mod method;
+
 use std::{
     collections::BTreeMap,
     fmt,
     ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,12 +21,15 @@ use evenkeel_runtime::{
 };
 use evenkeel_vm::Hold;
 use futures_util::future::{Either, select};
+pub(crate) use method::Method;
 use serde_json::value::RawValue;
 
 use crate::{
     client::{Client, ClientId},
     error::RpcError,
-    methods::limits::{EXEC_PARAMS_BYTES_MAX, EXECS_MAX, EXECS_PER_CLIENT_MAX, WEIGHTS_MAX},
+    methods::limits::{
+        EXEC_KEPT_BYTES_MAX, EXEC_PARAMS_BYTES_MAX, EXECS_MAX, EXECS_PER_CLIENT_MAX, WEIGHTS_MAX,
+    },
 };
 
 /// All executions of one node.
@@ -37,116 +45,6 @@ impl Default for Executions {
     }
 }
 
-/// Names what is executed for a request, each with its JSON-RPC method.
-macro_rules! executing {
-    ($($variant:ident = $name:literal;)+) => {
-        /// What is executed for a request.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Method {
-            $(#[doc = concat!("`", $name, "`")] $variant,)+
-        }
-
-        impl Method {
-            /// All of them.
-            pub(crate) const ALL: [Self; [$($name),+].len()] = [$(Self::$variant,)+];
-
-            /// The one with this JSON-RPC method.
-            pub(crate) fn named(name: &str) -> Option<Self> {
-                Self::ALL.into_iter().find(|method| method.name() == name)
-            }
-
-            /// The JSON-RPC method.
-            pub(crate) const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-    };
-}
-
-executing! {
-    Call = "eth_call";
-    EstimateGas = "eth_estimateGas";
-    TraceCall = "debug_traceCall";
-    TraceTransaction = "debug_traceTransaction";
-    TraceCallMany = "debug_traceCallMany";
-    CreateAccessList = "eth_createAccessList";
-    TraceChain = "debug_subscribe";
-    TraceBlock = "debug_traceBlock";
-    TraceBlockByNumber = "debug_traceBlockByNumber";
-    TraceBlockByHash = "debug_traceBlockByHash";
-    StandardTrace = "debug_standardTraceBlockToFile";
-    ParityBlock = "trace_block";
-    ParityTransaction = "trace_transaction";
-    ParityGet = "trace_get";
-    ParityFilter = "trace_filter";
-    ParityCall = "trace_call";
-    ParityCallMany = "trace_callMany";
-    ParityRawTransaction = "trace_rawTransaction";
-    ParityReplayTransaction = "trace_replayTransaction";
-    ParityReplayBlock = "trace_replayBlockTransactions";
-    ParityTransactionOpcodeGas = "trace_transactionOpcodeGas";
-    ParityBlockOpcodeGas = "trace_blockOpcodeGas";
-    OtsInternalOperations = "ots_getInternalOperations";
-    OtsTraceTransaction = "ots_traceTransaction";
-    OtsTransactionError = "ots_getTransactionError";
-    OtsContractCreator = "ots_getContractCreator";
-    OtsSearchBefore = "ots_searchTransactionsBefore";
-    OtsSearchAfter = "ots_searchTransactionsAfter";
-    Simulate = "eth_simulateV1";
-    CallMany = "eth_callMany";
-    BuildPayload = "testing_buildBlockV1";
-    Witness = "debug_executionWitness";
-    StorageRange = "debug_storageRangeAt";
-    AccountAt = "debug_accountAt";
-    WitnessByHash = "debug_executionWitnessByBlockHash";
-}
-
-impl Method {
-    /// Whether it can be held: all that it executes is one call, or one trace, and the answer is
-    /// that of a request.
-    pub(crate) const fn can_be_held(self) -> bool {
-        match self {
-            Self::Call
-            | Self::CallMany
-            | Self::EstimateGas
-            | Self::CreateAccessList
-            | Self::TraceCall
-            | Self::TraceCallMany
-            | Self::TraceTransaction
-            | Self::TraceBlock
-            | Self::TraceBlockByNumber
-            | Self::TraceBlockByHash
-            | Self::ParityBlock
-            | Self::ParityTransaction
-            | Self::ParityGet
-            | Self::ParityCall
-            | Self::ParityCallMany
-            | Self::ParityRawTransaction
-            | Self::ParityReplayTransaction
-            | Self::ParityReplayBlock
-            | Self::ParityTransactionOpcodeGas
-            | Self::ParityBlockOpcodeGas => true,
-            Self::TraceChain
-            | Self::StandardTrace
-            | Self::ParityFilter
-            | Self::OtsInternalOperations
-            | Self::OtsTraceTransaction
-            | Self::OtsTransactionError
-            | Self::OtsContractCreator
-            | Self::OtsSearchBefore
-            | Self::OtsSearchAfter
-            | Self::Simulate
-            | Self::BuildPayload
-            | Self::Witness
-            | Self::StorageRange
-            | Self::AccountAt
-            | Self::WitnessByHash => false,
-        }
-    }
-}
-
 #[derive(Default)]
 struct State {
     /// How many there ever were.
@@ -155,6 +53,16 @@ struct State {
     held: BTreeMap<u64, Arc<Held>>,
     /// Shares with a weight of their own.
     weighed: BTreeMap<ClientId, Share>,
+}
+
+impl State {
+    /// What the held executions of a client have in all, and what those of all clients have.
+    fn bytes(&self, client: ClientId, bytes: impl Fn(&Held) -> usize) -> (usize, usize) {
+        self.held.values().fold((0, 0), |(own, all), held| {
+            let bytes = bytes(held);
+            (own + if held.client.id == client { bytes } else { 0 }, all + bytes)
+        })
+    }
 }
 
 struct Running {
@@ -192,6 +100,8 @@ pub(crate) struct Held {
     pub(crate) timeout: Duration,
     /// Bytes of its parameters.
     params_bytes: usize,
+    /// Bytes of its result, once that is kept.
+    kept_bytes: AtomicUsize,
     /// Version 1 is how it ended.
     end: Mutex<Publisher<Option<End>>>,
     /// Answers who started it.
@@ -361,12 +271,9 @@ impl Executions {
                 "too many held executions: limits {EXECS_PER_CLIENT_MAX} of a client, {EXECS_MAX} in all"
             )));
         }
-        let bytes_of = |is_counted: &dyn Fn(&Held) -> bool| -> usize {
-            let running = state.held.values().filter(|held| held.end().is_none());
-            running.filter(|held| is_counted(held)).map(|held| held.params_bytes).sum()
-        };
+        let held_bytes = |held: &Held| if held.end().is_none() { held.params_bytes } else { 0 };
+        let (own, all) = state.bytes(client.id, held_bytes);
         // A client alone does not keep the others out.
-        let (own, all) = (bytes_of(&|held| held.client.id == client.id), bytes_of(&|_| true));
         if own.saturating_add(params_bytes) > EXEC_PARAMS_BYTES_MAX / 4
             || all.saturating_add(params_bytes) > EXEC_PARAMS_BYTES_MAX
         {
@@ -387,6 +294,7 @@ impl Executions {
             deadline,
             timeout,
             params_bytes,
+            kept_bytes: AtomicUsize::new(0),
             end: Mutex::new(end),
             start: Mutex::new(Some(start)),
             call_off: Mutex::new(Some(call_off)),
@@ -403,6 +311,27 @@ impl Executions {
     pub(crate) fn held(&self, id: u64, client: &Client) -> Result<Arc<Held>, RpcError> {
         let held = self.lock().held.get(&id).filter(|held| held.client.id == client.id).cloned();
         held.ok_or_else(|| RpcError::resource_not_found(format!("no held execution {id:#x}")))
+    }
+
+    /// Makes room for a result of so many bytes of `held`, until that is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// -32005 at [`EXEC_KEPT_BYTES_MAX`].
+    pub(crate) fn make_room(&self, held: &Held, bytes: usize) -> Result<(), RpcError> {
+        let state = self.lock();
+        let kept_bytes = |held: &Held| held.kept_bytes.load(Ordering::Relaxed);
+        let (own, all) = state.bytes(held.client.id, kept_bytes);
+        let own_max = EXEC_KEPT_BYTES_MAX / 4;
+        if own.saturating_add(bytes) > own_max || all.saturating_add(bytes) > EXEC_KEPT_BYTES_MAX {
+            return Err(RpcError::limit(format!(
+                "the result has {bytes} bytes, too many beside {own} of its client's and {all} of \
+                 all results that are kept: limits {own_max} of a client, {EXEC_KEPT_BYTES_MAX} in \
+                 all"
+            )));
+        }
+        held.kept_bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether a held execution of this number is here: nobody has cancelled it.

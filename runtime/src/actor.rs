@@ -160,7 +160,31 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
         self.rare.as_deref().is_some_and(|rare| rare.is_suspended)
     }
 
-    fn step(&mut self, turn: &Turn<'_, A::Message>, is_traced: bool) -> Verdict {
+    /// A turn behind the panic fence; each message in its span if somebody listens.
+    #[inline]
+    fn fenced<const IS_TRACED: bool>(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
+        let mut exit = None;
+        // What comes out of the fence goes through memory: a tag, since a verdict written in parts
+        // and read as a whole is a stall of the processor in each turn.
+        let step = AssertUnwindSafe(|| match self.step::<IS_TRACED>(turn) {
+            Verdict::Idle => Tag::Idle,
+            Verdict::Parked | Verdict::Pending { .. } => Tag::Parked,
+            Verdict::Again => Tag::Again,
+            Verdict::Done(with) => {
+                exit = Some(with);
+                Tag::Done
+            }
+        });
+        match catch_unwind(step) {
+            Ok(Tag::Idle) => Verdict::Idle,
+            Ok(Tag::Parked) => Verdict::Parked,
+            Ok(Tag::Again) => Verdict::Again,
+            Ok(Tag::Done) => Verdict::Done(exit.unwrap_or(Exit::Stopped)),
+            Err(payload) => self.crash(turn, said_by(payload)),
+        }
+    }
+
+    fn step<const IS_TRACED: bool>(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
         if let Some(verdict) = self.obey(turn) {
             return verdict;
         }
@@ -214,7 +238,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
         let mut next = turn.pop();
         while let Some(message) = next {
             budget::consume_message(message.cost());
-            let flow = if is_traced {
+            let flow = if IS_TRACED {
                 spans::of_message(message.kind(), || actor.handle(message, &mut ctx))
             } else {
                 actor.handle(message, &mut ctx)
@@ -392,31 +416,10 @@ impl<A: Actor, F: Make<A>> Body<A::Message> for ActorBody<A, F> {
     }
 
     fn turn(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
-        let is_traced = spans::is_on();
-        let mut exit = None;
-        // What comes out of the fence goes through memory: a tag, since a verdict written in parts
-        // and read as a whole is a stall of the processor in each turn.
-        let step = AssertUnwindSafe(|| match self.step(turn, is_traced) {
-            Verdict::Idle => Tag::Idle,
-            Verdict::Parked | Verdict::Pending { .. } => Tag::Parked,
-            Verdict::Again => Tag::Again,
-            Verdict::Done(with) => {
-                exit = Some(with);
-                Tag::Done
-            }
-        });
-        let ended = if is_traced {
-            spans::of_turn(turn.header(), || catch_unwind(step))
-        } else {
-            catch_unwind(step)
-        };
-        match ended {
-            Ok(Tag::Idle) => Verdict::Idle,
-            Ok(Tag::Parked) => Verdict::Parked,
-            Ok(Tag::Again) => Verdict::Again,
-            Ok(Tag::Done) => Verdict::Done(exit.unwrap_or(Exit::Stopped)),
-            Err(payload) => self.crash(turn, said_by(payload)),
+        if spans::is_on() {
+            return spans::of_turn(turn.header(), || self.fenced::<true>(turn));
         }
+        self.fenced::<false>(turn)
     }
 }
 

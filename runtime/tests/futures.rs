@@ -4,6 +4,7 @@
 mod strategies;
 
 use std::{
+    future::pending,
     panic,
     sync::{Arc, Mutex},
     time::Duration,
@@ -385,4 +386,29 @@ fn a_plain_future_awaits_an_end_and_links_itself() {
     let status = system.status();
     assert_eq!((status.restarts, status.panics), (MONITORS_MAX as u64 + 1, panics));
     assert!(!child.is_finished());
+}
+
+/// Goal: what a supervisor ends itself, to begin its children anew together, is no failure of what
+/// it is linked to.
+#[test]
+fn a_supervisor_does_not_fail_with_a_child_that_it_halts() {
+    let (mut simulation, system, log) = simulation(15);
+    let above = system.supervisor(SupervisorSpec::new("above", Strategy::RestartAll));
+    let (supervisor, begins) = (above.clone(), Arc::clone(&log));
+    let linked = move || {
+        let (supervisor, log) = (supervisor.clone(), Arc::clone(&begins));
+        async move {
+            link(&supervisor).unwrap();
+            note(&log, "a begins");
+            pending::<()>().await;
+        }
+    };
+    above.spawn_future(Child::new("a", Class::Rpc), linked).unwrap();
+    let (b, _b) = named(&above, &system, "b", &log);
+    simulation.run_until_idle();
+    taken(&log);
+    b.send(Say::Break).unwrap();
+    simulation.run_until_idle();
+    assert_eq!(taken(&log), ["b ends", "a begins", "b begins"]);
+    assert_eq!((system.stop_reason(), system.status().restarts), (None, 2));
 }

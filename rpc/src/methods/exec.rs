@@ -92,7 +92,7 @@ fn drive(
         // One that is cancelled leaves at once, also the line for a place; it has its end already.
         let running = run(&api, &held, params).boxed();
         if let Either::Left((result, _)) = select(running, cancelled).await {
-            match (held.take_start(), kept(result)) {
+            match (held.take_start(), kept(&api, &held, result)) {
                 (Some(start), Err(error)) => {
                     api.executions.forget(held.id);
                     start.send(Err(error));
@@ -116,7 +116,7 @@ fn drive(
 }
 
 /// What is kept of a result or an error: all of it, or that it was too large.
-fn kept(result: Answered) -> Result<Arc<RawValue>, RpcError> {
+fn kept(api: &Api, held: &Held, result: Answered) -> Result<Arc<RawValue>, RpcError> {
     let bytes = match &result {
         Ok(result) => result.get().len(),
         Err(error) => error.size_bytes(),
@@ -124,6 +124,7 @@ fn kept(result: Answered) -> Result<Arc<RawValue>, RpcError> {
     if bytes > EXEC_RESULT_BYTES_MAX {
         return Err(too_large(&bytes.to_string()));
     }
+    api.executions.make_room(held, bytes)?;
     result.map(Arc::from)
 }
 

@@ -6,7 +6,7 @@
 //! | `Added` | `Supervisor::spawn`, before the child is born | a child more |
 //! | `Crashed`, `Halted`, `Begun`, `Exited` | the child, in its turn | see `machine` |
 //! | `Halt`, `Begin`, `Stop`, `Kill` | parent, handle, system | see `machine` |
-//! | `Broken` | the end of a process it is linked to | see `machine` |
+//! | `Broken` | the end of a process it is linked to | nothing if it has ordered that end itself |
 //! | `Due` | its timer | time has passed |
 //!
 //! No code of the user's runs here, so nothing here can fail because of it. All messages come in
@@ -43,7 +43,7 @@ pub(crate) enum Signal {
     Begin,
     Stop,
     Kill,
-    Broken { blame: Blame },
+    Broken { by: u64, blame: Blame },
     Due,
 }
 
@@ -111,6 +111,13 @@ impl Link {
             Self::Supervisor(address) => {
                 address.deliver(FIRST_LIFE, signal);
             }
+        }
+    }
+
+    fn process(&self) -> u64 {
+        match self {
+            Self::Actor(process) => process.identity().id,
+            Self::Supervisor(address) => address.task().identity().id,
         }
     }
 
@@ -202,8 +209,9 @@ impl SupervisorActor {
         }
     }
 
-    fn event(&mut self, signal: Signal) -> Event {
-        match signal {
+    /// None if what came asks for nothing.
+    fn event(&mut self, signal: Signal) -> Option<Event> {
+        Some(match signal {
             Signal::Added(mut adoption) => {
                 let child = adoption.child;
                 let link = adoption.link.take().expect("an adoption comes with its child");
@@ -227,12 +235,16 @@ impl SupervisorActor {
             Signal::Begin => Event::Begin,
             Signal::Stop => Event::Stop,
             Signal::Kill => Event::Kill,
-            Signal::Broken { blame } => {
+            Signal::Broken { by, blame } => {
+                let linked = self.children.iter().find(|(_, link)| link.process() == by);
+                if !self.machine.fails_with(linked.map(|(&child, _)| child)) {
+                    return None;
+                }
                 self.blame = Some(blame);
                 Event::Broken
             }
             Signal::Due => Event::Due,
-        }
+        })
     }
 }
 
@@ -242,7 +254,7 @@ impl Actor for SupervisorActor {
     const HAS_START: bool = false;
 
     fn handle(&mut self, signal: Signal, ctx: &mut Ctx<'_, Signal>) -> Flow {
-        let event = self.event(signal);
+        let Some(event) = self.event(signal) else { return Flow::Next };
         let now = ctx.now();
         let effects = self.machine.handle(now, event, ctx.entropy());
         // Every answer says anew when to be woken.

@@ -302,6 +302,16 @@ impl Machine {
         self.children.get_mut(&child).expect("the caller knows the child").life = life;
     }
 
+    /// Whether the end of a life that the supervisor is linked to ends its own: of a `child` not if
+    /// it has ordered that end.
+    pub(super) fn fails_with(&self, child: Option<ChildId>) -> bool {
+        let member = child.and_then(|child| self.children.get(&child));
+        let is_ordered = member.is_some_and(|member| {
+            matches!(member.life, Life::Halting | Life::Stopping { .. } | Life::Killing)
+        });
+        self.mode == Mode::Running && !is_ordered
+    }
+
     /// True if the child was alive until now.
     fn went_down(&mut self, child: ChildId) -> bool {
         match self.children.get_mut(&child) {

@@ -210,9 +210,9 @@ fn trap_exits<M: Message>(me: &Task, wrap: impl Fn(Down) -> M + Send + Sync + 's
 /// Lets a supervisor fail as a whole, with all below it, if a process fails that is linked to it.
 pub(super) fn fail_with_links(supervisor: &Task) {
     let deliver = deliver_to(supervisor);
-    let trap: Trap = Arc::new(move |Down { name, exit, .. }| {
+    let trap: Trap = Arc::new(move |Down { id, name, exit, .. }| {
         if exit.is_abnormal() {
-            deliver(Signal::Broken { blame: Blame::new(name, &exit) });
+            deliver(Signal::Broken { by: id, blame: Blame::new(name, &exit) });
         }
     });
     supervisor.extras().bonds.trap = Some(trap);

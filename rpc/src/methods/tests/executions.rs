@@ -381,3 +381,23 @@ fn large_results_and_reverts_are_not_kept() {
         assert_eq!(status["error"].get("data"), None);
     }
 }
+
+/// Goal: what is kept of one client is bounded in all, and is given back with what is forgotten.
+/// Method: returns of 4 MiB, which hex doubles: one may be kept, the next not until it is gone.
+#[test]
+fn results_of_a_client_are_kept_within_its_part() {
+    let mut world = World::new(65, RpcConfig::default());
+    let mut run = |world: &mut World| {
+        let id = start(world, "0x624000005ff3", &json!({}));
+        world.sim.run_for(Duration::from_secs(1));
+        (id.clone(), world.ok("exec_status", &json!([id]).to_string()))
+    };
+    let (first, status) = run(&mut world);
+    assert_eq!(status["state"], "done");
+    let (_, status) = run(&mut world);
+    assert_eq!((&status["state"], &status["error"]["code"]), (&json!("failed"), &json!(-32_005)));
+    let text = status["error"]["message"].as_str().expect("an error");
+    assert!(text.contains("8388612 bytes, too many beside 8388612 of its client's"), "{text}");
+    assert_eq!(world.ok("exec_cancel", &json!([first]).to_string()), true);
+    assert_eq!(run(&mut world).1["state"], "done");
+}
