@@ -1,7 +1,8 @@
 //! Blocks from elsewhere: decoded, put to their parent, executed, given their place in the chain.
 //!
-//! Pure: the work is done on the caller's thread, in the slices that the node's actors use. What is
-//! executed stays in memory until the caller has made it durable and says so.
+//! Each block is executed by an actor on a system that the caller's thread drives, so by the code
+//! and in the slices of the node's executor. What is executed stays in memory until the caller has
+//! made it durable and says so.
 
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use evenkeel_chain::{
     limits::OMMER_DEPTH_MAX,
 };
 use evenkeel_consensus::{BlockTree, Placed, SealedAncestor, TreeError};
+use evenkeel_runtime::Inline;
 use evenkeel_state::{ChainReader, Durable, ExecutedBlock, StateError, Tip};
-use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, Limits};
+use evenkeel_vm::{BlockOutcome, BlockRun, ExecError, Limits, spawn_block};
 
 /// Why a block is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,10 +75,12 @@ pub struct Imported {
 }
 
 /// A chain that takes blocks from elsewhere, with all their branches.
-pub struct BlockImport {
+pub struct BlockImport<'a> {
     spec: Arc<ChainSpec>,
+    /// Where they are executed.
+    inline: &'a mut Inline,
     limits: Limits,
-    /// Gas of a slice.
+    /// Gas of a slice at most.
     slice: u64,
     tree: BlockTree<Held>,
     /// Number of the last durable block.
@@ -91,16 +95,22 @@ struct Held {
     executed: Option<Arc<ExecutedBlock>>,
 }
 
-impl BlockImport {
-    /// The chain that so far has `tip` as its first block. Executions are cut into slices of
-    /// `slice` gas.
+impl<'a> BlockImport<'a> {
+    /// The chain that so far has `tip` as its first block. Blocks are executed on `inline`, in
+    /// slices of at most `slice` gas.
     #[must_use]
-    pub fn new(spec: Arc<ChainSpec>, tip: Tip, limits: Limits, slice: u64) -> Self {
+    pub fn new(
+        spec: Arc<ChainSpec>,
+        tip: Tip,
+        inline: &'a mut Inline,
+        limits: Limits,
+        slice: u64,
+    ) -> Self {
         let (first, hash) = (Arc::clone(&tip.header), tip.hash);
         let durable = first.number;
         let held = Held { tip: Some(tip), executed: None };
         let tree = BlockTree::new(Arc::clone(&spec), first, hash, held);
-        Self { spec, limits, slice, tree, durable }
+        Self { spec, inline, limits, slice, tree, durable }
     }
 
     /// Goes on where `chain`, whose head is the first block here, was left: with the blocks that
@@ -204,7 +214,12 @@ impl BlockImport {
     ///
     /// # Errors
     ///
-    /// [`ImportError`], the first rule that it breaks.
+    /// [`ImportError`], the first rule that it breaks; [`ExecError::Internal`] if its execution
+    /// panicked, after which the next block is welcome.
+    ///
+    /// # Panics
+    ///
+    /// In a turn of an actor.
     pub fn import(&mut self, rlp: &[u8]) -> Result<Imported, ImportError> {
         let read = ReadBlock::new(rlp, &self.spec)?;
         self.import_read(read)
@@ -213,6 +228,10 @@ impl BlockImport {
     /// The same with a block that was read.
     ///
     /// # Errors
+    ///
+    /// As [`BlockImport::import`].
+    ///
+    /// # Panics
     ///
     /// As [`BlockImport::import`].
     pub fn import_read(&mut self, read: ReadBlock) -> Result<Imported, ImportError> {
@@ -224,7 +243,8 @@ impl BlockImport {
         let block = recovered?;
         let spec = Arc::clone(&self.spec);
         let run = BlockRun::validate(parent.clone(), spec, Arc::clone(&block), &self.limits)?;
-        let BlockOutcome::Executed(executed) = run.finish(self.slice)? else {
+        let outcome = spawn_block(self.inline.system(), run, self.slice);
+        let BlockOutcome::Executed(executed) = self.inline.run_until(outcome)? else {
             unreachable!("only a block that is built may be refused for being empty")
         };
         let tip = parent.extend(&executed);

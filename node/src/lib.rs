@@ -2,7 +2,7 @@
 //!
 //! [`topology`] declares every process; [`start`] makes their mailboxes, connects the ports and
 //! spawns them; [`Config`] is what one process of the node may be told. [`BlockImport`] takes
-//! blocks from elsewhere, without processes.
+//! blocks from elsewhere, without a node.
 
 mod config;
 mod import;

@@ -1,28 +1,43 @@
 //! Blocks from elsewhere: a chain of many forks, branches, and blocks that are not taken.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use evenkeel_chain::{BlockAttributes, BlockDecodeError, ChainSpec, RecoveredTx, SealedBlock};
 use evenkeel_consensus::{Placed, TreeError};
 use evenkeel_node::{BlockImport, ImportError, Limits};
-use evenkeel_state::{Database, ExecutedBlock, Options, Tip};
+use evenkeel_runtime::{Inline, System};
+use evenkeel_state::{
+    Database, ExecutedBlock, Options, StoreError, Tip,
+    store::{Batch, Family, Memory, Range, Row, Snapshot, Store, Sync},
+};
 use evenkeel_vm::{BlockOutcome, BlockRun, BuildJob, Candidates, ExecError, Step};
 
 const SLICE: u64 = 10_000;
+
+fn inline() -> Inline {
+    System::inline().expect("the machine gives a seed")
+}
 
 /// How far below the head blocks are made durable, and how many at a time.
 const DEPTH: u64 = 16;
 const BATCH: usize = 32;
 
-fn import(spec: &Arc<ChainSpec>) -> (BlockImport, Database) {
+fn import<'a>(spec: &Arc<ChainSpec>, inline: &'a mut Inline) -> (BlockImport<'a>, Database) {
     let database = Database::open(&Options::default(), spec).expect("memory is always there");
-    let limits = Limits::consensus();
-    (BlockImport::new(Arc::clone(spec), database.tip(), limits, SLICE), database)
+    let (tip, limits) = (database.tip(), Limits::consensus());
+    (BlockImport::new(Arc::clone(spec), tip, inline, limits, SLICE), database)
 }
 
 /// Makes durable what is `depth` below the head.
-fn settle(chain: &mut BlockImport, database: &mut Database, depth: u64) {
+fn settle(chain: &mut BlockImport<'_>, database: &mut Database, depth: u64) {
     let durable = database.commit(&chain.settled(depth)).expect("in order");
     chain.settle(&durable);
 }
@@ -76,11 +91,12 @@ fn spec() -> Arc<ChainSpec> {
 #[test]
 fn the_heavier_branch_becomes_the_chain() {
     let spec = spec();
-    let (mut chain, database) = import(&spec);
+    let mut inline = inline();
+    let (mut chain, database) = import(&spec, &mut inline);
     let first = database.tip();
     let slow = mined(&spec, &first, 40, 1);
     let fast = mined(&spec, &first, 5, 2);
-    let take = |chain: &mut BlockImport, block: &ExecutedBlock| {
+    let take = |chain: &mut BlockImport<'_>, block: &ExecutedBlock| {
         let imported = chain.import(&block.block.encode_rlp()).expect("it is valid");
         assert_eq!(imported.hash, block.block.hash);
         imported.placed
@@ -90,7 +106,7 @@ fn the_heavier_branch_becomes_the_chain() {
     let moved = Placed::Head { abandoned: vec![slow.block.hash], adopted: vec![fast.block.hash] };
     assert_eq!(take(&mut chain, &fast), moved);
     assert_eq!(take(&mut chain, &slow), Placed::Side, "it is known already");
-    let balance = |chain: &BlockImport, name| {
+    let balance = |chain: &BlockImport<'_>, name| {
         let account = chain.head().view.account(Address::with_last_byte(name)).expect("memory");
         account.map(|account| account.balance)
     };
@@ -120,7 +136,8 @@ fn the_heavier_branch_becomes_the_chain() {
 #[test]
 fn what_is_durable_stays() {
     let spec = spec();
-    let (mut chain, mut database) = import(&spec);
+    let mut inline = inline();
+    let (mut chain, mut database) = import(&spec, &mut inline);
     let first = database.tip();
     let rival = mined(&spec, &first, 40, 2);
     let mut tips = vec![first.clone()];
@@ -157,11 +174,69 @@ fn what_is_durable_stays() {
     assert_eq!(database.durable().hash, chain.head().hash);
 }
 
+/// Whom the store below does not like.
+const BAD: u8 = 9;
+
+/// A store in memory that panics when one account is read, while it is armed.
+struct TrapStore(Memory, Arc<AtomicBool>);
+
+struct TrapSnapshot(Arc<dyn Snapshot>, Arc<AtomicBool>);
+
+impl Store for TrapStore {
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        Arc::new(TrapSnapshot(self.0.snapshot(), Arc::clone(&self.1)))
+    }
+
+    fn write(&self, batch: &Batch, sync: Sync) -> Result<(), StoreError> {
+        self.0.write(batch, sync)
+    }
+}
+
+impl Snapshot for TrapSnapshot {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let is_bad = key == Address::with_last_byte(BAD).as_slice();
+        assert!(!is_bad || !self.1.load(Ordering::Relaxed), "as the test wants it");
+        self.0.get(family, key)
+    }
+
+    fn scan(&self, family: Family, range: Range<'_>) -> Result<Vec<Row>, StoreError> {
+        self.0.scan(family, range)
+    }
+}
+
+/// Goal: an execution that panics comes back as an error with its text and changes nothing; the
+/// importer takes other blocks after it, and the same one once nothing is wrong any more.
+#[test]
+fn a_block_whose_execution_panics_is_refused() {
+    let spec = spec();
+    let is_armed = Arc::new(AtomicBool::new(true));
+    let store = Arc::new(TrapStore(Memory::new(), Arc::clone(&is_armed)));
+    let database = Database::open_store(store, &spec, Sync::No).expect("it does not read this");
+    let mut inline = inline();
+    let (tip, limits) = (database.tip(), Limits::consensus());
+    let mut chain = BlockImport::new(Arc::clone(&spec), tip, &mut inline, limits, SLICE);
+
+    let elsewhere = Database::open(&Options::default(), &spec).expect("memory is always there");
+    let [bad, good] = [BAD, 1].map(|name| mined(&spec, &elsewhere.tip(), 10, name));
+    for _ in 0..2 {
+        let error = chain.import(&bad.block.encode_rlp()).map(|_| ()).expect_err("it panics");
+        let text = "internal error: the execution panicked: as the test wants it";
+        assert_eq!(error.to_string(), text);
+        assert_eq!(chain.head().hash, database.tip().hash);
+    }
+    chain.import(&good.block.encode_rlp()).expect("it is valid");
+    assert_eq!(chain.head().hash, good.block.hash);
+    is_armed.store(false, Ordering::Relaxed);
+    let imported = chain.import(&bad.block.encode_rlp()).expect("it is valid");
+    assert_eq!((imported.hash, imported.placed), (bad.block.hash, Placed::Side));
+}
+
 /// Goal: bytes that are no block, and blocks without parent, say so and change nothing.
 #[test]
 fn what_has_no_place_is_refused() {
     let spec = spec();
-    let (mut chain, database) = import(&spec);
+    let mut inline = inline();
+    let (mut chain, database) = import(&spec, &mut inline);
     let first = database.tip();
     let one = mined(&spec, &first, 10, 1);
     let two = mined(&spec, &first.extend(&one), 10, 1);
@@ -189,7 +264,8 @@ fn taken(suite: &str) -> (Database, usize) {
     let rlp = fs::read(folder.join("chain.rlp")).expect("`make conformance` unpacks the suites");
     let text = fs::read_to_string(folder.join("genesis.json")).expect("it lies beside the chain");
     let spec = Arc::new(ChainSpec::from_genesis_json(&text).expect("a genesis"));
-    let (mut chain, mut database) = import(&spec);
+    let mut inline = inline();
+    let (mut chain, mut database) = import(&spec, &mut inline);
     let (mut rest, mut with_roots) = (rlp.as_slice(), 0);
     while !rest.is_empty() {
         let mut payload = rest;

@@ -1,7 +1,8 @@
 //! The interruptible EVM: executes calls, traces and blocks on revm in slices.
 //!
-//! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; three
-//! actors drive them: a `Call` per request, the one [`Executor`], and the canary [`Shadow`].
+//! The core is pure machines ([`CallRun`], [`TraceRun`], [`BlockRun`]) over [`Suspended`]; four
+//! actors drive them: a `Call` per request, the one [`Executor`], the canary [`Shadow`], and where
+//! there is no executor a `Block` per block ([`spawn_block`]).
 //! revm's internals are named in `call_tree.rs`, `console.rs`, `noted.rs`, `slice.rs`,
 //! `suspended.rs`, `trace.rs`, `tracer/`, `collision.rs`, `constantinople.rs`, `grow.rs`, `long.rs`
 //! and `heavy.rs` only.
@@ -39,8 +40,8 @@ mod witness;
 pub use actor::{
     BlockNoting, BuildRequest, Executor, ExecutorConfig, ExecutorEvent, ExecutorMessage,
     ExecutorPorts, Hold, HoldState, Progress, Reverted, Shadow, StreamedTrace, Watch, Writing,
-    spawn_call, spawn_payload, spawn_replay, spawn_simulation, spawn_streamed_trace, spawn_trace,
-    spawn_witness,
+    spawn_block, spawn_call, spawn_payload, spawn_replay, spawn_simulation, spawn_streamed_trace,
+    spawn_trace, spawn_witness,
 };
 pub use block::{
     BlockNotes, BlockOutcome, BlockRun, BlockStep, BuildJob, CandidateSource, Candidates,

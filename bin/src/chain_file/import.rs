@@ -22,7 +22,9 @@ use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use evenkeel_chain::{BlockDecodeError, ChainSpec, header_difference};
 use evenkeel_consensus::TreeError;
 use evenkeel_node::{BlockImport, ImportError, Limits, ReadBlock};
+use evenkeel_runtime::System;
 use evenkeel_state::{Database, Options};
+use evenkeel_vm::limits::SLICE_GAS;
 use rustix::time::{ClockId, clock_gettime};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -37,8 +39,6 @@ use crate::one_line;
 const DEPTH: u64 = 64;
 /// Blocks that become durable together, with one sync.
 const BATCH: u64 = 256;
-/// Gas of a slice: nobody waits between two.
-const SLICE_GAS: u64 = u64::MAX;
 /// How often a long import says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(8);
 
@@ -67,7 +67,9 @@ pub(crate) fn import(files: &[PathBuf], chain: Option<&Path>, datadir: &Path) ->
          from elsewhere can follow",
         datadir.display()
     );
-    let mut blocks = BlockImport::new(spec, database.tip(), Limits::consensus(), SLICE_GAS);
+    let mut inline = System::inline()?;
+    let limits = Limits::consensus();
+    let mut blocks = BlockImport::new(spec, database.tip(), &mut inline, limits, SLICE_GAS);
     blocks.resume(&database.durable().chain)?;
     let mut importing = Importing {
         blocks,
@@ -138,7 +140,7 @@ fn chain_spec(file: Option<&Path>, stored: Option<ChainSpec>, datadir: &Path) ->
 }
 
 struct Importing<'a> {
-    blocks: BlockImport,
+    blocks: BlockImport<'a>,
     database: &'a mut Database,
     is_stopped: Arc<AtomicBool>,
     /// Blocks that were executed.
@@ -275,7 +277,9 @@ mod tests {
         let header = Header { number: 5, ..Header::default() };
         let rlp = SealedBlock::seal(header, Vec::new(), Vec::new(), None).encode_rlp();
         let limits = Limits::consensus();
-        let blocks = BlockImport::new(Arc::clone(&spec), database.tip(), limits, SLICE_GAS);
+        let mut inline = System::inline().expect("the machine gives a seed");
+        let (tip, inline) = (database.tip(), &mut inline);
+        let blocks = BlockImport::new(Arc::clone(&spec), tip, inline, limits, SLICE_GAS);
         let mut importing = Importing {
             blocks,
             database: &mut database,

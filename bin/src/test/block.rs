@@ -6,14 +6,16 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
+    sync::Arc,
 };
 
 use alloy_consensus::Block;
 use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::Decodable as _;
 use anyhow::Result;
-use evenkeel_chain::{BlockDecodeError, BodyError, TxEnvelope};
+use evenkeel_chain::{BlockDecodeError, BodyError, ChainSpec, TxEnvelope};
 use evenkeel_node::{BlockImport, ImportError, Imported, Limits};
+use evenkeel_runtime::Inline;
 use evenkeel_state::Tip;
 use evenkeel_vm::ExecError;
 use serde::Deserialize;
@@ -67,7 +69,12 @@ struct BlockHeader {
     hash: B256,
 }
 
-pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+pub(super) fn run(
+    options: &Options,
+    bytes: &[u8],
+    inline: &mut Inline,
+    cases: &mut Cases<'_>,
+) -> Result<()> {
     let tests: HashMap<String, BlockTest> = serde_json::from_slice(bytes)?;
     for (name, test) in tests {
         let network = test.network.clone();
@@ -76,14 +83,16 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
             continue;
         }
         let file = cases.file();
-        cases.run(&name, Some(&network), || test.check(options, file));
+        cases.run(&name, Some(&network), || test.check(options, file, inline));
     }
     Ok(())
 }
 
 impl BlockTest {
-    fn check(mut self, options: &Options, file: &Path) -> Result<(), String> {
-        let mut chain = self.chain(options, file)?;
+    fn check(mut self, options: &Options, file: &Path, inline: &mut Inline) -> Result<(), String> {
+        let (spec, first) = self.first(options, file)?;
+        let limits = Limits::consensus();
+        let mut chain = BlockImport::new(spec, first, inline, limits, options.slice);
         match (&self.blocks, &self.engine_new_payloads) {
             (Some(blocks), None) => {
                 for (nth, block) in blocks.iter().enumerate() {
@@ -104,21 +113,19 @@ impl BlockTest {
         deliver(&mut chain, payload).map_err(|reason| format!("sync payload: {reason}"))
     }
 
-    /// The chain with its first block.
-    fn chain(&mut self, options: &Options, file: &Path) -> Result<BlockImport, String> {
+    /// The rules and the first block.
+    fn first(&mut self, options: &Options, file: &Path) -> Result<(Arc<ChainSpec>, Tip), String> {
         let config = network::config(&self.network, &self.config)?;
-        let (spec, first) =
-            match (&self.genesis_block_header, self.pre.take(), self.pre_hash.as_deref()) {
-                (Some(header), Some(pre), None) => first_block(config, header, pre)?,
-                (header, None, Some(name)) => {
-                    let (spec, first) = options.groups.get(file, name, &self.network, config)?;
-                    let hash = header.as_ref().and_then(|header| header.hash);
-                    hash.map_or(Ok(()), |hash| expect("genesis hash", first.hash, hash))?;
-                    (spec, first)
-                }
-                _ => return Err("expected genesisBlockHeader and pre, or preHash".to_owned()),
-            };
-        Ok(BlockImport::new(spec, first, Limits::consensus(), options.slice))
+        match (&self.genesis_block_header, self.pre.take(), self.pre_hash.as_deref()) {
+            (Some(header), Some(pre), None) => first_block(config, header, pre),
+            (header, None, Some(name)) => {
+                let (spec, first) = options.groups.get(file, name, &self.network, config)?;
+                let hash = header.as_ref().and_then(|header| header.hash);
+                hash.map_or(Ok(()), |hash| expect("genesis hash", first.hash, hash))?;
+                Ok((spec, first))
+            }
+            _ => Err("expected genesisBlockHeader and pre, or preHash".to_owned()),
+        }
     }
 
     fn check_head(&self, head: &Tip) -> Result<(), String> {
@@ -138,7 +145,7 @@ impl BlockTest {
 }
 
 impl FixtureBlock {
-    fn check(&self, chain: &mut BlockImport) -> Result<(), String> {
+    fn check(&self, chain: &mut BlockImport<'_>) -> Result<(), String> {
         let expected = self.expect_exception.as_deref();
         let imported = import(chain, &self.rlp, expected);
         exception::check(imported.as_ref().err(), expected)?;
@@ -151,7 +158,7 @@ impl FixtureBlock {
 
 /// Calls `engine_newPayload`, and compares what comes of it: the answer is an error with a code, or
 /// the block is refused for a reason, or it is the head.
-fn deliver(chain: &mut BlockImport, payload: &NewPayload) -> Result<(), String> {
+fn deliver(chain: &mut BlockImport<'_>, payload: &NewPayload) -> Result<(), String> {
     let rlp = payload.block_rlp(chain.spec()).map_err(Fault::from);
     let imported = rlp.and_then(|rlp| Ok(chain.import(&rlp)?));
     let code = imported.as_ref().err().and_then(Fault::code);
@@ -166,7 +173,11 @@ fn deliver(chain: &mut BlockImport, payload: &NewPayload) -> Result<(), String> 
 /// Imports a block. Where tests were filled with a transaction that a block cannot have, its header
 /// is often that of the block without it: two rules are broken, and the test names one. Then the
 /// header is mended, to see whether the other is found too.
-fn import(chain: &mut BlockImport, rlp: &[u8], expected: Option<&str>) -> Result<Imported, Fault> {
+fn import(
+    chain: &mut BlockImport<'_>,
+    rlp: &[u8],
+    expected: Option<&str>,
+) -> Result<Imported, Fault> {
     let imported = chain.import(rlp);
     match (&imported, expected) {
         (

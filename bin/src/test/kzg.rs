@@ -12,6 +12,7 @@ use alloy_eips::eip4844::{
 use alloy_primitives::{Bytes, U256, hex};
 use anyhow::{Context as _, Result};
 use evenkeel_chain::{BlobError, Fork, kzg_settings, prove_blobs};
+use evenkeel_runtime::Inline;
 
 use super::{
     Options,
@@ -52,10 +53,15 @@ impl<'a> Vector<'a> {
 }
 
 /// Which of the four functions a file is for, its input says.
-pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+pub(super) fn run(
+    options: &Options,
+    bytes: &[u8],
+    inline: &mut Inline,
+    cases: &mut Cases<'_>,
+) -> Result<()> {
     let vector = Vector { text: str::from_utf8(bytes)? };
-    let check: Box<dyn FnOnce() -> Result<(), String>> = if vector.has("y") {
-        point(options, &vector)?
+    let check: Check<'_> = if vector.has("y") {
+        point(options, &vector, inline)?
     } else if vector.has("commitment") {
         blob(&vector)?
     } else {
@@ -68,7 +74,7 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
 type Check<'a> = Box<dyn FnOnce() -> Result<(), String> + 'a>;
 
 /// `verify_kzg_proof`
-fn point<'a>(options: &Options, vector: &Vector<'_>) -> Result<Check<'a>> {
+fn point<'a>(options: &Options, vector: &Vector<'_>, inline: &'a mut Inline) -> Result<Check<'a>> {
     let (commitment, proof) = (vector.bytes("commitment")?, vector.bytes("proof")?);
     let (z, y) = (vector.bytes("z")?, vector.bytes("y")?);
     let is_valid = vector.field("output") == Some("true");
@@ -83,7 +89,7 @@ fn point<'a>(options: &Options, vector: &Vector<'_>) -> Result<Check<'a>> {
         let modulus = hex!("73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001");
         let output = Bytes::from([fields, modulus].concat());
         let call = Call { address: POINT_EVALUATION, input: &input, slice };
-        call.check(is_valid.then_some(&output), POINT_EVALUATION_GAS)
+        call.check(inline, is_valid.then_some(&output), POINT_EVALUATION_GAS)
     }))
 }
 

@@ -1,8 +1,8 @@
 //! `evenkeel test`: third-party tests through the node's own code.
 //!
 //! Every kind of suite has a module that runs the tests of one file; this one finds the files and
-//! splits them over threads. There is no list of tests to skip: what is not run is left out by
-//! `--fork`, and counted.
+//! splits them over threads, each with an inline system, on which blocks are executed by actors.
+//! There is no list of tests to skip: what is not run is left out by `--fork`, and counted.
 
 mod abi;
 mod basic;
@@ -36,12 +36,11 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use evenkeel_runtime::{Inline, System};
+use evenkeel_vm::limits::SLICE_GAS;
 use groups::{FOLDER, Groups};
 use rustix::time::{ClockId, clock_gettime};
 use tally::{Cases, Tally};
-
-/// Gas of a slice when none is given: what a turn of the executor runs for, at most.
-const SLICE_GAS: u64 = 100_000;
 
 /// Flags of `evenkeel test`.
 #[derive(Debug, Args)]
@@ -55,7 +54,7 @@ pub(crate) struct TestArgs {
     /// Run only tests of this fork, by its name in the files; the others are counted as skipped.
     #[arg(long, value_name = "FORK")]
     fork: Option<String>,
-    /// Gas of a slice of execution; 1 cuts after every instruction.
+    /// Gas of a slice of execution, at most that of a node's; 1 cuts after every instruction.
     #[arg(long, value_name = "GAS", default_value_t = SLICE_GAS, value_parser = clap::value_parser!(u64).range(1..))]
     slice: u64,
     /// Files at a time; 0 means one per core.
@@ -124,11 +123,17 @@ impl Kind {
         }
     }
 
-    /// Runs the tests of one file.
-    fn run(self, options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+    /// Runs the tests of one file; what is executed for them, on `inline`.
+    fn run(
+        self,
+        options: &Options,
+        bytes: &[u8],
+        inline: &mut Inline,
+        cases: &mut Cases<'_>,
+    ) -> Result<()> {
         match self {
-            Self::State => state::run(options, bytes, cases),
-            Self::Block => block::run(options, bytes, cases),
+            Self::State => state::run(options, bytes, inline, cases),
+            Self::Block => block::run(options, bytes, inline, cases),
             Self::Transaction => transaction::run(options, bytes, cases),
             Self::Trie => trie::run(bytes, cases),
             Self::Rlp => rlp::run(bytes, cases),
@@ -137,8 +142,8 @@ impl Kind {
             Self::Abi => abi::run(bytes, cases),
             Self::Keystore => keystore::run(bytes, cases),
             Self::Genesis => genesis::run(bytes, cases),
-            Self::Precompile => precompile::run(options, bytes, cases),
-            Self::Kzg => kzg::run(options, bytes, cases),
+            Self::Precompile => precompile::run(options, bytes, inline, cases),
+            Self::Kzg => kzg::run(options, bytes, inline, cases),
         }
     }
 }
@@ -166,23 +171,26 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         jobs => jobs,
     };
+    let jobs = jobs.min(files.len());
+    let inlines = (0..jobs).map(|_| System::inline()).collect::<Result<Vec<_>, _>>()?;
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Tally::new(args.json));
-    let work = || {
+    let work = |mut inline: Inline| {
         while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut cases = Cases::new(path, &total);
             let ran = fs::read(path).map_err(anyhow::Error::from);
-            let ran = ran.and_then(|bytes| args.kind.run(&options, &bytes, &mut cases));
+            let ran =
+                ran.and_then(|bytes| args.kind.run(&options, &bytes, &mut inline, &mut cases));
             if let Err(error) = ran {
                 cases.fail("", None, &format!("cannot be read: {error:#}"));
             }
         }
     };
     thread::scope(|scope| {
-        for _ in 1..jobs.min(files.len()) {
-            scope.spawn(work);
+        for inline in inlines {
+            let work = &work;
+            scope.spawn(move || work(inline));
         }
-        work();
     });
     let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     let cpu = clock_gettime(ClockId::ProcessCPUTime);

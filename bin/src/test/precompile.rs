@@ -10,7 +10,8 @@ use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
 use anyhow::{Context as _, Result};
 use evenkeel_chain::{ChainSpec, GenesisAccount, Header, RecoveredTx, TypedTransaction};
 use evenkeel_node::Limits;
-use evenkeel_vm::{BlockOutcome, BlockRun, SingleJob};
+use evenkeel_runtime::Inline;
+use evenkeel_vm::{BlockOutcome, BlockRun, SingleJob, spawn_block};
 use serde::Deserialize;
 
 use super::{
@@ -52,7 +53,12 @@ fn bls_address(file: &str) -> Option<u16> {
     operations.into_iter().find(|(name, _)| file.contains(name)).map(|(_, address)| address)
 }
 
-pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+pub(super) fn run(
+    options: &Options,
+    bytes: &[u8],
+    inline: &mut Inline,
+    cases: &mut Cases<'_>,
+) -> Result<()> {
     let file = cases.file_name();
     let address = bls_address(file).with_context(|| format!("{file}: of which precompile?"))?;
     let vectors: Vec<Vector> = serde_json::from_slice(bytes)?;
@@ -60,7 +66,7 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
         cases.run(&vector.name, None, || {
             let Vector { input, expected, gas, .. } = &vector;
             let call = Call { address, input, slice: options.slice };
-            call.check(expected.as_ref(), gas.unwrap_or(GAS_ENOUGH))
+            call.check(inline, expected.as_ref(), gas.unwrap_or(GAS_ENOUGH))
         });
     }
     Ok(())
@@ -75,16 +81,21 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// Compares what comes back; `None`: it must fail.
-    pub(super) fn check(&self, expected: Option<&Bytes>, gas: u64) -> Result<(), String> {
-        let (is_success, output) = self.execute(gas)?;
+    pub(super) fn check(
+        &self,
+        inline: &mut Inline,
+        expected: Option<&Bytes>,
+        gas: u64,
+    ) -> Result<(), String> {
+        let (is_success, output) = self.execute(inline, gas)?;
         expect("success", is_success, expected.is_some())?;
         let Some(expected) = expected else { return Ok(()) };
         expect("output", &output, expected)?;
-        expect("success with one gas less", self.execute(gas - 1)?.0, false)
+        expect("success with one gas less", self.execute(inline, gas - 1)?.0, false)
     }
 
     /// Whether it succeeded, and what it returned.
-    fn execute(&self, gas: u64) -> Result<(bool, Bytes), String> {
+    fn execute(&self, inline: &mut Inline, gas: u64) -> Result<(bool, Bytes), String> {
         let (address, gas) =
             (hex::encode(self.address.to_be_bytes()), hex::encode(gas.to_be_bytes()));
         // Call data to memory; STATICCALL; LOG1 of what is returned, with its success as topic.
@@ -119,7 +130,8 @@ impl Call<'_> {
             limits: Limits::consensus(),
             block_hashes: BTreeMap::new(),
         });
-        match run.finish(self.slice).map_err(|error| error.to_string())? {
+        let outcome = spawn_block(inline.system(), run, self.slice);
+        match inline.run_until(outcome).map_err(|error| error.to_string())? {
             BlockOutcome::Executed(executed) => {
                 let log = executed.receipts[0].logs.first().ok_or("the contract failed")?;
                 let is_success = log.topics().iter().any(|topic| !topic.is_zero());

@@ -1,7 +1,8 @@
 //! State tests: one transaction on a state, by the rules of each fork.
 //!
 //! The transaction is decoded, its sender recovered, and it goes through the node's block execution
-//! as the only one of a block in which nothing else happens.
+//! as the only one of a block in which nothing else happens. A trace is a second run of it, without
+//! an actor.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,10 +15,11 @@ use alloy_primitives::{B256, Bytes, Log, keccak256};
 use anyhow::Result;
 use evenkeel_chain::{ChainSpec, Header, RecoveredTx, UnrecoveredTx};
 use evenkeel_node::Limits;
+use evenkeel_runtime::Inline;
 use evenkeel_state::{ExecutedBlock, Tip};
 use evenkeel_vm::{
     BlockOutcome, BlockRun, ExecError, SingleJob, Step, TraceFrame, TraceItem, TraceJob, TraceKind,
-    TracePiece, TraceRun, TraceStart,
+    TracePiece, TraceRun, TraceStart, spawn_block,
 };
 use serde::Deserialize;
 
@@ -60,7 +62,12 @@ struct Indexes {
     value: usize,
 }
 
-pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Result<()> {
+pub(super) fn run(
+    options: &Options,
+    bytes: &[u8],
+    inline: &mut Inline,
+    cases: &mut Cases<'_>,
+) -> Result<()> {
     let tests: HashMap<String, StateTest> = serde_json::from_slice(bytes)?;
     for (name, test) in tests {
         let StateTest { env, pre, post, config } = test;
@@ -76,7 +83,7 @@ pub(super) fn run(options: &Options, bytes: &[u8], cases: &mut Cases<'_>) -> Res
                 cases.run(&name, Some(fork), || {
                     let spec = spec(network::config(fork, &config)?, Accounts::default())?;
                     let tip = prestate.tip()?;
-                    check(&Case { spec, tip, env: &env, post, options })
+                    check(&Case { spec, tip, env: &env, post, options }, inline)
                 });
             }
         }
@@ -119,12 +126,12 @@ struct Case<'a> {
     options: &'a Options,
 }
 
-fn check(case: &Case<'_>) -> Result<(), String> {
+fn check(case: &Case<'_>, inline: &mut Inline) -> Result<(), String> {
     let Case { tip, post, options, .. } = case;
     if options.trace {
         trace(case)?;
     }
-    let outcome = execute(case);
+    let outcome = execute(case, inline);
     let (root, logs) = match &outcome {
         Ok(executed) => (executed.block.header.state_root, &executed.receipts[0].logs[..]),
         // What is refused leaves no trace.
@@ -147,7 +154,7 @@ fn after(tip: &Tip, executed: &ExecutedBlock) -> Tip {
     tip.with_diff(Arc::clone(&executed.changes))
 }
 
-fn execute(case: &Case<'_>) -> Result<Arc<ExecutedBlock>, Fault> {
+fn execute(case: &Case<'_>, inline: &mut Inline) -> Result<Arc<ExecutedBlock>, Fault> {
     let header = header(case.env);
     let run = BlockRun::single(SingleJob {
         tip: case.tip.clone(),
@@ -157,7 +164,8 @@ fn execute(case: &Case<'_>) -> Result<Arc<ExecutedBlock>, Fault> {
         header,
         limits: Limits::consensus(),
     });
-    match run.finish(case.options.slice)? {
+    let outcome = spawn_block(inline.system(), run, case.options.slice);
+    match inline.run_until(outcome)? {
         BlockOutcome::Executed(executed) => Ok(executed),
         BlockOutcome::Empty => {
             Err(ExecError::Internal("the block has no transaction".to_owned()).into())

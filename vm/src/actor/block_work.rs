@@ -1,6 +1,6 @@
 //! A block run that an actor drives: turn by turn, and parked while a pool runs a precompile.
 
-use evenkeel_runtime::{Ctx, Flow, Message, System};
+use evenkeel_runtime::{Class, Ctx, Flow, Message, Spawn, System};
 
 use super::{
     slot::{Fill, Slot, slot},
@@ -9,6 +9,7 @@ use super::{
 use crate::{
     block::{BlockOutcome, BlockRun, ExecError},
     heavy::{HeavyCall, HeavyResult},
+    limits::SLICE_GAS,
 };
 
 /// A run, what it is for, and the result that it waits for if it does.
@@ -16,6 +17,8 @@ pub(super) struct BlockWork<P> {
     run: Box<BlockRun>,
     purpose: P,
     waits: Option<Slot<HeavyResult>>,
+    /// Fuel of a slice at most.
+    slice_gas: u64,
 }
 
 /// How a turn of it ended.
@@ -28,7 +31,18 @@ pub(super) enum Worked<P> {
 
 impl<P> BlockWork<P> {
     pub(super) fn new(run: BlockRun, purpose: P) -> Self {
-        Self { run: Box::new(run), purpose, waits: None }
+        Self { run: Box::new(run), purpose, waits: None, slice_gas: SLICE_GAS }
+    }
+
+    /// The same in slices of at most `gas`, if that is less than they have anyway.
+    pub(super) fn in_slices_of(mut self, gas: u64) -> Self {
+        // Without fuel nothing would move.
+        self.slice_gas = gas.clamp(1, SLICE_GAS);
+        self
+    }
+
+    pub(super) const fn purpose(&self) -> &P {
+        &self.purpose
     }
 
     /// Runs until the turn is spent. `offload` has a pool run a precompile: its result comes
@@ -47,7 +61,7 @@ impl<P> BlockWork<P> {
                 }
             }
         }
-        match slices(ctx, |fuel| self.run.step(fuel), |_| None) {
+        match slices(ctx, self.slice_gas, |fuel| self.run.step(fuel), |_| None) {
             Turn::Spent => Worked::Again(self, Flow::More),
             Turn::Offload(call) => {
                 let (ticket, completion) = ctx.ticket();
@@ -59,4 +73,19 @@ impl<P> BlockWork<P> {
             Turn::Done(result) => Worked::Done(self.run, self.purpose, result),
         }
     }
+}
+
+/// Runs a precompile of a block on the blocking pool.
+///
+/// Not on the compute pool: a block would wait there behind clients' precompiles, each of which may
+/// take seconds. The executor has one job at a time, so the writer keeps the other thread.
+pub(super) fn offload(system: &System, call: HeavyCall, fill: Fill<HeavyResult>) {
+    let pool = system.clone();
+    let job = move || fill.fill(call.run(&|| false));
+    let run = async move {
+        if let Err(error) = pool.blocking_async(job).await {
+            tracing::error!(%error, "a precompile failed on the pool");
+        }
+    };
+    drop(system.spawn_future(Spawn::new("executor-offload", Class::Exec), run));
 }

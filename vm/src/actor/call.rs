@@ -27,7 +27,7 @@ use crate::{
     call::TracePiece,
     error::CallError,
     heavy::HeavyResult,
-    limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits, TURN_TIME_MAX},
+    limits::{GAS_PER_REDUCTION, LOOK_EVERY, Limits, SLICE_GAS, TURN_TIME_MAX},
     step::Step,
     suspended::Whereabouts,
 };
@@ -169,7 +169,7 @@ impl<R: Run> Actor for Call<R> {
             Order::Run | Order::Pause | Order::Cancel => {
                 let mut counted = counted;
                 let step = |fuel| counted(run.step(fuel));
-                slices(ctx, step, |ctx| self.interruption(ctx).map(Err))
+                slices(ctx, SLICE_GAS, step, |ctx| self.interruption(ctx).map(Err))
             }
         };
         self.slices += 1;

@@ -29,16 +29,15 @@ use evenkeel_runtime::{
 use evenkeel_state::{ChangeSet, Durable, ExecutedBlock, Rewind, Tip, WriterMessage};
 
 use super::{
-    block_work::{BlockWork, Worked},
+    block_work::{BlockWork, Worked, offload},
     cheat::{self, Loading},
     message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted},
     reorg::Reorg,
-    slot::{Fill, Slot, slot},
+    slot::{Slot, slot},
     writing::Writing,
 };
 use crate::{
     block::{BlockNotes, BlockOutcome, BlockRun, BuildJob, CandidateSource, ExecError, TxNote},
-    heavy::{HeavyCall, HeavyResult},
     limits::{CANDIDATE_BLOCKS_MAX, LOADED_REDUCTIONS, Limits},
     noted::Noting,
     shadow::LiveBlock,
@@ -485,19 +484,4 @@ pub(super) fn wait_for<T: Send + 'static>(
     };
     drop(system.spawn_future(Spawn::new("executor-wait", Class::Exec), wait));
     slot
-}
-
-/// Runs a precompile of a block on the blocking pool.
-///
-/// Not on the compute pool: a block would wait there behind clients' precompiles, each of which may
-/// take seconds. The executor has one job at a time, so the writer keeps the other thread.
-fn offload(system: &System, call: HeavyCall, fill: Fill<HeavyResult>) {
-    let pool = system.clone();
-    let job = move || fill.fill(call.run(&|| false));
-    let run = async move {
-        if let Err(error) = pool.blocking_async(job).await {
-            tracing::error!(%error, "a precompile failed on the pool");
-        }
-    };
-    drop(system.spawn_future(Spawn::new("executor-offload", Class::Exec), run));
 }

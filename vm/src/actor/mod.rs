@@ -1,5 +1,7 @@
-//! The actors around the machines: one per call, the one executor, and its canary.
+//! The actors around the machines: one per call, the one executor, its canary, and one per block
+//! where there is no executor.
 
+mod block;
 mod block_work;
 mod call;
 mod cheat;
@@ -13,6 +15,7 @@ mod slot;
 mod turn;
 mod writing;
 
+pub use block::spawn_block;
 pub use executor::{BlockNoting, Executor, ExecutorConfig, ExecutorPorts};
 pub use hold::{Hold, HoldState, Progress, Watch};
 pub use message::{BuildRequest, ExecutorEvent, ExecutorMessage, Reverted};

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     block::{BlockOutcome, BlockRun, BuildJob, Candidates, ExecError},
-    limits::{Limits, REORG_BYTES_MAX, TRIE_FUEL_PER_NODE, TRIE_NODES_PER_SLICE},
+    limits::{Limits, REORG_BYTES_MAX, SLICE_GAS, TRIE_FUEL_PER_NODE, TRIE_NODES_PER_SLICE},
     shadow::LiveBlock,
     step::Step,
 };
@@ -111,7 +111,7 @@ impl Executor {
                 Some(done) => Step::Done(done),
             }
         };
-        let turn: Turn<Result<Tip, StateError>> = slices(ctx, step, |_| None);
+        let turn: Turn<Result<Tip, StateError>> = slices(ctx, SLICE_GAS, step, |_| None);
         match turn {
             Turn::Spent => {
                 self.work = Work::Branching(rewind, reply);

@@ -4,7 +4,7 @@ use evenkeel_runtime::{Ctx, Message};
 
 use crate::{
     heavy::HeavyCall,
-    limits::{GAS_PER_REDUCTION, SLICE_GAS, TURN_TIME_MAX},
+    limits::{GAS_PER_REDUCTION, TURN_TIME_MAX},
     step::Step,
 };
 
@@ -18,10 +18,11 @@ pub(super) enum Turn<T> {
     Done(T),
 }
 
-/// Steps until the reductions or the time of the turn are used up. `check` is asked before each
-/// slice and can end the run.
+/// Steps until the reductions or the time of the turn are used up, `slice_gas` of fuel at most at a
+/// time. `check` is asked before each slice and can end the run.
 pub(super) fn slices<M: Message, T>(
     ctx: &mut Ctx<'_, M>,
+    slice_gas: u64,
     mut step: impl FnMut(u64) -> Step<T>,
     mut check: impl FnMut(&Ctx<'_, M>) -> Option<T>,
 ) -> Turn<T> {
@@ -33,7 +34,7 @@ pub(super) fn slices<M: Message, T>(
         if ctx.left() == 0 || ctx.now() >= end {
             return Turn::Spent;
         }
-        let fuel = SLICE_GAS.min(u64::from(ctx.left()) * GAS_PER_REDUCTION);
+        let fuel = slice_gas.min(u64::from(ctx.left()) * GAS_PER_REDUCTION);
         match step(fuel) {
             Step::More { used } => {
                 let reductions = u32::try_from(used / GAS_PER_REDUCTION).unwrap_or(u32::MAX);

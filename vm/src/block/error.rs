@@ -84,7 +84,7 @@ pub enum ExecError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// A precompile's library failed, or a job on the pool panicked.
+    /// A precompile's library failed, or an execution or its job on the pool panicked.
     #[error("internal error: {0}")]
     Internal(String),
     /// The writer does not take any more.

@@ -188,21 +188,6 @@ impl BlockRun {
         run
     }
 
-    /// Runs to the end on the calling thread, in slices of `slice` gas; for who has no actor.
-    ///
-    /// # Errors
-    ///
-    /// [`ExecError`], as the step that ends it.
-    pub fn finish(mut self, slice: u64) -> Result<BlockOutcome, ExecError> {
-        loop {
-            match self.step(slice) {
-                Step::More { .. } => {}
-                Step::Offload(call) => self.provide(call.run(&|| false)),
-                Step::Done(result) => return result,
-            }
-        }
-    }
-
     pub(super) fn new(
         (tip, spec): (Tip, Arc<ChainSpec>),
         source: Source,
