@@ -200,7 +200,7 @@ fn too_many_failures_of_a_future_stop_the_system() {
         async move {
             inside.sleep(MS).await;
             note(&written, format!("life {lives}"));
-            std::future::pending::<()>().await;
+            pending::<()>().await;
         }
     });
     let sleeper = sleeper.unwrap();
@@ -340,7 +340,7 @@ fn a_plain_future_awaits_an_end_and_links_itself() {
             if !is_linked {
                 unlink(&other);
             }
-            std::future::pending::<()>().await;
+            pending::<()>().await;
         })
     };
     let linked = forever("linked", target.clone(), true);

@@ -387,7 +387,7 @@ fn large_results_and_reverts_are_not_kept() {
 #[test]
 fn results_of_a_client_are_kept_within_its_part() {
     let mut world = World::new(65, RpcConfig::default());
-    let mut run = |world: &mut World| {
+    let run = |world: &mut World| {
         let id = start(world, "0x624000005ff3", &json!({}));
         world.sim.run_for(Duration::from_secs(1));
         (id.clone(), world.ok("exec_status", &json!([id]).to_string()))
