@@ -106,8 +106,8 @@ pub(crate) const EXEC_KEPT: Duration = Duration::from_mins(1);
 /// trace can have 128 MB, a revert twice the memory of the EVM.
 pub(crate) const EXEC_RESULT_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of all results and errors that are kept; a client's own have a quarter, which is one of the
-/// largest. What comes beyond is replaced by an error that says so.
+/// Bytes of all results and errors that are kept; a client's own have a quarter, which is one of
+/// the largest. What comes beyond is replaced by an error that says so.
 pub(crate) const EXEC_KEPT_BYTES_MAX: usize = 64 << 20;
 const _: () = assert!(EXEC_RESULT_BYTES_MAX <= EXEC_KEPT_BYTES_MAX / 4);
 
