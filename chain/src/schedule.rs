@@ -72,6 +72,12 @@ impl ChainSpec {
         // More than one may begin there.
         let height = Height::new(header.number);
         Some(match *start {
+            // Of a block of proof of work the time says nothing.
+            Activation::Height(start)
+                if self.terminal_total_difficulty().is_some() && !header.difficulty.is_zero() =>
+            {
+                self.fork_by_height(Height::new(start))
+            }
             Activation::Height(start) => self.fork_at(Height::new(start), header.timestamp),
             Activation::Timestamp(start) => self.fork_at(height, start),
             Activation::TotalDifficulty(_) => {

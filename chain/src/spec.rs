@@ -158,7 +158,7 @@ impl ChainSpec {
     }
 
     /// The newest fork that is active because of the height.
-    fn fork_by_height(&self, height: Height) -> Fork {
+    pub(crate) fn fork_by_height(&self, height: Height) -> Fork {
         let newest = self.forks.keys().rev().find(|fork| self.is_active_at(**fork, height));
         newest.copied().unwrap_or(Fork::Frontier)
     }

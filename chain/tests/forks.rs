@@ -195,6 +195,10 @@ fn the_next_fork_is_that_of_the_schedule() {
     assert_eq!(after(&total, 9, 50, 0), Some(Fork::Shanghai));
     assert_eq!(after(&total, 9, 100, 0), Some(Fork::Cancun), "not in the schedule");
 
+    // A time that is past does not count before the merge.
+    let early = total.replace(r#""shanghaiTime":100"#, r#""shanghaiTime":0"#);
+    assert_eq!(after(&early, 8, 50, 1), Some(Fork::London));
+
     // Besu's may leave out forks.
     let timed = r#","londonBlock":0,"cancunTime":50,"osakaTime":60,"bpo1Time":60,"qbft":{}"#;
     assert_eq!(after(timed, 1, 49, 0), Some(Fork::Cancun));

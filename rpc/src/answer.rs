@@ -295,9 +295,10 @@ impl Whole {
         } else if pieces.iter().map(Bytes::len).sum::<usize>() <= JOIN_INLINE_BYTES_MAX {
             Bytes::from(pieces.concat())
         } else {
-            // A job of ours that copies does not panic.
-            let joined = system.compute_async(move |yielder| joined(&pieces, yielder)).await;
-            joined.unwrap_or_default()
+            let for_job = pieces.clone();
+            let job = system.compute_async(move |yielder| joined(&for_job, yielder));
+            // The pool may be full: a turn that is too long, rather than no answer.
+            job.await.unwrap_or_else(|_| Bytes::from(pieces.concat()))
         };
         match held.map(Arc::new) {
             None => whole,

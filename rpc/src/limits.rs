@@ -52,9 +52,10 @@ const _: () = assert!(STREAM_HELD_BYTES < ANSWERS_BYTES_MAX / 1_000);
 /// pool. Copying to fresh memory takes about 1 ns a byte.
 pub const JOIN_INLINE_BYTES_MAX: usize = 128 * 1024;
 
-/// Bytes that a job of the compute pool copies or encodes before it asks whether it is to give way:
-/// about 100 us.
-pub const JOB_SLICE_BYTES: usize = 64 * 1024;
+/// Bytes that a job of the compute pool copies or encodes before it asks whether it is to give
+/// way: half a millisecond at 1 ns a byte. Shorter ones would leave it too little of a machine
+/// whose actors never rest ([`GIVE_WAY_MAX`](evenkeel_runtime::limits::GIVE_WAY_MAX)).
+pub const JOB_SLICE_BYTES: usize = 512 * 1024;
 
 /// A piece of an answer that is shorter is copied to the text around it; a longer one is written as
 /// it is.

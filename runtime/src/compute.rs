@@ -55,6 +55,10 @@ impl Yielder {
     /// [`GIVE_WAY_MAX`] at most, so that it still moves on a machine that is always busy.
     #[must_use]
     pub fn should_stop(&self) -> bool {
+        // What is cancelled goes at once: it may be a worker that ends it.
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            return true;
+        }
         if let Some(scheduler) = self.system.as_ref().and_then(System::scheduler) {
             give_way(scheduler);
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    compute::{Job, Wish},
+    compute::{Job, Wish, run_fenced},
     limits::{QUANTUM_REDUCTIONS, SHARE_JOBS_MAX, SHARE_SPLIT_MAX, SHARE_WEIGHT_ONE},
     sync::coarse::{AtomicU32, Mutex, MutexGuard},
 };
@@ -173,9 +173,10 @@ impl Share {
                 }
             }
         }
-        // A cancelled job only says so; outside the lock, since it says it to an actor.
+        // A cancelled job only says so; outside the lock, since it says it to an actor, and behind
+        // a fence, since what it says is that actor's.
         for job in cancelled {
-            job();
+            run_fenced(job);
         }
     }
 

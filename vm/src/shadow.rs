@@ -103,7 +103,7 @@ pub struct ShadowReport {
     /// The rules it runs. None: it follows the chain, and no block has come yet (`active` is none
     /// then) or the chain is at the last fork.
     pub fork: Option<Fork>,
-    /// What the chain itself had active at the last block looked at.
+    /// What the chain itself had active at the last block looked at, since it moved.
     pub active: Option<Fork>,
     /// Blocks that were executed under its rules.
     pub blocks: u64,
@@ -147,7 +147,7 @@ impl ShadowReport {
 
     /// Nothing seen yet under the rules that the canary has moved to.
     pub(crate) fn moved(&self, aim: ShadowAim, fork: Option<Fork>) -> Self {
-        let before = if self.fork.is_some() {
+        let before = if self.blocks + self.failed > 0 {
             Some(Arc::new(Self { before: None, ..self.clone() }))
         } else {
             self.before.clone()

@@ -303,13 +303,10 @@ impl Machine {
     }
 
     /// Whether the end of a life that the supervisor is linked to ends its own: of a `child` not if
-    /// it has ordered that end.
+    /// it has halted that.
     pub(super) fn fails_with(&self, child: Option<ChildId>) -> bool {
         let member = child.and_then(|child| self.children.get(&child));
-        let is_ordered = member.is_some_and(|member| {
-            matches!(member.life, Life::Halting | Life::Stopping { .. } | Life::Killing)
-        });
-        self.mode == Mode::Running && !is_ordered
+        member.is_none_or(|member| !matches!(member.life, Life::Halting))
     }
 
     /// True if the child was alive until now.

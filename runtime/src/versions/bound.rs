@@ -133,7 +133,7 @@ impl<M: Message, C: Send + Sync + 'static> Bound<M, C> {
     }
 
     /// V6: false if `message` is for a version that cannot be had.
-    fn is_its_version(&mut self, message: &M) -> bool {
+    fn move_for(&mut self, message: &M) -> bool {
         let Some(choose) = &self.choose else { return true };
         let chosen = choose(self.state.as_any(), message);
         if chosen == self.binding.get().version {
@@ -167,7 +167,7 @@ impl<M: Message, C: Send + Sync + 'static> Actor for Bound<M, C> {
     type Message = M;
 
     fn handle(&mut self, message: M, ctx: &mut Ctx<'_, M>) -> Flow {
-        let flow = if self.is_its_version(&message) {
+        let flow = if self.move_for(&message) {
             self.state.handle(message, ctx)
         } else {
             ctx.me().task().bury(message, DeadReason::NoVersion);

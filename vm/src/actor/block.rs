@@ -43,7 +43,14 @@ pub fn spawn_block(
         };
         Err(ExecError::Internal(match exit {
             Some(Exit::Panicked(reason)) => format!("the execution panicked: {reason}"),
-            _ => "the execution was ended".to_owned(),
+            Some(
+                Exit::Stopped
+                | Exit::Killed
+                | Exit::Unreachable
+                | Exit::Linked { .. }
+                | Exit::NoProcess,
+            )
+            | None => "the execution was ended".to_owned(),
         }))
     }
 }

@@ -78,7 +78,8 @@ impl<P> BlockWork<P> {
 /// Runs a precompile of a block on the blocking pool.
 ///
 /// Not on the compute pool: a block would wait there behind clients' precompiles, each of which may
-/// take seconds. The executor has one job at a time, so the writer keeps the other thread.
+/// take seconds. The executor has one job at a time, so the writer keeps the other thread;
+/// blocks by themselves run on the caller's thread.
 pub(super) fn offload(system: &System, call: HeavyCall, fill: Fill<HeavyResult>) {
     let pool = system.clone();
     let job = move || fill.fill(call.run(&|| false));
@@ -87,5 +88,5 @@ pub(super) fn offload(system: &System, call: HeavyCall, fill: Fill<HeavyResult>)
             tracing::error!(%error, "a precompile failed on the pool");
         }
     };
-    drop(system.spawn_future(Spawn::new("executor-offload", Class::Exec), run));
+    drop(system.spawn_future(Spawn::new("block-offload", Class::Exec), run));
 }

@@ -148,18 +148,18 @@ impl Hold {
         self.order_stop(|steps| Order::Step { until: steps.saturating_add(count) })
     }
 
-    /// Whether the call is paused, or will be at its next turn, which may be its first.
+    /// Whether the call is paused, or will be at its first turn.
     #[must_use]
     pub fn is_pausing(&self) -> bool {
         let state = self.lock();
         match state.progress.state {
             HoldState::Paused => true,
-            HoldState::Pending | HoldState::Running => state.order == Order::Pause,
-            HoldState::Over => false,
+            HoldState::Pending => state.order == Order::Pause,
+            HoldState::Running | HoldState::Over => false,
         }
     }
 
-    /// Ends the call at its next turn; what it runs on the compute pool is left behind.
+    /// Ends the call at its next turn; what it runs on the compute pool is asked to stop.
     pub fn cancel(&self) {
         self.order(Order::Cancel);
     }

@@ -56,9 +56,11 @@ fn the_report_says_what_came_out_differently() {
     assert_eq!(report(&mut world), expected);
 
     // What has been is told until there is something newer.
-    for (aim, idle, fork) in
-        [("next", json!(idle), Value::Null), ("Prague", Value::Null, json!("prague"))]
-    {
+    for (aim, idle, fork) in [
+        ("next", json!(idle), Value::Null),
+        ("Osaka", Value::Null, json!("osaka")),
+        ("Prague", Value::Null, json!("prague")),
+    ] {
         assert_eq!(world.ok("shadow_upgrade", &json!([aim]).to_string()), aim.to_lowercase());
         let moved = report(&mut world);
         assert_eq!((&moved["aim"], &moved["idle"]), (&json!(aim.to_lowercase()), &idle));
