@@ -1,5 +1,7 @@
 //! Blocks from elsewhere: a chain of many forks, branches, and blocks that are not taken.
 
+mod watched;
+
 use std::{
     fs,
     path::Path,
@@ -15,10 +17,11 @@ use evenkeel_consensus::{Placed, TreeError};
 use evenkeel_node::{BlockImport, ImportError, Limits};
 use evenkeel_runtime::{Inline, System};
 use evenkeel_state::{
-    Database, ExecutedBlock, Options, StoreError, Tip,
-    store::{Batch, Family, Memory, Range, Row, Snapshot, Store, Sync},
+    Database, ExecutedBlock, Options, Tip,
+    store::{Memory, Sync},
 };
 use evenkeel_vm::{BlockOutcome, BlockRun, BuildJob, Candidates, ExecError, Step};
+use watched::{Watch, WatchedStore};
 
 const SLICE: u64 = 10_000;
 
@@ -177,30 +180,13 @@ fn what_is_durable_stays() {
 /// Whom the store below does not like.
 const BAD: u8 = 9;
 
-/// A store in memory that panics when one account is read, while it is armed.
-struct TrapStore(Memory, Arc<AtomicBool>);
+/// Panics when that account is read, while it is armed.
+struct Armed(AtomicBool);
 
-struct TrapSnapshot(Arc<dyn Snapshot>, Arc<AtomicBool>);
-
-impl Store for TrapStore {
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        Arc::new(TrapSnapshot(self.0.snapshot(), Arc::clone(&self.1)))
-    }
-
-    fn write(&self, batch: &Batch, sync: Sync) -> Result<(), StoreError> {
-        self.0.write(batch, sync)
-    }
-}
-
-impl Snapshot for TrapSnapshot {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+impl Watch for Armed {
+    fn reads(&self, key: &[u8]) {
         let is_bad = key == Address::with_last_byte(BAD).as_slice();
-        assert!(!is_bad || !self.1.load(Ordering::Relaxed), "as the test wants it");
-        self.0.get(family, key)
-    }
-
-    fn scan(&self, family: Family, range: Range<'_>) -> Result<Vec<Row>, StoreError> {
-        self.0.scan(family, range)
+        assert!(!is_bad || !self.0.load(Ordering::Relaxed), "as the test wants it");
     }
 }
 
@@ -209,8 +195,8 @@ impl Snapshot for TrapSnapshot {
 #[test]
 fn a_block_whose_execution_panics_is_refused() {
     let spec = spec();
-    let is_armed = Arc::new(AtomicBool::new(true));
-    let store = Arc::new(TrapStore(Memory::new(), Arc::clone(&is_armed)));
+    let armed = Arc::new(Armed(AtomicBool::new(true)));
+    let store = Arc::new(WatchedStore(Memory::new(), Arc::clone(&armed)));
     let database = Database::open_store(store, &spec, Sync::No).expect("it does not read this");
     let mut inline = inline();
     let (tip, limits) = (database.tip(), Limits::consensus());
@@ -226,7 +212,7 @@ fn a_block_whose_execution_panics_is_refused() {
     }
     chain.import(&good.block.encode_rlp()).expect("it is valid");
     assert_eq!(chain.head().hash, good.block.hash);
-    is_armed.store(false, Ordering::Relaxed);
+    armed.0.store(false, Ordering::Relaxed);
     let imported = chain.import(&bad.block.encode_rlp()).expect("it is valid");
     assert_eq!((imported.hash, imported.placed), (bad.block.hash, Placed::Side));
 }

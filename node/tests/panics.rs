@@ -4,6 +4,8 @@
 //! Nothing is told to panic: what an actor reads or writes fails it (a store), or whom it answers
 //! (a waker). Nothing sleeps: tests wait for answers and for published heads.
 
+mod watched;
+
 use std::{
     collections::BTreeMap,
     future::Future as _,
@@ -32,10 +34,11 @@ use evenkeel_runtime::{
     ThreadsConfig, reply,
 };
 use evenkeel_state::{
-    Database, StoreError,
-    store::{Batch, Family, Memory, Range, Row, Snapshot, Store, Sync},
+    Database,
+    store::{Memory, Sync},
 };
 use serde_json::{Value, json, value::RawValue};
+use watched::{Watch, WatchedStore};
 
 const CONTRACT: Address = Address::repeat_byte(0xcc);
 /// Read by the contract below, and by nobody else.
@@ -109,7 +112,9 @@ impl Trap {
         *self.lock() = Some(Armed { key, spared, gate });
         held
     }
+}
 
+impl Watch for Trap {
     fn reads(&self, key: &[u8]) {
         let mut armed = self.lock();
         match &mut *armed {
@@ -122,32 +127,9 @@ impl Trap {
             Some(_) | None => {}
         }
     }
-}
 
-/// A store in memory that a trap is set in.
-struct TrapStore(Memory, Arc<Trap>);
-
-struct TrapSnapshot(Arc<dyn Snapshot>, Arc<Trap>);
-
-impl Store for TrapStore {
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        Arc::new(TrapSnapshot(self.0.snapshot(), Arc::clone(&self.1)))
-    }
-
-    fn write(&self, batch: &Batch, sync: Sync) -> Result<(), StoreError> {
-        assert!(!self.1.fails_writes.load(Ordering::Relaxed), "as the test wants it");
-        self.0.write(batch, sync)
-    }
-}
-
-impl Snapshot for TrapSnapshot {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.1.reads(key);
-        self.0.get(family, key)
-    }
-
-    fn scan(&self, family: Family, range: Range<'_>) -> Result<Vec<Row>, StoreError> {
-        self.0.scan(family, range)
+    fn writes(&self) {
+        assert!(!self.fails_writes.load(Ordering::Relaxed), "as the test wants it");
     }
 }
 
@@ -201,7 +183,7 @@ impl World {
             ..DevOptions::default()
         });
         let trap = Arc::<Trap>::default();
-        let store = Arc::new(TrapStore(Memory::new(), Arc::clone(&trap)));
+        let store = Arc::new(WatchedStore(Memory::new(), Arc::clone(&trap)));
         let database = Database::open_store(store, &spec, Sync::Yes).expect("nothing fails yet");
         let config = Config {
             mining: Mining::Automine,

@@ -54,8 +54,8 @@ pub(crate) struct TestArgs {
     /// Run only tests of this fork, by its name in the files; the others are counted as skipped.
     #[arg(long, value_name = "FORK")]
     fork: Option<String>,
-    /// Gas of a slice of execution, at most that of a node's; 1 cuts after every instruction.
-    #[arg(long, value_name = "GAS", default_value_t = SLICE_GAS, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Gas of a slice of execution, at most a node's, the default; 1 cuts after every instruction.
+    #[arg(long, value_name = "GAS", default_value_t = SLICE_GAS, value_parser = clap::value_parser!(u64).range(1..=SLICE_GAS))]
     slice: u64,
     /// Files at a time; 0 means one per core.
     #[arg(short, long, value_name = "NUM", default_value_t = 0)]

@@ -207,7 +207,8 @@ fn trap_exits<M: Message>(me: &Task, wrap: impl Fn(Down) -> M + Send + Sync + 's
     drop(before);
 }
 
-/// Lets a supervisor fail as a whole, with all below it, if a process fails that is linked to it.
+/// Lets a supervisor fail as a whole, with all below it, if a process fails that is linked to it
+/// and that it does not halt itself.
 pub(super) fn fail_with_links(supervisor: &Task) {
     let deliver = deliver_to(supervisor);
     let trap: Trap = Arc::new(move |Down { id, name, exit, .. }| {
