@@ -41,6 +41,11 @@ pub enum Program {
 pub const BUSY: [usize; 5] = [0, 4, 16, 64, 1_000];
 
 impl Program {
+    /// Whether so many actors are there at once that the memory of the machine counts.
+    pub const fn takes_memory(self) -> bool {
+        matches!(self, Self::Skynet | Self::Spawn | Self::SpawnIdle)
+    }
+
     /// All programs, in the order of the table.
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::PingPong, Self::Pairs64, Self::Ring1k, Self::Ring10k];

@@ -85,6 +85,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn run_only(way: Way, options: &Options) -> Result<(), Box<dyn Error>> {
     for &transfers in &options.transfers {
+        // For all ways: the derivation of its key is no work of theirs.
+        let config = node_config()?;
         let load = Load::new(transfers, options.total);
         let drive = match way {
             Way::Actors => Drive::threads()?,
@@ -95,7 +97,7 @@ fn run_only(way: Way, options: &Options) -> Result<(), Box<dyn Error>> {
             }
         };
         // Under a counter of instructions time runs slower than work, so that there are more.
-        let turns = through_actors(load, drive, || 0)?.turns;
+        let turns = through_actors(load, drive, config, || 0)?.turns;
         println!("{transfers} transfers a block, {} blocks: {turns} turns", load.blocks);
     }
     Ok(())
@@ -107,9 +109,11 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
         let load = Load::new(transfers, options.total);
         let (mut by_actors, mut inline, mut by_calls) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..options.rounds {
-            let Ran { cpu, headers, .. } = through_actors(load, Drive::threads()?, cpu_ns)?;
+            let Ran { cpu, headers, .. } =
+                through_actors(load, Drive::threads()?, node_config()?, cpu_ns)?;
             by_actors.push(cpu);
-            inline.push(through_actors(load, Drive::inline()?, cpu_ns)?.cpu);
+            let ran = through_actors(load, Drive::inline()?, node_config()?, cpu_ns)?;
+            inline.push(ran.cpu);
             by_calls.push(by_direct_calls(load, Some(&headers), cpu_ns)?);
         }
         let each = |times: &mut Vec<u64>| {
@@ -278,11 +282,12 @@ struct Ran {
 fn through_actors(
     load: Load,
     mut drive: Drive,
+    config: Config,
     cpu_ns: fn() -> u64,
 ) -> Result<Ran, Box<dyn Error>> {
     let spec = spec();
     let database = database(&spec)?;
-    let node = start(drive.system(), node_config()?, spec, database)?;
+    let node = start(drive.system(), config, spec, database)?;
     let txs = load.transfers();
     let began = cpu_ns();
     let asking = async move { ask(&node, txs).await.map_err(|error| error.to_string()) };
@@ -390,8 +395,10 @@ fn by_direct_calls(
     let txs = load.transfers();
     let began = cpu_ns();
     for (number, txs) in txs.into_iter().enumerate() {
+        let head = &machines.durable.header;
+        let next = NextBlock::after(&machines.spec, head, head.gas_limit);
         for tx in txs {
-            machines.admit(tx)?;
+            machines.admit(tx, &next)?;
         }
         let block = if let Some(header) = headers.map(|headers| &headers[number]) {
             let block = machines.build(attributes(header))?;
@@ -408,10 +415,8 @@ fn by_direct_calls(
 }
 
 impl Machines {
-    fn admit(&mut self, tx: Arc<RecoveredTx>) -> Result<(), Box<dyn Error>> {
-        let header = &self.durable.header;
-        let next = NextBlock::after(&self.spec, header, header.gas_limit);
-        check_stateless(&tx, &next, &AdmissionConfig::default())?;
+    fn admit(&mut self, tx: Arc<RecoveredTx>, next: &NextBlock) -> Result<(), Box<dyn Error>> {
+        check_stateless(&tx, next, &AdmissionConfig::default())?;
         self.pool.admit(tx, &self.durable.view)?;
         Ok(())
     }

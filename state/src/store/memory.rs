@@ -78,6 +78,13 @@ impl Memory {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Versions of all rows, seen or not.
+    #[cfg(test)]
+    pub(super) fn versions(&self) -> usize {
+        let tables = Family::ALL.into_iter().map(|family| self.content.table(family));
+        tables.map(|table| table.values().map(|row| 1 + row.older.len()).sum::<usize>()).sum()
+    }
 }
 
 impl Store for Memory {

@@ -1,6 +1,9 @@
 //! All stores against a plain map.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 
@@ -82,6 +85,37 @@ proptest! {
     )) {
         check_store(&Memory::new(), &batches);
         check_store(&Faulty::new(Faults::default()), &batches);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+
+    /// Goal: of what snapshots held back nothing is left once they are gone, in whatever order they
+    /// go and however much one of them held.
+    #[test]
+    fn versions_that_nobody_sees_go(
+        batches in proptest::collection::vec(
+            (proptest::collection::vec(change(), 0..20), any::<Option<u8>>()), 1..12),
+    ) {
+        let store = Memory::new();
+        let (mut model, mut pinned) = (Model::new(), VecDeque::new());
+        for (changes, end) in &batches {
+            pinned.push_back((store.snapshot(), model.clone()));
+            store.write(&batch_of(changes, &mut model), Sync::No).expect("memory");
+            if let Some(end) = end {
+                pinned.swap_remove_back(usize::from(*end) % pinned.len());
+            }
+            for (snapshot, model) in &pinned {
+                check(snapshot.as_ref(), model);
+            }
+        }
+        pinned.clear();
+        // As many as there are; each write sweeps some of them.
+        for _ in &batches {
+            store.write(&Batch::default(), Sync::No).expect("memory");
+        }
+        prop_assert_eq!(store.versions(), model.len());
     }
 }
 

@@ -7,6 +7,7 @@ mod plot;
 mod rows;
 mod runs;
 mod table;
+mod warm;
 
 use std::{fs, process::exit};
 
@@ -16,7 +17,13 @@ use self::{options::Options, runs::Samples};
 const PLOT_WORKERS: usize = 2;
 
 fn main() {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [option, bytes] = &arguments[..]
+        && option == warm::OPTION
+    {
+        return warm::touch_here(bytes.parse().expect("this program says how many"));
+    }
+    let options = match Options::parse(arguments.into_iter()) {
         Ok(options) => options,
         Err(wrong) => {
             eprintln!("{wrong}\n\n{}", options::USAGE);

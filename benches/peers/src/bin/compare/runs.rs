@@ -15,7 +15,7 @@ use evenkeel_peers::programs::{
 };
 use serde_json::{Map, Value};
 
-use crate::options::Options;
+use crate::{options::Options, warm};
 
 /// All runtimes, ours first.
 pub(crate) const RUNTIMES: [&str; 7] =
@@ -60,6 +60,9 @@ impl Samples {
                         let line = if samples.did_not_end(program, workers, runtime) {
                             Some(failed(runtime, program, workers))
                         } else {
+                            if program.takes_memory() {
+                                warm::touch();
+                            }
                             programs.run(runtime, program, workers, options)
                         };
                         if let Some(line) = line {
