@@ -324,6 +324,8 @@ async fn ask(
         assert_eq!(header.gas_used, count as u64 * 21_000, "all transfers are in the block");
         headers.push(header);
     }
+    // The pool has taken note of the last block as well.
+    settle(node).await?;
     Ok(headers)
 }
 

@@ -7,9 +7,9 @@
 //!
 //! # Bounds
 //!
-//! A row has as many versions as writes changed it since the oldest snapshot, and one. A write
-//! sweeps at most twice the versions that it adds, and [`SWEPT_MIN`] more, so that the end of a
-//! snapshot that was long held is paid for in pieces.
+//! A write leaves a row with at most as many versions as there are snapshots, and two. It sweeps twice
+//! the rows that it has swept later, and [`SWEPT_MIN`] more, so that the end of a snapshot that was
+//! long held is paid for in pieces.
 
 use std::{
     collections::{BTreeMap, VecDeque, btree_map::Entry},
@@ -21,7 +21,7 @@ use std::{
 use super::{Batch, Family, Op, Range, Row, Snapshot, Store, Sync};
 use crate::{error::StoreError, limits::SCAN_ROWS_MAX};
 
-/// Versions that a write sweeps, whatever it adds.
+/// Rows that a write sweeps, whatever it adds.
 const SWEPT_MIN: usize = 64;
 
 /// Number of a write; each sees what those before it left.
@@ -34,7 +34,7 @@ struct Version {
     value: Option<Box<[u8]>>,
 }
 
-/// A row through time.
+/// A row through time. While it has older versions, or is deleted, it is to be swept.
 struct Versions {
     newest: Version,
     /// From the oldest on.
@@ -43,8 +43,8 @@ struct Versions {
 
 type Table = BTreeMap<Arc<[u8]>, Versions>;
 
-/// A version that is superseded: nobody sees it once all snapshots are of `since` or later.
-struct Superseded {
+/// A row to sweep, once all snapshots are of `since` or later.
+struct Unswept {
     since: Sequence,
     family: Family,
     key: Arc<[u8]>,
@@ -62,8 +62,8 @@ struct Pins {
 struct Content {
     families: [RwLock<Table>; Family::ALL.len()],
     pins: Mutex<Pins>,
-    /// In order of `since`. Who holds it is the writer.
-    superseded: Mutex<VecDeque<Superseded>>,
+    /// Each row once, in order of `since`. Who holds it is the writer.
+    unswept: Mutex<VecDeque<Unswept>>,
 }
 
 /// The store in memory. Lost when dropped.
@@ -79,11 +79,14 @@ impl Memory {
         Self::default()
     }
 
-    /// Versions of all rows, seen or not.
+    /// Versions of each row, seen or not.
     #[cfg(test)]
-    pub(super) fn versions(&self) -> usize {
+    pub(super) fn versions(&self) -> Vec<usize> {
         let tables = Family::ALL.into_iter().map(|family| self.content.table(family));
-        tables.map(|table| table.values().map(|row| 1 + row.older.len()).sum::<usize>()).sum()
+        let count = |table: RwLockReadGuard<'_, Table>| {
+            table.values().map(|row| 1 + row.older.len()).collect::<Vec<_>>()
+        };
+        tables.flat_map(count).collect()
     }
 }
 
@@ -95,21 +98,22 @@ impl Store for Memory {
 
     fn write(&self, batch: &Batch, _sync: Sync) -> Result<(), StoreError> {
         let content = &self.content;
-        let mut superseded = content.superseded.lock().expect(NO_PANIC);
-        let by = content.pins().published + 1;
-        let before = superseded.len();
+        let mut unswept = content.unswept.lock().expect(NO_PANIC);
+        let (by, held) = content.pins().next();
+        let before = unswept.len();
         for op in batch.ops() {
-            superseded.extend(set(&mut content.table_mut(op.family), op, by));
+            if let Some(key) = set(&mut content.table_mut(op.family), op, by, &held) {
+                unswept.push_back(Unswept { since: by, family: op.family, key });
+            }
         }
-        let added = superseded.len() - before;
+        let added = unswept.len() - before;
         let oldest = content.pins().publish(by);
         for _ in 0..SWEPT_MIN.saturating_add(2 * added) {
-            let Some(Superseded { family, key, .. }) =
-                superseded.pop_front_if(|next| next.since <= oldest)
-            else {
-                break;
-            };
-            sweep(&mut content.table_mut(family), key, oldest);
+            let next = unswept.pop_front_if(|next| next.since <= oldest);
+            let Some(Unswept { family, key, .. }) = next else { break };
+            if let Some(key) = sweep(&mut content.table_mut(family), key, oldest) {
+                unswept.push_back(Unswept { since: by, family, key });
+            }
         }
         Ok(())
     }
@@ -146,6 +150,12 @@ impl Pins {
         }
     }
 
+    /// The number of the next write, and what snapshots see, in order. One that is made during the
+    /// write sees all before it.
+    fn next(&self) -> (Sequence, Vec<Sequence>) {
+        (self.published + 1, self.held.keys().copied().collect())
+    }
+
     /// Returns what the oldest snapshot sees, or the next one.
     fn publish(&mut self, by: Sequence) -> Sequence {
         self.published = by;
@@ -155,14 +165,42 @@ impl Pins {
 
 impl Versions {
     fn seen_by(&self, sees: Sequence) -> Option<&[u8]> {
-        let versions = std::iter::once(&self.newest).chain(self.older.iter().rev());
-        let mut seen = versions.skip_while(|version| version.by > sees);
-        seen.next()?.value.as_deref()
+        let seen = if self.newest.by <= sees {
+            Some(&self.newest)
+        } else {
+            self.older
+                .partition_point(|version| version.by <= sees)
+                .checked_sub(1)
+                .map(|n| &self.older[n])
+        };
+        seen?.value.as_deref()
+    }
+
+    const fn is_to_be_swept(&self) -> bool {
+        !self.older.is_empty() || self.newest.value.is_none()
+    }
+
+    /// Keeps what `newest` has replaced, and drops what no snapshot sees if there is more than all
+    /// can see.
+    fn keep(&mut self, former: Version, held: &[Sequence]) {
+        self.older.push(former);
+        if self.older.len() <= held.len() + 1 {
+            return;
+        }
+        let numbers: Vec<Sequence> = self.older.iter().map(|version| version.by).collect();
+        let number_of_seen = |by: Sequence| held.partition_point(|sees| *sees < by);
+        let mut index = 0;
+        self.older.retain(|version| {
+            index += 1;
+            // The last may be seen by a snapshot that is not made yet.
+            let until = numbers.get(index);
+            until.is_none_or(|until| number_of_seen(version.by) < number_of_seen(*until))
+        });
     }
 }
 
-/// Sets a row for those who see `by`; returns what is superseded.
-fn set(table: &mut Table, op: Op<'_>, by: Sequence) -> Option<Superseded> {
+/// Sets a row for those who see `by`; returns its key if it has to be swept from now on.
+fn set(table: &mut Table, op: Op<'_>, by: Sequence, held: &[Sequence]) -> Option<Arc<[u8]>> {
     let newest = Version { by, value: op.value.map(Into::into) };
     match table.entry(op.key.into()) {
         Entry::Vacant(vacant) => {
@@ -172,32 +210,35 @@ fn set(table: &mut Table, op: Op<'_>, by: Sequence) -> Option<Superseded> {
             None
         }
         Entry::Occupied(mut row) => {
-            let former = mem::replace(&mut row.get_mut().newest, newest);
-            // Of two changes of one batch the later wins. It superseded what was there as well,
-            // unless the row is new: then it is superseded by being deleted.
+            let versions = row.get_mut();
+            let was_to_be_swept = versions.is_to_be_swept();
+            let former = mem::replace(&mut versions.newest, newest);
+            // Of two changes of one batch the later wins.
             if former.by < by {
-                row.get_mut().older.push(former);
-            } else if op.value.is_some() {
-                return None;
+                versions.keep(former, held);
             }
-            Some(Superseded { since: by, family: op.family, key: Arc::clone(row.key()) })
+            let is_new = !was_to_be_swept && versions.is_to_be_swept();
+            is_new.then(|| Arc::clone(row.key()))
         }
     }
 }
 
-/// Drops the versions of a row that nobody sees who sees `oldest`, and the row with the last.
-fn sweep(table: &mut Table, key: Arc<[u8]>, oldest: Sequence) {
-    let Entry::Occupied(mut row) = table.entry(key) else { return };
+/// Drops the versions of a row that nobody sees who sees `oldest` or later, and the row with the
+/// last; returns the key if it has to be swept again.
+fn sweep(table: &mut Table, key: Arc<[u8]>, oldest: Sequence) -> Option<Arc<[u8]>> {
+    let Entry::Occupied(mut row) = table.entry(key) else { return None };
     let Versions { newest, older } = row.get_mut();
     if newest.by > oldest {
         let seen = older.partition_point(|version| version.by <= oldest);
         older.drain(..seen.saturating_sub(1));
-        return;
+    } else {
+        *older = Vec::new();
+        if newest.value.is_none() {
+            row.remove();
+            return None;
+        }
     }
-    *older = Vec::new();
-    if newest.value.is_none() {
-        row.remove();
-    }
+    row.get().is_to_be_swept().then(|| Arc::clone(row.key()))
 }
 
 /// The content as of one write.
