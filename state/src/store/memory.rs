@@ -7,9 +7,9 @@
 //!
 //! # Bounds
 //!
-//! A write leaves a row with at most as many versions as there are snapshots, and two. It sweeps twice
-//! the rows that it has swept later, and [`SWEPT_MIN`] more, so that the end of a snapshot that was
-//! long held is paid for in pieces.
+//! A write leaves a row with at most as many versions as there are snapshots, and two. For each row
+//! that is to be swept from now on it sweeps two, and [`SWEPT_MIN`] more: so the end of a snapshot
+//! that was long held is paid for in pieces.
 
 use std::{
     collections::{BTreeMap, VecDeque, btree_map::Entry},
