@@ -1,15 +1,17 @@
 //! The store in memory: rows with versions, of which a snapshot sees those of its time.
 //!
-//! A write adds versions that nobody sees, row by row, and then publishes them all by one number
-//! (S1); a snapshot is that number, pinned (S2). So neither copies what is there, and readers wait
-//! for one row at most, whatever a batch holds. Snapshots free nothing: what the oldest of them no
-//! longer sees goes with a later write, on the writer's thread.
+//! A write adds versions that nobody sees and then publishes them all by one number (S1); a
+//! snapshot is that number, pinned (S2). So neither copies what is there, and the writer holds a
+//! table for [`RUN_ROWS`] rows at a time, whatever a batch holds. While the store lives snapshots
+//! free nothing: what the oldest of them no longer sees goes with a later write, on the writer's
+//! thread.
 //!
 //! # Bounds
 //!
-//! A write leaves a row with at most as many versions as there are snapshots, and two. For each row
-//! that is to be swept from now on it sweeps two, and [`SWEPT_MIN`] more: so the end of a snapshot
-//! that was long held is paid for in pieces.
+//! A write leaves a row that it sets with at most as many versions as there are snapshots, and two;
+//! other rows keep what they have until the oldest snapshot goes. It sweeps twice the rows that are
+//! to be swept from now on, or an eighth of those that wait and [`SWEPT_MIN`] more, of these no
+//! more than [`SWEPT_MAX`]: so the end of a snapshot that was long held is paid for in pieces.
 
 use std::{
     collections::{BTreeMap, VecDeque, btree_map::Entry},
@@ -23,6 +25,11 @@ use crate::{error::StoreError, limits::SCAN_ROWS_MAX};
 
 /// Rows that a write sweeps, whatever it adds.
 const SWEPT_MIN: usize = 64;
+/// Rows that it sweeps at most, each some 200 ns (a guess), unless half as many are new.
+const SWEPT_MAX: usize = 16_384;
+/// Rows that the writer changes while readers of their table wait, each some 300 ns (a guess): a
+/// writer that let go of each of them would wait for readers as often.
+const RUN_ROWS: usize = 32;
 
 /// Number of a write; each sees what those before it left.
 type Sequence = u64;
@@ -62,7 +69,8 @@ struct Pins {
 struct Content {
     families: [RwLock<Table>; Family::ALL.len()],
     pins: Mutex<Pins>,
-    /// Each row once, in order of `since`. Who holds it is the writer.
+    /// In order of `since`; a row that one batch has deleted and set may be there twice. Who holds
+    /// it is the writer.
     unswept: Mutex<VecDeque<Unswept>>,
 }
 
@@ -101,19 +109,23 @@ impl Store for Memory {
         let mut unswept = content.unswept.lock().expect(NO_PANIC);
         let (by, held) = content.pins().next();
         let before = unswept.len();
-        for op in batch.ops() {
-            if let Some(key) = set(&mut content.table_mut(op.family), op, by, &held) {
-                unswept.push_back(Unswept { since: by, family: op.family, key });
+        let mut ops = batch.ops().peekable();
+        while let Some(family) = ops.peek().map(|op| op.family) {
+            let mut table = content.table_mut(family);
+            let run = std::iter::from_fn(|| ops.next_if(|op| op.family == family));
+            for op in run.take(RUN_ROWS) {
+                let key = set(&mut table, op, by, &held);
+                unswept.extend(key.map(|key| Unswept { since: by, family, key }));
             }
         }
         let added = unswept.len() - before;
         let oldest = content.pins().publish(by);
-        for _ in 0..SWEPT_MIN.saturating_add(2 * added) {
+        let budget = (SWEPT_MIN + unswept.len() / 8).min(SWEPT_MAX).max(2 * added);
+        for _ in 0..budget {
             let next = unswept.pop_front_if(|next| next.since <= oldest);
             let Some(Unswept { family, key, .. }) = next else { break };
-            if let Some(key) = sweep(&mut content.table_mut(family), key, oldest) {
-                unswept.push_back(Unswept { since: by, family, key });
-            }
+            let key = sweep(&mut content.table_mut(family), key, oldest);
+            unswept.extend(key.map(|key| Unswept { since: by, family, key }));
         }
         Ok(())
     }
@@ -165,7 +177,7 @@ impl Pins {
 
 impl Versions {
     fn seen_by(&self, sees: Sequence) -> Option<&[u8]> {
-        let seen = if self.newest.by <= sees {
+        let version = if self.newest.by <= sees {
             Some(&self.newest)
         } else {
             self.older
@@ -173,7 +185,7 @@ impl Versions {
                 .checked_sub(1)
                 .map(|n| &self.older[n])
         };
-        seen?.value.as_deref()
+        version?.value.as_deref()
     }
 
     const fn is_to_be_swept(&self) -> bool {

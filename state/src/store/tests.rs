@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    thread,
 };
 
 use proptest::prelude::*;
@@ -86,6 +87,43 @@ proptest! {
         check_store(&Memory::new(), &batches);
         check_store(&Faulty::new(Faults::default()), &batches);
     }
+}
+
+/// Goal: S1 and S2 while a batch is being applied: a snapshot has all rows of one batch, and still
+/// has them when later ones are in and have been swept.
+#[test]
+fn snapshots_made_during_writes_are_whole() {
+    const ROWS: u8 = 100;
+    let store = Memory::new();
+    let set_all = |number: u16| {
+        let mut batch = Batch::default();
+        for row in 0..ROWS {
+            batch.put(FAMILIES[usize::from(row % 2)], [row], number.to_be_bytes());
+        }
+        store.write(&batch, Sync::No).expect("memory");
+    };
+    let seen = |snapshot: &dyn Snapshot| {
+        let value = |row: u8| {
+            let row = snapshot.get(FAMILIES[usize::from(row % 2)], &[row]).expect("memory");
+            row.map(|row| u16::from_be_bytes(row.try_into().expect("two bytes")))
+        };
+        let first = value(0).expect("it was set before");
+        assert!((1..ROWS).all(|row| value(row) == Some(first)), "rows of several batches");
+        first
+    };
+    set_all(0);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..1_000).for_each(set_all));
+        let mut pinned = VecDeque::new();
+        while !writer.is_finished() {
+            let snapshot = store.snapshot();
+            pinned.push_back((seen(snapshot.as_ref()), snapshot));
+            if pinned.len() > 5 {
+                let (first, snapshot) = pinned.pop_front().expect("there are five");
+                assert_eq!(seen(snapshot.as_ref()), first, "a snapshot has changed");
+            }
+        }
+    });
 }
 
 proptest! {

@@ -21,8 +21,8 @@ and tokio-unbounded have no bound to keep. Probes come from a thread that is no 
 from a process. Busy actors compute steps of 1 us (100 us where the row says so) and give the
 runtime a chance after each, as its users would: `Flow::More` in ours, a message to themselves in
 tokio, ractor and kameo, a yield in actix; the BEAM needs none. What cannot be compared and how the
-programs are made: `benches/peers/README.md`. Before a program of many actors, memory is touched and
-freed, since a virtual machine's host gives a page out slowly when it is first touched.
+programs are made: `benches/peers/README.md`. Before a program that makes a million actors, memory
+is touched and freed, since a virtual machine's host gives a page out slowly when it is first touched.
 ";
 
 pub(crate) fn render(samples: &Samples, options: &Options) -> String {

@@ -19,6 +19,10 @@ const PAGE_BYTES: usize = 4096;
 pub(crate) fn touch() {
     let this = env::current_exe().expect("a running program has a path");
     let bytes = (available_bytes() / 2).min(BYTES);
+    if bytes == 0 {
+        eprintln!("/proc/meminfo does not say what memory is available: none is touched");
+        return;
+    }
     match Command::new(this).args([OPTION, &bytes.to_string()]).status() {
         Ok(status) if status.success() => {}
         wrong => eprintln!("{bytes} bytes could not be touched: {wrong:?}"),
