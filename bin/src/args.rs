@@ -244,7 +244,7 @@ pub(crate) struct ChainArgs {
     /// The chain id [default: 31337].
     #[arg(long, value_name = "ID")]
     pub(crate) chain_id: Option<u64>,
-    /// The EVM's rules: prague, cancun, .. [default: latest].
+    /// The EVM's rules: frontier .. osaka, bpo1, bpo2; latest, the last of these [default: osaka].
     #[arg(long, value_name = "FORK")]
     pub(crate) hardfork: Option<String>,
     /// Gas limit of a block [default: 30000000].

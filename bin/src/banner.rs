@@ -3,6 +3,8 @@
 use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
 use alloy_primitives::{Address, B256, U256, hex, utils::format_ether};
+use evenkeel_chain::Fork;
+use evenkeel_vm::ShadowAim;
 use serde_json::json;
 
 /// All that the banner tells.
@@ -14,6 +16,10 @@ pub(crate) struct Banner<'a> {
     /// The phrase and the derivation path.
     pub(crate) wallet: (&'a str, &'a str),
     pub(crate) chain_id: u64,
+    /// What the chain has at its head.
+    pub(crate) fork: Fork,
+    /// What the canary is to run.
+    pub(crate) shadow: Option<ShadowAim>,
     pub(crate) base_fee: Option<u64>,
     pub(crate) gas_limit: u64,
     pub(crate) timestamp: u64,
@@ -52,6 +58,7 @@ impl Banner<'_> {
         let (mnemonic, derivation_path) = self.wallet;
         let line = json!({
             "event": "listening", "addresses": self.listening, "chainId": self.chain_id,
+            "hardfork": self.fork.name(), "shadow": self.shadow.map(|aim| aim.to_string()),
             "accounts": accounts.collect::<Vec<_>>(),
             "keystoreAccounts": keystore.collect::<Vec<_>>(),
             "mnemonic": mnemonic, "derivationPath": derivation_path,
@@ -92,8 +99,13 @@ impl Banner<'_> {
         } else {
             format!("{} (head: {})", self.number, self.head)
         };
+        let canary = match self.shadow {
+            None => "--shadow next executes every block under the one after it, too".to_owned(),
+            Some(aim) => format!("canary: {aim}, see shadow_report"),
+        };
         for (title, value) in [
             ("Chain ID", self.chain_id.to_string()),
+            ("Hardfork", format!("{} ({canary})", self.fork)),
             ("Base Fee", base_fee),
             ("Gas Limit", self.gas_limit.to_string()),
             ("Genesis Timestamp", self.timestamp.to_string()),

@@ -267,6 +267,8 @@ fn banner<'a>(
         keystore: keystore.collect::<Result<_>>()?,
         wallet: (accounts.mnemonic(), accounts.derivation_path()),
         chain_id: node.spec.chain_id,
+        fork: node.spec.fork_of(&durable.header),
+        shadow: args.node.shadow,
         base_fee: genesis.base_fee,
         gas_limit: gas_limit(args).unwrap_or(genesis.gas_limit),
         timestamp: genesis.timestamp,

@@ -301,6 +301,14 @@ mod tests {
         Ok(merged.collect::<Vec<_>>().join(" "))
     }
 
+    /// Goal: the help says which rules a chain has unless it is told.
+    #[test]
+    fn the_help_names_the_default_hardfork() {
+        let help = Cli::command().render_help().to_string();
+        let fork = evenkeel_chain::Fork::default();
+        assert!(help.contains(&format!("bpo1, bpo2; latest, the last of these [default: {fork}]")));
+    }
+
     /// Goal: a flag goes before a variable and that before the file, also where they exclude each
     /// other.
     #[test]

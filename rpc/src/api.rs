@@ -178,9 +178,6 @@ impl Api {
 
     /// Waits for the right to run one execution for `client`; its deadline counts meanwhile.
     pub(crate) async fn place(&self, client: &Client) -> Result<Place, RpcError> {
-        if let Some(held) = &client.held {
-            held.has_started();
-        }
         self.places.take(client, self.deadline(client), self.timeout(client)).await
     }
 

@@ -19,6 +19,9 @@ pub struct RpcError {
 }
 
 impl RpcError {
+    /// The code of [`RpcError::invalid_params`].
+    pub const INVALID_PARAMS: i64 = -32_602;
+
     /// An error without data.
     pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), data: None }
@@ -48,7 +51,7 @@ impl RpcError {
 
     /// -32602: the parameters do not fit the method.
     pub fn invalid_params(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(-32_602, text)
+        Self::new(Self::INVALID_PARAMS, text)
     }
 
     /// -32603: our fault.

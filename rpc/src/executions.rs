@@ -114,7 +114,8 @@ pub(crate) struct Held {
 pub(crate) struct Entered {
     pub(crate) held: Arc<Held>,
     pub(crate) params: Option<Box<RawValue>>,
-    /// Comes when it has gone so far that its parameters are understood, or why they are not.
+    /// Comes when it executes, or waits for a place; or why it does neither: as a rule its
+    /// parameters are wrong, or name what is not there.
     pub(crate) started: Answer<Result<(), RpcError>>,
     /// Comes when it is cancelled.
     pub(crate) cancelled: Answer<()>,
@@ -166,6 +167,9 @@ impl Executions {
     }
 
     fn enter(&self, running: Running) -> u64 {
+        if let Some(held) = &running.client.held {
+            held.has_started();
+        }
         let mut state = self.lock();
         state.count += 1;
         let id = state.count;
@@ -396,7 +400,7 @@ impl Held {
         }
     }
 
-    /// It has gone so far that its parameters are understood.
+    /// It executes, or waits for its place.
     pub(crate) fn has_started(&self) {
         if let Some(start) = self.take_start() {
             start.send(Ok(()));

@@ -17,8 +17,8 @@ use crate::error::RpcError;
 
 /// No method takes more.
 const ARGS_MAX: usize = 6;
-/// Characters of what names no block that an error repeats.
-const BLOCK_CHARS_MAX: usize = 66;
+/// Characters of an argument that an error repeats: those of a hash.
+const SHOWN_CHARS_MAX: usize = 66;
 
 /// The arguments of one call, undecoded. Borrowed from the request: nothing is copied.
 pub(crate) struct Params<'a> {
@@ -62,15 +62,34 @@ impl<'a> Params<'a> {
 
     /// The argument at `index`, which must be there.
     pub(crate) fn required<T: Arg>(&self, index: usize) -> Result<T, RpcError> {
-        self.optional(index)?.ok_or_else(|| {
-            RpcError::invalid_params(format!("missing value for required argument {index}"))
-        })
+        self.optional(index)?.ok_or_else(|| missing(index))
     }
 
     /// The argument at `index`; absent and `null` are the same.
     pub(crate) fn optional<T: Arg>(&self, index: usize) -> Result<Option<T>, RpcError> {
         let Some(raw) = self.raw(index) else { return Ok(None) };
         T::parse(raw).map(Some).map_err(|refusal| refuse(index, &refusal))
+    }
+
+    /// How many of `what` the argument at `index` says, 1 to `most`, if it is there.
+    pub(crate) fn count(
+        &self,
+        index: usize,
+        most: usize,
+        what: &str,
+    ) -> Result<Option<usize>, RpcError> {
+        let Some(raw) = self.raw(index) else { return Ok(None) };
+        let count = Quantity::parse(raw).ok().and_then(|Quantity(count)| count.try_into().ok());
+        match count {
+            Some(count) if (1..=most).contains(&count) => Ok(Some(count)),
+            _ => Err(unexpected(index, &format!("1 to {most} {what}"), raw)),
+        }
+    }
+
+    /// The argument at `index`, which must be there and what is `expected`.
+    pub(crate) fn expected<T: Arg>(&self, index: usize, expected: &str) -> Result<T, RpcError> {
+        let raw = self.raw(index).ok_or_else(|| missing(index))?;
+        T::parse(raw).map_err(|_| unexpected(index, expected, raw))
     }
 
     /// The argument at `index` as it came, unless it is absent or `null`.
@@ -87,6 +106,16 @@ impl<'a> Params<'a> {
 /// The error for a wrong argument at `index`.
 pub(crate) fn refuse(index: usize, refusal: &str) -> RpcError {
     RpcError::invalid_params(format!("invalid argument {index}: {refusal}"))
+}
+
+fn missing(index: usize) -> RpcError {
+    RpcError::invalid_params(format!("missing value for required argument {index}"))
+}
+
+/// The error for an argument at `index` that is not what was expected.
+fn unexpected(index: usize, expected: &str, found: &RawValue) -> RpcError {
+    let found: String = found.get().chars().take(SHOWN_CHARS_MAX).collect();
+    refuse(index, &format!("expected {expected}, found {found}"))
 }
 
 /// Deserializes an array of any length and keeps its first items.
@@ -356,7 +385,7 @@ fn parse_tag(text: &str) -> Result<BlockNumberOrTag, Refusal> {
         "safe" => BlockNumberOrTag::Safe,
         "finalized" => BlockNumberOrTag::Finalized,
         other if !other.starts_with(|first: char| first.is_ascii_digit() || first == '-') => {
-            let shown: String = other.chars().take(BLOCK_CHARS_MAX).collect();
+            let shown: String = other.chars().take(SHOWN_CHARS_MAX).collect();
             return Err(format!(
                 "block {shown:?}: expected latest, pending, earliest, safe, finalized, a number (hex \
                  with 0x, or decimal) or a block hash"

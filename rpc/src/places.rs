@@ -146,6 +146,10 @@ impl Places {
             Entered::Now(place) => return Ok(place),
             Entered::Later(answer, waiting) => (answer, waiting),
         };
+        if let Some(held) = &client.held {
+            // It may wait for long, and who started it can do something about that.
+            held.has_started();
+        }
         let timeout_ends = pin!(self.system.sleep_until(deadline));
         match select(answer, timeout_ends).await {
             Either::Left((Ok(place), _)) => Ok(place),

@@ -13,7 +13,7 @@ use evenkeel_state::{ExecutedBlock, Tip};
 
 use crate::{
     block::{BlockRun, BuildJob, Candidates, ExecError},
-    limits::{DIVERGENCES_KEPT, Limits},
+    limits::{DIVERGENCES_KEPT, Limits, SHADOW_REPORTS_KEPT},
 };
 
 /// A final block and what it was executed on.
@@ -100,10 +100,11 @@ pub struct Divergence {
 pub struct ShadowReport {
     /// Which rules it is to run.
     pub aim: ShadowAim,
-    /// The rules it runs. None: it follows the chain, and no block has come yet (`active` is none
-    /// then) or the chain is at the last fork.
+    /// The rules it runs, at blocks that have others. None: it follows the chain, and no block has
+    /// come yet (`active` is none then) or the chain is at the last fork.
     pub fork: Option<Fork>,
-    /// What the chain itself had active at the last block looked at, since it moved.
+    /// What the chain itself had active at the last block looked at; none if the canary has begun
+    /// to follow it since.
     pub active: Option<Fork>,
     /// Blocks that were executed under its rules.
     pub blocks: u64,
@@ -121,8 +122,9 @@ pub struct ShadowReport {
     pub height: Option<u64>,
     /// The newest divergences, oldest first; at most [`DIVERGENCES_KEPT`].
     pub newest: VecDeque<Divergence>,
-    /// The report on the rules that it ran before it moved, without what was before those.
-    pub before: Option<Arc<Self>>,
+    /// The reports on the rules that it ran before, as far as it has seen anything under them, the
+    /// newest first; at most [`SHADOW_REPORTS_KEPT`], themselves without such.
+    pub before: VecDeque<Arc<Self>>,
 }
 
 impl ShadowReport {
@@ -141,18 +143,23 @@ impl ShadowReport {
             failure: None,
             height: None,
             newest: VecDeque::new(),
-            before: None,
+            before: VecDeque::new(),
         }
     }
 
-    /// Nothing seen yet under the rules that the canary has moved to.
+    /// Nothing seen yet under the rules that the canary has moved to; all that was seen if it runs
+    /// them already.
     pub(crate) fn moved(&self, aim: ShadowAim, fork: Option<Fork>) -> Self {
-        let before = if self.blocks + self.failed > 0 {
-            Some(Arc::new(Self { before: None, ..self.clone() }))
-        } else {
-            self.before.clone()
-        };
-        Self { height: self.height, before, ..Self::new(aim, fork) }
+        if (aim, fork) == (self.aim, self.fork) {
+            return self.clone();
+        }
+        let mut before = self.before.clone();
+        if self.blocks + self.failed > 0 {
+            before.push_front(Arc::new(Self { before: VecDeque::new(), ..self.clone() }));
+            before.truncate(SHADOW_REPORTS_KEPT);
+        }
+        let active = self.active.filter(|_| fork.is_some());
+        Self { height: self.height, active, before, ..Self::new(aim, fork) }
     }
 
     /// A block comes at which the chain has `active`; those between the last one and it were left

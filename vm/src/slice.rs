@@ -205,6 +205,15 @@ pub(crate) fn undo_some<DB: Database>(
     true
 }
 
+/// Gas that a frame begins with.
+fn gas_given(frame: &FrameInput) -> u64 {
+    match frame {
+        FrameInput::Call(call) => call.gas_limit,
+        FrameInput::Create(create) => create.gas_limit(),
+        FrameInput::Empty => 0,
+    }
+}
+
 /// Gas that the frame itself used since `start`: what it forwards to a child is not used yet.
 pub(crate) fn gas_used(
     start: u64,
@@ -212,11 +221,16 @@ pub(crate) fn gas_used(
     action: &InterpreterAction,
 ) -> u64 {
     let forwarded = match action {
-        InterpreterAction::NewFrame(FrameInput::Call(call)) => call.gas_limit,
-        InterpreterAction::NewFrame(FrameInput::Create(create)) => create.gas_limit(),
-        InterpreterAction::NewFrame(FrameInput::Empty) | InterpreterAction::Return(_) => 0,
+        InterpreterAction::NewFrame(frame) => gas_given(frame),
+        InterpreterAction::Return(_) => 0,
     };
     start.saturating_sub(interpreter.gas.remaining()).saturating_sub(forwarded)
+}
+
+/// Gas that is left to the frame on top, if there is one.
+fn frame_gas_left<DB: Database, I>(evm: &mut Machine<DB, I>) -> Option<u64> {
+    evm.frame_stack.index()?;
+    Some(evm.frame_stack.get().interpreter.gas.remaining())
 }
 
 /// Gas of the transaction while its frames run.
@@ -237,6 +251,10 @@ pub(crate) struct Sliced {
     is_stepping: bool,
     /// Instructions ended while stepping.
     steps: u64,
+    /// Gas of the transactions that have ended.
+    gas_ended: u64,
+    /// Gas that is left to the frames below the one on top: of each with those below it.
+    gas_below: Vec<u64>,
     /// Who hears what executions say, of one transaction after another.
     pub(crate) notes: Option<Box<Notes>>,
 }
@@ -252,6 +270,8 @@ impl Sliced {
             is_offloaded: false,
             is_stepping: false,
             steps: 0,
+            gas_ended: 0,
+            gas_below: Vec::new(),
             notes: None,
         }
     }
@@ -278,7 +298,9 @@ impl Sliced {
         if let Some(notes) = &mut self.notes {
             notes.begins(false);
         }
-        self.begin_validated(evm).map_err(|error| self.give_up(evm, error))
+        let begun = self.begin_validated(evm).map_err(|error| self.give_up(evm, error))?;
+        self.count_gas(begun.as_ref());
+        Ok(begun)
     }
 
     /// As `Handler::run_without_catch_error` up to the first frame.
@@ -379,7 +401,11 @@ impl Sliced {
                 if let Some(notes) = &mut self.notes {
                     notes.frame_begins(&init, &evm.ctx);
                 }
+                let left = frame_gas_left(evm);
                 let Some(result) = evm.push(init)? else {
+                    if let Some(left) = left {
+                        self.gas_below.push(self.gas_below.last().unwrap_or(&0) + left);
+                    }
                     if let Some(search) = Search::before(evm.frame_stack.get(), &evm.ctx) {
                         evm.ctx.chain.search = Some(search);
                     }
@@ -428,6 +454,7 @@ impl Sliced {
             if let Some(result) = evm.frame_return_result(result)? {
                 return self.end(evm, result).map(Slice::Done);
             }
+            self.gas_below.truncate(evm.frame_stack.index().unwrap_or(0));
         }
     }
 
@@ -442,10 +469,13 @@ impl Sliced {
     {
         let action = match evm.ctx.chain.ending.take() {
             None if self.is_stepping => {
+                let bytecode = &mut evm.frame_stack.get().interpreter.bytecode;
+                // A long RETURN has ended, and was counted.
+                let is_over = bytecode.action().is_some();
                 // No fuel: it ends after the first instruction, all of which cost gas.
                 *fuel = 0;
                 let action = evm.run(&mut 0);
-                self.steps += u64::from(!evm.ctx.chain.is_in_instruction());
+                self.steps += u64::from(!is_over && !evm.ctx.chain.is_in_instruction());
                 action
             }
             None => evm.run(fuel),
@@ -467,6 +497,23 @@ impl Sliced {
         self.steps
     }
 
+    /// Gas that the transactions so far have used; of the one in flight what is gone by now,
+    /// without refunds. System calls do not count.
+    pub(crate) fn gas_used<DB: Database, I>(&self, evm: &mut Machine<DB, I>) -> u64 {
+        if self.running.as_ref().is_none_or(|running| running.is_system) {
+            return self.gas_ended;
+        }
+        let pending = self.pending.as_ref().map_or(0, |init| gas_given(&init.frame_input));
+        let below = self.gas_below.last().copied().unwrap_or(0);
+        let left = pending.saturating_add(below).saturating_add(frame_gas_left(evm).unwrap_or(0));
+        self.gas_ended.saturating_add(evm.ctx.tx.gas_limit.saturating_sub(left))
+    }
+
+    fn count_gas(&mut self, ended: Option<&ExecutionResult<HaltReason>>) {
+        let gas = ended.map_or(0, ExecutionResult::tx_gas_used);
+        self.gas_ended = self.gas_ended.saturating_add(gas);
+    }
+
     /// Hands in what the heavy call came to; the pending frame takes it as its own.
     pub(crate) fn provided(&mut self) {
         assert!(self.is_offloaded, "nothing is offloaded");
@@ -482,13 +529,16 @@ impl Sliced {
         let refund = evm.ctx.chain.authorization_refund;
         let Running { initial, mut gas, is_system } =
             self.running.take().expect("frames run for a transaction");
+        self.gas_below.clear();
         handler.last_frame_result(evm, &mut result, &mut gas)?;
         let result_gas: ResultGas = if is_system {
             post_execution::build_result_gas(false, result.gas(), initial)
         } else {
             handler.post_execution(evm, &mut result, initial, refund)?
         };
-        handler.execution_result(evm, result, result_gas)
+        let result = handler.execution_result(evm, result, result_gas)?;
+        self.count_gas(Some(&result).filter(|_| !is_system));
+        Ok(result)
     }
 
     /// Undoes the transaction after `error`, as `Handler::catch_error`.
@@ -503,7 +553,8 @@ impl Sliced {
 
     /// Drops the transaction and everything it did.
     pub(crate) fn cancel<DB: Database, I>(&mut self, evm: &mut Machine<DB, I>) {
-        *self = Self { notes: self.notes.take(), ..Self::new() };
+        let (notes, steps, gas_ended) = (self.notes.take(), self.steps, self.gas_ended);
+        *self = Self { steps, gas_ended, notes, ..Self::new() };
         evm.ctx.chain.clear();
         evm.precompiles.forget();
         evm.ctx.local_mut().clear();

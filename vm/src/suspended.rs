@@ -83,6 +83,23 @@ pub struct Whereabouts {
     pub gas_left: Option<u64>,
     /// Instructions that were stepped through one by one.
     pub steps: u64,
+    /// Gas of all transactions that have run: of those that have ended what their receipts would
+    /// say, of the one under way what is gone by now.
+    pub gas_used: u64,
+}
+
+impl Whereabouts {
+    /// So many instructions were stepped through, and another one is next: what comes after the
+    /// last one is no place to stop at.
+    pub(crate) const fn has_stepped(&self, steps: u64) -> bool {
+        self.steps >= steps && self.opcode.is_some()
+    }
+
+    /// The same, where so much was counted before.
+    pub(crate) const fn after(self, before: Self) -> Self {
+        let steps = before.steps + self.steps;
+        Self { steps, gas_used: before.gas_used.saturating_add(self.gas_used), ..self }
+    }
 }
 
 /// How an EVM is set up.
@@ -247,7 +264,8 @@ impl<DB: Database, I> Suspended<DB, I> {
     pub(crate) fn whereabouts(&mut self) -> Whereabouts {
         let depth = self.depth();
         let inner = self.get_mut();
-        let mut here = Whereabouts { depth, steps: inner.sliced.steps(), ..Whereabouts::default() };
+        let (steps, gas_used) = (inner.sliced.steps(), inner.sliced.gas_used(&mut inner.evm));
+        let mut here = Whereabouts { depth, steps, gas_used, ..Whereabouts::default() };
         if depth > 0 {
             let interpreter = &inner.evm.frame_stack.get().interpreter;
             here.gas_left = Some(interpreter.gas.remaining());

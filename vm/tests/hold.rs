@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use alloy_primitives::{Address, Bytes, TxKind};
+use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::{
     TransactionRequest,
     state::{AccountOverride, StateOverride},
@@ -135,6 +135,27 @@ fn a_held_call_answers_as_an_undisturbed_one() {
         }
         let disturbed = sim.run_until(disturbed).expect("it answers").expect("it succeeds");
         assert_eq!(disturbed, alone, "seed {seed}");
+        let gas_used = hold.progress().gas_used;
+        match &alone {
+            CallOutcome::AccessList(listed) => {
+                // Of the last run; the one before had no list.
+                let once = listed.gas_used.saturating_to::<u64>();
+                assert!((2 * once..3 * once).contains(&gas_used), "{gas_used} {once}");
+            }
+            CallOutcome::Output(output) => {
+                // It says itself what it has left: after GAS come PUSH0 or PUSH1 and MSTORE, PUSH1
+                // and PUSH1, and RETURN.
+                let left = U256::from_be_slice(&output[..32]).saturating_to::<u64>();
+                let after = 9_000_000 - left..9_000_000 - left + 20;
+                assert!(after.contains(&gas_used), "{gas_used} {after:?}");
+            }
+            CallOutcome::Trace(trace) => {
+                let trace: serde_json::Value =
+                    serde_json::from_str(trace.0.get()).expect("it is JSON");
+                assert_eq!(trace["gasUsed"], format!("{gas_used:#x}"));
+            }
+            CallOutcome::Gas(gas) => assert!(gas_used > *gas, "of all attempts"),
+        }
     }
     assert!(pauses > 12 * 3, "{pauses} pauses");
 }

@@ -11,7 +11,7 @@ use chain::{account, built, database, legacy, spec, transfer};
 use common::Code;
 use evenkeel_chain::{ChainSpec, Fork};
 use evenkeel_runtime::{Faults, MailboxSpec, Overflow, System};
-use evenkeel_vm::{Difference, Limits, LiveBlock, Shadow, ShadowAim};
+use evenkeel_vm::{Difference, Limits, LiveBlock, Shadow, ShadowAim, limits::SHADOW_REPORTS_KEPT};
 use revm::bytecode::opcode as op;
 
 const MAILBOX: MailboxSpec =
@@ -36,8 +36,9 @@ fn canary(
 }
 
 /// Goal: what Prague and Osaka change for users is found, transaction by transaction, and nothing
-/// else; the canary moves from one fork to the next while it runs; what it has no time for is
-/// counted.
+/// else; the canary moves from one fork to the next while it runs, and keeps a bounded number of
+/// reports on those before; what it has no time for is counted; the chain's own rules it does not
+/// run.
 #[test]
 fn later_rules_are_seen_before_they_are_active() {
     let spec = spec(Fork::Cancun);
@@ -75,7 +76,7 @@ fn later_rules_are_seen_before_they_are_active() {
     };
 
     let cancun = look(None);
-    assert_eq!((cancun.blocks, cancun.txs, cancun.diverged), (1, 4, 0), "{cancun:?}");
+    assert_eq!((cancun.active, cancun.blocks, cancun.height), (cancun.fork, 0, Some(1)));
 
     let prague = look(Some(Fork::Prague));
     assert_eq!((prague.fork, prague.blocks, prague.txs), (Some(Fork::Prague), 1, 4));
@@ -89,6 +90,15 @@ fn later_rules_are_seen_before_they_are_active() {
     let seen: Vec<_> = osaka.newest.iter().map(|one| one.index).collect();
     assert_eq!(seen, [1, 2, 3], "{osaka:?}");
     assert!(matches!(osaka.newest[2].difference, Difference::GasUsed { .. }), "{osaka:?}");
+
+    assert_eq!((prague.before.len(), osaka.before.len()), (0, 1));
+    for fork in [Fork::Prague, Fork::Osaka].into_iter().cycle().take(2 * SHADOW_REPORTS_KEPT) {
+        look(Some(fork));
+    }
+    let osaka = shadow.report();
+    let forks: Vec<_> = osaka.before.iter().filter_map(|before| before.fork).collect();
+    assert_eq!(forks, [[Fork::Prague, Fork::Osaka]; SHADOW_REPORTS_KEPT / 2].concat());
+    assert!(osaka.before.iter().all(|before| before.blocks == 1 && before.before.is_empty()));
 
     // Five blocks at once, and room for two.
     for _ in 0..5 {
@@ -150,7 +160,7 @@ fn a_canary_follows_the_chain() {
 
     let cancun = look(&blocks[..1]);
     assert_eq!((cancun.active, cancun.fork), (Some(Fork::Shanghai), Some(Fork::Cancun)));
-    assert_eq!((cancun.blocks, cancun.diverged, &cancun.before), (1, 1, &None), "{cancun:?}");
+    assert_eq!((cancun.blocks, cancun.diverged, cancun.before.len()), (1, 1, 0), "{cancun:?}");
     assert_eq!(cancun.newest[0].difference, Difference::Status { live: false });
 
     // Room for two of three, of which the first that is left has Cancun.
@@ -159,13 +169,14 @@ fn a_canary_follows_the_chain() {
     assert_eq!((prague.aim, prague.height), (ShadowAim::Next, Some(4)));
     assert_eq!((prague.blocks, prague.txs, prague.diverged), (2, 2, 0), "{prague:?}");
     assert_eq!((prague.skipped, prague.failed), (1, 0), "{prague:?}");
-    assert_eq!(prague.before.as_ref(), Some(&cancun));
+    assert_eq!(prague.before, [Arc::clone(&cancun)]);
 
     let back = look(&blocks[1..2]);
     assert_eq!((back.active, back.fork), (Some(Fork::Shanghai), Some(Fork::Cancun)));
     assert_eq!((back.height, back.blocks, back.diverged), (Some(2), 1, 1), "{back:?}");
-    let before = back.before.as_deref().map(|before| (before.fork, before.blocks, &before.before));
-    assert_eq!(before, Some((Some(Fork::Prague), 2, &None)), "one report back, and no more");
+    assert_eq!(back.before.len(), 2);
+    let newest = (back.before[0].fork, back.before[0].blocks);
+    assert_eq!((newest, &back.before[1]), ((Some(Fork::Prague), 2), &cancun));
 }
 
 /// Goal: at the last fork there is nothing to run: blocks are seen, none is executed or failed, and
@@ -189,6 +200,6 @@ fn after_the_last_fork_there_is_nothing_to_run() {
     let mut moved = shadow.upgrade(ShadowAim::Fork(Fork::LATEST)).expect("every fork is published");
     let named = look();
     assert!(matches!(moved.try_take(), Some(Ok(Ok(_)))));
-    assert_eq!((named.fork, named.blocks, named.diverged), (Some(Fork::LATEST), 1, 0));
-    assert_eq!(named.before, None, "it ran nothing before");
+    assert_eq!((named.fork, named.active), (Some(Fork::LATEST), Some(Fork::LATEST)));
+    assert_eq!((named.blocks, named.height, named.before.len()), (0, Some(1), 0));
 }

@@ -40,6 +40,7 @@ use evenkeel_runtime::{Inline, System};
 use evenkeel_vm::limits::SLICE_GAS;
 use groups::{FOLDER, Groups};
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 use tally::{Cases, Tally};
 
 /// Flags of `evenkeel test`.
@@ -123,6 +124,37 @@ impl Kind {
         }
     }
 
+    /// Its name, and what its files hold.
+    fn described(self) -> String {
+        let value = self.to_possible_value().expect("no kind is hidden");
+        let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+        format!("`{}`: {help}", value.get_name())
+    }
+
+    /// What kind of tests a file holds, if that can be told by the members of the first one.
+    fn looks_like(bytes: &[u8]) -> Option<Self> {
+        let file: Value = serde_json::from_slice(bytes).ok()?;
+        let test = match &file {
+            Value::Object(tests) => tests.values().next()?,
+            Value::Array(tests) => tests.first()?,
+            _ => return None,
+        };
+        let marks: [(Self, &[&str]); 10] = [
+            (Self::State, &["env", "pre", "post"]),
+            (Self::Block, &["lastblockhash"]),
+            (Self::Transaction, &["txbytes", "result"]),
+            (Self::Trie, &["in", "root"]),
+            (Self::Rlp, &["in", "out"]),
+            (Self::Difficulty, &["parentDifficulty", "currentDifficulty"]),
+            (Self::Abi, &["types", "args"]),
+            (Self::Keystore, &["json", "password"]),
+            (Self::Genesis, &["alloc", "result"]),
+            (Self::Precompile, &["Input", "Name"]),
+        ];
+        let is_of = |marks: &[&str]| marks.iter().all(|mark| test.get(mark).is_some());
+        marks.into_iter().find(|(_, marks)| is_of(marks)).map(|(kind, _)| kind)
+    }
+
     /// Runs the tests of one file; what is executed for them, on `inline`.
     fn run(
         self,
@@ -182,7 +214,11 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
             let ran =
                 ran.and_then(|bytes| args.kind.run(&options, &bytes, &mut inline, &mut cases));
             if let Err(error) = ran {
-                cases.fail("", None, &format!("cannot be read: {error:#}"));
+                cases.fail(
+                    "",
+                    None,
+                    &format!("cannot be read: {error:#}{}", hint(args.kind, path)),
+                );
             }
         }
     };
@@ -213,9 +249,16 @@ fn nothing_ran(kind: Kind, paths: &[PathBuf], fork: Option<&str>, skipped: u64) 
     if let (Some(fork), 1..) = (fork, skipped) {
         return format!("no test of fork {fork} under {shown}: {skipped} are of other forks");
     }
-    let kind = kind.to_possible_value().expect("no kind is hidden");
-    let expected = kind.get_help().map(ToString::to_string).unwrap_or_default();
-    format!("no test found under {shown}: expected `{}`: {expected}", kind.get_name())
+    format!("no test found under {shown}: expected {}", kind.described())
+}
+
+/// What a file should have been, and what it looks like; it is read once more to find out.
+#[cold]
+fn hint(kind: Kind, path: &Path) -> String {
+    let looks = fs::read(path).ok().and_then(|bytes| Kind::looks_like(&bytes));
+    let looks = looks.filter(|looks| *looks != kind);
+    let looks = looks.map(|looks| format!("; it looks like {}", looks.described()));
+    format!("; expected {}{}", kind.described(), looks.unwrap_or_default())
 }
 
 /// The files to run: `path` itself, or all below it that end in `extension`.

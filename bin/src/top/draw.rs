@@ -9,7 +9,7 @@ use ratatui::{
 };
 
 use super::{
-    look::DEAD_SHOWN,
+    look::{DEAD_SHOWN, is_crossing},
     page::{ago, head, percent, time, weight},
     view::View,
 };
@@ -140,6 +140,11 @@ fn dead_letters(frame: &mut Frame<'_>, area: Rect, view: &View) {
             Cell::from(letter.reason.as_str()),
             right(ago(&view.now.status, letter.at_ms)),
         ])
+        .style(if is_crossing(&letter.reason) {
+            Style::new().dim()
+        } else {
+            Style::new()
+        })
     });
     let header = Row::new([
         Cell::from("DEAD LETTERS"),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use evenkeel_runtime::{DeadReason, limits::DEAD_LETTERS_KEPT};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Groups of processes that are asked for: the most there are to be had.
 const GROUPS_MAX: usize = 1_000;
-/// Dead letters that are asked for: those that are shown.
+/// Dead letters that are shown, of all that are to be had.
 pub(super) const DEAD_SHOWN: usize = 5;
 
 /// What helps where no node is.
@@ -107,8 +108,13 @@ pub(super) struct SlowName {
 pub(super) struct DeadLetters {
     pub(super) total: u64,
     pub(super) by_reason: BTreeMap<String, u64>,
-    /// The newest first.
+    /// What was lost, then what an end has crossed, each the newest first.
     pub(super) letters: Vec<DeadLetter>,
+}
+
+/// Whether messages that died of this reason have only met an end: nobody misses them.
+pub(super) fn is_crossing(reason: &str) -> bool {
+    [DeadReason::Ended, DeadReason::EarlierLife].iter().any(|crossing| crossing.name() == reason)
 }
 
 /// A message that nobody handled.
@@ -164,11 +170,12 @@ impl Node {
 
     /// Asks it for all that is shown, in one request.
     pub(super) fn look(&self) -> Result<Look> {
+        let kept = DEAD_LETTERS_KEPT;
         let request = json!([
             { "jsonrpc": "2.0", "id": 0, "method": "sched_status", "params": [] },
             { "jsonrpc": "2.0", "id": 1, "method": "sched_queues", "params": [GROUPS_MAX] },
             { "jsonrpc": "2.0", "id": 2, "method": "sched_executions", "params": [] },
-            { "jsonrpc": "2.0", "id": 3, "method": "sched_deadLetters", "params": [DEAD_SHOWN] },
+            { "jsonrpc": "2.0", "id": 3, "method": "sched_deadLetters", "params": [kept] },
         ]);
         let url = &self.url;
         let answers = self.post(&request);
@@ -229,12 +236,16 @@ fn result<T: DeserializeOwned>(answer: &Value) -> Result<T> {
 impl Look {
     /// Reads the answers to the four questions of [`Node::look`].
     pub(super) fn read(answers: &Value) -> Result<Self> {
-        Ok(Self {
+        let mut look = Self {
             status: result(&answers[0])?,
             groups: result(&answers[1])?,
             executions: result(&answers[2])?,
             dead: result(&answers[3])?,
-        })
+        };
+        let letters = &mut look.dead.letters;
+        letters.sort_by_key(|letter| is_crossing(&letter.reason));
+        letters.truncate(DEAD_SHOWN);
+        Ok(look)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::look::{DeadLetters, Look, Rates, Status};
+use super::look::{DeadLetters, Look, Rates, Status, is_crossing};
 
 /// Groups of processes that are shown.
 const GROUPS_SHOWN: usize = 20;
@@ -38,14 +38,19 @@ pub(super) fn head(url: &str, now: &Look) -> [String; 4] {
     ]
 }
 
-/// All dead letters, and those of each reason that there are some of.
+/// What was lost, and of each reason that there is some of; apart, what an end has crossed, such as
+/// wake-ups of calls that are over.
 fn dead_by_reason(dead: &DeadLetters) -> String {
-    let mut text = format!("dead letters: {}", dead.total);
+    let (crossings, losses): (Vec<_>, Vec<_>) =
+        dead.by_reason.iter().partition(|(reason, _)| is_crossing(reason));
+    let crossed: u64 = crossings.iter().map(|&(_, count)| count).sum();
+    let mut text = format!("dead letters: {}", dead.total.saturating_sub(crossed));
     let mut before = "   ";
-    for (reason, count) in dead.by_reason.iter().filter(|&(_, &count)| count > 0) {
+    for (reason, count) in losses.into_iter().filter(|&(_, &count)| count > 0) {
         write!(text, "{before}{reason} {count}").expect("writing to a String cannot fail");
         before = "  ";
     }
+    write!(text, "   crossed by an end: {crossed}").expect("writing to a String cannot fail");
     text
 }
 
@@ -140,7 +145,7 @@ fn classes(line: &mut impl FnMut(std::fmt::Arguments<'_>), now: &Look, rates: &R
     }
 }
 
-/// The slowest turns of the last 30 to 60 seconds, and the newest dead letters.
+/// The slowest turns of the last 30 to 60 seconds, and dead letters.
 fn slow_and_dead(line: &mut impl FnMut(std::fmt::Arguments<'_>), now: &Look) {
     line(format_args!(
         "\n{:<20} {:<9} {:>8} {:>8} {:>8} {:>6}",

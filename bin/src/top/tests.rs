@@ -83,6 +83,20 @@ fn a_page_is_as_printed_before() {
     assert_eq!(page, include_str!("tests/page.txt"), "now:\n{page}");
 }
 
+/// Goal: what an end has crossed, as wake-ups of calls that are over, is not counted with what was
+/// lost, nor does it hide that.
+#[test]
+fn what_an_end_has_crossed_is_no_fault() {
+    let head = |look: &Look| super::page::head(URL, look)[3].clone();
+    let mut now = now();
+    assert_eq!(head(&now), "dead letters: 2   full 2   crossed by an end: 11");
+    let reasons: Vec<_> = now.dead.letters.iter().map(|letter| &*letter.reason).collect();
+    assert_eq!(reasons, ["full", "ended", "earlier_life", "ended"], "the newest is not the first");
+    now.dead.by_reason.remove("full");
+    now.dead.total = 11;
+    assert_eq!(head(&now), "dead letters: 0   crossed by an end: 11");
+}
+
 /// Goal: no size of a terminal is too small, and none is filled beyond its end.
 #[test]
 fn a_screen_of_any_size_is_drawn() {
@@ -107,7 +121,12 @@ fn the_usual_terminal_shows_all() {
     for lines in [&screen, &page] {
         for [title, last, row, value] in [
             ["evenkeel http://", "actors 41", "executions: 3 running", "restarts 1"],
-            ["turns over 1 ms: 4 (3 preempted)", "2345us writer", "dead letters: 12", "full 2"],
+            [
+                "turns over 1 ms: 4 (3 preempted)",
+                "2345us writer",
+                "dead letters: 2 ",
+                "crossed by an end: 11",
+            ],
             ["CLASS ", "BUSY %", "system ", "first"],
             ["PROCESSES ", "RESTARTS", "pool ", "65536"],
             ["SLOW TURNS ", "AGO", "writer ", "2345us"],

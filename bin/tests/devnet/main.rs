@@ -270,6 +270,7 @@ fn the_start_is_told_as_json_too() {
     assert_eq!(started["event"], "listening");
     assert_eq!(started["addresses"], json!([format!("127.0.0.1:{}", node.port())]));
     assert_eq!(started["chainId"], 31_337);
+    assert_eq!((&started["hardfork"], &started["shadow"]), (&json!("osaka"), &Value::Null));
     let account = &started["accounts"][0];
     assert_eq!(
         (&account["address"], &account["balance"]),

@@ -130,7 +130,12 @@ fn what_cannot_be_run_is_an_error() {
     let (output, lines) = run(&["state", folder.path()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(lines[0].contains("cannot be read"), "{lines:?}");
+    let expected = "; expected `state`: One transaction on a state: `state_tests`, ";
+    assert!(lines[0].contains(expected) && !lines[0].contains("it looks like"), "{lines:?}");
     assert_eq!(lines.last().map(String::as_str), Some("0 passed, 1 failed, 0 skipped"));
+    folder.write("state.json", &json!({ "odd": { "blocks": [], "lastblockhash": "0x" } }));
+    let (_, lines) = run(&["state", folder.path()]);
+    assert!(lines[0].contains("; it looks like `block`: Blocks on a genesis"), "{lines:?}");
 }
 
 /// Goal: real blocks of many forks: all of a folder, and by fork.

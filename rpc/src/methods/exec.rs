@@ -6,7 +6,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use evenkeel_runtime::{Class, Spawn, System, Time};
+use evenkeel_runtime::{Class, Lost, Spawn, System, Time};
 use evenkeel_vm::{Hold, HoldState, Progress};
 use futures_util::{
     FutureExt as _,
@@ -36,14 +36,16 @@ use crate::{
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Options {
-    /// How long it may take, pauses included; the node's time for a call unless given.
+    /// How long it may take, pauses included; the node's time for a call unless given. 0 is no
+    /// limit but [`EXEC_TIME_MAX`], as 0 of the node's time is none.
     timeout_ms: Option<u64>,
     /// Paused before its first instruction.
     paused: bool,
 }
 
 /// `exec_start(method, params, options)`: starts it and answers with its number; with the method's
-/// error if its parameters are wrong.
+/// error if its parameters are wrong, or what they name is not there. One that has to wait for a
+/// place looks for the latter when it has got it, as the method does: then it is told as its end.
 pub(super) async fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 3)?;
     let name = params.required::<String>(0)?;
@@ -51,7 +53,11 @@ pub(super) async fn start(api: &Arc<Api>, request: Request<'_>) -> Answered {
     let method = method.ok_or_else(|| cannot_hold(&name))?;
     let Object(options) =
         params.optional::<Object<Options>>(2)?.unwrap_or(Object(Options::default()));
-    let timeout = options.timeout_ms.map_or(api.config.evm_timeout, Duration::from_millis);
+    let timeout = match options.timeout_ms {
+        None => api.config.evm_timeout,
+        Some(0) => EXEC_TIME_MAX,
+        Some(millis) => Duration::from_millis(millis),
+    };
     if timeout > EXEC_TIME_MAX && options.timeout_ms.is_some() {
         let most = EXEC_TIME_MAX.as_millis();
         return Err(refuse(2, &format!("timeoutMs is above the limit of {most}")));
@@ -95,7 +101,7 @@ fn drive(
             match (held.take_start(), kept(&api, &held, result)) {
                 (Some(start), Err(error)) => {
                     api.executions.forget(held.id);
-                    start.send(Err(error));
+                    start.send(Err(of_params(held.method, error)));
                     return;
                 }
                 (start, result) => {
@@ -113,6 +119,15 @@ fn drive(
         }
     };
     driver.boxed()
+}
+
+/// Says of an error about arguments that they are the method's, not those of `exec_start`.
+fn of_params(method: Method, error: RpcError) -> RpcError {
+    if error.code != RpcError::INVALID_PARAMS {
+        return error;
+    }
+    let message = format!("params of {}: {}", method.name(), error.message).into();
+    RpcError { message, ..error }
 }
 
 /// What is kept of a result or an error: all of it, or that it was too large.
@@ -257,25 +272,44 @@ pub(super) fn resume(api: &Api, request: Request<'_>) -> Answered {
     tell(api, &held)
 }
 
-/// `exec_step(id, n)`: answers with the status after n instructions of a paused execution; of one
-/// that was started paused and has no place yet, when it has.
+/// `exec_step(id, n)`: answers with the status after n instructions of a paused execution, or when
+/// it has ended; of one that was started paused and has no place yet, when it has.
 pub(super) async fn step(api: &Api, request: Request<'_>) -> Answered {
     let (held, params) = named(api, request, 2)?;
-    let count = params.optional::<Quantity>(1)?.map_or(1, |Quantity(count)| count);
-    if !(1..=EXEC_STEPS_MAX).contains(&count) {
-        return Err(refuse(1, &format!("expected 1 to {EXEC_STEPS_MAX} instructions")));
+    let count = params.count(1, EXEC_STEPS_MAX, "instructions")?.unwrap_or(1);
+    if held.hold.progress().state == HoldState::Over {
+        // Its result is on the way.
+        held.over().await;
+    }
+    if let Some(end) = held.end() {
+        return Err(has_ended(&held, &end));
     }
     if !held.hold.is_pausing() {
-        return Err(RpcError::server("only a paused execution can be stepped"));
+        return Err(RpcError::server(
+            "only a paused execution can be stepped: this one runs, exec_pause pauses it",
+        ));
     }
-    stopped(&held, held.hold.step(count)).await;
+    stopped(&held, held.hold.step(count as u64)).await;
     tell(api, &held)
 }
 
-/// Waits until it has stopped, or is over, as by a panic of what runs it. If another request asks
+fn has_ended(held: &Held, end: &End) -> RpcError {
+    let id = held.id;
+    RpcError::server(match &end.result {
+        Ok(_) => format!("execution {id:#x} has ended: done, exec_status has its result"),
+        Err(error) => format!("execution {id:#x} has ended: failed, {}", error.message),
+    })
+}
+
+/// Waits until it has stopped, or has ended, as by a panic of what runs it. If another request asks
 /// too, the answer is lost: then the status says how far it is.
-async fn stopped(held: &Held, stops: impl Future + Unpin) {
-    select(stops, pin!(held.over())).await;
+async fn stopped(held: &Held, stops: impl Future<Output = Result<Progress, Lost>> + Unpin) {
+    if let Either::Left((Ok(progress), over)) = select(stops, pin!(held.over())).await
+        && progress.state == HoldState::Over
+    {
+        // Its result is on the way.
+        over.await;
+    }
 }
 
 /// `exec_cancel(id)`: ends it within one slice and forgets it.

@@ -112,7 +112,7 @@ pub(crate) const EXEC_KEPT_BYTES_MAX: usize = 64 << 20;
 const _: () = assert!(EXEC_RESULT_BYTES_MAX <= EXEC_KEPT_BYTES_MAX / 4);
 
 /// Instructions of one `exec_step`: some 100 ms of work.
-pub(crate) const EXEC_STEPS_MAX: u64 = 1_000_000;
+pub(crate) const EXEC_STEPS_MAX: usize = 1_000_000;
 
 /// The least time between what is told of an execution and of its progress after that. Changes of
 /// its state do not wait: each is due to an order of its client.

@@ -204,13 +204,7 @@ pub(super) async fn queues(api: &Api, request: Request<'_>) -> Answered {
         restarts: u64,
     }
     let params = Params::new(request.params, 1)?;
-    let count = match params.optional::<Quantity>(0)? {
-        None => QUEUES_DEFAULT,
-        Some(Quantity(count)) => usize::try_from(count)
-            .ok()
-            .filter(|count| (1..=QUEUES_MAX).contains(count))
-            .ok_or_else(|| refuse(0, &format!("expected 1 to {QUEUES_MAX} groups")))?,
-    };
+    let count = params.count(0, QUEUES_MAX, "groups")?.unwrap_or(QUEUES_DEFAULT);
     let mut groups = groups(&api.system).await;
     groups.sort_by_key(|group| {
         std::cmp::Reverse((group.queued, group.queued_bytes, group.reductions))
@@ -248,13 +242,7 @@ pub(super) fn dead_letters(api: &Api, request: Request<'_>) -> Answered {
         letters: Vec<Letter>,
     }
     let params = Params::new(request.params, 1)?;
-    let limit = match params.optional::<Quantity>(0)? {
-        None => DEAD_LETTERS_KEPT,
-        Some(Quantity(limit)) => usize::try_from(limit)
-            .ok()
-            .filter(|limit| (1..=DEAD_LETTERS_KEPT).contains(limit))
-            .ok_or_else(|| refuse(0, &format!("expected 1 to {DEAD_LETTERS_KEPT} letters")))?,
-    };
+    let limit = params.count(0, DEAD_LETTERS_KEPT, "letters")?.unwrap_or(DEAD_LETTERS_KEPT);
     let status = api.system.status();
     let letter = |letter: DeadLetter| Letter {
         at_ms: letter.at.as_nanos() / 1_000_000,
@@ -308,17 +296,19 @@ pub(super) fn set_weight(api: &Api, request: Request<'_>) -> Answered {
     let params = Params::new(request.params, 2)?;
     let method = params.raw(0).and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok());
     let method = method.filter(|name| name.contains('_'));
-    let Object(weight) = params.required::<Object<f64>>(1)?;
+    let weights = "a weight of 1/64 to 64";
+    let Object(weight) = params.expected::<Object<f64>>(1, weights)?;
     let (least, most) = (1.0, f64::from(SHARE_WEIGHT_MAX));
     let parts = (weight * f64::from(SHARE_WEIGHT_ONE)).round();
     if !(least..=most).contains(&parts) {
-        return Err(refuse(1, &format!("expected a weight of 1/64 to 64, found {weight}")));
+        return Err(refuse(1, &format!("expected {weights}, found {weight}")));
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 4,096")]
     let parts = parts as u32;
     match method {
         None => {
-            let Quantity(client) = params.required(0)?;
+            let expected = "the number of a client, or a method that executes such as eth_call";
+            let Quantity(client) = params.expected(0, expected)?;
             api.executions.set_weight(ClientId::new(client), parts)?;
         }
         Some(name) => {

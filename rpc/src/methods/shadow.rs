@@ -22,9 +22,9 @@ struct Report {
     #[serde(flatten)]
     counts: Counts,
     newest: Vec<Line>,
-    /// What it has seen under the rules that it ran before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<Counts>,
+    /// What it has seen under the rules that it ran before, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    before: Vec<Counts>,
 }
 
 #[derive(Serialize)]
@@ -101,13 +101,16 @@ pub(super) fn report(api: &Api, request: Request<'_>) -> Answered {
         idle: idle(&report),
         counts: Counts::of(&report),
         newest: report.newest.iter().rev().take(SHADOW_NEWEST).map(Line::of).collect(),
-        before: report.before.as_deref().map(Counts::of),
+        before: report.before.iter().map(|before| Counts::of(before)).collect(),
     })
 }
 
-/// Why it runs no rules, if it does not.
+/// Why it executes nothing, if it does not.
 fn idle(report: &ShadowReport) -> Option<String> {
     match (report.fork, report.active) {
+        (Some(fork), Some(active)) if fork == active => {
+            Some(format!("nothing to compare: {fork} is what the chain itself runs"))
+        }
         (Some(_), _) => None,
         (None, None) => Some("waits for a block, which says what rules are next".to_owned()),
         (None, Some(last)) => {
@@ -117,7 +120,8 @@ fn idle(report: &ShadowReport) -> Option<String> {
 }
 
 /// `shadow_upgrade(aim)`: moves the canary to a fork, or to what is `next` at each block, with a
-/// new report, between two blocks. Answers when it has moved.
+/// new report, between two blocks; if that is its aim already, the report goes on. Answers when it
+/// has moved.
 pub(super) async fn upgrade(api: &Api, request: Request<'_>) -> Answered {
     let name: String = Params::new(request.params, 1)?.required(0)?;
     let aim: ShadowAim = name.parse().map_err(|error| refuse(0, &format!("{error}")))?;

@@ -100,7 +100,7 @@ struct Call<R: Run> {
     hold: Option<Hold>,
     /// Turns that executed something.
     slices: u64,
-    /// Fuel used so far.
+    /// Gas used so far, if it is held.
     gas_used: u64,
     output: Output<Outcome<R>>,
 }
@@ -157,24 +157,19 @@ impl<R: Run> Actor for Call<R> {
             Work::Running(run) => run,
             Work::Over => return Flow::Stop,
         };
-        let mut used = 0;
-        let counted = |step: Step<_>| {
-            if let Step::More { used: more } = &step {
-                used += more;
-            }
-            step
-        };
         let turn = match order {
-            Order::Step { until } => self.instructions(ctx, &mut run, until, counted),
+            Order::Step { until } => self.instructions(ctx, &mut run, until),
             Order::Run | Order::Pause | Order::Cancel => {
-                let mut counted = counted;
-                let step = |fuel| counted(run.step(fuel));
+                let step = |fuel| run.step(fuel);
                 slices(ctx, SLICE_GAS, step, |ctx| self.interruption(ctx).map(Err))
             }
         };
         self.slices += 1;
-        self.gas_used += used;
-        self.tell(HoldState::Running, || run.whereabouts());
+        if self.hold.is_some() {
+            let here = run.whereabouts();
+            self.gas_used = here.gas_used;
+            self.tell(HoldState::Running, here);
+        }
         self.output.unsent.extend(std::iter::from_fn(|| run.take_piece()));
         if matches!(turn, Turn::Done(_)) {
             run.over();
@@ -245,7 +240,6 @@ impl<R: Run> Call<R> {
         ctx: &mut Ctx<'_, CallMessage>,
         run: &mut R,
         until: u64,
-        mut counted: impl FnMut(Step<Outcome<R>>) -> Step<Outcome<R>>,
     ) -> Turn<Outcome<R>> {
         let end = ctx.now() + TURN_TIME_MAX;
         loop {
@@ -253,10 +247,10 @@ impl<R: Run> Call<R> {
                 return Turn::Done(Err(error));
             }
             let is_spent = ctx.left() == 0 || ctx.now() >= end;
-            if is_spent || run.whereabouts().steps >= until {
+            if is_spent || run.whereabouts().has_stepped(until) {
                 return Turn::Spent;
             }
-            match counted(run.step_instruction()) {
+            match run.step_instruction() {
                 Step::More { used } => {
                     let reductions = u32::try_from(used / GAS_PER_REDUCTION).unwrap_or(u32::MAX);
                     // Stepping costs more than the instruction (about 50 ns, a guess).
@@ -313,14 +307,14 @@ impl<R: Run> Call<R> {
             Work::Running(run) => run.whereabouts(),
             Work::New(_) | Work::Over => Whereabouts::default(),
         };
-        self.tell(HoldState::Paused, || here);
+        self.tell(HoldState::Paused, here);
         Flow::Next
     }
 
-    fn tell(&self, state: HoldState, here: impl FnOnce() -> Whereabouts) {
+    fn tell(&self, state: HoldState, here: Whereabouts) {
         if let Some(hold) = &self.hold {
             let (gas_used, slices) = (self.gas_used, self.slices);
-            hold.tell(Progress { state, gas_used, slices, here: here() });
+            hold.tell(Progress { state, gas_used, slices, here });
         }
     }
 
@@ -346,7 +340,7 @@ impl<R: Run> Call<R> {
             // What cannot be stopped runs to its end on the pool; nobody waits for it.
             job.cancel();
         }
-        self.tell(HoldState::Over, Whereabouts::default);
+        self.tell(HoldState::Over, Whereabouts::default());
         if let Some(sink) = self.output.sink.take() {
             match &result {
                 Ok(_) => sink.finish(),

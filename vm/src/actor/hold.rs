@@ -35,9 +35,8 @@ pub enum HoldState {
 pub struct Progress {
     /// What it is doing.
     pub state: HoldState,
-    /// Work done so far, in gas: what the slices were charged. Counts reverted work too; ends of
-    /// instructions cut by a slice and work outside of instructions make it differ from the gas of
-    /// a receipt.
+    /// Gas used so far, by all that was executed one after the other: of what has ended as its
+    /// receipt would say, with refunds taken off.
     pub gas_used: u64,
     /// Turns that executed something.
     pub slices: u64,
@@ -50,7 +49,7 @@ pub struct Progress {
 pub(super) enum Order {
     Run,
     Pause,
-    /// Run until so many instructions were stepped through, then pause.
+    /// Run until so many instructions were stepped through, then pause before the next one.
     Step {
         until: u64,
     },
@@ -216,7 +215,7 @@ impl Hold {
     pub(super) fn next(&self) -> Order {
         let mut state = self.lock();
         if let Order::Step { until } = state.order
-            && state.progress.here.steps >= until
+            && state.progress.here.has_stepped(until)
         {
             state.order = Order::Pause;
         }

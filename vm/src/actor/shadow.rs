@@ -7,8 +7,9 @@
 //! Each fork is a version of the behaviour `evm-rules`: a canary is spawned on the one that is
 //! asked for, and can be moved to another while it runs, between two blocks. One that follows the
 //! chain is on a version whose blocks choose: it moves before the first block of a fork, and back
-//! where a reorg goes back before it. It runs in the class of proofs, so it costs the chain
-//! nothing; when it falls behind, its mailbox drops the oldest block and the report counts it.
+//! where a reorg goes back before it. A block whose own rules they are is not executed. It runs in
+//! the class of proofs, so it costs the chain nothing; when it falls behind, its mailbox drops the
+//! oldest block and the report counts it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,7 +84,8 @@ impl Shadow {
     }
 
     /// Gives it another aim, with a new report, when the block at hand is done. To follow the
-    /// chain it waits for the next block, which says what comes after it.
+    /// chain it waits for the next block, which says what comes after it. Nothing changes if it has
+    /// that aim.
     ///
     /// # Errors
     ///
@@ -101,30 +103,37 @@ impl Shadow {
 struct Course {
     aim: ShadowAim,
     fork: Option<Fork>,
+    /// It begins to follow the chain: the next block says what rules there are, if any.
+    is_new: bool,
 }
 
 impl Course {
     /// Where a canary with this aim begins.
     const fn begin(aim: ShadowAim) -> Self {
-        let fork = match aim {
-            ShadowAim::Fork(fork) => Some(fork),
-            ShadowAim::Next => None,
-        };
-        Self { aim, fork }
+        match aim {
+            ShadowAim::Fork(fork) => Self { aim, fork: Some(fork), is_new: false },
+            ShadowAim::Next => Self { aim, fork: None, is_new: true },
+        }
+    }
+
+    /// That of one that follows the chain, where this comes next.
+    const fn next(fork: Option<Fork>) -> Self {
+        Self { aim: ShadowAim::Next, fork, is_new: false }
     }
 
     fn all() -> impl Iterator<Item = Self> {
         let named = Fork::ALL.map(|fork| Self::begin(ShadowAim::Fork(fork)));
-        let next = Fork::ALL.map(|fork| Self { aim: ShadowAim::Next, fork: Some(fork) });
-        named.into_iter().chain(next).chain([Self::begin(ShadowAim::Next)])
+        let next = Fork::ALL.map(|fork| Self::next(Some(fork)));
+        let begun = [Self::begin(ShadowAim::Next), Self::next(None)];
+        named.into_iter().chain(next).chain(begun)
     }
 
     /// The place of the fork in [`Fork::ALL`], from 1 on, 0 for none; then 1 if it follows the
-    /// chain.
+    /// chain, then 1 if it begins to.
     fn version(self) -> Version {
         let place = |fork| 1 + Fork::ALL.iter().take_while(|other| **other < fork).count() as u64;
         let follows = self.aim == ShadowAim::Next;
-        Version::new(self.fork.map_or(0, place), follows.into(), 0)
+        Version::new(self.fork.map_or(0, place), follows.into(), self.is_new.into())
     }
 
     fn requirement(self) -> VersionReq {
@@ -136,12 +145,14 @@ impl Course {
 fn courses() -> Behaviour<LiveBlock, Rules> {
     let behaviour = Behaviour::new("evm-rules");
     for course in Course::all() {
-        let Course { aim, fork } = course;
+        let Course { aim, fork, is_new } = course;
         let code = Code::new(course.version(), move |rules: &Rules| {
-            Canary::new(course, rules.clone(), ShadowReport::new(aim, fork))
+            Canary::new(rules.clone(), ShadowReport::new(aim, fork))
         });
         let code = code.takes_over_by(move |old: &Canary| {
-            Ok(Canary::new(course, old.rules.clone(), old.report.moved(aim, fork)))
+            // What follows the chain already knows what is next.
+            let fork = if is_new && old.report.aim == aim { old.report.fork } else { fork };
+            Ok(Canary::new(old.rules.clone(), old.report.moved(aim, fork)))
         });
         let code = match aim {
             ShadowAim::Fork(_) => code,
@@ -163,8 +174,8 @@ struct Canary {
 }
 
 impl Canary {
-    fn new(course: Course, rules: Rules, report: ShadowReport) -> Self {
-        let spec = course.fork.map(|fork| Arc::new(rules.spec.under(fork)));
+    fn new(rules: Rules, report: ShadowReport) -> Self {
+        let spec = report.fork.map(|fork| Arc::new(rules.spec.under(fork)));
         let canary = Self { rules, spec, report, work: None };
         canary.publish();
         canary
@@ -173,7 +184,7 @@ impl Canary {
     /// The version of one that follows the chain, for this block.
     fn next(&self, live: &LiveBlock) -> Version {
         let fork = self.rules.spec.fork_after(&live.executed.block.header);
-        Course { aim: ShadowAim::Next, fork }.version()
+        Course::next(fork).version()
     }
 
     fn publish(&self) {
@@ -219,8 +230,9 @@ impl Actor for Canary {
 
     fn handle(&mut self, live: LiveBlock, _ctx: &mut Ctx<'_, LiveBlock>) -> Flow {
         let header = &live.executed.block.header;
-        self.report.comes(header.number, self.rules.spec.fork_of(header));
-        let Some(spec) = &self.spec else {
+        let own = self.rules.spec.fork_of(header);
+        self.report.comes(header.number, own);
+        let Some(spec) = self.spec.as_ref().filter(|_| self.report.fork != Some(own)) else {
             self.publish();
             return Flow::Next;
         };

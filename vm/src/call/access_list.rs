@@ -34,8 +34,8 @@ pub(super) struct Lister {
     /// The call, with the list that it runs with.
     tx: TxEnv,
     facts: TxFacts,
-    /// Instructions stepped through in the runs before.
-    steps_before: u64,
+    /// What was counted in the runs before.
+    before: Whereabouts,
 }
 
 impl Lister {
@@ -45,17 +45,17 @@ impl Lister {
         let tracer = Tracer::access_list(tx.access_list.clone());
         let evm = Some(Suspended::new(setup.clone(), overlay, tracer));
         let single = Single::new(tx.clone(), &facts);
-        Self { evm, single, setup, tx, facts, steps_before: 0 }
+        Self { evm, single, setup, tx, facts, before: Whereabouts::default() }
     }
 
     pub(super) fn evm(&mut self) -> &mut Suspended<Overlay, Tracer> {
         self.evm.as_mut().expect("it is there between two steps")
     }
 
-    /// Where it is; the steps are those of all runs.
+    /// Where it is; steps and gas are those of all runs.
     pub(super) fn whereabouts(&mut self) -> Whereabouts {
-        let here = self.evm().whereabouts();
-        Whereabouts { steps: self.steps_before + here.steps, ..here }
+        let before = self.before;
+        self.evm().whereabouts().after(before)
     }
 
     /// Runs for about `fuel` gas.
@@ -89,7 +89,7 @@ impl Lister {
         // What the call did is undone with the state that was never committed.
         let _undone = evm.finalize();
         let mut evm = self.evm.take().expect("it was there above");
-        self.steps_before += evm.whereabouts().steps;
+        self.before = evm.whereabouts().after(self.before);
         let (overlay, tracer) = evm.into_parts();
         let list = tracer.into_access_list();
         let is_stable = list == self.tx.access_list;

@@ -34,6 +34,8 @@ pub(crate) struct Replay {
     single: Option<Box<Single>>,
     /// What the transactions so far have logged.
     logs: u64,
+    /// What they have used, when they are over.
+    gas_used: u64,
 }
 
 /// How far a replay came; at its end, the state after it.
@@ -52,7 +54,8 @@ impl Replay {
         let base_fee = setup.block.basefee;
         let evm = Some(Suspended::new(setup, overlay, ()));
         let spec = Some(Arc::clone(spec));
-        Self { evm, calls, spec, block, base_fee, next: 0, count, single: None, logs: 0 }
+        let (single, next, logs, gas_used) = (None, 0, 0, 0);
+        Self { evm, calls, spec, block, base_fee, next, count, single, logs, gas_used }
     }
 
     /// Runs for about `fuel` gas.
@@ -61,6 +64,7 @@ impl Replay {
         let step = if let Some(spec) = self.spec.take() {
             self.step_system(&mut evm, spec, fuel)
         } else if self.single.is_none() && self.next == self.count {
+            self.gas_used = evm.whereabouts().gas_used;
             let (overlay, ()) = evm.into_parts();
             return Step::Done(Ok(Box::new(overlay)));
         } else {
@@ -135,6 +139,11 @@ impl Replay {
     /// How many logs the transactions so far have left.
     pub(crate) const fn logs(&self) -> u64 {
         self.logs
+    }
+
+    /// Gas that the transactions so far have used.
+    pub(crate) fn gas_used(&mut self) -> u64 {
+        self.evm.as_mut().map_or(self.gas_used, |evm| evm.whereabouts().gas_used)
     }
 
     /// Hands in the result of the offloaded call.

@@ -128,8 +128,8 @@ pub struct TraceRun {
     text_bytes: usize,
     /// What nobody took yet, if they are streamed.
     streamed: Option<Streamed>,
-    /// Instructions stepped through in the traces before.
-    steps_before: u64,
+    /// What was counted before the trace under way.
+    before: Whereabouts,
 }
 
 /// Where the traces are.
@@ -210,7 +210,7 @@ impl TraceRun {
             bytes_left: TRACE_BYTES_MAX,
             text_bytes: 0,
             streamed: None,
-            steps_before: 0,
+            before: Whereabouts::default(),
         })
     }
 
@@ -258,6 +258,7 @@ impl TraceRun {
             Phase::Replay(mut replay) => match replay.step(fuel) {
                 Step::Done(Ok(overlay)) => {
                     self.logs = replay.logs();
+                    self.before.gas_used = replay.gas_used();
                     self.phase = Phase::Between(overlay);
                     Step::More { used: TX_FUEL }
                 }
@@ -288,7 +289,7 @@ impl TraceRun {
     }
 
     fn ended(&mut self, left: Result<Left, CallError>, tracing: &mut TracedTx) -> TraceStep {
-        self.steps_before += tracing.whereabouts().steps;
+        self.before = tracing.whereabouts().after(self.before);
         match left.and_then(|left| self.keep(left, tracing)) {
             Ok(overlay) => {
                 // Calls are no part of a block: each begins where that ends.
@@ -320,18 +321,17 @@ impl TraceRun {
         }
     }
 
-    /// Where it is now: nowhere before the first trace; the steps are those of all traces.
+    /// Where it is now: nowhere before the first trace. The steps are those of all traces, and so
+    /// is the gas, with that of the transactions replayed before them.
     pub fn whereabouts(&mut self) -> Whereabouts {
-        let before = self.steps_before;
-        match &mut self.phase {
-            Phase::Trace(tracing) => {
-                let here = tracing.whereabouts();
-                Whereabouts { steps: before + here.steps, ..here }
+        let here = match &mut self.phase {
+            Phase::Trace(tracing) => tracing.whereabouts(),
+            Phase::Replay(replay) => {
+                Whereabouts { gas_used: replay.gas_used(), ..Whereabouts::default() }
             }
-            Phase::Replay(_) | Phase::Between(_) | Phase::Over => {
-                Whereabouts { steps: before, ..Whereabouts::default() }
-            }
-        }
+            Phase::Between(_) | Phase::Over => Whereabouts::default(),
+        };
+        here.after(self.before)
     }
 
     /// Begins the next trace.

@@ -54,8 +54,8 @@ pub(crate) struct TracedTx {
     again: Box<Again>,
     /// What a survey has found.
     found: Arc<Found>,
-    /// Instructions stepped through in the runs before.
-    steps_before: u64,
+    /// What was counted in the runs before.
+    before: Whereabouts,
     /// Text that was not taken, and calls that are not text.
     pieces: Vec<Vec<u8>>,
     items: Items,
@@ -161,7 +161,7 @@ impl TracedTx {
             runs,
             again,
             found,
-            steps_before: 0,
+            before: Whereabouts::default(),
             logs_before,
             logs: 0,
             pieces: Vec::new(),
@@ -275,7 +275,7 @@ impl TracedTx {
         if let Some(error) = evm.inspector_mut().failure() {
             return Step::Done(Err(error));
         }
-        self.steps_before += evm.whereabouts().steps;
+        self.before = evm.whereabouts().after(self.before);
         let (fault, authorities) = (evm.fault(), evm.authorities());
         self.logs = result.logs().len() as u64;
         let ended = ResultAndState { result, state: evm.finalize() };
@@ -418,19 +418,18 @@ impl TracedTx {
         }
     }
 
-    /// Where it is; the steps are those of all runs.
+    /// Where it is; steps and gas are those of all runs.
     pub(crate) fn whereabouts(&mut self) -> Whereabouts {
-        let before = self.steps_before;
-        let counted = |here: Whereabouts| Whereabouts { steps: here.steps + before, ..here };
-        match &mut self.state {
-            State::Running(evm) => counted(evm.whereabouts()),
-            State::Back(piece) => counted(piece.rest.evm.whereabouts()),
-            State::Away => counted(self.was_at),
+        let here = match &mut self.state {
+            State::Running(evm) => evm.whereabouts(),
+            State::Back(piece) => piece.rest.evm.whereabouts(),
+            State::Away => self.was_at,
             State::Writing(_)
             | State::Showing(..)
             | State::Rendering
             | State::Rendered(_)
-            | State::Over => counted(Whereabouts::default()),
-        }
+            | State::Over => Whereabouts::default(),
+        };
+        here.after(self.before)
     }
 }

@@ -58,7 +58,10 @@ fn executions_are_listed_weighed_and_killed() {
     assert_eq!((&group["class"], &group["count"]), (&json!("call"), &json!(1)));
     assert!(group["reductions"].as_u64().is_some_and(|used| used > 0));
     assert_eq!(world.ok("sched_queues", "[1]").as_array().map(Vec::len), Some(1));
-    assert!(world.err("sched_queues", "[1001]").1.contains("1 to 1000"));
+    for wrong in ["1001", "0", "-1", "\"many\""] {
+        let error = format!("invalid argument 0: expected 1 to 1000 groups, found {wrong}");
+        assert_eq!(world.err("sched_queues", &format!("[{wrong}]")), (-32_602, error));
+    }
 
     let listed = world.ok("sched_executions", "[]");
     assert_eq!((&listed[0]["method"], &listed[0]["client"]), (&json!("eth_call"), &json!(7)));
@@ -66,9 +69,12 @@ fn executions_are_listed_weighed_and_killed() {
     assert_eq!(member.share.weight_64ths(), 32);
     let weights = json!([{ "client": 7, "weight": 0.5 }]);
     assert_eq!(world.ok("sched_status", "[]")["weights"], weights);
-    for wrong in ["[7, 0.001]", "[7, 65]", "[7, -1]"] {
-        assert!(world.err("sched_setWeight", wrong).1.contains("1/64 to 64"), "{wrong}");
+    for wrong in ["0.001", "65", "-1", "\"heavy\""] {
+        let error = format!("invalid argument 1: expected a weight of 1/64 to 64, found {wrong}");
+        assert_eq!(world.err("sched_setWeight", &format!("[7, {wrong}]")), (-32_602, error));
     }
+    let missing = "missing value for required argument 1";
+    assert_eq!(world.err("sched_setWeight", "[7]"), (-32_602, missing.to_owned()));
     assert_eq!(world.err("sched_setWeight", "[8, 2]").0, -32_001);
     assert_eq!(world.ok("sched_setWeight", "[7, 1]"), true);
 
@@ -120,7 +126,11 @@ fn methods_are_weighed() {
     let (_, text) = world.err("sched_setWeight", r#"["eth_chainId", 1]"#);
     assert!(text.contains("one of eth_call, eth_estimateGas, debug_traceCall"), "{text}");
     assert!(world.err("sched_setWeight", r#"["eth_call", 65]"#).1.contains("1/64 to 64"));
-    assert!(world.err("sched_setWeight", r#"["0x", 1]"#).1.contains("argument 0"));
+    for wrong in ["-1", "\"0x\"", "\"call\"", "{}"] {
+        let (_, text) = world.err("sched_setWeight", &format!("[{wrong}, 1]"));
+        let expected = "the number of a client, or a method that executes such as eth_call";
+        assert_eq!(text, format!("invalid argument 0: expected {expected}, found {wrong}"));
+    }
 }
 
 /// Goal: a held execution can be paused, stepped, resumed, read and cancelled by its client alone,
@@ -155,6 +165,14 @@ fn executions_are_held() {
     let status = world.ok("exec_status", &json!([late]).to_string());
     assert_eq!(status["state"], "failed");
     assert_eq!(status["error"]["message"], "execution aborted (timeout = 50ms)");
+    // As 0 of the node's own time: no limit, but that of all that is held.
+    let patient = start(&mut world, ENDLESS, &json!({ "timeoutMs": 0, "paused": true }));
+    let patient = json!([patient]).to_string();
+    world.sim.run_for(Duration::from_secs(599));
+    assert_eq!(world.ok("exec_status", &patient)["state"], "paused");
+    world.sim.run_for(Duration::from_secs(2));
+    let error = &world.ok("exec_status", &patient)["error"]["message"];
+    assert_eq!(error, "execution aborted (timeout = 10m0s)");
 
     let ids: Vec<_> =
         (1..16).map(|_| start(&mut world, ENDLESS, &json!({ "paused": true }))).collect();
@@ -182,6 +200,91 @@ fn a_step_may_come_before_the_first_turn() {
         let (_, text) = world.err("exec_step", &json!([running]).to_string());
         assert!(text.contains("only a paused execution"), "{text}");
     }
+}
+
+/// Goal: an execution is stepped to its end and says what it used on the way there and in the end,
+/// which is what it uses undisturbed; a step over the last instruction answers with the end, and
+/// one after it says how it has ended.
+/// Method: the gas of each instruction, by hand: a call takes 21,000, then PUSH1 3, PUSH0 2, MSTORE
+/// 3 and 3 of memory, PUSH1 3, PUSH0 2, RETURN or REVERT 0.
+#[test]
+fn what_is_stepped_to_its_end_says_what_it_used() {
+    let ends = [(ANSWER, "done", ": done, "), (REVERT, "failed", ": failed, execution reverted")];
+    for (seed, (code, state, how)) in (0..8).zip(ends.iter().cycle()) {
+        let mut world = World::new(seed, RpcConfig::default());
+        let id = start(&mut world, code, &json!({ "paused": true }));
+        let mut used = Vec::new();
+        let end = loop {
+            let status = world.ok("exec_step", &json!([id]).to_string());
+            used.push(status["gasUsed"].as_u64().expect("a number"));
+            if status["state"] != "paused" {
+                break status;
+            }
+        };
+        assert_eq!(used, [3, 5, 11, 14, 16, 16].map(|used| 21_000 + used));
+        let shown = end.get("result").or_else(|| end["error"].get("data")).expect("its output");
+        assert!(shown.as_str().is_some_and(|output| output.ends_with("2a")), "{end}");
+        assert_eq!((&end["state"], &end["steps"]), (&json!(state), &json!(6)));
+        let (_, text) = world.err("exec_step", &json!([id, 2]).to_string());
+        let start = format!("execution {} has ended{how}", id.as_str().expect("hex"));
+        assert!(text.starts_with(&start), "{text}");
+        // Nothing but its state says that it cannot be paused or go on.
+        for method in ["exec_pause", "exec_resume"] {
+            assert_eq!(&world.ok(method, &json!([id]).to_string())["state"], state);
+        }
+
+        let whole = start_and_end(&mut world, code);
+        assert_eq!((&whole["gasUsed"], &whole["slices"]), (&json!(21_016), &json!(1)));
+        let wrong = world.err("exec_step", &json!([id, -1]).to_string());
+        let text = "invalid argument 1: expected 1 to 1000000 instructions, found -1";
+        assert_eq!(wrong, (-32_602, text.to_owned()));
+    }
+}
+
+/// The status of one that was not paused.
+fn start_and_end(world: &mut World, code: &str) -> Value {
+    let id = start(world, code, &json!({}));
+    world.sim.run_for(Duration::from_millis(1));
+    world.ok("exec_status", &json!([id]).to_string())
+}
+
+/// Goal: what is wrong with the parameters of the method is told at the start, as the method says
+/// it, and of an argument that it is the method's; so is a block or a transaction that is not there
+/// if there is a place; in line for one it is the end of what was started.
+#[test]
+fn what_is_not_there_is_told_at_the_start() {
+    let places = PlaceLimits { running_max: 1, ..PlaceLimits::default() };
+    let mut world = World::with(68, Setup { places, ..Setup::default() });
+    for (method, params) in [
+        ("eth_estimateGas", "[1]"),
+        ("trace_call", "[]"),
+        ("eth_call", "{}"),
+        ("eth_call", r#"[{}, "newest"]"#),
+    ] {
+        let (code, text) = world.err(method, params);
+        let error = (code, format!("params of {method}: {text}"));
+        assert_eq!(world.err("exec_start", &format!("[\"{method}\",{params}]")), error);
+    }
+    let nobody = json!(["0x0101010101010101010101010101010101010101010101010101010101010101"]);
+    let unknown = [
+        ("eth_call", json!([{ "to": CODE_AT }, "0x77"])),
+        ("debug_traceCall", json!([{ "to": CODE_AT }, "0x77"])),
+        ("debug_traceTransaction", nobody.clone()),
+        ("debug_traceBlockByHash", nobody),
+    ];
+    for (method, params) in &unknown {
+        let plain = world.err(method, &params.to_string());
+        assert_eq!(world.err("exec_start", &json!([method, params]).to_string()), plain);
+    }
+    assert_eq!(world.ok("sched_executions", "[]"), json!([]));
+    let (method, params) = &unknown[0];
+    let plain = world.err(method, &params.to_string());
+    let running = start(&mut world, ENDLESS, &json!({ "paused": true }));
+    let waits = world.ok("exec_start", &json!([method, params]).to_string());
+    assert_eq!(world.ok("exec_cancel", &json!([running]).to_string()), true);
+    world.sim.run_for(Duration::from_millis(1));
+    let error = &world.ok("exec_status", &json!([waits]).to_string())["error"];
+    assert_eq!((&error["code"], &error["message"]), (&json!(plain.0), &json!(plain.1)));
 }
 
 /// Each method that can be held, some of them in several ways.
@@ -257,10 +360,6 @@ fn whatever_is_held_answers_as_its_method() {
         assert_eq!(world.ok("exec_cancel", &named), true);
     }
 
-    for (method, params) in [("eth_estimateGas", "[1]"), ("trace_call", "[]")] {
-        let asked = format!("[\"{method}\",{params}]");
-        assert_eq!(world.err("exec_start", &asked), world.err(method, params));
-    }
     for method in ["eth_sendTransaction", "trace_filter"] {
         let (_, text) = world.err("exec_start", &json!([method, []]).to_string());
         let expected = format!("cannot hold {method}: expected one of eth_call, eth_estimateGas, ");

@@ -18,7 +18,8 @@ fn report(world: &mut World) -> Value {
 
 /// Goal: a canary that follows the chain says what it runs and why, counts, and shows what came out
 /// differently, the newest first; its aim can be changed to a fork and back, each time with a new
-/// report that still says what was before.
+/// report that still says what was before, of all moves; to the aim it has, nothing changes; the
+/// chain's own fork is not executed, and the report says so.
 /// Method: the chain is at Osaka, its blocks are hand-made: they say they emit or fail, which no
 /// rules have them do.
 #[test]
@@ -55,24 +56,33 @@ fn the_report_says_what_came_out_differently() {
     expected["newest"] = lines;
     assert_eq!(report(&mut world), expected);
 
-    // What has been is told until there is something newer.
-    for (aim, idle, fork) in [
-        ("next", json!(idle), Value::Null),
-        ("Osaka", Value::Null, json!("osaka")),
-        ("Prague", Value::Null, json!("prague")),
-    ] {
+    assert_eq!(world.ok("shadow_upgrade", r#"["next"]"#), "next");
+    assert_eq!(report(&mut world), expected);
+    let own = json!("nothing to compare: osaka is what the chain itself runs");
+    for (aim, idle) in [("Osaka", own.clone()), ("Prague", Value::Null)] {
         assert_eq!(world.ok("shadow_upgrade", &json!([aim]).to_string()), aim.to_lowercase());
         let moved = report(&mut world);
-        assert_eq!((&moved["aim"], &moved["idle"]), (&json!(aim.to_lowercase()), &idle));
-        assert_eq!(
-            (&moved["fork"], &moved["blocks"], &moved["newest"]),
-            (&fork, &json!(0), &json!([]))
-        );
-        assert_eq!((&moved["before"], &moved["height"]), (&counts, &json!("0x2")));
+        let named = json!(aim.to_lowercase());
+        assert_eq!((&moved["aim"], &moved["fork"], &moved["idle"]), (&named, &named, &idle));
+        assert_eq!((&moved["blocks"], &moved["newest"]), (&json!(0), &json!([])));
+        assert_eq!((&moved["before"], &moved["height"]), (&json!([counts]), &json!("0x2")));
     }
     world.mine(&[vec![]]);
     let prague = report(&mut world);
     assert_eq!((&prague["active"], &prague["blocks"]), (&json!("osaka"), &json!(1)));
+    for aim in ["prague", "osaka"] {
+        world.ok("shadow_upgrade", &json!([aim]).to_string());
+    }
+    world.mine(&[vec![]]);
+    let osaka = report(&mut world);
+    let seen = (&osaka["idle"], &osaka["height"], &osaka["blocks"], &osaka["failed"]);
+    assert_eq!(seen, (&own, &json!("0x4"), &json!(0), &json!(0)));
+    let before = &osaka["before"];
+    assert_eq!((&before[0]["fork"], &before[0]["blocks"]), (&json!("prague"), &json!(1)));
+    assert_eq!((&before[1], &before[2]), (&counts, &Value::Null));
+    world.ok("shadow_upgrade", r#"["next"]"#);
+    let waits = report(&mut world);
+    assert_eq!((&waits["idle"], &waits["active"]), (&json!(idle), &Value::Null));
 }
 
 /// Goal: at the last fork the report says that there is nothing to run.
@@ -85,6 +95,8 @@ fn the_report_says_why_nothing_runs() {
     assert_eq!(last["idle"], "nothing to run: bpo2 is the last fork that this node knows");
     assert_eq!((&last["active"], &last["fork"]), (&json!("bpo2"), &Value::Null));
     assert_eq!((&last["height"], &last["blocks"]), (&json!("0x1"), &json!(0)));
+    assert_eq!(world.ok("shadow_upgrade", r#"["next"]"#), "next");
+    assert_eq!(report(&mut world), last);
 }
 
 /// Goal: what names no rules is refused with what was expected, and changes nothing; a node without
