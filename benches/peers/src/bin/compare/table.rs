@@ -22,7 +22,7 @@ from a process. Busy actors compute steps of 1 us (100 us where the row says so)
 runtime a chance after each, as its users would: `Flow::More` in ours, a message to themselves in
 tokio, ractor and kameo, a yield in actix; the BEAM needs none. What cannot be compared and how the
 programs are made: `benches/peers/README.md`. Before a program that makes a million actors, memory
-is touched and freed, since a virtual machine's host gives a page out slowly when it is first touched.
+is touched and freed: the host of a virtual machine may give a page out slowly the first time.
 ";
 
 pub(crate) fn render(samples: &Samples, options: &Options) -> String {
