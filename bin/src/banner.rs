@@ -100,7 +100,7 @@ impl Banner<'_> {
             format!("{} (head: {})", self.number, self.head)
         };
         let canary = match self.shadow {
-            None => "--shadow next executes every block under the one after it, too".to_owned(),
+            None => "--shadow next executes blocks under the one after it, too".to_owned(),
             Some(aim) => format!("canary: {aim}, see shadow_report"),
         };
         for (title, value) in [

@@ -180,10 +180,17 @@ impl ChainSpec {
     }
 
     /// This chain as it would be if `fork`, and all before it, had been active from the first block
-    /// on. The state is the same: contracts that a fork brings with it are not there.
+    /// on; with the blob parameters that its schedule has for the fork, if it has the fork. The
+    /// state is the same: contracts that a fork brings with it are not there.
     #[must_use]
     pub fn under(&self, fork: Fork) -> Self {
-        let (forks, blobs) = all_from_the_start(fork);
+        let (forks, mut blobs) = all_from_the_start(fork);
+        if let Some(Activation::Timestamp(start)) = self.forks.get(&fork)
+            && fork >= Fork::Cancun
+            && self.fork_at(Height::new(u64::MAX), *start) == fork
+        {
+            blobs.push((0, self.blob_params(*start)));
+        }
         Self { forks, blobs, ..self.clone() }
     }
 

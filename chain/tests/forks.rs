@@ -208,6 +208,25 @@ fn the_next_fork_is_that_of_the_schedule() {
     assert_eq!(last.fork_after(&Header::default()), None);
 }
 
+/// Goal: a chain under another fork has the blob parameters of its own schedule for it, and the
+/// fork's own where the schedule does not say.
+#[test]
+fn a_chain_under_another_fork_keeps_its_blob_schedule() {
+    let chain = spec(
+        r#","londonBlock":0,"qbft":{},"cancunTime":0,"pragueTime":50,"osakaTime":60,"bpo1Time":60,
+        "blobSchedule":{"prague":{"target":3,"max":7,"baseFeeUpdateFraction":9},
+        "bpo1":{"target":4,"max":8,"baseFeeUpdateFraction":9}}"#,
+    );
+    let max = |fork| {
+        let under = chain.under(fork);
+        assert_eq!(under.fork_at(Height::new(0), 0), fork);
+        under.blob_params(0).max_blob_count
+    };
+    assert_eq!((max(Fork::Cancun), max(Fork::Prague), max(Fork::Bpo1)), (6, 7, 8));
+    // At the time of Osaka the chain has Bpo1.
+    assert_eq!((max(Fork::Osaka), max(Fork::Bpo2)), (9, 21));
+}
+
 /// Goal: a genesis as Besu's documentation has them: forks left out, other names, an engine.
 #[test]
 fn genesis_files_of_besu_are_read() {

@@ -300,5 +300,6 @@ impl Limits {
 /// Divergences that a report of a canary keeps, about 100 bytes each; all are counted.
 pub const DIVERGENCES_KEPT: usize = 256;
 
-/// Reports that a canary keeps on the rules that it ran before, at most some 30 KiB each.
+/// Reports that a canary keeps on the rules that it ran before: some 30 KiB each, and the reasons
+/// in them.
 pub const SHADOW_REPORTS_KEPT: usize = 8;

@@ -418,11 +418,14 @@ impl Sliced {
                 if *fuel == 0 {
                     return Ok(Slice::More);
                 }
-                if evm.ctx.chain.is_waiting() && go_on_waiting(evm, fuel)? {
-                    if self.is_stepping && !evm.ctx.chain.is_waiting() {
-                        self.steps += 1;
+                if evm.ctx.chain.is_waiting() {
+                    // What else it may wait for is the search before a frame.
+                    let is_in_instruction = evm.ctx.chain.is_in_instruction();
+                    if go_on_waiting(evm, fuel)? {
+                        let has_ended = is_in_instruction && !evm.ctx.chain.is_waiting();
+                        self.steps += u64::from(self.is_stepping && has_ended);
+                        continue;
                     }
-                    continue;
                 }
                 let Some(action) = self.run_top(evm, fuel) else { continue };
                 let checkpoint = evm.frame_stack.get().checkpoint;

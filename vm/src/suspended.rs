@@ -269,7 +269,8 @@ impl<DB: Database, I> Suspended<DB, I> {
         if depth > 0 {
             let interpreter = &inner.evm.frame_stack.get().interpreter;
             here.gas_left = Some(interpreter.gas.remaining());
-            if !interpreter.bytecode.is_end() {
+            // A frame that is being undone has no next one either.
+            if inner.evm.ctx.chain.ending.is_none() && !interpreter.bytecode.is_end() {
                 here.pc = Some(interpreter.bytecode.pc());
                 here.opcode = Some(interpreter.bytecode.opcode());
             }

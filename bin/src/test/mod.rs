@@ -210,15 +210,16 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
     let work = |mut inline: Inline| {
         while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut cases = Cases::new(path, &total);
-            let ran = fs::read(path).map_err(anyhow::Error::from);
-            let ran =
-                ran.and_then(|bytes| args.kind.run(&options, &bytes, &mut inline, &mut cases));
-            if let Err(error) = ran {
-                cases.fail(
-                    "",
-                    None,
-                    &format!("cannot be read: {error:#}{}", hint(args.kind, path)),
-                );
+            let wrong = match fs::read(path) {
+                Err(error) => Some(format!("cannot be read: {error}")),
+                Ok(bytes) => {
+                    args.kind.run(&options, &bytes, &mut inline, &mut cases).err().map(|error| {
+                        format!("cannot be read: {error:#}{}", hint(args.kind, &bytes))
+                    })
+                }
+            };
+            if let Some(wrong) = wrong {
+                cases.fail("", None, &wrong);
             }
         }
     };
@@ -252,10 +253,10 @@ fn nothing_ran(kind: Kind, paths: &[PathBuf], fork: Option<&str>, skipped: u64) 
     format!("no test found under {shown}: expected {}", kind.described())
 }
 
-/// What a file should have been, and what it looks like; it is read once more to find out.
+/// What a file should have been, and what it looks like.
 #[cold]
-fn hint(kind: Kind, path: &Path) -> String {
-    let looks = fs::read(path).ok().and_then(|bytes| Kind::looks_like(&bytes));
+fn hint(kind: Kind, bytes: &[u8]) -> String {
+    let looks = Kind::looks_like(bytes);
     let looks = looks.filter(|looks| *looks != kind);
     let looks = looks.map(|looks| format!("; it looks like {}", looks.described()));
     format!("; expected {}{}", kind.described(), looks.unwrap_or_default())

@@ -112,7 +112,7 @@ pub(super) struct DeadLetters {
     pub(super) letters: Vec<DeadLetter>,
 }
 
-/// Whether messages that died of this reason have only met an end: nobody misses them.
+/// Whether messages that died of this reason have met an end: as a rule nobody misses them.
 pub(super) fn is_crossing(reason: &str) -> bool {
     [DeadReason::Ended, DeadReason::EarlierLife].iter().any(|crossing| crossing.name() == reason)
 }

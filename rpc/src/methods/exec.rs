@@ -285,9 +285,9 @@ pub(super) async fn step(api: &Api, request: Request<'_>) -> Answered {
         return Err(has_ended(&held, &end));
     }
     if !held.hold.is_pausing() {
-        return Err(RpcError::server(
-            "only a paused execution can be stepped: this one runs, exec_pause pauses it",
-        ));
+        let text = "only a paused execution can be stepped: this one runs, or is about to; \
+                    exec_pause pauses it";
+        return Err(RpcError::server(text));
     }
     stopped(&held, held.hold.step(count as u64)).await;
     tell(api, &held)

@@ -108,7 +108,8 @@ pub(super) fn report(api: &Api, request: Request<'_>) -> Answered {
 /// Why it executes nothing, if it does not.
 fn idle(report: &ShadowReport) -> Option<String> {
     match (report.fork, report.active) {
-        (Some(fork), Some(active)) if fork == active => {
+        // What follows the chain has moved on already, or is about to.
+        (Some(fork), Some(active)) if fork == active && report.aim != ShadowAim::Next => {
             Some(format!("nothing to compare: {fork} is what the chain itself runs"))
         }
         (Some(_), _) => None,

@@ -13,10 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 #[cfg(evenkeel_shuttle)]
 use crate::sync::thread_ns;
-use crate::{
-    limits::QUANTUM_NS,
-    time::{Time, nanos},
-};
+use crate::time::{Time, nanos};
 
 /// Nanoseconds that the calling thread has had a processor.
 #[cfg(not(evenkeel_shuttle))]
@@ -53,8 +50,8 @@ impl CoreTime {
     }
 
     /// What of a turn of `turn_ns` that has just ended its thread had the processor for. All that
-    /// was missing since the last reading, milliseconds ago, counts as missing here. At least a
-    /// quantum, for where the kernel counts a thread's time in ticks.
+    /// was missing since the last reading, milliseconds ago, counts as missing here, and all of it
+    /// where the kernel counts a thread's time in ticks and none has passed.
     #[cold]
     pub(super) fn within(&self, turn_ns: u64, now: Time) -> u64 {
         self.within_at(turn_ns, now, thread_ns())
@@ -65,7 +62,7 @@ impl CoreTime {
         let had = thread.saturating_sub(thread_since);
         let busy = nanos(now - since).saturating_sub(self.idle_ns.get());
         self.begin_at(now, thread);
-        turn_ns.saturating_sub(busy.saturating_sub(had)).max(QUANTUM_NS)
+        turn_ns.saturating_sub(busy.saturating_sub(had))
     }
 }
 
@@ -75,10 +72,9 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Goal: what the thread worked is charged; what it did not run, and idle time, are not; a
-    /// clock of ticks charges a quantum.
+    /// Goal: what the thread worked counts; what it did not run, and idle time, do not.
     #[test]
-    fn only_time_on_the_core_is_charged() {
+    fn only_time_on_the_core_counts() {
         let at = |ms: u64| Time::from_nanos(ms * MS);
         let core_time = CoreTime::default();
         core_time.begin_at(at(10), 7 * MS);
@@ -87,7 +83,7 @@ mod tests {
         assert_eq!(core_time.within_at(6 * MS, at(20), 9 * MS), MS);
         // Then nothing is missing any more.
         assert_eq!(core_time.within_at(2 * MS, at(23), 12 * MS), 2 * MS);
-        assert_eq!(core_time.within_at(2 * MS, at(26), 12 * MS), QUANTUM_NS);
+        assert_eq!(core_time.within_at(2 * MS, at(26), 12 * MS), 0);
     }
 
     /// Goal: the thread's time moves with its work.

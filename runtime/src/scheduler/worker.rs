@@ -21,8 +21,8 @@ use crate::{
     class::Class,
     histogram::grow,
     limits::{
-        BALANCE_NS, DEBT_QUANTA_MAX, REDUCTION_NS, SEARCH_PAUSES, SEARCHES, TIMERS_AT_ONCE,
-        TIMERS_LOOK_NS, TURN_DOUBTED_NS,
+        BALANCE_NS, DEBT_QUANTA_MAX, QUANTUM_NS, REDUCTION_NS, SEARCH_PAUSES, SEARCHES,
+        TIMERS_AT_ONCE, TIMERS_LOOK_NS, TURN_DOUBTED_NS,
     },
     park::TurnClock,
     status::SlowTurn,
@@ -351,9 +351,14 @@ impl Local {
         let end = self.clock.now(*now);
         let nanos = end.as_nanos() - now.as_nanos();
         *now = end;
-        let core_ns =
-            if nanos > TURN_DOUBTED_NS { self.core_time.within(nanos, end) } else { nanos };
-        let charge = (turn.counted - counted).max(core_ns / REDUCTION_NS);
+        let (core_ns, charged_ns) = if nanos > TURN_DOUBTED_NS {
+            let core_ns = self.core_time.within(nanos, end);
+            // A thread whose time is counted in ticks may seem to have had none.
+            (core_ns, core_ns.max(QUANTUM_NS))
+        } else {
+            (nanos, nanos)
+        };
+        let charge = (turn.counted - counted).max(charged_ns / REDUCTION_NS);
         self.times.charge(class, charge);
         self.times.note_turn(class, kind, charge);
         let counters = &lane.counters[class.index()];

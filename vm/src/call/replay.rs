@@ -71,7 +71,10 @@ impl Replay {
             self.step_tx(&mut evm, fuel)
         };
         match step {
-            Step::Done(Err(error)) => Step::Done(Err(error)),
+            Step::Done(Err(error)) => {
+                self.gas_used = evm.whereabouts().gas_used;
+                Step::Done(Err(error))
+            }
             Step::Done(Ok(())) => {
                 self.evm = Some(evm);
                 Step::More { used: TX_FUEL }

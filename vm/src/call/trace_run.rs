@@ -262,7 +262,10 @@ impl TraceRun {
                     self.phase = Phase::Between(overlay);
                     Step::More { used: TX_FUEL }
                 }
-                Step::Done(Err(error)) => Step::Done(Err(error)),
+                Step::Done(Err(error)) => {
+                    self.before.gas_used = replay.gas_used();
+                    Step::Done(Err(error))
+                }
                 Step::More { used } => {
                     self.phase = Phase::Replay(replay);
                     Step::More { used }

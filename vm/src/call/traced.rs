@@ -213,7 +213,7 @@ impl TracedTx {
             Step::More { used } => Step::More { used },
             Step::Offload(call) => Step::Offload(call),
             Step::Done(Ok(result)) => return self.ended(evm, result),
-            Step::Done(Err(error)) => return Step::Done(Err(error)),
+            Step::Done(Err(error)) => return self.failed(evm, error),
         };
         self.state = State::Running(evm);
         step
@@ -231,7 +231,7 @@ impl TracedTx {
         let step = match evm.inspector_mut().write() {
             Some(bytes) => {
                 if let Err(error) = self.gather(evm.inspector_mut()) {
-                    return Step::Done(Err(error));
+                    return self.failed(evm, error);
                 }
                 Step::More { used: bytes as u64 }
             }
@@ -239,14 +239,24 @@ impl TracedTx {
                 Step::More { used } => Step::More { used },
                 Step::Offload(call) => Step::Offload(call),
                 Step::Done(Ok(result)) => return self.ended(evm, result),
-                Step::Done(Err(error)) => return Step::Done(Err(error)),
+                Step::Done(Err(error)) => return self.failed(evm, error),
             },
         };
         if let Some(error) = evm.inspector_mut().failure() {
-            return Step::Done(Err(error));
+            return self.failed(evm, error);
         }
         self.state = State::Running(evm);
         step
+    }
+
+    /// The end before that of the transaction; what was counted stays counted.
+    fn failed(
+        &mut self,
+        mut evm: Suspended<Overlay, Tracer>,
+        error: CallError,
+    ) -> Step<Result<Left, CallError>> {
+        self.before = evm.whereabouts().after(self.before);
+        Step::Done(Err(error))
     }
 
     /// Takes over what is written.
@@ -273,7 +283,7 @@ impl TracedTx {
         result: ExecutionResult,
     ) -> Step<Result<Left, CallError>> {
         if let Some(error) = evm.inspector_mut().failure() {
-            return Step::Done(Err(error));
+            return self.failed(evm, error);
         }
         self.before = evm.whereabouts().after(self.before);
         let (fault, authorities) = (evm.fault(), evm.authorities());
@@ -422,7 +432,11 @@ impl TracedTx {
     pub(crate) fn whereabouts(&mut self) -> Whereabouts {
         let here = match &mut self.state {
             State::Running(evm) => evm.whereabouts(),
-            State::Back(piece) => piece.rest.evm.whereabouts(),
+            State::Back(piece) => {
+                let here = piece.rest.evm.whereabouts();
+                let is_over = matches!(piece.step, Step::Done(_));
+                if is_over { Whereabouts { pc: None, opcode: None, ..here } } else { here }
+            }
             State::Away => self.was_at,
             State::Writing(_)
             | State::Showing(..)

@@ -241,6 +241,47 @@ fn what_is_stepped_to_its_end_says_what_it_used() {
     }
 }
 
+/// Goal: a step over the last instruction answers with the end also where the frame is undone in
+/// slices: there is no next instruction meanwhile.
+#[test]
+fn a_step_over_the_end_of_a_long_frame_answers_with_the_end() {
+    let mut world = World::new(9, RpcConfig::default());
+    // PUSH1 1, PUSH1 slot, SSTORE; then PUSH0, PUSH0, REVERT.
+    let stores: Vec<_> = (1..=70).map(|slot| format!("600160{slot:02x}55")).collect();
+    let id = start(&mut world, &format!("0x{}5f5ffd", stores.concat()), &json!({ "paused": true }));
+    let before = world.ok("exec_step", &json!([id, 212]).to_string());
+    assert_eq!((&before["state"], &before["opcode"]), (&json!("paused"), &json!(0xfd)));
+    let end = world.ok("exec_step", &json!([id]).to_string());
+    assert_eq!((&end["state"], &end["steps"]), (&json!("failed"), &json!(213)), "{end}");
+}
+
+/// Goal: what a trace has counted stays when it fails inside, and a step to where it fails answers
+/// with that.
+#[test]
+fn a_trace_that_fails_inside_says_what_it_used() {
+    const SCRIPT: &str = "{n: 0, step: function() { if (this.n++ == 2) throw 'enough'; },
+        fault: function() {}, result: function() { return null; }}";
+    // The instruction is executed, and what is not stepped runs to the end of its slice.
+    for (seed, is_stepped, used) in [(10, false, 21_016), (11, true, 21_011)] {
+        let mut world = World::new(seed, RpcConfig::default());
+        let options = json!({
+            "tracer": SCRIPT, "stateOverrides": { CODE_AT: { "code": ANSWER } },
+        });
+        let params = json!([{ "to": CODE_AT }, "latest", options]);
+        let start = json!(["debug_traceCall", params, { "paused": is_stepped }]).to_string();
+        let id = world.ok("exec_start", &start);
+        let end = if is_stepped {
+            let before = world.ok("exec_step", &json!([id, 2]).to_string());
+            assert_eq!(before["state"], "paused", "{before}");
+            world.ok("exec_step", &json!([id]).to_string())
+        } else {
+            world.sim.run_for(Duration::from_millis(10));
+            world.ok("exec_status", &json!([id]).to_string())
+        };
+        assert_eq!((&end["state"], &end["gasUsed"]), (&json!("failed"), &json!(used)), "{end}");
+    }
+}
+
 /// The status of one that was not paused.
 fn start_and_end(world: &mut World, code: &str) -> Value {
     let id = start(world, code, &json!({}));
