@@ -162,7 +162,7 @@ impl<A: Actor, F: Make<A>> ActorBody<A, F> {
 
     /// A turn behind the panic fence; each message in its span if somebody listens. Compiled for
     /// either case, so that a turn which nobody traces has no trace of it: 4 of the 143 ns of a
-    /// ping-pong's round trip (`docs/bench-runtime.md`).
+    /// ping-pong's round trip (`docs/bench-runtime-notes.md`).
     #[inline]
     fn fenced<const IS_TRACED: bool>(&mut self, turn: &Turn<'_, A::Message>) -> Verdict {
         let mut exit = None;
