@@ -254,7 +254,6 @@ fn nothing_ran(kind: Kind, paths: &[PathBuf], fork: Option<&str>, skipped: u64) 
 }
 
 /// What a file should have been, and what it looks like.
-#[cold]
 fn hint(kind: Kind, bytes: &[u8]) -> String {
     let looks = Kind::looks_like(bytes);
     let looks = looks.filter(|looks| *looks != kind);
